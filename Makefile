@@ -1,0 +1,83 @@
+# Works with nothing but Python >= 3.11 (with venv) and GNU make: everything else is installed into .venv, pinned by hash.
+
+PYTHON ?= python3
+bin    := .venv/bin
+dists  := protos libs/servicekit services/incident services/approval services/metrics-gateway cli
+pip    := $(bin)/python -m pip install -qq --disable-pip-version-check
+typed  := protos/generate.py $(addsuffix /src,$(filter-out protos,$(dists))) $(wildcard benchmarks) tests
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@echo 'ARGS="..." goes to the command that is run; PYTHON=... names the interpreter that .venv is made with.'
+
+up: .venv/.runtime ## start PostgreSQL and the three services here; Ctrl-C stops them
+	@exec $(bin)/flywheel up $(ARGS)
+
+demo: .venv/.runtime ## 566 stuck incidents and what becomes of them, on a stack of its own
+	@exec $(bin)/flywheel demo $(ARGS)
+
+test: .venv/.dev ## run every test: unit, integration, contract, end to end
+	@$(bin)/python -m pytest $(ARGS)
+
+lint: .venv/.dev ## check style, types and contracts; changes nothing
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy $(typed)
+	$(bin)/buf lint
+	$(bin)/buf format -d --exit-code
+	$(bin)/python protos/generate.py --check
+	@BUF=$(bin)/buf .ci/breaking-changes
+
+format: .venv/.dev ## rewrite Python and protobuf files in the project's style
+	$(bin)/ruff check --fix-only
+	$(bin)/ruff format
+	$(bin)/buf format -w
+
+proto: .venv/.dev ## generate protos/gen from the .proto files
+	$(bin)/python protos/generate.py
+
+bench: .venv/.dev ## measure the performance ratios, both sides in one run
+	@$(bin)/python -m benchmarks $(ARGS)
+
+test-compose: ## bring up docker-compose.yml for real and resolve an incident through it
+	@deploy/docker/test-compose $(ARGS)
+
+lock: .venv/.dev ## pin what the pyproject files ask for; ARGS=--upgrade takes the newest of everything
+	$(call compile,dev,cli/pyproject.toml --group build --group dev $(ARGS))
+	$(call compile,,cli/pyproject.toml --group build -c requirements-dev.lock --upgrade)
+	$(call compile,services,-c requirements-dev.lock --upgrade)
+
+clean: ## remove .venv and caches; data in .flywheel stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(filter-out protos,$(dists)) protos/gen tests $(wildcard benchmarks) -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help up demo test lint format proto bench test-compose lock clean
+
+# The services' dependencies are in every lock; the later locks follow the versions of the first, so that all agree.
+compile = $(bin)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock' -o requirements$(addprefix -,$(1)).lock \
+	$(addsuffix /pyproject.toml,$(filter-out cli,$(dists))) $(2)
+
+# A virtual environment knows its own path and interpreter: when either is gone, it is made again.
+ifneq ($(shell test -x $(bin)/python && cat .venv/.home 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.home
+endif
+
+.venv/.home:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is not Python 3.11 or newer. Name one that is: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv
+	@echo '$(CURDIR)' > $@
+
+.venv/.runtime: .venv/.home requirements.lock $(addsuffix /pyproject.toml,$(dists))
+	@echo 'Installing into .venv what the services need (55 MB the first time, under a minute; only after a change)'
+	@$(pip) --require-hashes -r requirements.lock
+	@$(pip) --no-deps --no-build-isolation $(addprefix -e ,$(dists))
+	@touch $@
+
+.venv/.dev: .venv/.runtime requirements-dev.lock
+	@echo 'Installing into .venv what tests and lint need (65 MB more the first time, under a minute; only after a change)'
+	@$(pip) --require-hashes -r requirements-dev.lock
+	@touch $@

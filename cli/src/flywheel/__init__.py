@@ -1,0 +1,1 @@
+"""The flywheel command: a local stack, the demo, and an operator's verbs."""

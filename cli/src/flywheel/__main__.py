@@ -1,0 +1,70 @@
+"""The `flywheel` command. What a subcommand needs is imported when it runs, so that help comes at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flywheel.errors import FlywheelError
+
+app = typer.Typer(
+    help="The flywheel on this machine: incidents, approvals, and the loop that closes them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def flywheel() -> None:
+    """Keep the subcommand's name in the command, however few there are."""
+
+
+@app.command()
+def up(
+    data_dir: Annotated[
+        Path, typer.Option(envvar="FLYWHEEL_DATA_DIR", help="Databases and logs; made when not there.")
+    ] = Path(".flywheel"),
+    incident_listen: Annotated[
+        str,
+        typer.Option(envvar="INCIDENT_LISTEN", help="Incident service, host:port; port 0 takes a free one."),
+    ] = "127.0.0.1:50051",
+    approval_listen: Annotated[
+        str, typer.Option(envvar="APPROVAL_LISTEN", help="Approval service, likewise.")
+    ] = "127.0.0.1:50052",
+    gateway_listen: Annotated[
+        str, typer.Option(envvar="GATEWAY_LISTEN", help="Metrics gateway (HTTP), likewise.")
+    ] = "127.0.0.1:9464",
+) -> None:
+    """Start PostgreSQL, both services and the metrics gateway; Ctrl-C stops them.
+
+    Prints one line `ready incident=… approval=… gateway=…` when all are healthy. With INCIDENT_DATABASE_URL or
+    APPROVAL_DATABASE_URL set, that service uses that database in place of the embedded one.
+    """
+    from flywheel.up import run  # noqa: PLC0415 - see above
+
+    run(
+        data_dir,
+        incident_listen=incident_listen,
+        approval_listen=approval_listen,
+        gateway_listen=gateway_listen,
+    )
+
+
+def main() -> None:
+    """Run the command. What is expected to go wrong is told in a few lines, with what to do; exit status 1."""
+    try:
+        app()
+    except FlywheelError as exc:
+        lines = [f"flywheel: {exc.message}", *([exc.details] if exc.details else [])]
+        lines += [f"flywheel: {exc.advice}"] if exc.advice else []
+        print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the command speaks to its user
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Listen addresses: read from settings, reserved before anything is started, dialled by the others."""
+
+import errno
+import re
+import socket
+import sys
+from dataclasses import dataclass
+
+from flywheel.errors import FlywheelError
+
+_HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>[0-9]{1,5})")
+_MAX_PORT = 65_535
+_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, never bound by default
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and port to listen on. Port 0 asks for any free one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, *, variable: str) -> "Address":
+        """Read `host:port` or `[ipv6]:port`. Raises FlywheelError naming `variable`, where the text comes from."""
+        match = _HOST_PORT.fullmatch(text)
+        if match is None or int(match["port"]) > _MAX_PORT:
+            raise FlywheelError(
+                f"{variable} is {text!r}, which is not host:port",
+                advice=f"for example {variable}=127.0.0.1:50051",
+            )
+        return cls(match["ipv6"] or match["host"], int(match["port"]))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def dialled(self) -> "Address":
+        """Where a client on this machine finds the server: loopback for one that listens everywhere."""
+        return Address(_ANY_HOST.get(self.host, self.host), self.port)
+
+
+class ReservedAddress:
+    """An address kept for one server, across its restarts, until `release`.
+
+    A bound socket that never listens keeps the kernel from giving the port to anyone who asks for any port, while the
+    server, which allows address reuse as servers do, can still bind it. Other systems than Linux do not allow the
+    second bind; there the port is only found free, and a race is left.
+    """
+
+    def __init__(self, wanted: Address, *, variable: str) -> None:
+        """Reserve `wanted`. Raises FlywheelError naming `variable` when it is taken or not of this machine."""
+        family = socket.AF_INET6 if ":" in wanted.host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((wanted.host, wanted.port))
+        except OSError as exc:
+            self._socket.close()
+            problem = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be used: {exc.strerror}"
+            raise FlywheelError(
+                f"the address {wanted} {problem}",
+                advice=f"set {variable} to another one, or to port 0 for any that is free",
+            ) from exc
+        self.address = Address(wanted.host, self._socket.getsockname()[1])
+        if sys.platform != "linux":
+            self._socket.close()
+
+    def release(self) -> None:
+        """Let others have the address."""
+        self._socket.close()

@@ -1,0 +1,114 @@
+"""A PostgreSQL server of our own: nothing to install, no account, no TCP port."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+
+from flywheel.errors import FlywheelError
+from flywheel.file_lock import FileLock
+from flywheel.postgres_binaries import PostgresBinaries, find_binaries
+from flywheel.postgres_client import PostgresClient
+from flywheel.postgres_cluster import ensure_cluster
+from flywheel.postgres_identity import choose_identity
+from flywheel.postgres_processes import cluster_name, find_processes
+from flywheel.postgres_server import PostgresServer
+from flywheel.postgres_socket import database_url, ensure_private, socket_directory
+from flywheel.processes import is_alive
+
+# An acknowledged commit may be lost with these when the machine dies: for tests, whose data is worth nothing.
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class EmbeddedPostgres:
+    """The server on the cluster in `data_dir`, which is made when it is not there.
+
+    Objects for the same folder, in one or several processes, mean the same server: each may start it, use it and stop
+    it. `settings` are PostgreSQL's, by name. The log is beside the data unless `log_path` is given. What cannot be done
+    raises FlywheelError, with the end of the log.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        durable: bool = True,
+        settings: Mapping[str, str] | None = None,
+        log_path: Path | None = None,
+        binaries: PostgresBinaries | None = None,
+        start_seconds: float = 60.0,
+        stop_seconds: float = 10.0,
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self.log_path = log_path or self.data_dir.with_name(f"{self.data_dir.name}.log")
+        self._durable = durable
+        self._start_seconds = start_seconds
+        self._socket_directory = socket_directory(self.data_dir)
+        self._client = PostgresClient(binaries or find_binaries(), self._socket_directory)
+        self._server = PostgresServer(
+            data_dir=self.data_dir,
+            client=self._client,
+            settings={**({} if durable else _NOT_DURABLE), **(settings or {})},
+            log_path=self.log_path,
+            stop_seconds=stop_seconds,
+        )
+        self._lock = FileLock(self.data_dir.with_name(f"{self.data_dir.name}.lock"))
+        self._process: psutil.Process | None = None
+
+    def url(self, database: str) -> str:
+        """Return the libpq URL of a database, which need not exist yet."""
+        return database_url(self._socket_directory, database)
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the server, None when it does not run."""
+        return self._process.pid if self.is_running() and self._process is not None else None
+
+    def is_running(self) -> bool:
+        """Tell whether the server's process is there. It may still be starting, or hang."""
+        if (self._process is None or not is_alive(self._process)) and self.data_dir.exists():
+            self._process = find_processes(cluster_name(self.data_dir)).server
+        return self._process is not None and is_alive(self._process)
+
+    def start(self) -> None:
+        """Return when the server answers: the one that runs, if it has the same settings, or a new one."""
+        deadline = time.monotonic() + self._start_seconds
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        identity = choose_identity(self._client.binaries, self.data_dir)
+        with self._locked():
+            ensure_cluster(
+                self.data_dir,
+                binaries=self._client.binaries,
+                identity=identity,
+                lock=self._lock,
+                durable=self._durable,
+            )
+            ensure_private(self._socket_directory, identity)
+            self._process = self._server.bring_up(identity, deadline)
+
+    def stop(self) -> None:
+        """Return when no process of the server is left; at once when there was none."""
+        if not self.data_dir.exists():
+            return
+        with self._locked():
+            self._server.bring_down()
+            if self._socket_directory != self.data_dir:
+                with contextlib.suppress(OSError):
+                    self._socket_directory.rmdir()
+
+    def create_database(self, name: str) -> None:
+        """Create a database unless it exists. The server must run."""
+        self._client.create_database(name)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep others, and what an interrupted start left running, from the cluster."""
+        try:
+            with self._lock.held(self._start_seconds):
+                yield
+        except TimeoutError as exc:
+            raise FlywheelError(
+                f"another process is at work on {self.data_dir} and does not finish", details=f"    {exc}"
+            ) from exc

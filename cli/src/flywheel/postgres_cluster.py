@@ -1,0 +1,83 @@
+"""A cluster on disk: made whole or not at all."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from flywheel.errors import FlywheelError
+from flywheel.file_lock import FileLock
+from flywheel.postgres_binaries import MAJOR_VERSION, PostgresBinaries, program_environment
+from flywheel.postgres_identity import Identity
+
+
+def ensure_cluster(
+    data_dir: Path, *, binaries: PostgresBinaries, identity: Identity, lock: FileLock, durable: bool
+) -> None:
+    """Make a cluster in `data_dir` unless one is there. The held `lock` keeps others from doing the same.
+
+    Raises FlywheelError when the folder holds something else or initdb fails.
+    """
+    version_file = data_dir / "PG_VERSION"
+    if version_file.exists():
+        version = version_file.read_text().strip()
+        if version != str(MAJOR_VERSION):
+            raise FlywheelError(
+                f"the data in {data_dir} was written by PostgreSQL {version}; this is PostgreSQL {MAJOR_VERSION}",
+                advice="choose another place with --data-dir, or move the data over with pg_dump",
+            )
+        return
+    if data_dir.exists() and any(data_dir.iterdir()):
+        raise FlywheelError(
+            f"{data_dir} is not empty and holds no PostgreSQL data",
+            advice="choose another place with --data-dir",
+        )
+
+    # Made beside its place and moved there when complete: what a kill leaves half-made is thrown away by the next start.
+    partial = data_dir.with_name(f"{data_dir.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(mode=0o700)
+    identity.give(partial)
+    _initdb(partial, binaries, identity, lock, durable=durable)
+    partial.rename(data_dir)
+    if durable:
+        _sync(data_dir.parent)
+
+
+def _initdb(
+    directory: Path, binaries: PostgresBinaries, identity: Identity, lock: FileLock, *, durable: bool
+) -> None:
+    # C.UTF-8 of PostgreSQL itself: sorts the same on every machine, and an update of the C library cannot break indexes.
+    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions"]
+    options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    if not durable:
+        options.append("--no-sync")
+    result = subprocess.run(
+        identity.command([binaries.initdb, f"--pgdata={directory}", *options]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd="/",
+        env=program_environment(),
+        # When this process is killed, initdb goes on without it. It holds the lock as long, so that the next start does
+        # not remove the folder under its hands.
+        pass_fds=(lock.descriptor,),
+        **identity.credentials,
+    )
+    if result.returncode != 0:
+        raise FlywheelError(
+            f"initdb could not make a cluster in {directory}",
+            details="\n".join(f"    {line}" for line in result.stdout.splitlines()[-15:]),
+        )
+
+
+def _sync(directory: Path) -> None:
+    """Make a rename in `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,155 @@
+"""As whom PostgreSQL's programs run: they refuse root.
+
+An ordinary user runs them as they are. Root runs them in a user namespace, where the same user has another number: no
+user is made and no permission changed. Where namespaces are off, root becomes an unprivileged user that exists already.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from flywheel.errors import FlywheelError
+from flywheel.postgres_binaries import PostgresBinaries, program_environment
+
+_ROOT = 0
+_FIRST_SYSTEM_USER = 1  # daemon or bin, on every Unix
+
+# Each folder must be open to the identity, down to the programs and the data; then one program must run.
+_PROBE = """
+program=$1
+shift
+for directory; do
+    test -x "$directory" || { echo "it may not enter $directory" >&2; exit 1; }
+done
+exec "$program" --version
+"""
+
+
+class Credentials(TypedDict, total=False):
+    """Arguments of subprocess.Popen that change the user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A way to run a program: behind a `wrapper` command, as another user, or as it is."""
+
+    description: str
+    wrapper: tuple[str, ...] = ()
+    user: int | None = None
+    group: int | None = None
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return the command line that runs `argv`."""
+        return [*self.wrapper, *argv]
+
+    @property
+    def credentials(self) -> Credentials:
+        """What subprocess.Popen is told beside the command line."""
+        if self.user is None or self.group is None:
+            return {}
+        return {"user": self.user, "group": self.group, "extra_groups": []}
+
+    def give(self, path: Path) -> None:
+        """Make this identity the owner of `path`."""
+        if self.user is not None and self.group is not None:
+            os.chown(path, self.user, self.group)
+
+
+def choose_identity(binaries: PostgresBinaries, data_dir: Path) -> Identity:
+    """Return the identity for the cluster in `data_dir`, whose parent folder must be there.
+
+    A cluster that exists keeps its owner. Raises FlywheelError when no identity can run the programs and reach the
+    folder, with each one's reason.
+    """
+    owner = data_dir.stat().st_uid if data_dir.exists() else None
+    if os.geteuid() != _ROOT:
+        if owner not in (None, os.geteuid()):
+            raise FlywheelError(
+                f"{data_dir} belongs to the user {_user_name(owner)}",
+                advice="run flywheel as that user, or choose another place with --data-dir",
+            )
+        return Identity("as it is")
+
+    objections = []
+    for identity in _identities_for_root(owner, data_dir.parent.stat().st_uid):
+        objection = _objection(identity, binaries, data_dir.parent)
+        if objection is None:
+            return identity
+        objections.append(f"{identity.description}: {objection}")
+    raise FlywheelError(
+        "PostgreSQL refuses to run as root, and root found no other way to run it here",
+        advice=(
+            "run flywheel as an ordinary user, allow user namespaces, keep the project and --data-dir where the user "
+            "above may enter, or give INCIDENT_DATABASE_URL and APPROVAL_DATABASE_URL of a running PostgreSQL"
+        ),
+        details="\n".join(f"    {objection}" for objection in objections),
+    )
+
+
+def _identities_for_root(owner: int | None, parent_owner: int) -> Iterator[Identity]:
+    """Yield what root may try, best first."""
+    if owner in (None, _ROOT):
+        yield _in_user_namespace()
+    if owner == _ROOT:
+        return
+    for candidate in (parent_owner, _nobody()) if owner is None else (owner,):
+        # initdb looks its user up, so a number without an account is of no use.
+        if candidate not in (None, _ROOT) and (account := _account(candidate)) is not None:
+            yield Identity(f"as the user {account.pw_name}", user=account.pw_uid, group=account.pw_gid)
+
+
+def _in_user_namespace() -> Identity:
+    # initdb looks its user up: inside, root's number becomes one that has an account. Outside, nothing changes.
+    inside = _FIRST_SYSTEM_USER if _account(_FIRST_SYSTEM_USER) is not None else _nobody()
+    unshare = shutil.which("unshare") or "unshare"
+    wrapper = (unshare, "--user", f"--map-user={inside}", f"--map-group={inside}")
+    return Identity("in a user namespace", wrapper)
+
+
+def _objection(identity: Identity, binaries: PostgresBinaries, directory: Path) -> str | None:
+    """Return why `identity` cannot run the programs with data below `directory`; None when it can."""
+    way = [str(folder) for end in (binaries.directory, directory) for folder in reversed((end, *end.parents))]
+    try:
+        result = subprocess.run(
+            identity.command(["/bin/sh", "-c", _PROBE, "sh", binaries.postgres, *way]),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            env=program_environment(),
+            **identity.credentials,
+        )
+    except OSError as exc:
+        return str(exc)
+    if result.returncode == 0:
+        return None
+    return result.stderr.strip().replace("\n", " ") or f"exit status {result.returncode}"
+
+
+def _account(uid: int | None) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(uid) if uid is not None else None
+    except KeyError:
+        return None
+
+
+def _nobody() -> int | None:
+    try:
+        return pwd.getpwnam("nobody").pw_uid
+    except KeyError:
+        return None
+
+
+def _user_name(uid: int | None) -> str:
+    account = _account(uid)
+    return account.pw_name if account is not None else f"number {uid}"

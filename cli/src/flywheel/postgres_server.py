@@ -1,0 +1,181 @@
+"""The server process of a cluster: brought up and down from whatever state the last owner left.
+
+The server is no child of ours and has a session of its own: a Ctrl-C in the terminal does not reach it, and it outlives
+a killed owner. So a server that we started and one that we found are the same thing: a process with the cluster's name.
+"""
+
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from flywheel.errors import FlywheelError
+from flywheel.log_files import keep_previous, open_log, tail
+from flywheel.postgres_binaries import program_environment
+from flywheel.postgres_client import PostgresClient
+from flywheel.postgres_identity import Identity
+from flywheel.postgres_processes import cluster_name, find_processes
+from flywheel.postgres_socket import PORT, SOCKET_LOCK_NAME
+from flywheel.processes import command_line, is_alive, signal_all, wait_until
+
+# How long one question may take before the server counts as hung, and how often in a row it may.
+_PROBE_SECONDS = 5.0
+_HUNG_AFTER_PROBES = 2
+# Processes of a dead server leave by themselves, unless one is in the middle of a computation.
+_ORPHANS_LEAVE_SECONDS = 2.0
+_KILL_SECONDS = 5.0
+
+_DETACH = '"$@" >&2 & echo $!'
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """The server on `data_dir`. One caller at a time: whoever holds the folder's lock."""
+
+    data_dir: Path
+    client: PostgresClient
+    settings: Mapping[str, str]
+    log_path: Path
+    stop_seconds: float
+
+    def bring_up(self, identity: Identity, deadline: float) -> psutil.Process:
+        """Return a server that answers and has our settings: the one that runs, or a new one.
+
+        Raises FlywheelError when there is none by the monotonic time `deadline`.
+        """
+        arguments = self._arguments()
+        server = find_processes(cluster_name(self.data_dir)).server
+        if server is not None:
+            if command_line(server) == arguments and self._answers(server, deadline):
+                return server
+            self._end(server)
+        self._end_orphans()
+        self._remove_stale_pid_files()
+
+        server = self._launch(arguments, identity)
+        # The server notes that it takes connections; asking it before that would only fill its log.
+        wait_until(lambda: self._is_ready(server) or not is_alive(server), deadline - time.monotonic())
+        if not self._answers(server, deadline):
+            raise FlywheelError(
+                f"PostgreSQL did not start on {self.data_dir}",
+                advice=f"see {self.log_path}",
+                details=tail(self.log_path),
+            )
+        return server
+
+    def bring_down(self) -> None:
+        """Return when no process of the cluster is left: by a fast shutdown, and by force where that takes too long."""
+        server = find_processes(cluster_name(self.data_dir)).server
+        if server is not None:
+            self._end(server)
+        self._end_orphans()
+
+    def _arguments(self) -> list[str]:
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.client.socket_directory),
+            "port": str(PORT),
+            "cluster_name": cluster_name(self.data_dir),
+            **self.settings,
+        }
+        arguments = [self.client.binaries.postgres, "-D", str(self.data_dir)]
+        return arguments + [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+
+    def _launch(self, arguments: list[str], identity: Identity) -> psutil.Process:
+        keep_previous(self.log_path)
+        with open_log(self.log_path) as log:
+            shell = subprocess.run(
+                identity.command(["/bin/sh", "-c", _DETACH, "sh", *arguments]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                check=True,
+                cwd="/",
+                env=program_environment(),
+                start_new_session=True,
+                **identity.credentials,
+            )
+        try:
+            return psutil.Process(int(shell.stdout))
+        except psutil.NoSuchProcess:
+            raise FlywheelError(
+                f"PostgreSQL ended at once on {self.data_dir}", details=tail(self.log_path)
+            ) from None
+
+    def _is_ready(self, server: psutil.Process) -> bool:
+        try:
+            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return lines[:1] == [str(server.pid)] and lines[7:8] == ["ready   "]
+
+    def _answers(self, server: psutil.Process, deadline: float) -> bool:
+        """Wait for a real answer: a pid, a socket, even an accepted connection may be those of a server that hangs."""
+        silent = 0
+        while is_alive(server) and time.monotonic() < deadline and silent < _HUNG_AFTER_PROBES:
+            try:
+                if self.client.answers(_PROBE_SECONDS):
+                    return True
+            except TimeoutError:
+                silent += 1
+            else:
+                # It refuses for now: starting, recovering, or stopping.
+                time.sleep(0.05)
+        return False
+
+    def _end(self, server: psutil.Process) -> None:
+        for number, seconds in (
+            (signal.SIGINT, self.stop_seconds),  # fast: ends the sessions, writes everything out
+            (signal.SIGQUIT, _KILL_SECONDS),  # immediate: the next start recovers
+            (signal.SIGKILL, _KILL_SECONDS),
+        ):
+            signal_all([server], number)
+            signal_all([server], signal.SIGCONT)  # a process that was halted hears nothing else
+            if wait_until(lambda: not is_alive(server), seconds):
+                return
+        raise FlywheelError(
+            f"PostgreSQL (process {server.pid}) cannot be stopped", details=tail(self.log_path)
+        )
+
+    def _end_orphans(self) -> None:
+        """Wait for the processes of a dead server, which still use its memory and files; then end them."""
+        name = cluster_name(self.data_dir)
+        for number in (signal.SIGQUIT, signal.SIGKILL):
+            if wait_until(lambda: not find_processes(name).others, _ORPHANS_LEAVE_SECONDS):
+                return
+            signal_all(find_processes(name).others, number)
+        if not wait_until(lambda: not find_processes(name).others, _KILL_SECONDS):
+            pids = ", ".join(str(process.pid) for process in find_processes(name).others)
+            raise FlywheelError(
+                f"processes of an earlier PostgreSQL on {self.data_dir} cannot be ended: {pids}",
+                details=tail(self.log_path),
+            )
+
+    def _remove_stale_pid_files(self) -> None:
+        """Remove a dead server's pid files: PostgreSQL would take a zombie or a reused number for the server."""
+        pid_file = self.data_dir / "postmaster.pid"
+        try:
+            process = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            process = None
+        if process is not None and is_alive(process) and self._is_foreign_server(process):
+            raise FlywheelError(
+                f"a PostgreSQL that flywheel did not start uses {self.data_dir}",
+                advice=f"stop it: kill {process.pid}",
+            )
+        pid_file.unlink(missing_ok=True)
+        (self.client.socket_directory / SOCKET_LOCK_NAME).unlink(missing_ok=True)
+
+    def _is_foreign_server(self, process: psutil.Process) -> bool:
+        arguments = command_line(process)
+        if not arguments or Path(arguments[0]).name != "postgres":
+            return False
+        try:
+            return Path(process.cwd()) == self.data_dir
+        except psutil.Error:
+            return str(self.data_dir) in arguments

@@ -1,0 +1,125 @@
+"""One service: a process with an address, a log, and a question that tells when it is ready."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from flywheel.addresses import Address
+from flywheel.errors import FlywheelError
+from flywheel.log_files import open_log, tail
+from flywheel.readiness import Probe
+
+_POLL_SECONDS = 0.01
+START_SECONDS = 60.0
+
+
+class Service:
+    """A service that can be started and stopped any number of times, always on the same address."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        address: Address,
+        probe: Probe,
+        log_path: Path,
+        stop_seconds: float = 10.0,
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.log_path = log_path
+        self._command = command
+        self._environment = environment
+        self._probe = probe
+        self._stop_seconds = stop_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the process that was started last, None when it was stopped."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Start the service and return when it is ready. Raises FlywheelError with the end of its log."""
+        self.launch()
+        wait_until_ready([self])
+
+    def launch(self) -> None:
+        """Start the process and return at once."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        with open_log(self.log_path) as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                # A Ctrl-C in the terminal is for whoever started us: they stop the services in order.
+                start_new_session=True,
+            )
+
+    def stop(self, grace_seconds: float | None = None) -> None:
+        """Ask the process to finish, and end it by force when it takes longer than `grace_seconds`."""
+        if self._process is None:
+            return
+        process = self._process
+        process.terminate()
+        process.send_signal(signal.SIGCONT)  # a process that was halted hears nothing else
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(self._stop_seconds if grace_seconds is None else grace_seconds)
+        self._kill_group(process)
+        process.wait()
+        self._process = None
+
+    def is_ready(self) -> bool:
+        """Ask the service whether it is ready."""
+        return self._probe(self.address.dialled)
+
+    def how_it_ended(self) -> str | None:
+        """Return in words how the process ended by itself; None when it runs or was stopped."""
+        if self._process is None or self._process.poll() is None:
+            return None
+        status = self._process.returncode
+        return f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
+
+    def restart(self) -> None:
+        """Start the process again after it ended by itself, and clear away what it may have left."""
+        if self._process is not None:
+            self._kill_group(self._process)
+        self.launch()
+
+    @staticmethod
+    def _kill_group(process: subprocess.Popen[bytes]) -> None:
+        """End the process and those it started. The group keeps its number as long as one of them is there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_until_ready(services: Sequence[Service], timeout_seconds: float = START_SECONDS) -> None:
+    """Return when all `services` are ready. Raises FlywheelError as soon as one ends, or when the time is over."""
+    deadline = time.monotonic() + timeout_seconds
+    waiting = list(services)
+    while waiting:
+        for service in waiting:
+            if (ended := service.how_it_ended()) is not None:
+                raise FlywheelError(
+                    f"the {service.name} service ended while starting ({ended})",
+                    advice=f"see {service.log_path}",
+                    details=tail(service.log_path),
+                )
+        waiting = [service for service in waiting if not service.is_ready()]
+        if waiting and time.monotonic() >= deadline:
+            names = " and ".join(service.name for service in waiting)
+            raise FlywheelError(
+                f"not ready after {timeout_seconds:.0f} s: {names}",
+                advice=f"see {waiting[0].log_path}",
+                details=tail(waiting[0].log_path),
+            )
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,213 @@
+"""The whole loop on this machine: database, incident and approval service, metrics gateway."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from flywheel.addresses import Address, ReservedAddress
+from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.errors import FlywheelError
+from flywheel.file_lock import FileLock
+from flywheel.leftovers import mark, stop_leftovers
+from flywheel.log_files import keep_previous
+from flywheel.readiness import Probe, grpc_is_serving, http_is_ready
+from flywheel.service import Service, wait_until_ready
+from flywheel.supervisor import Supervisor
+
+INCIDENT_LISTEN = "127.0.0.1:50051"
+APPROVAL_LISTEN = "127.0.0.1:50052"
+GATEWAY_LISTEN = "127.0.0.1:9464"
+
+_CHECK_SECONDS = 0.2
+
+
+class Stack:
+    """The stack with its data in `data_dir`; one process at a time has it.
+
+        with Stack(Path("data"), incident_listen="127.0.0.1:0") as stack:
+            stack.incident.address  # where it listens
+            stack.incident.stop()   # and start() again, on the same address
+            stack.database          # its EmbeddedPostgres
+
+    A database URL takes the place of the embedded database for that service. `environment` is added to what the
+    services inherit and has the last word: their settings can be given there. `on_step` hears what is being done.
+    Whatever cannot be done raises FlywheelError, and then nothing is left running.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        incident_listen: str = INCIDENT_LISTEN,
+        approval_listen: str = APPROVAL_LISTEN,
+        gateway_listen: str = GATEWAY_LISTEN,
+        incident_database_url: str | None = None,
+        approval_database_url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        durable: bool = True,
+        on_step: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self.database: EmbeddedPostgres | None = None
+        self._listen = {
+            "INCIDENT_LISTEN": Address.parse(incident_listen, variable="INCIDENT_LISTEN"),
+            "APPROVAL_LISTEN": Address.parse(approval_listen, variable="APPROVAL_LISTEN"),
+            "GATEWAY_LISTEN": Address.parse(gateway_listen, variable="GATEWAY_LISTEN"),
+        }
+        self._database_urls = {"incident": incident_database_url, "approval": approval_database_url}
+        self._environment = environment or {}
+        self._durable = durable
+        self._on_step = on_step
+        self._lock = FileLock(self.data_dir / "lock")
+        self._reserved: list[ReservedAddress] = []
+        self._services: dict[str, Service] = {}
+
+    @property
+    def incident(self) -> Service:
+        """The incident service of a started stack."""
+        return self._services["incident"]
+
+    @property
+    def approval(self) -> Service:
+        """The approval service of a started stack."""
+        return self._services["approval"]
+
+    @property
+    def gateway(self) -> Service:
+        """The metrics gateway of a started stack."""
+        return self._services["gateway"]
+
+    def start(self) -> None:
+        """Return when everything is ready."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        if not self._lock.acquire():
+            pid = self._lock.holder()
+            raise FlywheelError(
+                f"a stack runs on {self.data_dir} already (process {pid})",
+                advice=f"stop it: kill {pid}; or choose another place with --data-dir",
+            )
+        try:
+            stop_leftovers(self.data_dir)
+            self._reserve_addresses()
+            urls = self._start_databases()
+            self._on_step("starting the services")
+            self._make_services(urls)
+            for service in self._services.values():
+                keep_previous(service.log_path)
+                service.launch()
+            wait_until_ready(list(self._services.values()))
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, grace_seconds: float | None = None) -> None:
+        """Stop everything in order, the one that asks before the one that is asked; by force after `grace_seconds`."""
+        try:
+            for name in ("gateway", "approval", "incident"):
+                if name in self._services:
+                    self._on_step(f"stopping {name}")
+                    self._services[name].stop(grace_seconds)
+            # What an interrupted start did not come to note down.
+            stop_leftovers(self.data_dir)
+            if self.database is not None:
+                self._on_step("stopping PostgreSQL")
+                self.database.stop()
+        finally:
+            while self._reserved:
+                self._reserved.pop().release()
+            self._lock.release()
+
+    def watch(self, say: Callable[[str], None]) -> None:
+        """Keep everything running until interrupted; `say` hears of what had to be started again."""
+        parts = [*self._services.values()]
+        supervisor = Supervisor(
+            [_WatchedDatabase(self.database), *parts] if self.database is not None else parts, say
+        )
+        while True:
+            supervisor.check()
+            time.sleep(_CHECK_SECONDS)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _reserve_addresses(self) -> None:
+        for variable, wanted in self._listen.items():
+            self._reserved.append(ReservedAddress(wanted, variable=variable))
+
+    def _start_databases(self) -> dict[str, str]:
+        embedded = [name for name, url in self._database_urls.items() if url is None]
+        urls = {name: url for name, url in self._database_urls.items() if url is not None}
+        if embedded:
+            self.database = EmbeddedPostgres(
+                self.data_dir / "postgres",
+                durable=self._durable,
+                log_path=self.data_dir / "log" / "postgres.log",
+            )
+            self._on_step("starting PostgreSQL" if self.database.data_dir.exists() else "making the database")
+            self.database.start()
+            for name in embedded:
+                self.database.create_database(name)
+                urls[name] = self.database.url(name)
+        return urls
+
+    def _make_services(self, database_urls: Mapping[str, str]) -> None:
+        incident, approval, gateway = (reserved.address for reserved in self._reserved)
+        environment = {
+            **os.environ,
+            "INCIDENT_LISTEN": str(incident),
+            "INCIDENT_DATABASE_URL": database_urls["incident"],
+            "APPROVAL_LISTEN": str(approval),
+            "APPROVAL_DATABASE_URL": database_urls["approval"],
+            "APPROVAL_INCIDENT_TARGET": str(incident.dialled),
+            "GATEWAY_LISTEN": str(gateway),
+            "GATEWAY_SOURCES": f"incident={incident.dialled},approval={approval.dialled}",
+            **self._environment,
+            **mark(self.data_dir),
+        }
+
+        def service(name: str, module: str, *arguments: str, address: Address, probe: Probe) -> Service:
+            return Service(
+                name,
+                # -P: a folder of the same name where the command happens to be run is not the service.
+                command=[sys.executable, "-P", "-m", module, *arguments],
+                environment=environment,
+                address=address,
+                probe=probe,
+                log_path=self.data_dir / "log" / f"{name}.log",
+            )
+
+        self._services = {
+            "incident": service(
+                "incident", "incident", "serve", "--migrate", address=incident, probe=grpc_is_serving
+            ),
+            "approval": service(
+                "approval", "approval", "serve", "--migrate", address=approval, probe=grpc_is_serving
+            ),
+            "gateway": service("gateway", "metrics_gateway", "serve", address=gateway, probe=http_is_ready),
+        }
+
+
+class _WatchedDatabase:
+    """The embedded database, as a supervisor sees it."""
+
+    name = "PostgreSQL"
+
+    def __init__(self, database: EmbeddedPostgres) -> None:
+        self._database = database
+        self.log_path = database.log_path
+
+    def how_it_ended(self) -> str | None:
+        return None if self._database.is_running() else "its server process is gone"
+
+    def restart(self) -> None:
+        self._database.start()

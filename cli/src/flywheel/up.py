@@ -1,0 +1,67 @@
+"""`flywheel up`: the stack in the foreground, until it is told to stop."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from flywheel.progress import Progress
+from flywheel.stack import Stack
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_listen: str) -> None:
+    """Start everything, say `ready` on standard output, and return when a signal said stop and everything has stopped.
+
+    A second signal while stopping ends the services by force. Raises FlywheelError when something cannot be started or
+    keeps ending.
+    """
+    progress = Progress()
+    stack = Stack(
+        data_dir,
+        incident_listen=incident_listen,
+        approval_listen=approval_listen,
+        gateway_listen=gateway_listen,
+        # From the environment only: a command line is for everyone to see, and these may hold a password.
+        incident_database_url=os.environ.get("INCIDENT_DATABASE_URL"),
+        approval_database_url=os.environ.get("APPROVAL_DATABASE_URL"),
+        on_step=progress.step,
+    )
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with progress.shown():
+            stack.start()
+        _say_ready(stack)
+        stack.watch(_say)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        with progress.shown():
+            _stop(stack)
+
+
+def _stop(stack: Stack) -> None:
+    try:
+        stack.stop()
+    except KeyboardInterrupt:
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        stack.stop(grace_seconds=0.0)
+
+
+def _say_ready(stack: Stack) -> None:
+    addresses = " ".join(
+        f"{service.name}={service.address.dialled}"
+        for service in (stack.incident, stack.approval, stack.gateway)
+    )
+    print(f"ready {addresses}", flush=True)  # noqa: T201 - the command's one result
+    if sys.stderr.isatty():
+        _say(
+            f"figures at http://{stack.gateway.address.dialled}/metrics, logs in {stack.data_dir / 'log'}; Ctrl-C stops"
+        )
+
+
+def _say(line: str) -> None:
+    print(f"flywheel: {line}", file=sys.stderr, flush=True)  # noqa: T201 - the command speaks to its user

@@ -1,0 +1,1 @@
+"""What every flywheel service is built from: server, channel, database, outbox, settings, logging, telemetry."""

@@ -1,0 +1,121 @@
+"""The engine, what a dead database looks like, and the check behind the health status."""
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+# SQLSTATE classes and codes that say "the server cannot serve this now", whatever the statement:
+# connection exceptions, shutting down / starting up, out of disk, memory or connections, read-only standby,
+# and a statement or lock that was given up on.
+_UNAVAILABLE_CLASSES = ("08", "53", "58")
+_UNAVAILABLE_CODES = frozenset({"57P01", "57P02", "57P03", "57014", "55P03", "25006", "40001", "40P01"})
+# A table or column that is not there: the process is newer than the schema and migration has yet to run.
+_NOT_MIGRATED_CODES = frozenset({"42P01", "42703"})
+_DATA_CLASSES = ("22", "23")
+
+
+class DatabaseUnavailableError(Exception):
+    """The database cannot be reached."""
+
+
+def create_engine(
+    url: str,
+    *,
+    application_name: str,
+    pool_size: int = 10,
+    pool_timeout_seconds: float = 5.0,
+    connect_timeout_seconds: float = 5.0,
+    statement_timeout_seconds: float = 30.0,
+) -> AsyncEngine:
+    """Make an engine for `url`, a libpq URL (unix sockets and several hosts included).
+
+    The URL goes to asyncpg as it is: it knows multi-host URLs and `target_session_attrs`, which SQLAlchemy's own
+    URL does not. No connection is opened here. Connecting fails with DatabaseUnavailableError; waiting longer than
+    `pool_timeout_seconds` for a free connection fails with SQLAlchemy's TimeoutError.
+    """
+    server_settings = {
+        "application_name": application_name,
+        "statement_timeout": str(int(statement_timeout_seconds * 1000)),
+        # Times are compared and shown in UTC whatever the server's own zone is.
+        "timezone": "UTC",
+        # The statements here are short and many: compiling one would cost more than running it.
+        "jit": "off",
+    }
+
+    async def connect(*_args: object, **_kwargs: object) -> "asyncpg.Connection[asyncpg.Record]":
+        try:
+            return await asyncpg.connect(
+                url, timeout=connect_timeout_seconds, server_settings=server_settings, statement_cache_size=0
+            )
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            raise DatabaseUnavailableError from exc
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=pool_timeout_seconds,
+        # A connection that died while idle is found by its first statement, which fails as UNAVAILABLE and
+        # empties the pool. A ping before each statement would cost every call a round trip.
+        pool_pre_ping=False,
+    )
+
+
+def is_unavailable(exc: BaseException) -> bool:
+    """Tell whether `exc` means that the database cannot answer now, so that trying again later may work."""
+    if isinstance(exc, DatabaseUnavailableError | InterfaceError | PoolTimeoutError | ConnectionError):
+        return True
+    if not isinstance(exc, DBAPIError):
+        return False
+    if exc.connection_invalidated:
+        return True
+    code = sqlstate(exc)
+    if code is None:
+        return isinstance(exc, OperationalError)
+    return code.startswith(_UNAVAILABLE_CLASSES) or code in _UNAVAILABLE_CODES or code in _NOT_MIGRATED_CODES
+
+
+def is_data_error(exc: BaseException) -> bool:
+    """Tell whether `exc` was caused by the values of a statement, so that other values may pass."""
+    code = sqlstate(exc)
+    return code is not None and code.startswith(_DATA_CLASSES)
+
+
+def sqlstate(exc: BaseException) -> str | None:
+    """Return the five-character SQLSTATE of a driver error, or None when it has none."""
+    if not isinstance(exc, DBAPIError):
+        return None
+    code: str | None = getattr(exc.orig, "sqlstate", None)
+    return code
+
+
+def constraint_name(exc: BaseException) -> str | None:
+    """Return the name of the constraint that a driver error says was violated, or None."""
+    if not isinstance(exc, DBAPIError):
+        return None
+    cause = exc.orig.__cause__ if exc.orig is not None else None
+    name: str | None = getattr(cause, "constraint_name", None)
+    return name
+
+
+def autocommit(engine: AsyncEngine) -> AsyncEngine:
+    """Return a view of `engine` (same pool) for one-statement transactions.
+
+    A single statement is a transaction by itself; without BEGIN and COMMIT it costs one round trip in place of three.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+async def answers(engine: AsyncEngine) -> bool:
+    """Tell whether the database answers a statement now."""
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    except Exception as exc:
+        if is_unavailable(exc):
+            return False
+        raise
+    return True

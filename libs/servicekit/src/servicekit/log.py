@@ -1,0 +1,65 @@
+"""Structured logs: one JSON object a line on standard error, secrets taken out before they are written."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+_REDACTED = "[redacted]"
+_SECRET_KEY = re.compile(r"(?i)(password|passwd|secret|token|api_?key|authorization|credential)")
+# The password of any URL, wherever it stands in a text: a driver's error message may quote the URL.
+_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s@]+@", re.IGNORECASE)
+
+
+def configure_logging(*, service: str, level: str = "INFO") -> None:
+    """Send structlog and the standard library's loggers to standard error as JSON lines.
+
+    Every line carries `service`, `event`, `level` and `timestamp` (ISO 8601, UTC). Newlines inside a value are
+    escaped by JSON, so a caller's text cannot forge a line.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact_secrets,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer(default=str)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(default=str),
+            ],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    # Libraries speak from WARNING up; the services' own events go through structlog.
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+def redact_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Replace the values of keys that name a secret, and passwords inside URLs in any text."""
+    for key, value in event.items():
+        if _SECRET_KEY.search(key) and value is not None and not isinstance(value, bool | int | float):
+            event[key] = _REDACTED
+        elif isinstance(value, str) and "://" in value:
+            event[key] = redact_url_passwords(value)
+    return event
+
+
+def redact_url_passwords(text: str) -> str:
+    """Return `text` with the password of every URL in it replaced."""
+    return _URL_PASSWORD.sub(rf"\g<head>:{_REDACTED}@", text)

@@ -1,0 +1,52 @@
+"""What a service gives the outbox for each topic."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from servicekit.outbox.queue import Job
+
+
+class PermanentError(Exception):
+    """The job cannot succeed as it is: it is parked for an operator, not tried again."""
+
+
+class Handler:
+    """Does a topic's jobs. A subclass overrides what it needs; by itself it does nothing and succeeds."""
+
+    def skip_reason(self, job: Job) -> str | None:
+        """Return why `job` is not wanted (it ends SKIPPED, nothing runs), or None to go on."""
+        return None
+
+    async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
+        """Bring jobs to the outside, each at least once, and return in order None or the error of each.
+
+        A PermanentError parks its job; any other error is tried again after a backoff. An exception raised here
+        is the error of all of them, a timeout included.
+        """
+        return [None] * len(jobs)
+
+    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+        """Write what delivered jobs mean, in the transaction that marks them done: exactly once.
+
+        An exception rolls back both; jobs that came together are then tried one by one.
+        """
+
+    async def parked(self, connection: AsyncConnection, job: Job, reason: str) -> None:
+        """Write what it means that `job` was parked, in the transaction that parks it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic and how its jobs are run."""
+
+    name: str
+    handler: Handler
+    # Longest time one `deliver` may take; must be shorter than the worker's lease.
+    timeout: timedelta = timedelta(seconds=10)
+    # Jobs handed to `deliver` and `complete` together.
+    max_batch: int = 100
+    # Batches in flight at a time.
+    concurrency: int = 1

@@ -1,0 +1,231 @@
+"""One topic's jobs in one process: deliver a batch, mark it, retry or park what failed."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from servicekit.database import is_unavailable, sqlstate
+from servicekit.failpoints import failpoint
+from servicekit.log import redact_url_passwords
+from servicekit.outbox import queue
+from servicekit.outbox.handler import PermanentError, Topic
+from servicekit.outbox.queue import Failure, Job
+
+_log = structlog.get_logger()
+
+# A Python bug in a handler, not the world's fault: told at once as an error, and still retried, since a deploy mends it.
+_BUGS = (ProgrammingError, TypeError, AttributeError, NameError, LookupError, AssertionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with full jitter."""
+
+    base: timedelta = timedelta(milliseconds=200)
+    cap: timedelta = timedelta(seconds=60)
+
+    def delay(self, attempts: int) -> timedelta:
+        """Return a random delay below `base` x 2^(attempts - 1), at most `cap`."""
+        # 2^30 x any base is past any cap: keep the power small enough for a float.
+        ceiling = min(self.cap, self.base * 2.0 ** min(attempts - 1, 30))
+        return ceiling * random.random()  # noqa: S311 - jitter, not a secret
+
+
+class Lane:
+    """Runs the jobs of one topic that this process holds leases on."""
+
+    def __init__(
+        self,
+        topic: Topic,
+        engine: AsyncEngine,
+        *,
+        lease: timedelta,
+        backoff: Backoff,
+        on_free: Callable[[], None],
+    ) -> None:
+        """`on_free` is called whenever a batch ends: there is room to claim more."""
+        self.topic = topic
+        self._engine = engine
+        self._lease = lease
+        self._backoff = backoff
+        self._on_free = on_free
+        self._waiting: deque[tuple[Job, float]] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._interrupted: list[Job] = []
+        self._in_hand = 0
+
+    @property
+    def free(self) -> int:
+        """How many more jobs this lane will take: enough to keep it busy, few enough to be done within a lease."""
+        return max(0, self.topic.max_batch * (self.topic.concurrency + 1) - self._in_hand)
+
+    @property
+    def running(self) -> frozenset[asyncio.Task[None]]:
+        """The batches in flight."""
+        return frozenset(self._running)
+
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Take jobs whose lease began now."""
+        # Leave enough of the lease for one delivery: what waits longer than that is given back, not run late.
+        deadline = asyncio.get_running_loop().time() + (self._lease - self.topic.timeout).total_seconds()
+        self._waiting.extend((job, deadline) for job in jobs)
+        self._in_hand += len(jobs)
+        self._start()
+
+    def take_back(self) -> Sequence[Job]:
+        """Remove and return the jobs that have not started, and those whose batch was cancelled."""
+        jobs = [*self._interrupted, *(job for job, _ in self._waiting)]
+        self._in_hand -= len(self._waiting)
+        self._waiting.clear()
+        self._interrupted.clear()
+        return jobs
+
+    def _start(self) -> None:
+        while self._waiting and len(self._running) < self.topic.concurrency:
+            batch = [self._waiting.popleft() for _ in range(min(self.topic.max_batch, len(self._waiting)))]
+            task = asyncio.create_task(self._run(batch))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("outbox_batch_lost", topic=self.topic.name, exc_info=error)
+        self._start()
+        self._on_free()
+
+    async def _run(self, batch: Sequence[tuple[Job, float]]) -> None:
+        now = asyncio.get_running_loop().time()
+        late = [job for job, deadline in batch if deadline <= now]
+        try:
+            if late:
+                await self._until_marked(lambda connection: queue.release(connection, late), late)
+            await self._deliver([job for job, deadline in batch if deadline > now])
+        except asyncio.CancelledError:
+            # Those already marked keep their mark: giving back is bound to the lease token.
+            self._interrupted.extend(job for job, _ in batch)
+            raise
+        finally:
+            self._in_hand -= len(batch)
+
+    async def _deliver(self, jobs: Sequence[Job]) -> None:
+        wanted = await self._skip_unwanted(jobs)
+        if not wanted:
+            return
+        failpoint("outbox_claimed")
+        try:
+            async with asyncio.timeout(self.topic.timeout.total_seconds()):
+                outcomes = await self.topic.handler.deliver(wanted)
+        except Exception as exc:
+            outcomes = [exc] * len(wanted)
+        failpoint("outbox_delivered")
+        pairs = list(zip(wanted, outcomes, strict=True))
+        await self._complete([job for job, error in pairs if error is None])
+        await self._fail([(job, error) for job, error in pairs if error is not None])
+
+    async def _skip_unwanted(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        by_reason: dict[str | None, list[Job]] = {}
+        for job in jobs:
+            by_reason.setdefault(self.topic.handler.skip_reason(job), []).append(job)
+        wanted = by_reason.pop(None, [])
+
+        async def mark(connection: AsyncConnection) -> None:
+            for reason, unwanted in by_reason.items():
+                await queue.mark_done(connection, unwanted, skip_reason=reason)
+
+        if by_reason:
+            await self._until_marked(mark, jobs)
+        return wanted
+
+    async def _complete(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+
+        async def mark(connection: AsyncConnection) -> None:
+            mine = await queue.mark_done(connection, jobs)
+            kept = [job for job in jobs if job.job_id in mine]
+            if len(kept) < len(jobs):
+                _log.warning("outbox_lease_lost", topic=self.topic.name, jobs=len(jobs) - len(kept))
+            if kept:
+                await self.topic.handler.complete(connection, kept)
+            failpoint("outbox_before_done_commit")
+
+        try:
+            await self._until_marked(mark, jobs)
+        except Exception as exc:
+            if len(jobs) == 1:
+                await self._fail([(jobs[0], exc)])
+                return
+            # One job's data can spoil the transaction of all: alone, only that one fails.
+            for job in jobs:
+                await self._complete([job])
+
+    async def _fail(self, failed: Sequence[tuple[Job, Exception]]) -> None:
+        if not failed:
+            return
+        failures = [self._failure(job, error) for job, error in failed]
+
+        async def mark(connection: AsyncConnection) -> None:
+            mine = await queue.mark_failed(connection, failures)
+            for failure in failures:
+                if failure.retry_after is None and failure.job.job_id in mine:
+                    await self.topic.handler.parked(connection, failure.job, failure.error)
+
+        await self._until_marked(mark, [job for job, _ in failed])
+
+    def _failure(self, job: Job, error: Exception) -> Failure:
+        text = _describe(error)
+        details = {"topic": job.topic, "job_id": job.job_id, "attempts": job.attempts, "error": text}
+        if isinstance(error, PermanentError):
+            _log.error("outbox_job_parked", **details)
+            return Failure(job, text, None)
+        if isinstance(error, _BUGS):
+            _log.error("outbox_handler_bug", **details, exc_info=error)
+        else:
+            _log.warning("outbox_attempt_failed", **details)
+        return Failure(job, text, self._backoff.delay(job.attempts))
+
+    async def park(self, jobs: Sequence[Job], reason: str) -> None:
+        """Park jobs without trying them: their attempts kept killing the worker."""
+        await self._fail([(job, PermanentError(reason)) for job in jobs])
+
+    async def _until_marked(
+        self, mark: Callable[[AsyncConnection], Awaitable[None]], jobs: Sequence[Job]
+    ) -> None:
+        """Run `mark` in a transaction, again while the database is away.
+
+        What was delivered must not be delivered again for want of a mark, so this goes on until the lease is over;
+        then the job belongs to whoever claims it next.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._lease.total_seconds()
+        attempt = 0
+        while True:
+            try:
+                async with self._engine.begin() as connection:
+                    await mark(connection)
+            except Exception as exc:
+                attempt += 1
+                delay = self._backoff.delay(attempt).total_seconds()
+                if not is_unavailable(exc):
+                    raise
+                if loop.time() + delay >= give_up:
+                    _log.warning("outbox_mark_given_up", topic=self.topic.name, jobs=len(jobs))
+                    return
+                await asyncio.sleep(delay)
+            else:
+                return
+
+
+def _describe(error: Exception) -> str:
+    """One line for the job's row and the log: no statement, no parameters, no password."""
+    if isinstance(error, DBAPIError):
+        return f"database error {sqlstate(error)}: {type(error.orig).__name__}"
+    return redact_url_passwords(str(error)) or type(error).__name__

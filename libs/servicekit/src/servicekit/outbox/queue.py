@@ -1,0 +1,275 @@
+"""The outbox's statements: enqueue, claim, mark, release, put back, remove, count."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import BigInteger, Float, Integer, Text, Uuid
+
+MAX_ERROR_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """An intent to enqueue: `dedup_key` makes it one intent however often it is enqueued."""
+
+    topic: str
+    dedup_key: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job in a worker's hands. `lease_token` is what lets this holder, and nobody later, mark it."""
+
+    job_id: int
+    topic: str
+    dedup_key: str
+    payload: Mapping[str, Any]
+    attempts: int
+    lease_token: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt: what is kept of the error and when to try again; `retry_after` None parks the job."""
+
+    job: Job
+    error: str
+    retry_after: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJobs:
+    """How many jobs of a topic are in an open state (PENDING or PARKED), and the oldest one's age in seconds."""
+
+    topic: str
+    state: str
+    count: int
+    oldest_seconds: float
+
+
+_ENQUEUE = (
+    text("""
+    INSERT INTO outbox (topic, dedup_key, payload, attempts, lease_token, next_attempt_time)
+    SELECT topic, dedup_key, payload, :attempts, :token, now() + make_interval(secs => :lease_seconds)
+    FROM unnest(:topics, :dedup_keys, :payloads) AS new (topic, dedup_key, payload)
+    ON CONFLICT (topic, dedup_key) DO NOTHING
+    RETURNING job_id, topic, dedup_key, payload, attempts, lease_token
+""")
+    .bindparams(
+        bindparam("topics", type_=ARRAY(Text)),
+        bindparam("dedup_keys", type_=ARRAY(Text)),
+        bindparam("payloads", type_=ARRAY(JSONB)),
+        bindparam("attempts", type_=Integer),
+        bindparam("token", type_=Uuid),
+        bindparam("lease_seconds", type_=Float),
+    )
+    .columns(payload=JSONB, lease_token=Uuid)
+)
+
+# A job whose lease ran out still has its token: whoever held it never reported back, which counts as a crash.
+_CLAIM = (
+    text("""
+    WITH due AS (
+        SELECT job.job_id
+        FROM unnest(:topics, :limits) AS wanted (topic, free)
+        CROSS JOIN LATERAL (
+            SELECT job_id FROM outbox
+            WHERE topic = wanted.topic AND state = 'PENDING' AND next_attempt_time <= now()
+            ORDER BY next_attempt_time
+            LIMIT wanted.free
+            FOR UPDATE SKIP LOCKED
+        ) AS job
+    )
+    UPDATE outbox SET
+        attempts = attempts + 1,
+        crashes = crashes + (lease_token IS NOT NULL)::int,
+        lease_token = :token,
+        next_attempt_time = now() + make_interval(secs => :lease_seconds)
+    FROM due
+    WHERE outbox.job_id = due.job_id
+    RETURNING outbox.job_id, topic, dedup_key, payload, attempts, lease_token, crashes
+""")
+    .bindparams(
+        bindparam("topics", type_=ARRAY(Text)),
+        bindparam("limits", type_=ARRAY(Integer)),
+        bindparam("token", type_=Uuid),
+        bindparam("lease_seconds", type_=Float),
+    )
+    .columns(payload=JSONB, lease_token=Uuid)
+)
+
+_MARK_DONE = text("""
+    UPDATE outbox SET state = :state, last_error = :note, done_time = now(), lease_token = NULL, crashes = 0
+    FROM unnest(:job_ids, :tokens) AS mine (job_id, lease_token)
+    WHERE outbox.job_id = mine.job_id AND outbox.lease_token = mine.lease_token AND state = 'PENDING'
+    RETURNING outbox.job_id
+""").bindparams(
+    bindparam("job_ids", type_=ARRAY(BigInteger)),
+    bindparam("tokens", type_=ARRAY(Uuid)),
+    bindparam("state", type_=Text),
+    bindparam("note", type_=Text),
+)
+
+_MARK_FAILED = text("""
+    UPDATE outbox SET
+        state = CASE WHEN failed.retry_seconds IS NULL THEN 'PARKED' ELSE 'PENDING' END,
+        last_error = failed.error,
+        lease_token = NULL,
+        crashes = 0,
+        next_attempt_time = now() + make_interval(secs => coalesce(failed.retry_seconds, 0))
+    FROM unnest(:job_ids, :tokens, :errors, :retry_seconds) AS failed (job_id, lease_token, error, retry_seconds)
+    WHERE outbox.job_id = failed.job_id AND outbox.lease_token = failed.lease_token AND state = 'PENDING'
+    RETURNING outbox.job_id
+""").bindparams(
+    bindparam("job_ids", type_=ARRAY(BigInteger)),
+    bindparam("tokens", type_=ARRAY(Uuid)),
+    bindparam("errors", type_=ARRAY(Text)),
+    bindparam("retry_seconds", type_=ARRAY(Float)),
+)
+
+_RELEASE = text("""
+    UPDATE outbox SET lease_token = NULL, attempts = attempts - 1, next_attempt_time = now()
+    FROM unnest(:job_ids, :tokens) AS mine (job_id, lease_token)
+    WHERE outbox.job_id = mine.job_id AND outbox.lease_token = mine.lease_token AND state = 'PENDING'
+""").bindparams(bindparam("job_ids", type_=ARRAY(BigInteger)), bindparam("tokens", type_=ARRAY(Uuid)))
+
+_PUT_BACK = text("""
+    UPDATE outbox SET state = 'PENDING', crashes = 0, lease_token = NULL, next_attempt_time = now()
+    WHERE job_id = :job_id AND state = 'PARKED'
+    RETURNING job_id
+""")
+
+_REMOVE_DONE = text("""
+    DELETE FROM outbox USING (
+        SELECT job_id FROM outbox
+        WHERE state IN ('DONE', 'SKIPPED') AND done_time < now() - make_interval(secs => :older_than_seconds)
+        ORDER BY done_time LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    ) AS old
+    WHERE outbox.job_id = old.job_id
+""").bindparams(bindparam("older_than_seconds", type_=Float))
+
+_COUNT_OPEN = text("""
+    SELECT topic, state, count(*) AS jobs, extract(epoch FROM now() - min(create_time))::float8 AS oldest_seconds
+    FROM outbox WHERE state = 'PENDING' GROUP BY topic, state
+    UNION ALL
+    SELECT topic, state, count(*), extract(epoch FROM now() - min(create_time))::float8
+    FROM outbox WHERE state = 'PARKED' GROUP BY topic, state
+""")
+
+
+async def enqueue(
+    connection: AsyncConnection, jobs: Sequence[NewJob], *, lease: timedelta | None = None
+) -> Sequence[Job]:
+    """Enqueue `jobs` in the caller's transaction and return those that were new.
+
+    With `lease` they are born in the caller's hands, as if claimed: after the commit the caller gives them to its
+    worker, which saves the claim's round trip. If the caller dies first, the lease runs out and any worker takes them.
+    Without it the returned jobs cannot be marked; a worker claims them.
+    """
+    token = uuid.uuid4() if lease is not None else None
+    rows = await connection.execute(
+        _ENQUEUE,
+        {
+            "topics": [job.topic for job in jobs],
+            "dedup_keys": [job.dedup_key for job in jobs],
+            "payloads": [dict(job.payload) for job in jobs],
+            "attempts": 0 if lease is None else 1,
+            "token": token,
+            "lease_seconds": 0.0 if lease is None else lease.total_seconds(),
+        },
+    )
+    return [Job(*row) for row in rows]
+
+
+async def claim(
+    connection: AsyncConnection, free: Mapping[str, int], *, lease: timedelta, max_crashes: int
+) -> tuple[Sequence[Job], Sequence[Job]]:
+    """Lease due jobs, at most `free[topic]` of each topic named, oldest due first.
+
+    Returns the jobs to run, and the jobs whose holders died `max_crashes` times in a row: leased too, to be parked.
+    Topics not named are left alone: another version of the service may know them.
+    """
+    rows = await connection.execute(
+        _CLAIM,
+        {
+            "topics": list(free),
+            "limits": list(free.values()),
+            "token": uuid.uuid4(),
+            "lease_seconds": lease.total_seconds(),
+        },
+    )
+    runnable: list[Job] = []
+    poisoned: list[Job] = []
+    for *fields, crashes in rows:
+        (poisoned if crashes >= max_crashes else runnable).append(Job(*fields))
+    return runnable, poisoned
+
+
+async def mark_done(
+    connection: AsyncConnection, jobs: Sequence[Job], *, skip_reason: str | None = None
+) -> frozenset[int]:
+    """Mark jobs DONE (SKIPPED with `skip_reason`) and return the ids of those whose lease still was the caller's."""
+    rows = await connection.scalars(
+        _MARK_DONE,
+        {
+            "job_ids": [job.job_id for job in jobs],
+            "tokens": [job.lease_token for job in jobs],
+            "state": "DONE" if skip_reason is None else "SKIPPED",
+            "note": skip_reason,
+        },
+    )
+    return frozenset(rows)
+
+
+async def mark_failed(connection: AsyncConnection, failures: Sequence[Failure]) -> frozenset[int]:
+    """Record failed attempts (retry or park) and return the ids of those whose lease still was the caller's."""
+    rows = await connection.scalars(
+        _MARK_FAILED,
+        {
+            "job_ids": [failure.job.job_id for failure in failures],
+            "tokens": [failure.job.lease_token for failure in failures],
+            "errors": [failure.error[:MAX_ERROR_CHARACTERS] for failure in failures],
+            "retry_seconds": [
+                None if failure.retry_after is None else failure.retry_after.total_seconds()
+                for failure in failures
+            ],
+        },
+    )
+    return frozenset(rows)
+
+
+async def release(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    """Give back jobs that were claimed and not tried, so that anybody may claim them at once."""
+    await connection.execute(
+        _RELEASE, {"job_ids": [job.job_id for job in jobs], "tokens": [job.lease_token for job in jobs]}
+    )
+
+
+async def put_back(connection: AsyncConnection, job_id: int) -> bool:
+    """Make a PARKED job PENDING and due now. Returns False when it is not parked."""
+    return (await connection.scalar(_PUT_BACK, {"job_id": job_id})) is not None
+
+
+async def remove_done(connection: AsyncConnection, *, older_than: timedelta, limit: int) -> int:
+    """Remove at most `limit` jobs that were done longer ago than `older_than`; returns how many.
+
+    The dedup key goes with the row: use it only where enqueuing the same intent again is harmless.
+    """
+    result = await connection.execute(
+        _REMOVE_DONE, {"older_than_seconds": older_than.total_seconds(), "limit": limit}
+    )
+    return result.rowcount
+
+
+async def count_open(connection: AsyncConnection) -> Sequence[OpenJobs]:
+    """Count the PENDING and PARKED jobs by topic; a topic without any is not in the answer. Done rows are not read."""
+    rows = await connection.execute(_COUNT_OPEN)
+    return [OpenJobs(*row) for row in rows]

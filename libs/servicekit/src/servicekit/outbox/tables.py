@@ -1,0 +1,57 @@
+"""The outbox table."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+# The trigger of this name, which each service's migration makes with the table, notifies here when jobs are committed.
+# Jobs that were enqueued under a lease are already in a worker's hands, so they wake nobody.
+NOTIFY_CHANNEL = "outbox"
+
+
+def define_outbox_table(metadata: MetaData) -> Table:
+    """Define the table `outbox` in `metadata`.
+
+    States: PENDING (to be delivered; in a worker's hands while it has a lease token), DONE, SKIPPED (not wanted,
+    `last_error` says why), PARKED (cannot succeed as it is; an operator looks).
+    """
+    now = text("now()")
+    return Table(
+        "outbox",
+        metadata,
+        Column("job_id", BigInteger, Identity(always=True), primary_key=True),
+        Column("topic", Text, nullable=False),
+        # Unique within its topic as long as the row is there: enqueuing the same intent twice is one intent.
+        Column("dedup_key", Text, nullable=False),
+        Column("payload", JSONB, nullable=False),
+        Column("state", Text, nullable=False, server_default="PENDING"),
+        # Raised at claim, not at failure: a job that kills its worker is counted too.
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        # Claims in a row that ended with neither done nor failed: the worker died or froze.
+        Column("crashes", Integer, nullable=False, server_default="0"),
+        Column("lease_token", Uuid),
+        # When the job may be claimed: after a backoff, or, while it is leased, when the lease ends.
+        Column("next_attempt_time", DateTime(timezone=True), nullable=False, server_default=now),
+        Column("last_error", Text),
+        Column("create_time", DateTime(timezone=True), nullable=False, server_default=now),
+        Column("done_time", DateTime(timezone=True)),
+        UniqueConstraint("topic", "dedup_key", name="outbox_topic_dedup_key"),
+        CheckConstraint("state IN ('PENDING', 'DONE', 'SKIPPED', 'PARKED')", name="outbox_state"),
+        # The claim reads a topic's due jobs in order; the done rows, which are the many, are not in it.
+        Index("outbox_due", "topic", "next_attempt_time", postgresql_where=text("state = 'PENDING'")),
+        Index("outbox_parked", "topic", postgresql_where=text("state = 'PARKED'")),
+        Index("outbox_done", "done_time", postgresql_where=text("state IN ('DONE', 'SKIPPED')")),
+    )

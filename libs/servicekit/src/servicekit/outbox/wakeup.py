@@ -1,0 +1,39 @@
+"""Hears PostgreSQL notifications and calls back; a lost connection is opened again."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from servicekit.database import is_unavailable
+
+_log = structlog.get_logger()
+_RECONNECT_SECONDS = 1.0
+
+
+async def listen(engine: AsyncEngine, channel: str, on_notify: Callable[[], None]) -> None:
+    """Call `on_notify` at each notification on `channel` until cancelled.
+
+    Also called after each (re)connect: what was notified while nobody listened is found by looking. Holds one
+    connection of the engine's pool.
+    """
+    while True:
+        try:
+            async with engine.connect() as connection:
+                driver = (await connection.get_raw_connection()).driver_connection
+                if driver is None:
+                    raise ConnectionError("the pool gave a connection without a driver connection")
+                lost = asyncio.Event()
+                driver.add_termination_listener(lambda _driver, lost=lost: lost.set())
+                await driver.add_listener(channel, lambda *_args: on_notify())
+                on_notify()
+                try:
+                    await lost.wait()
+                finally:
+                    # A connection that still listens must not go back to the pool.
+                    await connection.invalidate()
+        except Exception as exc:
+            if not is_unavailable(exc):
+                _log.error("outbox_listen_failed", channel=channel, exc_info=exc)
+        await asyncio.sleep(_RECONNECT_SECONDS)

@@ -1,0 +1,96 @@
+"""google.rpc.Status for the wire: one ErrorInfo, and the details that help a caller act.
+
+Texts are constant. What varies goes into the details' fields, and only what the caller may know.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+DOMAIN = "flywheel.awoooi"
+# gRPC puts the status details into a header; a peer may refuse large ones.
+_MAX_VIOLATIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A field of the request, by its path, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a caller is told: a gRPC code, a constant message, an UPPER_SNAKE reason, and details."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    field_violations: Sequence[FieldViolation] = ()
+    # (type, subject, description) of what has to change before the call can pass.
+    precondition: tuple[str, str, str] | None = None
+    # (type, name) of the resource that the refusal is about.
+    resource: tuple[str, str] | None = None
+    retry_after: timedelta | None = None
+
+    def to_status(self) -> status_pb2.Status:
+        """Return the google.rpc.Status of this refusal."""
+        return status_pb2.Status(
+            code=self.code.value[0],
+            message=self.message,
+            details=[_pack(detail) for detail in self._details()],
+        )
+
+    def _details(self) -> Sequence[Message]:
+        details: list[Message] = [
+            error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
+        ]
+        if self.field_violations:
+            details.append(
+                error_details_pb2.BadRequest(
+                    field_violations=[
+                        error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+                        for v in self.field_violations[:_MAX_VIOLATIONS]
+                    ]
+                )
+            )
+        if self.precondition is not None:
+            kind, subject, description = self.precondition
+            details.append(
+                error_details_pb2.PreconditionFailure(
+                    violations=[
+                        error_details_pb2.PreconditionFailure.Violation(
+                            type=kind, subject=subject, description=description
+                        )
+                    ]
+                )
+            )
+        if self.resource is not None:
+            resource_type, name = self.resource
+            details.append(error_details_pb2.ResourceInfo(resource_type=resource_type, resource_name=name))
+        if self.retry_after is not None:
+            delay = duration_pb2.Duration()
+            delay.FromTimedelta(self.retry_after)
+            details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        return details
+
+
+class RefusedError(Exception):
+    """A call is refused for a reason that the transport, not a service's rules, found."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+def _pack(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

@@ -1,0 +1,1 @@
+"""The approval service: turns a proposed action into a decision, an execution and a durable resolve."""

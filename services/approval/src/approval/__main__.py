@@ -1,0 +1,139 @@
+"""The approval service. The only place where its parts are put together, read from top to bottom."""
+
+import sys
+from datetime import timedelta
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+
+from approval import incident_client
+from approval.execution import Executions
+from approval.incident_client import IncidentClient
+from approval.jobs import topics
+from approval.model import OperationKind
+from approval.repository import get_page_token_key
+from approval.servicer import ApprovalServicer, StatsServicer
+from approval.settings import ApprovalSettings
+from approval.stats import read_figures
+from approval.status_codes import ERRORS
+from approval.use_cases import ApprovalUseCases
+from awoooi.approval.v1 import approval_service_pb2
+from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServicer_to_server
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2
+from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
+from servicekit.channel import open_channel
+from servicekit.command import run_service
+from servicekit.counters import choose_shard
+from servicekit.database import create_engine
+from servicekit.migrations import Migrations
+from servicekit.outbox.dispatch import LateDispatcher
+from servicekit.outbox.worker import OutboxWorker, WorkerSettings
+from servicekit.page_tokens import PageTokens
+from servicekit.process_metrics import serve_process_metrics
+from servicekit.server import ServerBuilder, run_until_stopped, watch_health
+from servicekit.signals import stop_event
+
+_HEALTH_CHECK_EVERY = timedelta(seconds=1)
+# Done deliveries tell what happened last week; the approval itself keeps when its incident was resolved.
+_KEEP_DONE_DELIVERIES = timedelta(days=7)
+
+
+async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = stop_event()
+    registry = CollectorRegistry()
+    engine = create_engine(
+        settings.database_url.get_secret_value(),
+        application_name="approval-service",
+        pool_size=settings.database_pool_size,
+    )
+    migrations = Migrations("approval:migrations")
+    if migrate_first:
+        await migrations.upgrade(engine)
+
+    shard = choose_shard()
+    executable: frozenset[OperationKind] = frozenset()
+    channel = open_channel(settings.incident_target, [incident_client.SERVICE])
+    incidents = IncidentClient(
+        channel,
+        check_timeout=settings.incident_check_timeout,
+        resolve_timeout=settings.incident_resolve_timeout,
+    )
+    worker_settings = WorkerSettings(keep_done=_KEEP_DONE_DELIVERIES)
+    outbox = LateDispatcher(lease=worker_settings.lease)
+    use_cases = ApprovalUseCases(
+        engine, incidents=incidents, outbox=outbox, executable=executable, counter_shard=shard
+    )
+    executions = Executions(engine, outbox=outbox, executable=executable, counter_shard=shard)
+    worker = OutboxWorker(
+        engine,
+        topics(executions, incidents, resolve_timeout=settings.incident_resolve_timeout, counter_shard=shard),
+        worker_settings,
+    )
+    outbox.worker = worker
+    page_tokens = PageTokens()
+
+    server = (
+        ServerBuilder(
+            settings.listen,
+            errors=ERRORS,
+            registry=registry,
+            insecure=settings.insecure,
+            reflection_enabled=settings.reflection,
+        )
+        .add(
+            add_ApprovalServiceServicer_to_server,
+            ApprovalServicer(use_cases, executions, page_tokens, default_ttl=settings.default_ttl),
+            approval_service_pb2.DESCRIPTOR.services_by_name["ApprovalService"].full_name,
+        )
+        .add(
+            add_FlywheelStatsServiceServicer_to_server,
+            StatsServicer(partial(read_figures, engine), min_samples=settings.min_samples),
+            flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
+        )
+        .build()
+    )
+
+    async def ready() -> bool:
+        if not await migrations.is_current(engine):
+            return False
+        if page_tokens.key is None:
+            async with engine.connect() as connection:
+                page_tokens.key = await get_page_token_key(connection)
+        return True
+
+    serve_process_metrics(settings.metrics_listen, registry, insecure=settings.insecure)
+    await server.start()
+    await run_until_stopped(
+        server,
+        stop,
+        background={"outbox": worker.run(), "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY)},
+    )
+    await channel.close()
+    await engine.dispose()
+
+
+async def migrate(settings: ApprovalSettings) -> None:
+    """Bring the database up to date."""
+    engine = create_engine(
+        settings.database_url.get_secret_value(), application_name="approval-migrate", pool_size=1
+    )
+    await Migrations("approval:migrations").upgrade(engine)
+    await engine.dispose()
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.exit(
+        run_service(
+            "approval",
+            ApprovalSettings.from_environment,
+            log_level=lambda settings: settings.log_level,
+            serve=serve,
+            migrate=migrate,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What the rules refuse. A class's docstring is the sentence a caller reads; its attributes are the facts."""
+
+from collections.abc import Sequence
+
+from approval.model import State
+
+
+class ApprovalError(Exception):
+    """The approval service refused the call."""
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
+
+
+class ApprovalNotFoundError(ApprovalError):
+    """There is no approval with this id."""
+
+    def __init__(self, approval_id: str) -> None:
+        super().__init__()
+        self.approval_id = approval_id
+
+
+class IncidentNotFoundError(ApprovalError):
+    """There is no incident with this id."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
+class IncidentResolvedError(ApprovalError):
+    """The incident is resolved already."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
+class TransitionNotAllowedError(ApprovalError):
+    """The approval's state does not allow this."""
+
+    def __init__(self, approval_id: str, *, current: State, allowed: Sequence[State]) -> None:
+        super().__init__()
+        self.approval_id = approval_id
+        self.current = current
+        self.allowed = allowed
+
+
+class DecidedOtherwiseError(ApprovalError):
+    """The caller decided the other way before."""
+
+    def __init__(self, approval_id: str) -> None:
+        super().__init__()
+        self.approval_id = approval_id
+
+
+class OwnProposalError(ApprovalError):
+    """Nobody decides about their own proposal."""
+
+
+class ApprovalChangedError(ApprovalError):
+    """The approval was changed since it was read: read it again and decide again."""
+
+    def __init__(self, approval_id: str) -> None:
+        super().__init__()
+        self.approval_id = approval_id
+
+
+class RequestIdReusedError(ApprovalError):
+    """This request_id was used before with other content."""
+
+
+class ActionChangedError(ApprovalError):
+    """The action would be read differently now than when it was approved."""
+
+    def __init__(self, approval_id: str) -> None:
+        super().__init__()
+        self.approval_id = approval_id
+
+
+class ExecutorMissingError(ApprovalError):
+    """This server has no executor for the operation."""
+
+    def __init__(self, approval_id: str) -> None:
+        super().__init__()
+        self.approval_id = approval_id
+
+
+class DeliveryNotFoundError(ApprovalError):
+    """There is no delivery with this id."""
+
+
+class DeliveryDoneError(ApprovalError):
+    """The delivery was acknowledged already."""

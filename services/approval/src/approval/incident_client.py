@@ -1,0 +1,85 @@
+"""Calls to the incident service."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import grpc.aio
+import structlog
+
+from approval.model import IncidentCheck, ResolutionType
+from approval.status_codes import NOT_FOUND
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
+from servicekit.outbox.rpc_errors import delivery_error
+
+_log = structlog.get_logger()
+
+SERVICE = pb.DESCRIPTOR.services_by_name["IncidentService"].full_name
+# How this service calls itself on a server without authentication.
+_METADATA = (("awoooi-actor", "service:approval"),)
+
+
+class IncidentClient:
+    """The incident service as this service uses it, over one channel."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, *, check_timeout: timedelta, resolve_timeout: timedelta
+    ) -> None:
+        self._stub = IncidentServiceStub(channel)
+        self._check_seconds = check_timeout.total_seconds()
+        self._resolve_seconds = resolve_timeout.total_seconds()
+
+    async def check(self, incident_id: str) -> IncidentCheck:
+        """Return what the incident service knows about an incident; UNREACHABLE for whatever failure but NOT_FOUND."""
+        try:
+            response = await self._stub.Get(
+                pb.GetRequest(incident_id=incident_id), timeout=self._check_seconds, metadata=_METADATA
+            )
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is NOT_FOUND:
+                return IncidentCheck.UNKNOWN
+            _log.warning("incident_check_failed", incident_id=incident_id, code=exc.code().name)
+            return IncidentCheck.UNREACHABLE
+        resolved = response.incident.state == incident_pb2.Incident.STATE_RESOLVED
+        return IncidentCheck.RESOLVED if resolved else IncidentCheck.UNRESOLVED
+
+    async def resolve(
+        self, incidents: Sequence[tuple[str, ResolutionType, str]]
+    ) -> Sequence[bool | Exception]:
+        """Resolve incidents given as (id, type, note).
+
+        Returns in order whether each was resolved already, or the error of its delivery.
+        """
+        if len(incidents) == 1:
+            return [await self._resolve_one(*incidents[0])]
+        request = pb.BatchResolveRequest(
+            items=[
+                pb.BatchResolveRequest.Item(incident_id=incident_id, resolution_type=_number(kind), note=note)
+                for incident_id, kind, note in incidents
+            ]
+        )
+        try:
+            response = await self._stub.BatchResolve(
+                request, timeout=self._resolve_seconds, metadata=_METADATA
+            )
+        except grpc.aio.AioRpcError as exc:
+            return [delivery_error(exc.code(), exc.details() or "")] * len(incidents)
+        return [
+            delivery_error(result.status.code, result.status.message)
+            if result.HasField("status")
+            else result.resolved.already_resolved
+            for result in response.results
+        ]
+
+    async def _resolve_one(self, incident_id: str, kind: ResolutionType, note: str) -> bool | Exception:
+        request = pb.ResolveRequest(incident_id=incident_id, resolution_type=_number(kind), note=note)
+        try:
+            response = await self._stub.Resolve(request, timeout=self._resolve_seconds, metadata=_METADATA)
+        except grpc.aio.AioRpcError as exc:
+            return delivery_error(exc.code(), exc.details() or "")
+        return response.already_resolved
+
+
+def _number(kind: ResolutionType) -> incident_pb2.ResolutionType.ValueType:
+    return incident_pb2.ResolutionType.Value(f"RESOLUTION_TYPE_{kind}")

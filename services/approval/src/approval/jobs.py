@@ -1,0 +1,124 @@
+"""What the outbox does for this service: executes what was approved, and tells the incident service."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from approval import repository
+from approval.deliveries import RESOLVE_TOPIC
+from approval.errors import ApprovalError
+from approval.execution import Execute, Executions
+from approval.model import ResolutionType
+from approval.use_cases import EXECUTE_TOPIC
+from servicekit.failpoints import failpoint
+from servicekit.outbox.handler import Handler, Topic
+from servicekit.outbox.queue import Job
+
+_log = structlog.get_logger()
+# Resolves that go as one call when many are due, and such calls in flight at a time.
+_RESOLVE_BATCH = 100
+_RESOLVE_CALLS = 4
+
+
+class IncidentResolver(Protocol):
+    """Resolves incidents at the incident service."""
+
+    async def resolve(
+        self, incidents: Sequence[tuple[str, ResolutionType, str]]
+    ) -> Sequence[bool | Exception]:
+        """Resolve incidents given as (id, type, note): whether each was resolved already, or its error, in order."""
+
+
+class ExecuteHandler(Handler):
+    """Executes approvals that were approved with `auto_execute`.
+
+    The execution is a transaction of its own and answers a repetition with the stored outcome, so a worker that dies
+    between it and the mark changes nothing.
+    """
+
+    def __init__(self, executions: Executions) -> None:
+        self._executions = executions
+
+    async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
+        """Execute each approval; they join one transaction."""
+        return await asyncio.gather(*(self._execute(job.payload["approval_id"]) for job in jobs))
+
+    async def _execute(self, approval_id: str) -> Exception | None:
+        try:
+            await self._executions.execute(Execute(approval_id))
+        except ApprovalError as exc:
+            # Cancelled, expired or changed since it was approved: there is nothing left to do.
+            _log.info("background_execution_dropped", approval_id=approval_id, reason=str(exc))
+        except Exception as exc:
+            return exc
+        return None
+
+
+class ResolveHandler(Handler):
+    """Tells the incident service that incidents are resolved, until it acknowledges."""
+
+    def __init__(self, incidents: IncidentResolver, *, counter_shard: int) -> None:
+        self._incidents = incidents
+        self._counter_shard = counter_shard
+
+    async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
+        """Resolve all in one call. RESOLVED already is an acknowledgement as good as any."""
+        outcomes = await self._incidents.resolve(
+            [
+                (
+                    job.payload["incident_id"],
+                    ResolutionType(job.payload["resolution_type"]),
+                    job.payload["note"],
+                )
+                for job in jobs
+            ]
+        )
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            _log_resolve(job, outcome)
+        failpoint("resolve_acknowledged")
+        return [outcome if isinstance(outcome, Exception) else None for outcome in outcomes]
+
+    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+        """Note on the approvals that the incident service knows."""
+        await repository.acknowledge(
+            connection, [job.payload["approval_id"] for job in jobs], shard=self._counter_shard
+        )
+
+
+def topics(
+    executions: Executions, incidents: IncidentResolver, *, resolve_timeout: timedelta, counter_shard: int
+) -> Sequence[Topic]:
+    """Return this service's topics. `resolve_timeout` is the client's own; the handler's is a little longer."""
+    return [
+        Topic(EXECUTE_TOPIC, ExecuteHandler(executions)),
+        Topic(
+            RESOLVE_TOPIC,
+            ResolveHandler(incidents, counter_shard=counter_shard),
+            timeout=resolve_timeout + timedelta(seconds=2),
+            max_batch=_RESOLVE_BATCH,
+            concurrency=_RESOLVE_CALLS,
+        ),
+    ]
+
+
+def _log_resolve(job: Job, outcome: bool | Exception) -> None:
+    no_action = job.payload["resolution_type"] == ResolutionType.NO_ACTION
+    what = "no_action" if no_action else "auto_repair"
+    facts: Mapping[str, object] = {
+        "approval_id": job.payload["approval_id"],
+        "incident_id": job.payload["incident_id"],
+        "path": what,
+    }
+    if isinstance(outcome, Exception):
+        _log.warning(
+            f"incident_resolve_after_{what}_execution_failed",
+            error=str(outcome),
+            attempts=job.attempts,
+            **facts,
+        )
+    else:
+        _log.info(f"incident_resolved_after_{what}_execution", already_resolved=outcome, **facts)

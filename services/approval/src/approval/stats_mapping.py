@@ -1,0 +1,58 @@
+"""The figures as the sections of GetFlywheelStats. Every value of an enum is there, 0 included."""
+
+from google.protobuf.duration_pb2 import Duration
+
+from approval.model import DeliveryState, ExecutionOutcome, State
+from approval.stats import WINDOW, ApprovalFigures
+from awoooi.approval.v1 import approval_pb2
+from awoooi.flywheel.v1 import flywheel_stats_pb2 as figures_pb
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
+
+
+def figures_to_proto(figures: ApprovalFigures, *, min_samples: int) -> pb.GetFlywheelStatsResponse:
+    """Return the response with the approval service's sections."""
+    return pb.GetFlywheelStatsResponse(
+        executions=_executions(figures, min_samples),
+        approvals=figures_pb.ApprovalStats(
+            approvals=[
+                figures_pb.ApprovalStateCount(
+                    state=approval_pb2.Approval.State.Value(f"STATE_{state}"),
+                    count=figures.approvals.get(state, 0),
+                )
+                for state in State
+            ],
+            oldest_pending_seconds=figures.approval_oldest_pending_seconds,
+        ),
+        deliveries=figures_pb.DeliveryStats(
+            deliveries=[
+                figures_pb.DeliveryStateCount(
+                    state=approval_pb2.Delivery.State.Value(f"STATE_{state}"),
+                    count=figures.deliveries.get(state, 0),
+                )
+                for state in (DeliveryState.PENDING, DeliveryState.PARKED)
+            ],
+            oldest_pending_seconds=figures.delivery_oldest_pending_seconds,
+        ),
+    )
+
+
+def _executions(figures: ApprovalFigures, min_samples: int) -> figures_pb.ExecutionStats:
+    window = Duration()
+    window.FromTimedelta(WINDOW)
+    enough = figures.samples >= min_samples
+    return figures_pb.ExecutionStats(
+        success_rate=figures.successes / figures.samples if enough else None,
+        samples=figures.samples,
+        successes=figures.successes,
+        min_samples=min_samples,
+        window=window,
+        executions_total=[
+            figures_pb.ExecutionOutcomeCount(
+                outcome=figures_pb.ExecutionOutcome.Value(f"EXECUTION_OUTCOME_{outcome}"),
+                count=figures.executions.get(outcome, 0),
+            )
+            for outcome in ExecutionOutcome
+        ],
+        noop_executions_total=figures.executions.get(ExecutionOutcome.NOOP, 0),
+        noop_resolutions_total=figures.noop_resolutions,
+    )

@@ -1,0 +1,79 @@
+"""The one table from this service's errors to gRPC statuses, and the codes that it reads from others."""
+
+from collections.abc import Callable
+
+import grpc
+
+from approval.errors import (
+    ActionChangedError,
+    ApprovalChangedError,
+    ApprovalNotFoundError,
+    DecidedOtherwiseError,
+    DeliveryDoneError,
+    DeliveryNotFoundError,
+    ExecutorMissingError,
+    IncidentNotFoundError,
+    IncidentResolvedError,
+    OwnProposalError,
+    RequestIdReusedError,
+    TransitionNotAllowedError,
+)
+from servicekit.error_table import ErrorTable
+from servicekit.status import Refusal
+
+# What the incident service says of an incident that it does not know.
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+
+_APPROVAL = "awoooi.approval.v1.Approval"
+_INCIDENT = "awoooi.incident.v1.Incident"
+
+_OfApproval = (
+    ApprovalNotFoundError
+    | ApprovalChangedError
+    | DecidedOtherwiseError
+    | ActionChangedError
+    | ExecutorMissingError
+)
+
+
+def _of_approval(code: grpc.StatusCode, reason: str) -> Callable[[_OfApproval], Refusal]:
+    return lambda error: Refusal(code, str(error), reason, resource=(_APPROVAL, error.approval_id))
+
+
+def _of_incident(
+    code: grpc.StatusCode, reason: str
+) -> Callable[[IncidentNotFoundError | IncidentResolvedError], Refusal]:
+    return lambda error: Refusal(code, str(error), reason, resource=(_INCIDENT, error.incident_id))
+
+
+def _plain(code: grpc.StatusCode, reason: str) -> Callable[[Exception], Refusal]:
+    return lambda error: Refusal(code, str(error), reason)
+
+
+def _not_allowed(error: TransitionNotAllowedError) -> Refusal:
+    allowed = ", ".join(error.allowed)
+    return Refusal(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        str(error),
+        "APPROVAL_STATE_NOT_ALLOWED",
+        metadata={"current_state": error.current, "allowed_states": allowed},
+        precondition=("STATE", error.approval_id, f"is {error.current}, must be one of: {allowed}"),
+    )
+
+
+ERRORS = ErrorTable(
+    {
+        ApprovalNotFoundError: _of_approval(grpc.StatusCode.NOT_FOUND, "APPROVAL_NOT_FOUND"),
+        IncidentNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND"),
+        IncidentResolvedError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "INCIDENT_RESOLVED"),
+        TransitionNotAllowedError: _not_allowed,
+        DecidedOtherwiseError: _of_approval(grpc.StatusCode.FAILED_PRECONDITION, "DECIDED_OTHERWISE"),
+        OwnProposalError: _plain(grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL"),
+        ApprovalChangedError: _of_approval(grpc.StatusCode.ABORTED, "APPROVAL_CHANGED"),
+        RequestIdReusedError: _plain(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+        ActionChangedError: _of_approval(grpc.StatusCode.FAILED_PRECONDITION, "ACTION_CHANGED"),
+        ExecutorMissingError: _of_approval(grpc.StatusCode.FAILED_PRECONDITION, "EXECUTOR_MISSING"),
+        DeliveryNotFoundError: _plain(grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND"),
+        DeliveryDoneError: _plain(grpc.StatusCode.FAILED_PRECONDITION, "DELIVERY_DONE"),
+    }
+)

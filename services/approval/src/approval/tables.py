@@ -1,0 +1,128 @@
+"""The approval service's tables. The migrations build them; a test holds the two together."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from servicekit.counters import define_counters_table
+from servicekit.outbox.tables import define_outbox_table
+
+metadata = MetaData()
+
+_NOW = text("now()")
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("approval_id", Text, primary_key=True),
+    Column("incident_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    # What the action was parsed as at Propose; all null, and parse_error set, when it could not be.
+    Column("operation_kind", Text),
+    Column("resource_kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("replicas", Integer),
+    Column("hook", Text, nullable=False),
+    Column("parse_error", Text, nullable=False),
+    Column("action_hash", Text, nullable=False),
+    Column("risk", Text, nullable=False),
+    Column("rationale", Text, nullable=False),
+    Column("confidence", Double),
+    Column("required_approvals", Integer, nullable=False),
+    Column("auto_execute", Boolean, nullable=False),
+    Column("state", Text, nullable=False, server_default="PENDING"),
+    Column("proposed_by", Text, nullable=False),
+    Column("incident_verified", Boolean, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("update_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("decide_time", DateTime(timezone=True)),
+    Column("execute_time", DateTime(timezone=True)),
+    Column("finish_time", DateTime(timezone=True)),
+    Column("outcome_message", Text, nullable=False, server_default=""),
+    # When the incident service acknowledged the resolve: kept here, since done deliveries are removed after a while.
+    Column("incident_resolve_time", DateTime(timezone=True)),
+    # Raised by every change; the etag.
+    Column("version", BigInteger, nullable=False, server_default="1"),
+    Column("request_id", Text),
+    # Tells a retry of a Propose with the same request id from another Propose.
+    Column("content_hash", Text, nullable=False),
+    CheckConstraint(
+        "state IN ('PENDING', 'APPROVED', 'REJECTED', 'EXPIRED', 'CANCELLED', 'EXECUTING', 'SUCCEEDED', 'FAILED', "
+        "'INDETERMINATE')",
+        name="approvals_state",
+    ),
+    CheckConstraint("(operation_kind IS NULL) = (parse_error <> '')", name="approvals_parsed"),
+    Index("approvals_request_id", "request_id", unique=True, postgresql_where=text("request_id IS NOT NULL")),
+    Index("approvals_create_time", "create_time", "approval_id"),
+    Index("approvals_update_time", "update_time", "approval_id"),
+    Index("approvals_incident", "incident_id", "create_time"),
+    # Those that wait are few, whatever the history: the oldest is found here, and what has expired.
+    Index("approvals_pending", "create_time", postgresql_where=text("state = 'PENDING'")),
+    Index("approvals_expiry", "expire_time", postgresql_where=text("state IN ('PENDING', 'APPROVED')")),
+    # Succeeded and not yet acknowledged by the incident service.
+    Index(
+        "approvals_unacknowledged",
+        "finish_time",
+        "approval_id",
+        postgresql_where=text("state = 'SUCCEEDED' AND incident_resolve_time IS NULL"),
+    ),
+)
+
+approval_decisions = Table(
+    "approval_decisions",
+    metadata,
+    # One decision an actor: a repeated one is the same one, and a quorum counts distinct approvers.
+    Column("approval_id", Text, ForeignKey("approvals.approval_id", ondelete="CASCADE"), primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("sequence", BigInteger, Identity(always=True), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decide_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("policy_rule", Text, nullable=False, server_default=""),
+)
+
+auto_repair_executions = Table(
+    "auto_repair_executions",
+    metadata,
+    Column("execution_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("approval_id", Text, ForeignKey("approvals.approval_id", ondelete="CASCADE"), nullable=False),
+    Column("incident_id", Text, nullable=False),
+    Column("operation", JSONB, nullable=False),
+    Column("succeeded", Boolean, nullable=False),
+    Column("output", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("executor", Text, nullable=False),
+    Column("start_time", DateTime(timezone=True), nullable=False),
+    Column("finish_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    # The last day's success rate is read from the index alone.
+    Index("auto_repair_executions_finish_time", "finish_time", postgresql_include=["succeeded"]),
+    Index("auto_repair_executions_approval", "approval_id"),
+)
+
+service_keys = Table(
+    "service_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Random bytes made by the migration, the same for all replicas.
+    Column("key", LargeBinary, nullable=False),
+)
+
+outbox = define_outbox_table(metadata)
+counters = define_counters_table(metadata)

@@ -1,0 +1,123 @@
+"""The incident service. The only place where its parts are put together, read from top to bottom."""
+
+import sys
+from datetime import timedelta
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2
+from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
+from awoooi.incident.v1 import incident_service_pb2
+from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
+from incident.jobs import topics
+from incident.repository import get_page_token_key
+from incident.servicer import IncidentServicer, StatsServicer
+from incident.settings import IncidentSettings
+from incident.stats import read_figures
+from incident.status_codes import ERRORS
+from incident.use_cases import IncidentUseCases
+from servicekit.command import run_service
+from servicekit.counters import choose_shard
+from servicekit.database import create_engine
+from servicekit.migrations import Migrations
+from servicekit.outbox.worker import OutboxWorker, WorkerSettings
+from servicekit.page_tokens import PageTokens
+from servicekit.process_metrics import serve_process_metrics
+from servicekit.server import ServerBuilder, run_until_stopped, watch_health
+from servicekit.signals import stop_event
+
+_HEALTH_CHECK_EVERY = timedelta(seconds=1)
+
+
+async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = stop_event()
+    registry = CollectorRegistry()
+    engine = create_engine(
+        settings.database_url.get_secret_value(),
+        application_name="incident-service",
+        pool_size=settings.database_pool_size,
+    )
+    migrations = Migrations("incident:migrations")
+    if migrate_first:
+        await migrations.upgrade(engine)
+
+    shard = choose_shard()
+    effects = topics(counter_shard=shard)
+    worker = OutboxWorker(engine, list(effects.values()), WorkerSettings())
+    use_cases = IncidentUseCases(
+        engine,
+        effects=list(effects),
+        wake_worker=worker.wake,
+        stuck_after=settings.stuck_after,
+        counter_shard=shard,
+    )
+    page_tokens = PageTokens()
+
+    server = (
+        ServerBuilder(
+            settings.listen,
+            errors=ERRORS,
+            registry=registry,
+            insecure=settings.insecure,
+            reflection_enabled=settings.reflection,
+        )
+        .add(
+            add_IncidentServiceServicer_to_server,
+            IncidentServicer(use_cases, page_tokens, ERRORS),
+            incident_service_pb2.DESCRIPTOR.services_by_name["IncidentService"].full_name,
+        )
+        .add(
+            add_FlywheelStatsServiceServicer_to_server,
+            StatsServicer(
+                partial(read_figures, engine, stuck_after=settings.stuck_after),
+                stuck_after=settings.stuck_after,
+            ),
+            flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
+        )
+        .build()
+    )
+
+    async def ready() -> bool:
+        if not await migrations.is_current(engine):
+            return False
+        if page_tokens.key is None:
+            async with engine.connect() as connection:
+                page_tokens.key = await get_page_token_key(connection)
+        return True
+
+    serve_process_metrics(settings.metrics_listen, registry, insecure=settings.insecure)
+    await server.start()
+    await run_until_stopped(
+        server,
+        stop,
+        background={"outbox": worker.run(), "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY)},
+    )
+    await engine.dispose()
+
+
+async def migrate(settings: IncidentSettings) -> None:
+    """Bring the database up to date."""
+    engine = create_engine(
+        settings.database_url.get_secret_value(), application_name="incident-migrate", pool_size=1
+    )
+    await Migrations("incident:migrations").upgrade(engine)
+    await engine.dispose()
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.exit(
+        run_service(
+            "incident",
+            IncidentSettings.from_environment,
+            log_level=lambda settings: settings.log_level,
+            serve=serve,
+            migrate=migrate,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

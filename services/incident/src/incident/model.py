@@ -1,0 +1,215 @@
+"""Incidents and the rules they follow. Knows no database and no wire."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where an incident is on its way."""
+
+    OPEN = "OPEN"
+    INVESTIGATING = "INVESTIGATING"
+    RESOLVED = "RESOLVED"
+
+
+class Transition(StrEnum):
+    """What changes an incident's state."""
+
+    START_INVESTIGATION = "START_INVESTIGATION"
+    RESOLVE = "RESOLVE"
+
+
+# The whole state machine: from which states a transition may start. Every statement that changes a state takes its
+# guard from here.
+ALLOWED_FROM: Mapping[Transition, tuple[State, ...]] = {
+    Transition.START_INVESTIGATION: (State.OPEN,),
+    Transition.RESOLVE: (State.OPEN, State.INVESTIGATING),
+}
+
+
+class Severity(StrEnum):
+    """How bad an incident is, P1 to P5."""
+
+    CRITICAL = "CRITICAL"
+    HIGH = "HIGH"
+    MEDIUM = "MEDIUM"
+    LOW = "LOW"
+    INFO = "INFO"
+
+
+class ResolutionType(StrEnum):
+    """How an incident came to be resolved."""
+
+    NO_ACTION = "NO_ACTION"
+    AUTO_REPAIRED = "AUTO_REPAIRED"
+    HUMAN = "HUMAN"
+    DUPLICATE = "DUPLICATE"
+    FALSE_POSITIVE = "FALSE_POSITIVE"
+    EXPIRED_ALERT = "EXPIRED_ALERT"
+
+
+class EventType(StrEnum):
+    """What an entry of a timeline says happened."""
+
+    OPENED = "OPENED"
+    DEDUPLICATED = "DEDUPLICATED"
+    INVESTIGATION_STARTED = "INVESTIGATION_STARTED"
+    PROPOSED = "PROPOSED"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+    EXECUTED = "EXECUTED"
+    EXECUTION_FAILED = "EXECUTION_FAILED"
+    RESOLVED = "RESOLVED"
+    REOPENED = "REOPENED"
+    EFFECT_DONE = "EFFECT_DONE"
+    EFFECT_PARKED = "EFFECT_PARKED"
+    EFFECT_SKIPPED = "EFFECT_SKIPPED"
+    NOTE = "NOTE"
+
+
+class Effect(StrEnum):
+    """A side effect of a RESOLVED transition."""
+
+    POSTMORTEM = "POSTMORTEM"
+    DISPOSITION = "DISPOSITION"
+
+    @property
+    def topic(self) -> str:
+        """The outbox topic of this effect's jobs."""
+        return f"effect.{self.value.lower()}"
+
+
+class Order(StrEnum):
+    """The order of a list of incidents; equal times are ordered by incident id."""
+
+    CREATE_TIME_DESC = "CREATE_TIME_DESC"
+    CREATE_TIME_ASC = "CREATE_TIME_ASC"
+    UPDATE_TIME_DESC = "UPDATE_TIME_DESC"
+    LAST_PROGRESS_TIME_ASC = "LAST_PROGRESS_TIME_ASC"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """An incident as stored. Times are UTC; `version` grows with every change."""
+
+    incident_id: str
+    title: str
+    description: str
+    severity: Severity
+    state: State
+    fingerprint: str
+    labels: Mapping[str, str]
+    source: str
+    occurrence_count: int
+    last_seen_time: datetime
+    create_time: datetime
+    update_time: datetime
+    investigate_time: datetime | None
+    resolve_time: datetime | None
+    last_progress_time: datetime
+    resolution_type: ResolutionType | None
+    resolution_note: str
+    resolved_by: str
+    resolution_number: int
+    opened_by: str
+    version: int
+
+    @property
+    def etag(self) -> str:
+        """What a caller sends back to act only on what it has read."""
+        return str(self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An entry of an incident's timeline."""
+
+    event_id: str
+    incident_id: str
+    type: EventType
+    actor: str
+    event_time: datetime
+    summary: str
+    attributes: Mapping[str, str]
+    resolution_number: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewIncident:
+    """What a caller says when it opens an incident."""
+
+    title: str
+    severity: Severity
+    description: str = ""
+    fingerprint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    incident_id: str = ""
+    request_id: str = ""
+
+    def content_hash(self) -> str:
+        """A digest of the content, without the ids: equal for a retry of the same call."""
+        content = [
+            self.title,
+            self.severity,
+            self.description,
+            self.fingerprint,
+            sorted(self.labels.items()),
+            self.source,
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """A wish to resolve an incident; with an `etag` only as it was read."""
+
+    incident_id: str
+    resolution_type: ResolutionType
+    note: str
+    actor: str
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What became of a Resolve: the incident, and whether it was RESOLVED before."""
+
+    incident: Incident
+    already_resolved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """What a list of incidents is narrowed to; what is empty or None does not narrow."""
+
+    states: tuple[State, ...] = ()
+    severities: tuple[Severity, ...] = ()
+    fingerprint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    create_time_start: datetime | None = None
+    create_time_end: datetime | None = None
+    resolve_time_start: datetime | None = None
+    resolve_time_end: datetime | None = None
+    stuck: bool = False
+    order: Order = Order.CREATE_TIME_DESC
+
+
+# Digits of an id: six are what operators know; a collision widens.
+_FEWEST_DIGITS = 6
+_MOST_DIGITS = 12
+
+
+def new_incident_id(*, attempt: int, now: datetime | None = None) -> str:
+    """Return a random id such as INC-20260507-99ADF2, two digits wider with each `attempt` (from 0), up to twelve."""
+    digits = min(_FEWEST_DIGITS + 2 * attempt, _MOST_DIGITS)
+    day = (now or datetime.now(UTC)).strftime("%Y%m%d")
+    return f"INC-{day}-{secrets.token_hex(digits // 2).upper()}"

@@ -1,0 +1,243 @@
+"""Between the wire's messages and the model. Enums have the same names on both sides."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from incident.model import (
+    Event,
+    EventType,
+    Incident,
+    IncidentFilter,
+    NewIncident,
+    Order,
+    Resolution,
+    ResolutionType,
+    Resolve,
+    Severity,
+    State,
+)
+from servicekit.error_table import ErrorTable
+from servicekit.interceptors.validation import check, invalid_argument
+from servicekit.page_tokens import PageTokens
+from servicekit.status import FieldViolation, RefusedError
+from servicekit.timestamps import from_timestamp, to_timestamp
+
+_E = TypeVar("_E", bound=StrEnum)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INCIDENT_ID = re.compile(r"INC-[0-9]{8}-[0-9A-F]{6,12}")
+_DEFAULT_PAGE_SIZE = 50
+_MAX_PAGE_SIZE = 1000
+
+
+def _numbers(members: type[_E], prefix: str, value: Callable[[str], int]) -> Mapping[_E, int]:
+    return {member: value(f"{prefix}_{member}") for member in members}
+
+
+_STATES = _numbers(State, "STATE", incident_pb2.Incident.State.Value)
+_SEVERITIES = _numbers(Severity, "SEVERITY", incident_pb2.Severity.Value)
+_RESOLUTION_TYPES = _numbers(ResolutionType, "RESOLUTION_TYPE", incident_pb2.ResolutionType.Value)
+_EVENT_TYPES = _numbers(EventType, "TYPE", incident_pb2.IncidentEvent.Type.Value)
+_ORDERS = _numbers(Order, "ORDER", pb.ListRequest.Order.Value)
+
+_STATE_OF = {number: member for member, number in _STATES.items()}
+_SEVERITY_OF = {number: member for member, number in _SEVERITIES.items()}
+_RESOLUTION_TYPE_OF = {number: member for member, number in _RESOLUTION_TYPES.items()}
+_EVENT_TYPE_OF = {number: member for member, number in _EVENT_TYPES.items()}
+_ORDER_OF = {number: member for member, number in _ORDERS.items()}
+
+
+def incident_to_proto(incident: Incident) -> incident_pb2.Incident:
+    """Return the message of an incident."""
+    message = incident_pb2.Incident(
+        incident_id=incident.incident_id,
+        title=incident.title,
+        description=incident.description,
+        severity=_SEVERITIES[incident.severity],  # type: ignore[arg-type]  # a number of the enum
+        state=_STATES[incident.state],  # type: ignore[arg-type]  # a number of the enum
+        fingerprint=incident.fingerprint,
+        labels=incident.labels,
+        source=incident.source,
+        occurrence_count=incident.occurrence_count,
+        last_seen_time=to_timestamp(incident.last_seen_time),
+        create_time=to_timestamp(incident.create_time),
+        update_time=to_timestamp(incident.update_time),
+        investigate_time=_optional(incident.investigate_time),
+        resolve_time=_optional(incident.resolve_time),
+        last_progress_time=to_timestamp(incident.last_progress_time),
+        resolution_note=incident.resolution_note,
+        resolved_by=incident.resolved_by,
+        resolution_number=incident.resolution_number,
+        opened_by=incident.opened_by,
+        etag=incident.etag,
+    )
+    if incident.resolution_type is not None:
+        message.resolution_type = _RESOLUTION_TYPES[incident.resolution_type]  # type: ignore[assignment]
+    return message
+
+
+def event_to_proto(event: Event) -> incident_pb2.IncidentEvent:
+    """Return the message of a timeline's entry."""
+    return incident_pb2.IncidentEvent(
+        event_id=event.event_id,
+        incident_id=event.incident_id,
+        type=_EVENT_TYPES[event.type],  # type: ignore[arg-type]  # a number of the enum
+        actor=event.actor,
+        event_time=to_timestamp(event.event_time),
+        summary=event.summary,
+        attributes=event.attributes,
+        resolution_number=event.resolution_number,
+        sequence=event.sequence,
+    )
+
+
+def new_incident(request: pb.CreateRequest) -> NewIncident:
+    """Read a Create."""
+    return NewIncident(
+        title=request.title,
+        severity=_SEVERITY_OF[request.severity],
+        description=request.description,
+        fingerprint=request.fingerprint,
+        labels=dict(request.labels),
+        source=request.source,
+        incident_id=request.incident_id,
+        request_id=request.request_id,
+    )
+
+
+def resolve_command(request: pb.ResolveRequest | pb.BatchResolveRequest.Item, *, actor: str) -> Resolve:
+    """Read a Resolve or an item of a BatchResolve."""
+    etag = request.etag if isinstance(request, pb.ResolveRequest) else ""
+    return Resolve(
+        request.incident_id,
+        _RESOLUTION_TYPE_OF[request.resolution_type],
+        request.note,
+        actor=actor,
+        etag=etag,
+    )
+
+
+def batch_commands(request: pb.BatchResolveRequest, *, actor: str) -> Sequence[Resolve | Exception]:
+    """Read a BatchResolve's items; in place of one that breaks a rule, the error that is its result."""
+    commands: list[Resolve | Exception] = []
+    for item in request.items:
+        try:
+            check(item)
+        except RefusedError as exc:
+            commands.append(exc)
+        else:
+            commands.append(resolve_command(item, actor=actor))
+    return commands
+
+
+def batch_response(
+    request: pb.BatchResolveRequest, outcomes: Sequence[Resolution | Exception], errors: ErrorTable
+) -> pb.BatchResolveResponse:
+    """Return the results of a BatchResolve in the order of its items."""
+    response = pb.BatchResolveResponse()
+    for item, outcome in zip(request.items, outcomes, strict=True):
+        result = response.results.add()
+        if _INCIDENT_ID.fullmatch(item.incident_id):
+            result.incident_id = item.incident_id
+        if isinstance(outcome, Exception):
+            result.status.CopyFrom(errors.refusal(outcome, method="BatchResolve").to_status())
+        else:
+            result.resolved.CopyFrom(_resolved_to_proto(outcome))
+    return response
+
+
+def _resolved_to_proto(resolution: Resolution) -> pb.BatchResolveResponse.Resolved:
+    message = pb.BatchResolveResponse.Resolved(
+        already_resolved=resolution.already_resolved,
+        resolve_time=_optional(resolution.incident.resolve_time),
+        resolution_number=resolution.incident.resolution_number,
+        etag=resolution.incident.etag,
+    )
+    if resolution.incident.resolution_type is not None:
+        message.resolution_type = _RESOLUTION_TYPES[resolution.incident.resolution_type]  # type: ignore[assignment]
+    return message
+
+
+def incident_filter(request: pb.ListRequest) -> IncidentFilter:
+    """Read a List's filters and order."""
+    return IncidentFilter(
+        states=tuple(_STATE_OF[state] for state in request.states),
+        severities=tuple(_SEVERITY_OF[severity] for severity in request.severities),
+        fingerprint=request.fingerprint,
+        labels=dict(request.labels),
+        create_time_start=_optional_time(request, "create_time_start"),
+        create_time_end=_optional_time(request, "create_time_end"),
+        resolve_time_start=_optional_time(request, "resolve_time_start"),
+        resolve_time_end=_optional_time(request, "resolve_time_end"),
+        stuck=request.stuck,
+        order=_ORDER_OF.get(request.order, Order.CREATE_TIME_DESC),
+    )
+
+
+def event_types(request: pb.ListEventsRequest) -> Sequence[EventType]:
+    """Read the types that a ListEvents asks for."""
+    return [_EVENT_TYPE_OF[event_type] for event_type in request.types]
+
+
+def page_size(asked: int) -> int:
+    """Return how many items a page has: 50 when 0 was asked for, at most 1000."""
+    return min(asked or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
+
+
+def list_position(request: pb.ListRequest, tokens: PageTokens) -> tuple[datetime, str] | None:
+    """Read where a List goes on; None for the first page. Raises InvalidPageTokenError."""
+    if not request.page_token:
+        return None
+    micros, incident_id = tokens.read(_filter_bytes(request), request.page_token)
+    return _EPOCH + timedelta(microseconds=int(micros)), str(incident_id)
+
+
+def list_token(request: pb.ListRequest, position: tuple[datetime, str] | None, tokens: PageTokens) -> str:
+    """Return the token of the page behind `position`; empty behind the last."""
+    if position is None:
+        return ""
+    time, incident_id = position
+    return tokens.make(_filter_bytes(request), [(time - _EPOCH) // timedelta(microseconds=1), incident_id])
+
+
+def events_position(request: pb.ListEventsRequest, tokens: PageTokens) -> int:
+    """Read the sequence number that a ListEvents goes on behind; 0 for the first page.
+
+    Raises InvalidPageTokenError.
+    """
+    if not request.page_token:
+        return 0
+    (sequence,) = tokens.read(_filter_bytes(request), request.page_token)
+    return int(sequence)
+
+
+def events_token(request: pb.ListEventsRequest, sequence: int | None, tokens: PageTokens) -> str:
+    """Return the token of the page behind `sequence`; empty behind the last."""
+    return "" if sequence is None else tokens.make(_filter_bytes(request), [sequence])
+
+
+def _filter_bytes(request: pb.ListRequest | pb.ListEventsRequest) -> bytes:
+    """What a page token is bound to: the request without its page fields."""
+    bound = type(request).FromString(request.SerializeToString())
+    bound.ClearField("page_size")
+    bound.ClearField("page_token")
+    return type(request).__name__.encode() + b"\0" + bound.SerializeToString(deterministic=True)
+
+
+def _optional(time: datetime | None) -> Timestamp | None:
+    return None if time is None else to_timestamp(time)
+
+
+def _optional_time(request: pb.ListRequest, field: str) -> datetime | None:
+    if not request.HasField(field):  # type: ignore[arg-type]  # one of the four names above
+        return None
+    try:
+        return from_timestamp(getattr(request, field))
+    except ValueError as exc:
+        raise invalid_argument(FieldViolation(field, str(exc))) from None

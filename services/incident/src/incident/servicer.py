@@ -1,0 +1,99 @@
+"""This service's RPCs on the wire: each handler reads the request, calls one use case, builds the response."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2_grpc
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from awoooi.incident.v1 import incident_service_pb2_grpc
+from incident import proto_mapping as mapping
+from incident import stats_mapping
+from incident.stats import IncidentFigures
+from incident.use_cases import IncidentUseCases
+from servicekit.error_table import ErrorTable
+from servicekit.identity import current_actor
+from servicekit.page_tokens import PageTokens
+
+# A string: gRPC's classes are generic for the type checker only.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
+    """awoooi.incident.v1.IncidentService. What it does not define answers UNIMPLEMENTED."""
+
+    def __init__(self, use_cases: IncidentUseCases, page_tokens: PageTokens, errors: ErrorTable) -> None:
+        self._use_cases = use_cases
+        self._page_tokens = page_tokens
+        self._errors = errors
+
+    async def Create(self, request: pb.CreateRequest, context: Context) -> pb.CreateResponse:
+        incident, deduplicated = await self._use_cases.create(
+            mapping.new_incident(request), actor=current_actor()
+        )
+        return pb.CreateResponse(incident=mapping.incident_to_proto(incident), deduplicated=deduplicated)
+
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
+        incident = await self._use_cases.get(request.incident_id)
+        return pb.GetResponse(incident=mapping.incident_to_proto(incident))
+
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+        after = mapping.list_position(request, self._page_tokens)
+        page = await self._use_cases.list(
+            mapping.incident_filter(request), after=after, page_size=mapping.page_size(request.page_size)
+        )
+        return pb.ListResponse(
+            incidents=[mapping.incident_to_proto(incident) for incident in page.incidents],
+            next_page_token=mapping.list_token(request, page.next_position, self._page_tokens),
+        )
+
+    async def StartInvestigation(
+        self, request: pb.StartInvestigationRequest, context: Context
+    ) -> pb.StartInvestigationResponse:
+        incident = await self._use_cases.start_investigation(
+            request.incident_id, etag=request.etag, actor=current_actor()
+        )
+        return pb.StartInvestigationResponse(incident=mapping.incident_to_proto(incident))
+
+    async def Resolve(self, request: pb.ResolveRequest, context: Context) -> pb.ResolveResponse:
+        resolution = await self._use_cases.resolve(mapping.resolve_command(request, actor=current_actor()))
+        return pb.ResolveResponse(
+            incident=mapping.incident_to_proto(resolution.incident),
+            already_resolved=resolution.already_resolved,
+        )
+
+    async def BatchResolve(
+        self, request: pb.BatchResolveRequest, context: Context
+    ) -> pb.BatchResolveResponse:
+        outcomes = await self._use_cases.batch_resolve(mapping.batch_commands(request, actor=current_actor()))
+        return mapping.batch_response(request, outcomes, self._errors)
+
+    async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
+        events, following = await self._use_cases.list_events(
+            request.incident_id,
+            types=mapping.event_types(request),
+            after=mapping.events_position(request, self._page_tokens),
+            page_size=mapping.page_size(request.page_size),
+        )
+        return pb.ListEventsResponse(
+            events=[mapping.event_to_proto(event) for event in events],
+            next_page_token=mapping.events_token(request, following, self._page_tokens),
+        )
+
+
+class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):
+    """awoooi.flywheel.v1.FlywheelStatsService: the incident sections."""
+
+    def __init__(
+        self, read_figures: Callable[[], Awaitable[IncidentFigures]], *, stuck_after: timedelta
+    ) -> None:
+        self._read_figures = read_figures
+        self._stuck_after = stuck_after
+
+    async def GetFlywheelStats(
+        self, request: stats_pb.GetFlywheelStatsRequest, context: Context
+    ) -> stats_pb.GetFlywheelStatsResponse:
+        return stats_mapping.figures_to_proto(await self._read_figures(), stuck_after=self._stuck_after)

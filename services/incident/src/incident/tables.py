@@ -1,0 +1,143 @@
+"""The incident service's tables. The migrations build them; a test holds the two together."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from servicekit.counters import define_counters_table
+from servicekit.outbox.tables import define_outbox_table
+
+metadata = MetaData()
+
+_NOW = text("now()")
+_UNRESOLVED = text("state <> 'RESOLVED'")
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("incident_id", Text, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # Empty: never deduplicated.
+    Column("fingerprint", Text, nullable=False),
+    Column("labels", JSONB, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("occurrence_count", Integer, nullable=False, server_default="1"),
+    Column("last_seen_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    # When it last became OPEN, created or reopened: what the time to resolve is counted from.
+    Column("open_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("update_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("investigate_time", DateTime(timezone=True)),
+    Column("resolve_time", DateTime(timezone=True)),
+    Column("last_progress_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("resolution_type", Text),
+    Column("resolution_note", Text, nullable=False, server_default=""),
+    Column("resolved_by", Text, nullable=False, server_default=""),
+    Column("resolution_number", Integer, nullable=False, server_default="0"),
+    Column("opened_by", Text, nullable=False),
+    # Raised by every change; the etag.
+    Column("version", BigInteger, nullable=False, server_default="1"),
+    # Tells a retry of a Create with the same id from another Create.
+    Column("content_hash", Text, nullable=False),
+    CheckConstraint("state IN ('OPEN', 'INVESTIGATING', 'RESOLVED')", name="incidents_state"),
+    CheckConstraint(
+        "(state = 'RESOLVED') = (resolve_time IS NOT NULL AND resolution_type IS NOT NULL)",
+        name="incidents_resolved",
+    ),
+    # At most one unresolved incident a fingerprint: what concurrent Creates are deduplicated by.
+    Index(
+        "incidents_unresolved_fingerprint",
+        "fingerprint",
+        unique=True,
+        postgresql_where=text("state <> 'RESOLVED' AND fingerprint <> ''"),
+    ),
+    Index("incidents_create_time", "create_time", "incident_id"),
+    Index("incidents_update_time", "update_time", "incident_id"),
+    # Unresolved incidents are few: what is stuck is found here at a cost that does not grow with history.
+    Index(
+        "incidents_unresolved_progress",
+        "last_progress_time",
+        "incident_id",
+        "state",
+        postgresql_where=_UNRESOLVED,
+    ),
+)
+
+incident_events = Table(
+    "incident_events",
+    metadata,
+    # The writer's idempotency key. The RESOLVED event's is made of incident and resolution number: there is one.
+    Column("event_id", Text, primary_key=True),
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), nullable=False),
+    Column("sequence", BigInteger, Identity(always=True), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("event_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("summary", Text, nullable=False),
+    Column("attributes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("resolution_number", Integer, nullable=False),
+    Index("incident_events_timeline", "incident_id", "sequence"),
+)
+
+create_requests = Table(
+    "create_requests",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("content_hash", Text, nullable=False),
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), nullable=False),
+    Column("deduplicated", Boolean, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+)
+
+postmortems = Table(
+    "postmortems",
+    metadata,
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), primary_key=True),
+    Column("resolution_number", Integer, primary_key=True),
+    Column("resolution_type", Text, nullable=False),
+    Column("markdown", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Index("postmortems_create_time", "create_time", "resolution_type"),
+)
+
+dispositions = Table(
+    "dispositions",
+    metadata,
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), primary_key=True),
+    Column("resolution_number", Integer, primary_key=True),
+    Column("resolution_type", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("resolve_time", DateTime(timezone=True), nullable=False),
+    # From opened (or reopened) to resolved.
+    Column("resolution_seconds", Double, nullable=False),
+    Index("dispositions_resolve_time", "resolve_time", "resolution_type"),
+)
+
+service_keys = Table(
+    "service_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Random bytes made by the migration, the same for all replicas.
+    Column("key", LargeBinary, nullable=False),
+)
+
+outbox = define_outbox_table(metadata)
+counters = define_counters_table(metadata)

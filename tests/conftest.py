@@ -1,0 +1,19 @@
+"""What every test may use. The databases are in tests/databases.py."""
+
+import pytest
+
+from tests.databases import SharedRun
+
+_run = pytest.StashKey[SharedRun]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the run, in the process that starts the workers."""
+    if not hasattr(config, "workerinput"):
+        config.stash[_run] = SharedRun()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the run when all workers have finished."""
+    if _run in config.stash:
+        config.stash[_run].end()
