@@ -1,10 +1,12 @@
 """Settings read once from the environment; a bad value names the variable and says what was expected."""
 
+import os
 import re
 from datetime import timedelta
-from typing import Annotated, Self
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
@@ -50,20 +52,36 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the settings.
+        """Read the settings. A secret may also be in a file: `<VARIABLE>_FILE` names it.
 
         Raises SettingsError with one line a variable, never with the value: it may be a secret.
         """
+        prefix = cls.model_config.get("env_prefix", "")
         try:
-            return cls()
+            return cls(**cls._secrets_from_files(prefix))
         except ValidationError as exc:
-            prefix = cls.model_config.get("env_prefix", "")
             lines = [
                 f"{prefix}{'_'.join(str(part) for part in error['loc'])}".upper()
                 + f": {_reason(error['msg'])}"
                 for error in exc.errors(include_url=False, include_input=False, include_context=False)
             ]
             raise SettingsError("\n".join(lines)) from None
+
+    @classmethod
+    def _secrets_from_files(cls, prefix: str) -> dict[str, Any]:
+        secrets: dict[str, Any] = {}
+        for name, field in cls.model_fields.items():
+            variable = f"{prefix}{name}".upper()
+            path = os.environ.get(f"{variable}_FILE")
+            if path is None or field.annotation is not SecretStr:
+                continue
+            if variable in os.environ:
+                raise SettingsError(f"{variable}: also given by {variable}_FILE, set one of them")
+            try:
+                secrets[name] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as exc:
+                raise SettingsError(f"{variable}_FILE: cannot be read: {type(exc).__name__}") from None
+        return secrets
 
 
 def _reason(message: str) -> str:
