@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -16,10 +16,15 @@ from servicekit.outbox.queue import count_open
 WINDOW = timedelta(hours=24)
 
 
+_NOW = text("SELECT now()")
+
+
 @dataclass(frozen=True, slots=True)
 class ApprovalFigures:
     """Everything that this service tells about the loop."""
 
+    # By the database's clock.
+    read_time: datetime
     samples: int
     successes: int
     executions: Mapping[str, int]
@@ -54,6 +59,7 @@ async def _read(connection: AsyncConnection) -> ApprovalFigures:
     counters = await read_counters(connection)
     resolves = [job for job in await count_open(connection) if job.topic == RESOLVE_TOPIC]
     return ApprovalFigures(
+        read_time=(await connection.execute(_NOW)).scalar_one(),
         samples=samples,
         successes=successes,
         executions=_labelled(counters, EXECUTIONS),

@@ -7,11 +7,13 @@ from approval.stats import WINDOW, ApprovalFigures
 from awoooi.approval.v1 import approval_pb2
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as figures_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
+from servicekit.timestamps import to_timestamp
 
 
 def figures_to_proto(figures: ApprovalFigures, *, min_samples: int) -> pb.GetFlywheelStatsResponse:
     """Return the response with the approval service's sections."""
     return pb.GetFlywheelStatsResponse(
+        read_time=to_timestamp(figures.read_time),
         executions=_executions(figures, min_samples),
         approvals=figures_pb.ApprovalStats(
             approvals=[

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -22,10 +22,15 @@ _SECONDS_BUCKET = "resolution_seconds_bucket"
 _MILLISECONDS_SUM = "resolution_milliseconds_sum"
 
 
+_NOW = text("SELECT now()")
+
+
 @dataclass(frozen=True, slots=True)
 class IncidentFigures:
     """Everything that this service tells about the loop."""
 
+    # By the database's clock.
+    read_time: datetime
     unresolved: Mapping[str, int]
     stuck: int
     stuck_by_reason: Mapping[str, int]
@@ -97,6 +102,7 @@ async def _read(connection: AsyncConnection, stuck_after: timedelta) -> Incident
     buckets = [counters.get((_SECONDS_BUCKET, str(bound)), 0) for bound in RESOLUTION_BOUNDS_SECONDS]
     cumulative = [sum(buckets[: place + 1]) for place in range(len(buckets))]
     return IncidentFigures(
+        read_time=(await connection.execute(_NOW)).scalar_one(),
         unresolved=await _counts(connection, _UNRESOLVED),
         stuck=sum(stuck.values()),
         stuck_by_reason=stuck,

@@ -10,6 +10,7 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
 from awoooi.incident.v1 import incident_pb2
 from incident.model import Effect, ResolutionType, Severity, State
 from incident.stats import RESOLUTION_BOUNDS_SECONDS, IncidentFigures
+from servicekit.timestamps import to_timestamp
 
 _OPEN_JOB_STATES = ("PENDING", "PARKED")
 
@@ -17,6 +18,7 @@ _OPEN_JOB_STATES = ("PENDING", "PARKED")
 def figures_to_proto(figures: IncidentFigures, *, stuck_after: timedelta) -> pb.GetFlywheelStatsResponse:
     """Return the response with the incident service's sections."""
     return pb.GetFlywheelStatsResponse(
+        read_time=to_timestamp(figures.read_time),
         incidents=_incidents(figures, stuck_after),
         resolutions=_resolutions(figures),
         side_effects=_side_effects(figures),

@@ -20,7 +20,7 @@ _KEEP_ALIVE_SECONDS = 180
 # More callers at a time are told 503: memory stays bounded.
 _CONNECTIONS = 1_000
 _HEADER_BYTES = 16 << 10
-_BACKLOG = 128
+_BACKLOG = 1_024
 
 
 class CannotListenError(Exception):

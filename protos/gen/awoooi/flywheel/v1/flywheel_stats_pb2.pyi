@@ -744,8 +744,8 @@ class SideEffectStats(_message.Message):
     """Output only. How long the oldest PENDING one has waited, in seconds; 0 when none waits."""
     @_builtins.property
     def side_effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SideEffectCount]:
-        """Output only. How many there are by effect and state. DONE and SKIPPED ones count while they are kept:
-        they are removed after a while.
+        """Output only. How many are PENDING and how many PARKED now, by effect. DONE and SKIPPED ones are not
+        counted.
         """
 
     @_builtins.property
