@@ -35,6 +35,7 @@ NEVER = {
 LAYERS = {
     "servicer": {
         ".use_cases",
+        ".timeline_use_cases",
         ".execution",
         ".stats",
         ".proto_mapping",
@@ -49,11 +50,24 @@ LAYERS = {
         ".errors",
         ".repository",
         ".listing",
+        ".timeline",
+        ".knowledge",
         ".deliveries",
         ".action_grammar",
         "servicekit",
         "sqlalchemy.ext.asyncio",
         "structlog",
+    },
+    # The incident service's second file of use cases.
+    "timeline_use_cases": {
+        ".model",
+        ".errors",
+        ".repository",
+        ".timeline",
+        ".side_effects",
+        ".knowledge",
+        "servicekit",
+        "sqlalchemy.ext.asyncio",
     },
     # The approval service's second file of use cases: execution.
     "execution": {
@@ -68,6 +82,9 @@ LAYERS = {
     },
     "repository": {".tables", ".model", ".errors", "sqlalchemy", "servicekit"},
     "effects": {".model", "sqlalchemy"},
+    "timeline": {".model", "sqlalchemy"},
+    "side_effects": {".model", "sqlalchemy"},
+    "knowledge": {".model", ".effects", "sqlalchemy"},
     "deliveries": {".model", "sqlalchemy", "servicekit"},
     "postmortem": {".model", ".effects"},
     "action_grammar": {".model"},

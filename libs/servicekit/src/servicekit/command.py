@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import uvloop
 
-from servicekit.log import configure_logging
+from servicekit.database import DatabaseUnavailableError
+from servicekit.log import configure_logging, redact_url_passwords
 from servicekit.server import (
     AddressInUseError,
     BackgroundEndedError,
@@ -56,6 +57,9 @@ def run_service(
             f"Listen on 127.0.0.1, or set {prefix}_INSECURE=true if the network keeps strangers out.",
             _EXIT_USAGE,
         )
+    except DatabaseUnavailableError as exc:
+        reason = redact_url_passwords(str(exc.__cause__)) or type(exc.__cause__).__name__
+        return _fail(f"{prefix}_DATABASE_URL: the database cannot be reached: {reason}", _EXIT_FAILED)
     except AddressInUseError as exc:
         return _fail(f"{prefix}_LISTEN: {exc} is in use by another process", _EXIT_FAILED)
     except BackgroundEndedError as exc:

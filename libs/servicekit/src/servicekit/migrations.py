@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database import sqlstate
+from servicekit.database import autocommit, sqlstate
 
 _log = structlog.get_logger()
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -53,7 +53,7 @@ class Migrations:
 
         An unknown one comes from a newer version that already migrated; the two run side by side.
         """
-        async with engine.connect() as connection:
+        async with autocommit(engine).connect() as connection:
             found = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
             current = (
                 await connection.scalar(text("SELECT version_num FROM alembic_version")) if found else None

@@ -16,6 +16,7 @@ from incident.servicer import IncidentServicer, StatsServicer
 from incident.settings import IncidentSettings
 from incident.stats import read_figures
 from incident.status_codes import ERRORS
+from incident.timeline_use_cases import TimelineUseCases
 from incident.use_cases import IncidentUseCases
 from servicekit.command import run_service
 from servicekit.counters import choose_shard
@@ -53,6 +54,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         stuck_after=settings.stuck_after,
         counter_shard=shard,
     )
+    timelines = TimelineUseCases(engine, wake_worker=worker.wake)
     page_tokens = PageTokens()
 
     server = (
@@ -65,7 +67,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         )
         .add(
             add_IncidentServiceServicer_to_server,
-            IncidentServicer(use_cases, page_tokens, ERRORS),
+            IncidentServicer(use_cases, timelines, page_tokens, ERRORS),
             incident_service_pb2.DESCRIPTOR.services_by_name["IncidentService"].full_name,
         )
         .add(

@@ -8,15 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Double, Integer, Text
 
-from incident.model import Effect, Event, EventType, ResolutionType, Severity
-
-
-@dataclass(frozen=True, slots=True)
-class ResolutionKey:
-    """One RESOLVED transition."""
-
-    incident_id: str
-    resolution_number: int
+from incident.model import Effect, Event, EventType, ResolutionKey, ResolutionType, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +50,7 @@ _EVENTS = (
         event.event_time, event.summary, event.attributes, event.resolution_number, event.sequence
     FROM unnest(:incident_ids, :numbers) AS asked (incident_id, resolution_number)
     JOIN incident_events AS resolved
-        ON resolved.event_id = asked.incident_id || '/resolved/' || asked.resolution_number
+        ON resolved.event_id = 'service:incident/' || asked.incident_id || '/resolved/' || asked.resolution_number
     CROSS JOIN LATERAL (
         SELECT * FROM incident_events
         WHERE incident_id = asked.incident_id AND sequence <= resolved.sequence
@@ -137,7 +129,7 @@ _INSERT_DISPOSITIONS = text("""
         AS asked (incident_id, resolution_number, resolution_type, seconds)
     JOIN incidents ON incidents.incident_id = asked.incident_id
     JOIN incident_events AS resolved
-        ON resolved.event_id = asked.incident_id || '/resolved/' || asked.resolution_number
+        ON resolved.event_id = 'service:incident/' || asked.incident_id || '/resolved/' || asked.resolution_number
 """).bindparams(
     bindparam("incident_ids", type_=ARRAY(Text)),
     bindparam("numbers", type_=ARRAY(Integer)),
@@ -160,7 +152,7 @@ async def insert_dispositions(connection: AsyncConnection, dispositions: Sequenc
 
 _INSERT_EFFECT_EVENTS = text("""
     INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
-    SELECT incident_id || '/' || lower(:type) || '/' || lower(:effect) || '/' || resolution_number || :suffix,
+    SELECT 'service:incident/' || incident_id || '/' || lower(:type) || '/' || lower(:effect) || '/' || resolution_number || :suffix,
         incident_id, :type, 'service:incident', :summary, jsonb_build_object('effect', :effect), resolution_number
     FROM unnest(:incident_ids, :numbers) AS asked (incident_id, resolution_number)
     ON CONFLICT (event_id) DO NOTHING

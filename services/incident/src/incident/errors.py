@@ -48,3 +48,47 @@ class IncidentIdTakenError(IncidentError):
     def __init__(self, incident_id: str) -> None:
         super().__init__()
         self.incident_id = incident_id
+
+
+class FingerprintTakenError(IncidentError):
+    """Another unresolved incident has this incident's fingerprint now."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
+class EventIdTakenError(IncidentError):
+    """There is an event with this id and other content."""
+
+
+class SideEffectNotFoundError(IncidentError):
+    """The incident has no such side effect."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
+class SideEffectEndedError(IncidentError):
+    """The side effect took effect or was left out: there is nothing to try again."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
+class NeverResolvedError(IncidentError):
+    """The incident was never resolved, so nothing was written about it."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
+class PostmortemNotWrittenError(IncidentError):
+    """The postmortem is not written, yet or on purpose: ListSideEffects says which."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id

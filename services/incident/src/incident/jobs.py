@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from incident import effects
-from incident.effects import Disposition, ResolutionKey
-from incident.model import Effect, ResolutionType
+from incident import effects, knowledge
+from incident.effects import Disposition
+from incident.model import Effect, ResolutionKey, ResolutionType
 from incident.postmortem import write_postmortem
 from incident.stats import count_resolutions
 from servicekit.counters import raise_counters
@@ -53,6 +53,19 @@ class PostmortemHandler(EffectHandler):
         )
 
 
+class KnowledgeHandler(EffectHandler):
+    """Keeps what each resolution taught."""
+
+    effect = Effect.KNOWLEDGE
+
+    async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+        """Merge what every resolution taught into what is known."""
+        lessons = await knowledge.get_lessons(
+            connection, {_key(job): job.payload["resolution_seconds"] for job in jobs}
+        )
+        await knowledge.learn(connection, lessons)
+
+
 class DispositionHandler(EffectHandler):
     """Records how each resolved incident ended, and counts it."""
 
@@ -75,7 +88,11 @@ class DispositionHandler(EffectHandler):
 
 def topics(*, counter_shard: int) -> Mapping[Effect, Topic]:
     """Return the topic of each effect that this version runs."""
-    handlers: Sequence[EffectHandler] = [PostmortemHandler(), DispositionHandler(counter_shard)]
+    handlers: Sequence[EffectHandler] = [
+        PostmortemHandler(),
+        DispositionHandler(counter_shard),
+        KnowledgeHandler(),
+    ]
     return {handler.effect: Topic(handler.effect.topic, handler) for handler in handlers}
 
 

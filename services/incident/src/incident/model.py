@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 
@@ -22,6 +22,7 @@ class Transition(StrEnum):
 
     START_INVESTIGATION = "START_INVESTIGATION"
     RESOLVE = "RESOLVE"
+    REOPEN = "REOPEN"
 
 
 # The whole state machine: from which states a transition may start. Every statement that changes a state takes its
@@ -29,6 +30,7 @@ class Transition(StrEnum):
 ALLOWED_FROM: Mapping[Transition, tuple[State, ...]] = {
     Transition.START_INVESTIGATION: (State.OPEN,),
     Transition.RESOLVE: (State.OPEN, State.INVESTIGATING),
+    Transition.REOPEN: (State.RESOLVED,),
 }
 
 
@@ -74,11 +76,30 @@ class EventType(StrEnum):
     NOTE = "NOTE"
 
 
+# What somebody other than this service may write on a timeline.
+ADDABLE_EVENTS = (
+    EventType.PROPOSED,
+    EventType.APPROVED,
+    EventType.REJECTED,
+    EventType.EXPIRED,
+    EventType.CANCELLED,
+    EventType.EXECUTED,
+    EventType.EXECUTION_FAILED,
+    EventType.NOTE,
+)
+# What brings an unresolved incident forward, so that it is not stuck.
+PROGRESS_EVENTS = (EventType.PROPOSED, EventType.APPROVED, EventType.EXECUTED)
+# The ids of events that this service writes itself. Nobody else may use them: an id of its own that somebody took
+# would keep an incident from being resolved.
+OWN_EVENT_PREFIX = "service:incident/"
+
+
 class Effect(StrEnum):
     """A side effect of a RESOLVED transition."""
 
     POSTMORTEM = "POSTMORTEM"
     DISPOSITION = "DISPOSITION"
+    KNOWLEDGE = "KNOWLEDGE"
 
     @property
     def topic(self) -> str:
@@ -166,6 +187,142 @@ class NewIncident:
             self.source,
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An entry that a caller adds to a timeline; without an `event_time` it happened now."""
+
+    event_id: str
+    incident_id: str
+    type: EventType
+    actor: str
+    event_time: datetime | None
+    summary: str
+    attributes: Mapping[str, str]
+
+    def is_same_as(self, stored: Event) -> bool:
+        """Tell whether `stored` is what an earlier call with this content left."""
+        return (
+            stored.incident_id == self.incident_id
+            and stored.type is self.type
+            and stored.actor == self.actor
+            and stored.summary == self.summary
+            and dict(stored.attributes) == dict(self.attributes)
+            and self.event_time in (None, stored.event_time)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """A wish to reopen a resolved incident; with an `etag` only as it was read."""
+
+    incident_id: str
+    reason: str
+    actor: str
+    etag: str = ""
+    request_id: str = ""
+
+    def event_id(self) -> str | None:
+        """The id of the REOPENED event that remembers the request, None for a call without a request id."""
+        if not self.request_id:
+            return None
+        return f"{OWN_EVENT_PREFIX}reopened/{hashlib.sha256(self.request_id.encode()).hexdigest()}"
+
+
+class SideEffectState(StrEnum):
+    """How far a side effect is."""
+
+    PENDING = "PENDING"
+    DONE = "DONE"
+    PARKED = "PARKED"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class SideEffect:
+    """One consequence of one RESOLVED transition. `sequence` grows with the time it was queued."""
+
+    incident_id: str
+    effect: Effect
+    resolution_number: int
+    state: SideEffectState
+    attempts: int
+    last_error: str
+    create_time: datetime
+    next_attempt_time: datetime
+    done_time: datetime | None
+    sequence: int
+
+    @property
+    def delivery_id(self) -> str:
+        """The same for every try of this effect."""
+        return f"{self.incident_id}/{self.effect.lower()}/{self.resolution_number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Postmortem:
+    """What was written down about one RESOLVED transition."""
+
+    incident_id: str
+    resolution_number: int
+    resolution_type: ResolutionType
+    markdown: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionKey:
+    """One RESOLVED transition."""
+
+    incident_id: str
+    resolution_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one RESOLVED transition teaches; `held` is False when the incident has been reopened since."""
+
+    incident_id: str
+    resolution_number: int
+    symptom_key: str
+    symptoms: str
+    resolution: str
+    resolution_type: ResolutionType
+    action: str
+    held: bool
+    seconds: float
+
+    @property
+    def knowledge_id(self) -> str:
+        """The entry that this adds to: one for each symptom and what resolved it."""
+        key = f"{self.symptom_key}\n{self.resolution_type}\n{self.action}"
+        return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeEntry:
+    """What is known of one kind of problem: its symptoms, what resolved it, how often that held, how long it took."""
+
+    knowledge_id: str
+    incident_id: str
+    symptoms: str
+    resolution: str
+    resolution_type: ResolutionType
+    action: str
+    use_count: int
+    success_count: int
+    create_time: datetime
+    update_time: datetime
+    mean_resolution_time: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeMatch:
+    """An entry and how well it matches: greater is better, within one answer."""
+
+    entry: KnowledgeEntry
+    rank: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,30 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import (
+    OWN_EVENT_PREFIX,
+    Effect,
     Event,
     EventType,
     Incident,
     IncidentFilter,
+    KnowledgeMatch,
+    NewEvent,
     NewIncident,
     Order,
+    Postmortem,
+    Reopen,
     Resolution,
     ResolutionType,
     Resolve,
     Severity,
+    SideEffect,
+    SideEffectState,
     State,
 )
 from servicekit.error_table import ErrorTable
@@ -44,12 +53,16 @@ _STATES = _numbers(State, "STATE", incident_pb2.Incident.State.Value)
 _SEVERITIES = _numbers(Severity, "SEVERITY", incident_pb2.Severity.Value)
 _RESOLUTION_TYPES = _numbers(ResolutionType, "RESOLUTION_TYPE", incident_pb2.ResolutionType.Value)
 _EVENT_TYPES = _numbers(EventType, "TYPE", incident_pb2.IncidentEvent.Type.Value)
+_EFFECTS = _numbers(Effect, "EFFECT", incident_pb2.SideEffect.Effect.Value)
+_SIDE_EFFECT_STATES = _numbers(SideEffectState, "STATE", incident_pb2.SideEffect.State.Value)
 _ORDERS = _numbers(Order, "ORDER", pb.ListRequest.Order.Value)
 
 _STATE_OF = {number: member for member, number in _STATES.items()}
 _SEVERITY_OF = {number: member for member, number in _SEVERITIES.items()}
 _RESOLUTION_TYPE_OF = {number: member for member, number in _RESOLUTION_TYPES.items()}
 _EVENT_TYPE_OF = {number: member for member, number in _EVENT_TYPES.items()}
+_EFFECT_OF = {number: member for member, number in _EFFECTS.items()}
+_SIDE_EFFECT_STATE_OF = {number: member for member, number in _SIDE_EFFECT_STATES.items()}
 _ORDER_OF = {number: member for member, number in _ORDERS.items()}
 
 
@@ -164,6 +177,138 @@ def _resolved_to_proto(resolution: Resolution) -> pb.BatchResolveResponse.Resolv
     return message
 
 
+def reopen_command(request: pb.ReopenRequest, *, actor: str) -> Reopen:
+    """Read a Reopen."""
+    return Reopen(
+        request.incident_id, request.reason, actor=actor, etag=request.etag, request_id=request.request_id
+    )
+
+
+def new_event(request: pb.AddEventRequest, *, actor: str) -> NewEvent:
+    """Read an AddEvent."""
+    if request.event_id.startswith(OWN_EVENT_PREFIX):
+        raise invalid_argument(FieldViolation("event_id", f"must not start with {OWN_EVENT_PREFIX}"))
+    return NewEvent(
+        event_id=request.event_id,
+        incident_id=request.incident_id,
+        type=_EVENT_TYPE_OF[request.type],
+        actor=actor,
+        event_time=_optional_time(request, "event_time"),
+        summary=request.summary,
+        attributes=dict(request.attributes),
+    )
+
+
+def side_effect_to_proto(found: SideEffect) -> incident_pb2.SideEffect:
+    """Return the message of a side effect."""
+    skipped = found.state is SideEffectState.SKIPPED
+    return incident_pb2.SideEffect(
+        incident_id=found.incident_id,
+        effect=_EFFECTS[found.effect],  # type: ignore[arg-type]  # a number of the enum
+        resolution_number=found.resolution_number,
+        state=_SIDE_EFFECT_STATES[found.state],  # type: ignore[arg-type]  # a number of the enum
+        attempts=found.attempts,
+        last_error="" if skipped else found.last_error,
+        skip_reason=found.last_error if skipped else "",
+        create_time=to_timestamp(found.create_time),
+        next_attempt_time=(
+            to_timestamp(found.next_attempt_time) if found.state is SideEffectState.PENDING else None
+        ),
+        done_time=_optional(found.done_time),
+        delivery_id=found.delivery_id,
+    )
+
+
+def postmortem_to_proto(postmortem: Postmortem) -> incident_pb2.Postmortem:
+    """Return the message of a postmortem."""
+    return incident_pb2.Postmortem(
+        incident_id=postmortem.incident_id,
+        resolution_number=postmortem.resolution_number,
+        resolution_type=_RESOLUTION_TYPES[postmortem.resolution_type],  # type: ignore[arg-type]  # of the enum
+        markdown=postmortem.markdown,
+        create_time=to_timestamp(postmortem.create_time),
+    )
+
+
+def match_to_proto(match: KnowledgeMatch) -> pb.SearchKnowledgeResponse.Match:
+    """Return the message of what a search found."""
+    entry = match.entry
+    mean = Duration()
+    mean.FromTimedelta(entry.mean_resolution_time)
+    return pb.SearchKnowledgeResponse.Match(
+        entry=incident_pb2.KnowledgeEntry(
+            knowledge_id=entry.knowledge_id,
+            incident_id=entry.incident_id,
+            symptoms=entry.symptoms,
+            resolution=entry.resolution,
+            resolution_type=_RESOLUTION_TYPES[entry.resolution_type],  # type: ignore[arg-type]  # of the enum
+            action=entry.action,
+            use_count=entry.use_count,
+            success_count=entry.success_count,
+            create_time=to_timestamp(entry.create_time),
+            update_time=to_timestamp(entry.update_time),
+            mean_resolution_time=mean,
+        ),
+        rank=match.rank,
+    )
+
+
+def resolution_types(request: pb.SearchKnowledgeRequest) -> Sequence[ResolutionType]:
+    """Read the resolution types that a SearchKnowledge asks for."""
+    return [_RESOLUTION_TYPE_OF[number] for number in request.resolution_types]
+
+
+def knowledge_position(
+    request: pb.SearchKnowledgeRequest, tokens: PageTokens
+) -> tuple[float, int, str] | None:
+    """Read where a SearchKnowledge goes on; None for the first page. Raises InvalidPageTokenError."""
+    if not request.page_token:
+        return None
+    rank, successes, knowledge_id = tokens.read(_filter_bytes(request), request.page_token)
+    return float(rank), int(successes), str(knowledge_id)
+
+
+def knowledge_token(
+    request: pb.SearchKnowledgeRequest, position: tuple[float, int, str] | None, tokens: PageTokens
+) -> str:
+    """Return the token of the page behind `position`; empty behind the last."""
+    if position is None:
+        return ""
+    rank, successes, knowledge_id = position
+    return tokens.make(_filter_bytes(request), [repr(rank), successes, knowledge_id])
+
+
+def effect(request: pb.RetrySideEffectRequest) -> Effect:
+    """Read the effect that a RetrySideEffect names."""
+    return _EFFECT_OF[request.effect]
+
+
+def effects(request: pb.ListSideEffectsRequest) -> Sequence[Effect]:
+    """Read the effects that a ListSideEffects asks for."""
+    return [_EFFECT_OF[number] for number in request.effects]
+
+
+def side_effect_states(request: pb.ListSideEffectsRequest) -> Sequence[SideEffectState]:
+    """Read the states that a ListSideEffects asks for."""
+    return [_SIDE_EFFECT_STATE_OF[number] for number in request.states]
+
+
+def side_effects_position(request: pb.ListSideEffectsRequest, tokens: PageTokens) -> int | None:
+    """Read the sequence number that a ListSideEffects goes on before; None for the first page.
+
+    Raises InvalidPageTokenError.
+    """
+    if not request.page_token:
+        return None
+    (before,) = tokens.read(_filter_bytes(request), request.page_token)
+    return int(before)
+
+
+def side_effects_token(request: pb.ListSideEffectsRequest, before: int | None, tokens: PageTokens) -> str:
+    """Return the token of the page of side effects older than `before`; empty behind the last."""
+    return "" if before is None else tokens.make(_filter_bytes(request), [before])
+
+
 def incident_filter(request: pb.ListRequest) -> IncidentFilter:
     """Read a List's filters and order."""
     return IncidentFilter(
@@ -222,7 +367,9 @@ def events_token(request: pb.ListEventsRequest, sequence: int | None, tokens: Pa
     return "" if sequence is None else tokens.make(_filter_bytes(request), [sequence])
 
 
-def _filter_bytes(request: pb.ListRequest | pb.ListEventsRequest) -> bytes:
+def _filter_bytes(
+    request: pb.ListRequest | pb.ListEventsRequest | pb.ListSideEffectsRequest | pb.SearchKnowledgeRequest,
+) -> bytes:
     """What a page token is bound to: the request without its page fields."""
     bound = type(request).FromString(request.SerializeToString())
     bound.ClearField("page_size")
@@ -234,7 +381,7 @@ def _optional(time: datetime | None) -> Timestamp | None:
     return None if time is None else to_timestamp(time)
 
 
-def _optional_time(request: pb.ListRequest, field: str) -> datetime | None:
+def _optional_time(request: pb.ListRequest | pb.AddEventRequest, field: str) -> datetime | None:
     if not request.HasField(field):  # type: ignore[arg-type]  # one of the four names above
         return None
     try:

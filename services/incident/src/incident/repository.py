@@ -13,11 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Text
 
-from incident.errors import RequestIdReusedError
+from incident.errors import FingerprintTakenError, RequestIdReusedError
 from incident.model import (
     ALLOWED_FROM,
     Effect,
-    Event,
     EventType,
     Incident,
     NewIncident,
@@ -207,8 +206,9 @@ def check_same_content(request: CreateRequest, new: NewIncident) -> None:
 
 _INSERT_EVENT = text("""
     INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
-    VALUES (gen_random_uuid()::text, :incident_id, :type, :actor, :summary, :attributes, :resolution_number)
-""").bindparams(bindparam("attributes", type_=JSONB))
+    VALUES (coalesce(:event_id, gen_random_uuid()::text), :incident_id, :type, :actor, :summary, '{}',
+        :resolution_number)
+""").bindparams(bindparam("event_id", type_=Text))
 
 
 async def insert_event(
@@ -218,7 +218,7 @@ async def insert_event(
     *,
     actor: str,
     summary: str,
-    attributes: Mapping[str, str] | None = None,
+    event_id: str | None = None,
 ) -> None:
     """Append an event of the service's own to the timeline of an incident that this transaction wrote."""
     await connection.execute(
@@ -228,7 +228,7 @@ async def insert_event(
             "type": event_type,
             "actor": actor,
             "summary": summary,
-            "attributes": dict(attributes or {}),
+            "event_id": event_id,
             "resolution_number": incident.resolution_number,
         },
     )
@@ -280,7 +280,7 @@ _RESOLVE = incident_statement(
         RETURNING {_OWN_COLUMNS}, extract(epoch FROM now() - incidents.open_time)::float8 AS resolution_seconds
     ), events AS (
         INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
-        SELECT incident_id || '/resolved/' || resolution_number, incident_id, 'RESOLVED', resolved_by,
+        SELECT 'service:incident/' || incident_id || '/resolved/' || resolution_number, incident_id, 'RESOLVED', resolved_by,
             resolution_note, jsonb_build_object('resolution_type', resolution_type), resolution_number
         FROM resolved
     ), jobs AS (
@@ -345,26 +345,27 @@ def _version(etag: str) -> int | None:
     )
 
 
-_LIST_EVENTS = (
-    text("""
-    SELECT event_id, incident_id, type, actor, event_time, summary, attributes, resolution_number, sequence
-    FROM incident_events
-    WHERE incident_id = :incident_id AND sequence > :after AND (cardinality(:types) = 0 OR type = ANY (:types))
-    ORDER BY sequence LIMIT :limit
+_REOPEN = incident_statement(f"""
+    UPDATE incidents SET
+        state = 'OPEN', open_time = now(), last_progress_time = now(), update_time = now(), version = version + 1,
+        investigate_time = NULL, resolve_time = NULL, resolution_type = NULL, resolution_note = '', resolved_by = ''
+    WHERE incident_id = :incident_id
+    RETURNING {COLUMNS}
 """)
-    .bindparams(bindparam("types", type_=ARRAY(Text)))
-    .columns(attributes=JSONB)
-)
+_FINGERPRINT_INDEX = "incidents_unresolved_fingerprint"
 
 
-async def list_events(
-    connection: AsyncConnection, incident_id: str, *, types: Sequence[EventType], after: int, limit: int
-) -> Sequence[Event]:
-    """Return an incident's events after sequence number `after`, oldest first, of all types when `types` is empty."""
-    rows = await connection.execute(
-        _LIST_EVENTS, {"incident_id": incident_id, "after": after, "types": list(types), "limit": limit}
-    )
-    return [Event(row[0], row[1], EventType(row[2]), *row[3:]) for row in rows]
+async def reopen(connection: AsyncConnection, incident_id: str) -> Incident:
+    """Bring a locked RESOLVED incident back to OPEN.
+
+    Raises FingerprintTakenError when another unresolved incident has its fingerprint; the transaction is then over.
+    """
+    try:
+        return to_incident((await connection.execute(_REOPEN, {"incident_id": incident_id})).one())
+    except IntegrityError as exc:
+        if constraint_name(exc) == _FINGERPRINT_INDEX:
+            raise FingerprintTakenError(incident_id) from exc
+        raise
 
 
 _PAGE_TOKEN_KEY = text("SELECT key FROM service_keys WHERE name = 'page_tokens'")

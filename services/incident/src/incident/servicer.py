@@ -13,6 +13,7 @@ from awoooi.incident.v1 import incident_service_pb2_grpc
 from incident import proto_mapping as mapping
 from incident import stats_mapping
 from incident.stats import IncidentFigures
+from incident.timeline_use_cases import TimelineUseCases
 from incident.use_cases import IncidentUseCases
 from servicekit.error_table import ErrorTable
 from servicekit.identity import current_actor
@@ -25,8 +26,15 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     """awoooi.incident.v1.IncidentService. What it does not define answers UNIMPLEMENTED."""
 
-    def __init__(self, use_cases: IncidentUseCases, page_tokens: PageTokens, errors: ErrorTable) -> None:
+    def __init__(
+        self,
+        use_cases: IncidentUseCases,
+        timelines: TimelineUseCases,
+        page_tokens: PageTokens,
+        errors: ErrorTable,
+    ) -> None:
         self._use_cases = use_cases
+        self._timelines = timelines
         self._page_tokens = page_tokens
         self._errors = errors
 
@@ -71,8 +79,12 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         outcomes = await self._use_cases.batch_resolve(mapping.batch_commands(request, actor=current_actor()))
         return mapping.batch_response(request, outcomes, self._errors)
 
+    async def Reopen(self, request: pb.ReopenRequest, context: Context) -> pb.ReopenResponse:
+        incident = await self._use_cases.reopen(mapping.reopen_command(request, actor=current_actor()))
+        return pb.ReopenResponse(incident=mapping.incident_to_proto(incident))
+
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
-        events, following = await self._use_cases.list_events(
+        events, following = await self._timelines.list_events(
             request.incident_id,
             types=mapping.event_types(request),
             after=mapping.events_position(request, self._page_tokens),
@@ -81,6 +93,53 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         return pb.ListEventsResponse(
             events=[mapping.event_to_proto(event) for event in events],
             next_page_token=mapping.events_token(request, following, self._page_tokens),
+        )
+
+    async def AddEvent(self, request: pb.AddEventRequest, context: Context) -> pb.AddEventResponse:
+        event = await self._timelines.add_event(mapping.new_event(request, actor=current_actor()))
+        return pb.AddEventResponse(event=mapping.event_to_proto(event))
+
+    async def ListSideEffects(
+        self, request: pb.ListSideEffectsRequest, context: Context
+    ) -> pb.ListSideEffectsResponse:
+        found, following = await self._timelines.list_side_effects(
+            incident_id=request.incident_id,
+            states=mapping.side_effect_states(request),
+            effects=mapping.effects(request),
+            before=mapping.side_effects_position(request, self._page_tokens),
+            page_size=mapping.page_size(request.page_size),
+        )
+        return pb.ListSideEffectsResponse(
+            side_effects=[mapping.side_effect_to_proto(each) for each in found],
+            next_page_token=mapping.side_effects_token(request, following, self._page_tokens),
+        )
+
+    async def RetrySideEffect(
+        self, request: pb.RetrySideEffectRequest, context: Context
+    ) -> pb.RetrySideEffectResponse:
+        found = await self._timelines.retry_side_effect(
+            request.incident_id, mapping.effect(request), request.resolution_number
+        )
+        return pb.RetrySideEffectResponse(side_effect=mapping.side_effect_to_proto(found))
+
+    async def GetPostmortem(
+        self, request: pb.GetPostmortemRequest, context: Context
+    ) -> pb.GetPostmortemResponse:
+        postmortem = await self._timelines.get_postmortem(request.incident_id, request.resolution_number)
+        return pb.GetPostmortemResponse(postmortem=mapping.postmortem_to_proto(postmortem))
+
+    async def SearchKnowledge(
+        self, request: pb.SearchKnowledgeRequest, context: Context
+    ) -> pb.SearchKnowledgeResponse:
+        matches, following = await self._timelines.search_knowledge(
+            request.query,
+            types=mapping.resolution_types(request),
+            after=mapping.knowledge_position(request, self._page_tokens),
+            page_size=mapping.page_size(request.page_size),
+        )
+        return pb.SearchKnowledgeResponse(
+            matches=[mapping.match_to_proto(match) for match in matches],
+            next_page_token=mapping.knowledge_token(request, following, self._page_tokens),
         )
 
 

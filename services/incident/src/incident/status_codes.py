@@ -1,12 +1,21 @@
 """The one table from this service's errors to gRPC statuses."""
 
+from collections.abc import Callable
+
 import grpc
 
 from incident.errors import (
+    EventIdTakenError,
+    FingerprintTakenError,
     IncidentChangedError,
+    IncidentError,
     IncidentIdTakenError,
     IncidentNotFoundError,
+    NeverResolvedError,
+    PostmortemNotWrittenError,
     RequestIdReusedError,
+    SideEffectEndedError,
+    SideEffectNotFoundError,
     TransitionNotAllowedError,
 )
 from servicekit.error_table import ErrorTable
@@ -15,10 +24,24 @@ from servicekit.status import Refusal
 _RESOURCE = "awoooi.incident.v1.Incident"
 
 
-def _not_found(error: IncidentNotFoundError) -> Refusal:
-    return Refusal(
-        grpc.StatusCode.NOT_FOUND, str(error), "INCIDENT_NOT_FOUND", resource=(_RESOURCE, error.incident_id)
-    )
+_OfIncident = (
+    IncidentNotFoundError
+    | IncidentChangedError
+    | IncidentIdTakenError
+    | FingerprintTakenError
+    | SideEffectNotFoundError
+    | SideEffectEndedError
+    | NeverResolvedError
+    | PostmortemNotWrittenError
+)
+
+
+def _of_incident(code: grpc.StatusCode, reason: str) -> Callable[[_OfIncident], Refusal]:
+    return lambda error: Refusal(code, str(error), reason, resource=(_RESOURCE, error.incident_id))
+
+
+def _plain(code: grpc.StatusCode, reason: str) -> Callable[[IncidentError], Refusal]:
+    return lambda error: Refusal(code, str(error), reason)
 
 
 def _not_allowed(error: TransitionNotAllowedError) -> Refusal:
@@ -32,31 +55,18 @@ def _not_allowed(error: TransitionNotAllowedError) -> Refusal:
     )
 
 
-def _changed(error: IncidentChangedError) -> Refusal:
-    return Refusal(
-        grpc.StatusCode.ABORTED, str(error), "INCIDENT_CHANGED", resource=(_RESOURCE, error.incident_id)
-    )
-
-
-def _request_id_reused(error: RequestIdReusedError) -> Refusal:
-    return Refusal(grpc.StatusCode.ALREADY_EXISTS, str(error), "REQUEST_ID_REUSED")
-
-
-def _id_taken(error: IncidentIdTakenError) -> Refusal:
-    return Refusal(
-        grpc.StatusCode.ALREADY_EXISTS,
-        str(error),
-        "INCIDENT_ID_TAKEN",
-        resource=(_RESOURCE, error.incident_id),
-    )
-
-
 ERRORS = ErrorTable(
     {
-        IncidentNotFoundError: _not_found,
+        IncidentNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND"),
         TransitionNotAllowedError: _not_allowed,
-        IncidentChangedError: _changed,
-        RequestIdReusedError: _request_id_reused,
-        IncidentIdTakenError: _id_taken,
+        IncidentChangedError: _of_incident(grpc.StatusCode.ABORTED, "INCIDENT_CHANGED"),
+        RequestIdReusedError: _plain(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+        IncidentIdTakenError: _of_incident(grpc.StatusCode.ALREADY_EXISTS, "INCIDENT_ID_TAKEN"),
+        FingerprintTakenError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "FINGERPRINT_TAKEN"),
+        EventIdTakenError: _plain(grpc.StatusCode.ALREADY_EXISTS, "EVENT_ID_TAKEN"),
+        SideEffectNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "SIDE_EFFECT_NOT_FOUND"),
+        SideEffectEndedError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "SIDE_EFFECT_ENDED"),
+        NeverResolvedError: _of_incident(grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED"),
+        PostmortemNotWrittenError: _of_incident(grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN"),
     }
 )

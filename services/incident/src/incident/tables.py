@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Double,
     ForeignKey,
@@ -17,7 +18,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 from servicekit.counters import define_counters_table
 from servicekit.outbox.tables import define_outbox_table
@@ -129,6 +130,42 @@ dispositions = Table(
     # From opened (or reopened) to resolved.
     Column("resolution_seconds", Double, nullable=False),
     Index("dispositions_resolve_time", "resolve_time", "resolution_type"),
+)
+
+knowledge = Table(
+    "knowledge",
+    metadata,
+    # A digest of symptom and resolution: the same problem resolved in the same way is one entry.
+    Column("knowledge_id", Text, primary_key=True),
+    Column("symptom_key", Text, nullable=False),
+    Column("resolution_type", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    # The incident it was first learnt from; the entry outlives it.
+    Column("incident_id", Text, nullable=False),
+    Column("symptoms", Text, nullable=False),
+    Column("resolution", Text, nullable=False),
+    Column("use_count", Integer, nullable=False),
+    Column("success_count", Integer, nullable=False),
+    Column("resolution_seconds_sum", Double, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column("update_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Column(
+        "search",
+        TSVECTOR,
+        Computed("to_tsvector('english', symptoms || ' ' || resolution)", persisted=True),
+        nullable=False,
+    ),
+    Index("knowledge_search", "search", postgresql_using="gin"),
+)
+
+knowledge_uses = Table(
+    "knowledge_uses",
+    metadata,
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), primary_key=True),
+    Column("resolution_number", Integer, primary_key=True),
+    Column("knowledge_id", Text, nullable=False),
+    # False once the incident was reopened after this resolution.
+    Column("held", Boolean, nullable=False),
 )
 
 service_keys = Table(

@@ -7,22 +7,24 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from incident import listing, repository
+from incident import knowledge, listing, repository, timeline
 from incident.errors import (
     IncidentChangedError,
     IncidentIdTakenError,
     IncidentNotFoundError,
+    RequestIdReusedError,
     TransitionNotAllowedError,
 )
 from incident.model import (
     ALLOWED_FROM,
     Effect,
-    Event,
     EventType,
     Incident,
     IncidentFilter,
     NewIncident,
+    Reopen,
     Resolution,
+    ResolutionKey,
     Resolve,
     State,
     Transition,
@@ -234,18 +236,36 @@ class IncidentUseCases:
             waiting = [index for index in waiting if results[index] is None]
         return [result for result in results if result is not None]
 
-    async def list_events(
-        self, incident_id: str, *, types: Sequence[EventType], after: int, page_size: int
-    ) -> tuple[Sequence[Event], int | None]:
-        """Return a page of an incident's events behind sequence number `after`, and where the next one starts.
+    async def reopen(self, command: Reopen) -> Incident:
+        """Bring a RESOLVED incident back to OPEN; a repeated request id is the incident as it is now.
 
-        Raises IncidentNotFoundError.
+        The next resolution has the next number, so its side effects run once more. Raises IncidentNotFoundError,
+        TransitionNotAllowedError, FingerprintTakenError, IncidentChangedError, RequestIdReusedError.
         """
-        async with self._one_statement.connect() as connection:
-            found = await repository.list_events(
-                connection, incident_id, types=types, after=after, limit=page_size + 1
+        async with self._engine.begin() as connection:
+            incident = await repository.get_for_update(connection, command.incident_id)
+            if incident is None:
+                raise IncidentNotFoundError(command.incident_id)
+            event_id = command.event_id()
+            if event_id and (event := await timeline.get_event(connection, event_id)):
+                if (event.incident_id, event.summary) != (command.incident_id, command.reason):
+                    raise RequestIdReusedError
+                return incident
+            allowed = ALLOWED_FROM[Transition.REOPEN]
+            if incident.state not in allowed:
+                raise TransitionNotAllowedError(command.incident_id, current=incident.state, allowed=allowed)
+            if command.etag and command.etag != incident.etag:
+                raise IncidentChangedError(command.incident_id)
+            incident = await repository.reopen(connection, command.incident_id)
+            await knowledge.unlearn(
+                connection, ResolutionKey(command.incident_id, incident.resolution_number)
             )
-            if not found and await repository.get(connection, incident_id) is None:
-                raise IncidentNotFoundError(incident_id)
-        page = found[:page_size]
-        return page, page[-1].sequence if len(found) > page_size else None
+            await repository.insert_event(
+                connection,
+                incident,
+                EventType.REOPENED,
+                actor=command.actor,
+                summary=command.reason,
+                event_id=event_id,
+            )
+            return incident

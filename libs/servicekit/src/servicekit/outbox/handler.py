@@ -1,8 +1,9 @@
 """What a service gives the outbox for each topic."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,7 +11,32 @@ from servicekit.outbox.queue import Job
 
 
 class PermanentError(Exception):
-    """The job cannot succeed as it is: it is parked for an operator, not tried again."""
+    """The job cannot succeed as it is: it is parked for an operator, not tried again.
+
+    `progress` is kept in the job's payload: what need not be done again once it was put back.
+    """
+
+    def __init__(self, message: str, *, progress: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.progress = progress or {}
+
+
+class DeliveryError(Exception):
+    """A try failed and may succeed later, not before `retry_after`; the usual backoff holds besides.
+
+    `progress` is kept in the job's payload: what the next try need not do again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: timedelta = timedelta(0),
+        progress: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.progress = progress or {}
 
 
 class Handler:
@@ -19,6 +45,9 @@ class Handler:
     def skip_reason(self, job: Job) -> str | None:
         """Return why `job` is not wanted (it ends SKIPPED, nothing runs), or None to go on."""
         return None
+
+    async def skipped(self, connection: AsyncConnection, jobs: Sequence[Job], reason: str) -> None:
+        """Write what it means that `jobs` are not wanted, in the transaction that marks them SKIPPED."""
 
     async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
         """Bring jobs to the outside, each at least once, and return in order None or the error of each.

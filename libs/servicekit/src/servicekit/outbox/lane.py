@@ -15,7 +15,7 @@ from servicekit.database import is_unavailable, sqlstate
 from servicekit.failpoints import failpoint
 from servicekit.log import redact_url_passwords
 from servicekit.outbox import queue
-from servicekit.outbox.handler import PermanentError, Topic
+from servicekit.outbox.handler import DeliveryError, PermanentError, Topic
 from servicekit.outbox.queue import Failure, Job
 
 _log = structlog.get_logger()
@@ -131,17 +131,24 @@ class Lane:
         await self._fail([(job, error) for job, error in pairs if error is not None])
 
     async def _skip_unwanted(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        by_reason: dict[str | None, list[Job]] = {}
+        wanted: list[Job] = []
+        by_reason: dict[str, list[Job]] = {}
         for job in jobs:
-            by_reason.setdefault(self.topic.handler.skip_reason(job), []).append(job)
-        wanted = by_reason.pop(None, [])
+            reason = self.topic.handler.skip_reason(job)
+            (wanted if reason is None else by_reason.setdefault(reason, [])).append(job)
 
         async def mark(connection: AsyncConnection) -> None:
             for reason, unwanted in by_reason.items():
-                await queue.mark_done(connection, unwanted, skip_reason=reason)
+                mine = await queue.mark_done(connection, unwanted, skip_reason=reason)
+                if kept := [job for job in unwanted if job.job_id in mine]:
+                    await self.topic.handler.skipped(connection, kept, reason)
 
         if by_reason:
-            await self._until_marked(mark, jobs)
+            unwanted = [job for together in by_reason.values() for job in together]
+            try:
+                await self._until_marked(mark, unwanted)
+            except Exception as exc:
+                await self._fail([(job, exc) for job in unwanted])
         return wanted
 
     async def _complete(self, jobs: Sequence[Job]) -> None:
@@ -185,12 +192,16 @@ class Lane:
         details = {"topic": job.topic, "job_id": job.job_id, "attempts": job.attempts, "error": text}
         if isinstance(error, PermanentError):
             _log.error("outbox_job_parked", **details)
-            return Failure(job, text, None)
+            return Failure(job, text, None, error.progress)
+        delay = self._backoff.delay(job.attempts)
+        if isinstance(error, DeliveryError):
+            _log.warning("outbox_attempt_failed", **details)
+            return Failure(job, text, max(delay, error.retry_after), error.progress)
         if isinstance(error, _BUGS):
             _log.error("outbox_handler_bug", **details, exc_info=error)
         else:
             _log.warning("outbox_attempt_failed", **details)
-        return Failure(job, text, self._backoff.delay(job.attempts))
+        return Failure(job, text, delay)
 
     async def park(self, jobs: Sequence[Job], reason: str) -> None:
         """Park jobs without trying them: their attempts kept killing the worker."""

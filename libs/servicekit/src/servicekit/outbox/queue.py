@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -37,11 +37,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt: what is kept of the error and when to try again; `retry_after` None parks the job."""
+    """A failed attempt: what is kept of the error and when to try again; `retry_after` None parks the job.
+
+    `progress` is merged into the job's payload: what the next attempt need not do again.
+    """
 
     job: Job
     error: str
     retry_after: timedelta | None
+    progress: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +125,12 @@ _MARK_FAILED = text("""
     UPDATE outbox SET
         state = CASE WHEN failed.retry_seconds IS NULL THEN 'PARKED' ELSE 'PENDING' END,
         last_error = failed.error,
+        payload = outbox.payload || failed.progress,
         lease_token = NULL,
         crashes = 0,
         next_attempt_time = now() + make_interval(secs => coalesce(failed.retry_seconds, 0))
-    FROM unnest(:job_ids, :tokens, :errors, :retry_seconds) AS failed (job_id, lease_token, error, retry_seconds)
+    FROM unnest(:job_ids, :tokens, :errors, :retry_seconds, :progress)
+        AS failed (job_id, lease_token, error, retry_seconds, progress)
     WHERE outbox.job_id = failed.job_id AND outbox.lease_token = failed.lease_token AND state = 'PENDING'
     RETURNING outbox.job_id
 """).bindparams(
@@ -132,6 +138,7 @@ _MARK_FAILED = text("""
     bindparam("tokens", type_=ARRAY(Uuid)),
     bindparam("errors", type_=ARRAY(Text)),
     bindparam("retry_seconds", type_=ARRAY(Float)),
+    bindparam("progress", type_=ARRAY(JSONB)),
 )
 
 _RELEASE = text("""
@@ -241,6 +248,7 @@ async def mark_failed(connection: AsyncConnection, failures: Sequence[Failure]) 
                 None if failure.retry_after is None else failure.retry_after.total_seconds()
                 for failure in failures
             ],
+            "progress": [dict(failure.progress) for failure in failures],
         },
     )
     return frozenset(rows)

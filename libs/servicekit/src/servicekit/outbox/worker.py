@@ -11,7 +11,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database import is_unavailable
+from servicekit.database import autocommit, is_unavailable
 from servicekit.outbox import queue
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.lane import Backoff, Lane
@@ -48,6 +48,7 @@ class OutboxWorker:
             if topic.timeout >= settings.lease:
                 raise ValueError(f"the timeout of topic {topic.name} must be shorter than the lease")
         self._engine = engine
+        self._one_statement = autocommit(engine)
         self._settings = settings
         self._work = asyncio.Event()
         self._stopping = False
@@ -114,7 +115,7 @@ class OutboxWorker:
         if not free:
             return
         try:
-            async with self._engine.begin() as connection:
+            async with self._one_statement.connect() as connection:
                 runnable, poisoned = await queue.claim(
                     connection, free, lease=self._settings.lease, max_crashes=self._settings.max_crashes
                 )
@@ -135,7 +136,7 @@ class OutboxWorker:
             return
         while True:
             try:
-                async with self._engine.begin() as connection:
+                async with self._one_statement.connect() as connection:
                     removed = await queue.remove_done(connection, older_than=keep, limit=1000)
             except Exception as exc:
                 _log.warning(
@@ -155,7 +156,7 @@ class OutboxWorker:
         waiting = [job for lane in self._lanes.values() for job in lane.take_back()]
         if waiting:
             try:
-                async with self._engine.begin() as connection:
+                async with self._one_statement.connect() as connection:
                     await queue.release(connection, waiting)
             except Exception as exc:
                 _log.warning(

@@ -5,6 +5,7 @@ The incident service's resources: what happened, what was done about it, and wha
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -630,6 +631,7 @@ class KnowledgeEntry(_message.Message):
     SUCCESS_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    MEAN_RESOLUTION_TIME_FIELD_NUMBER: _builtins.int
     knowledge_id: _builtins.str
     """Output only. Opaque, at most 128 characters."""
     incident_id: _builtins.str
@@ -656,6 +658,10 @@ class KnowledgeEntry(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When a count or text last changed."""
 
+    @_builtins.property
+    def mean_resolution_time(self) -> _duration_pb2.Duration:
+        """Output only. How long it took from opened, or from the latest reopening, to RESOLVED: the mean over `use_count`."""
+
     def __init__(
         self,
         *,
@@ -669,10 +675,11 @@ class KnowledgeEntry(_message.Message):
         success_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        mean_resolution_time: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "mean_resolution_time", b"mean_resolution_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "create_time", b"create_time", "incident_id", b"incident_id", "knowledge_id", b"knowledge_id", "resolution", b"resolution", "resolution_type", b"resolution_type", "success_count", b"success_count", "symptoms", b"symptoms", "update_time", b"update_time", "use_count", b"use_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "create_time", b"create_time", "incident_id", b"incident_id", "knowledge_id", b"knowledge_id", "mean_resolution_time", b"mean_resolution_time", "resolution", b"resolution", "resolution_type", b"resolution_type", "success_count", b"success_count", "symptoms", b"symptoms", "update_time", b"update_time", "use_count", b"use_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

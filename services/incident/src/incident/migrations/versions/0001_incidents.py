@@ -94,6 +94,33 @@ _UP = (
     )
     """,
     "CREATE INDEX dispositions_resolve_time ON dispositions (resolve_time, resolution_type)",
+    """
+    CREATE TABLE knowledge (
+        knowledge_id text PRIMARY KEY,
+        symptom_key text NOT NULL,
+        resolution_type text NOT NULL,
+        action text NOT NULL,
+        incident_id text NOT NULL,
+        symptoms text NOT NULL,
+        resolution text NOT NULL,
+        use_count integer NOT NULL,
+        success_count integer NOT NULL,
+        resolution_seconds_sum double precision NOT NULL,
+        create_time timestamptz NOT NULL DEFAULT now(),
+        update_time timestamptz NOT NULL DEFAULT now(),
+        search tsvector NOT NULL GENERATED ALWAYS AS (to_tsvector('english', symptoms || ' ' || resolution)) STORED
+    )
+    """,
+    "CREATE INDEX knowledge_search ON knowledge USING gin (search)",
+    """
+    CREATE TABLE knowledge_uses (
+        incident_id text REFERENCES incidents ON DELETE CASCADE,
+        resolution_number integer,
+        knowledge_id text NOT NULL,
+        held boolean NOT NULL,
+        PRIMARY KEY (incident_id, resolution_number)
+    )
+    """,
     "CREATE TABLE service_keys (name text PRIMARY KEY, key bytea NOT NULL)",
     # Two random UUIDs are 244 random bits, from the server's strong generator.
     """
@@ -152,6 +179,8 @@ _DOWN = (
     "DROP TABLE outbox",
     "DROP FUNCTION outbox_notify",
     "DROP TABLE service_keys",
+    "DROP TABLE knowledge_uses",
+    "DROP TABLE knowledge",
     "DROP TABLE dispositions",
     "DROP TABLE postmortems",
     "DROP TABLE create_requests",

@@ -1,0 +1,217 @@
+"""What was learnt: symptoms, what resolved them, how often and how fast; learnt, unlearnt at a reopening, and searched."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import Boolean, Double, Integer, Text
+
+from incident.model import KnowledgeEntry, KnowledgeMatch, Lesson, ResolutionKey, ResolutionType
+
+# What differs between two reports of one problem: numbers, hexadecimal ids, the random ends of pod names.
+_VOLATILE = re.compile(r"\b(?=[a-z0-9]*[0-9])[a-z0-9]+\b|[0-9]+")
+
+
+def symptom_key(title: str, labels: Mapping[str, str], fingerprint: str) -> str:
+    """Return what makes two problems the same: the fingerprint when there is one, else title and labels, normalised."""
+    content = (
+        [fingerprint] if fingerprint else [_normal(title), sorted((k, _normal(v)) for k, v in labels.items())]
+    )
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _normal(text: str) -> str:
+    return " ".join(_VOLATILE.sub("#", text.lower()).split())
+
+
+# The incidents' rows are locked in id order, as a Reopen does with its one: whether a resolution held is decided under
+# the lock.
+_LESSONS = (
+    text("""
+    SELECT asked.resolution_number, incidents.incident_id, title, description, labels, fingerprint, resolved.summary,
+        state = 'RESOLVED' AND incidents.resolution_number = asked.resolution_number AS held,
+        resolved.attributes ->> 'resolution_type' AS resolution_type,
+        (SELECT attributes ->> 'action' FROM incident_events AS executed
+            WHERE executed.incident_id = incidents.incident_id AND executed.type = 'EXECUTED'
+                AND executed.sequence < resolved.sequence
+            ORDER BY executed.sequence DESC LIMIT 1) AS action
+    FROM unnest(:incident_ids, :numbers) AS asked (incident_id, resolution_number)
+    JOIN incidents ON incidents.incident_id = asked.incident_id
+    JOIN incident_events AS resolved
+        ON resolved.event_id = 'service:incident/' || asked.incident_id || '/resolved/' || asked.resolution_number
+    ORDER BY incidents.incident_id
+    FOR NO KEY UPDATE OF incidents
+""")
+    .bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("numbers", type_=ARRAY(Integer)))
+    .columns(labels=JSONB)
+)
+
+
+async def get_lessons(
+    connection: AsyncConnection, seconds: Mapping[ResolutionKey, float]
+) -> Sequence[Lesson]:
+    """Return what each RESOLVED transition teaches, given how long each took, in seconds."""
+    rows = await connection.execute(
+        _LESSONS,
+        {
+            "incident_ids": [key.incident_id for key in seconds],
+            "numbers": [key.resolution_number for key in seconds],
+        },
+    )
+    return [
+        Lesson(
+            incident_id=row.incident_id,
+            resolution_number=row.resolution_number,
+            symptom_key=symptom_key(row.title, row.labels, row.fingerprint),
+            symptoms="\n".join(filter(None, [row.title, row.description])),
+            resolution=row.summary,
+            resolution_type=ResolutionType(row.resolution_type),
+            action=row.action or "",
+            held=row.held,
+            seconds=seconds[ResolutionKey(row.incident_id, row.resolution_number)],
+        )
+        for row in rows
+    ]
+
+
+# One entry for each symptom and what resolved it; in key order, so that two such statements cannot deadlock.
+_LEARN = text("""
+    WITH lessons AS (
+        SELECT * FROM unnest(:ids, :incident_ids, :numbers, :symptom_keys, :symptoms, :resolutions, :types, :actions,
+            :held, :seconds) AS lessons (knowledge_id, incident_id, resolution_number, symptom_key, symptoms,
+            resolution, resolution_type, action, held, seconds)
+    ), learnt AS (
+        INSERT INTO knowledge (knowledge_id, symptom_key, resolution_type, action, incident_id, symptoms, resolution,
+            use_count, success_count, resolution_seconds_sum)
+        SELECT knowledge_id, min(symptom_key), min(resolution_type), min(action), min(incident_id), min(symptoms),
+            max(resolution), count(*), count(*) FILTER (WHERE held), sum(seconds)
+        FROM lessons GROUP BY knowledge_id ORDER BY knowledge_id
+        ON CONFLICT (knowledge_id) DO UPDATE SET
+            use_count = knowledge.use_count + excluded.use_count,
+            success_count = knowledge.success_count + excluded.success_count,
+            resolution_seconds_sum = knowledge.resolution_seconds_sum + excluded.resolution_seconds_sum,
+            resolution = CASE WHEN excluded.resolution <> '' THEN excluded.resolution ELSE knowledge.resolution END,
+            update_time = now()
+    )
+    INSERT INTO knowledge_uses (incident_id, resolution_number, knowledge_id, held)
+    SELECT incident_id, resolution_number, knowledge_id, held FROM lessons
+""").bindparams(
+    bindparam("ids", type_=ARRAY(Text)),
+    bindparam("incident_ids", type_=ARRAY(Text)),
+    bindparam("numbers", type_=ARRAY(Integer)),
+    bindparam("symptom_keys", type_=ARRAY(Text)),
+    bindparam("symptoms", type_=ARRAY(Text)),
+    bindparam("resolutions", type_=ARRAY(Text)),
+    bindparam("types", type_=ARRAY(Text)),
+    bindparam("actions", type_=ARRAY(Text)),
+    bindparam("held", type_=ARRAY(Boolean)),
+    bindparam("seconds", type_=ARRAY(Double)),
+)
+
+
+async def learn(connection: AsyncConnection, lessons: Sequence[Lesson]) -> None:
+    """Add lessons to what is known, merged into the entries of the same symptom and resolution."""
+    await connection.execute(
+        _LEARN,
+        {
+            "ids": [lesson.knowledge_id for lesson in lessons],
+            "incident_ids": [lesson.incident_id for lesson in lessons],
+            "numbers": [lesson.resolution_number for lesson in lessons],
+            "symptom_keys": [lesson.symptom_key for lesson in lessons],
+            "symptoms": [lesson.symptoms for lesson in lessons],
+            "resolutions": [lesson.resolution for lesson in lessons],
+            "types": [lesson.resolution_type for lesson in lessons],
+            "actions": [lesson.action for lesson in lessons],
+            "held": [lesson.held for lesson in lessons],
+            "seconds": [lesson.seconds for lesson in lessons],
+        },
+    )
+
+
+_UNLEARN = text("""
+    WITH reopened AS (
+        UPDATE knowledge_uses SET held = FALSE
+        WHERE incident_id = :incident_id AND resolution_number = :resolution_number AND held
+        RETURNING knowledge_id
+    )
+    UPDATE knowledge SET success_count = success_count - 1, update_time = now()
+    FROM reopened WHERE knowledge.knowledge_id = reopened.knowledge_id
+""")
+
+
+async def unlearn(connection: AsyncConnection, key: ResolutionKey) -> None:
+    """Note that a resolution did not hold: its incident, which is locked, is being reopened."""
+    await connection.execute(
+        _UNLEARN, {"incident_id": key.incident_id, "resolution_number": key.resolution_number}
+    )
+
+
+# Any of the words will do, more of them rank higher; at equal rank what worked most often comes first.
+_SEARCH = text("""
+    WITH asked AS (
+        SELECT replace(plainto_tsquery('english', :query)::text, '&', '|')::tsquery AS words
+    ), matches AS (
+        SELECT knowledge.*, ts_rank_cd(search, words)::float8 AS rank
+        FROM knowledge, asked
+        WHERE search @@ words AND (cardinality(:types) = 0 OR resolution_type = ANY (:types))
+    )
+    SELECT knowledge_id, incident_id, symptoms, resolution, resolution_type, action, use_count, success_count,
+        create_time, update_time, resolution_seconds_sum, rank
+    FROM matches
+    WHERE :rank IS NULL OR (rank, success_count, knowledge_id) < (:rank, :successes, :knowledge_id)
+    ORDER BY rank DESC, success_count DESC, knowledge_id DESC
+    LIMIT :limit
+""").bindparams(
+    bindparam("query", type_=Text),
+    bindparam("types", type_=ARRAY(Text)),
+    bindparam("rank", type_=Double),
+    bindparam("successes", type_=Integer),
+    bindparam("knowledge_id", type_=Text),
+)
+
+
+async def search(
+    connection: AsyncConnection,
+    query: str,
+    *,
+    types: Sequence[ResolutionType],
+    after: tuple[float, int, str] | None,
+    limit: int,
+) -> Sequence[KnowledgeMatch]:
+    """Return at most `limit` entries that share words with `query`, best first, those behind `after` when given."""
+    rank, successes, knowledge_id = after or (None, 0, "")
+    rows = await connection.execute(
+        _SEARCH,
+        {
+            "query": query,
+            "types": list(types),
+            "rank": rank,
+            "successes": successes,
+            "knowledge_id": knowledge_id,
+            "limit": limit,
+        },
+    )
+    return [
+        KnowledgeMatch(
+            KnowledgeEntry(
+                knowledge_id=row.knowledge_id,
+                incident_id=row.incident_id,
+                symptoms=row.symptoms,
+                resolution=row.resolution,
+                resolution_type=ResolutionType(row.resolution_type),
+                action=row.action,
+                use_count=row.use_count,
+                success_count=row.success_count,
+                create_time=row.create_time,
+                update_time=row.update_time,
+                mean_resolution_time=timedelta(seconds=row.resolution_seconds_sum / row.use_count),
+            ),
+            row.rank,
+        )
+        for row in rows
+    ]
