@@ -69,6 +69,19 @@ async def list_deliveries(
     return [_delivery(row) for row in rows]
 
 
+_LIST_WAITING = text("""
+    SELECT job_id, payload, state, attempts, last_error, create_time, next_attempt_time, done_time
+    FROM outbox WHERE topic = :topic AND state IN ('PENDING', 'PARKED')
+    ORDER BY state, create_time, job_id LIMIT :limit
+""").columns(payload=JSONB)
+
+
+async def list_waiting(connection: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
+    """Return at most `limit` deliveries that are PARKED, then PENDING ones, oldest first."""
+    rows = await connection.execute(_LIST_WAITING, {"topic": RESOLVE_TOPIC, "limit": limit})
+    return [_delivery(row) for row in rows]
+
+
 _GET = text("""
     SELECT job_id, payload, state, attempts, last_error, create_time, next_attempt_time, done_time
     FROM outbox WHERE topic = :topic AND job_id = :job_id FOR NO KEY UPDATE

@@ -103,11 +103,14 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
 class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):
     """awoooi.flywheel.v1.FlywheelStatsService: the approval sections."""
 
-    def __init__(self, read_figures: Callable[[], Awaitable[ApprovalFigures]], *, min_samples: int) -> None:
+    def __init__(
+        self, read_figures: Callable[[bool], Awaitable[ApprovalFigures]], *, min_samples: int
+    ) -> None:
         self._read_figures = read_figures
         self._min_samples = min_samples
 
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
     ) -> stats_pb.GetFlywheelStatsResponse:
-        return stats_mapping.figures_to_proto(await self._read_figures(), min_samples=self._min_samples)
+        figures = await self._read_figures(request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL)
+        return stats_mapping.figures_to_proto(figures, min_samples=self._min_samples)

@@ -30,7 +30,9 @@ class ApprovalSettings(Settings):
     incident_check_timeout: Duration = timedelta(seconds=2)
     # How long one try to resolve waits for its answer; then it is tried again. Must end well within the outbox's lease
     # of 30 s, or two tries would overlap.
-    incident_resolve_timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=25))
+    incident_resolve_timeout: Duration = Field(
+        default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=25)
+    )
     # How long an approval may wait and be executed when its proposer does not say.
     default_ttl: Duration = timedelta(hours=24)
     # The success rate is withheld below this many executions in 24 h: too few to mean anything.

@@ -1,6 +1,6 @@
 """The figures of this service: read from counters, partial indexes and the last day's rows, never from history."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,7 +8,8 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import Float
 
-from approval.deliveries import RESOLVE_TOPIC
+from approval.deliveries import RESOLVE_TOPIC, list_waiting
+from approval.model import Delivery
 from approval.repository import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
 from servicekit.counters import read_counters
 from servicekit.outbox.queue import count_open
@@ -20,8 +21,30 @@ _NOW = text("SELECT now()")
 
 
 @dataclass(frozen=True, slots=True)
+class PendingApproval:
+    """An approval that waits for a decision."""
+
+    approval_id: str
+    incident_id: str
+    action: str
+    risk: str
+    create_time: datetime
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalDetails:
+    """What a person wants to see besides the figures: at most twenty of each list, and the last 24 hours."""
+
+    pending: Sequence[PendingApproval]
+    waiting: Sequence[Delivery]
+    # For each hour's beginning, oldest first, the executions that ended in it by outcome.
+    hours: Mapping[datetime, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalFigures:
-    """Everything that this service tells about the loop."""
+    """Everything that this service tells about the loop. `details` only when they were asked for."""
 
     # By the database's clock.
     read_time: datetime
@@ -34,6 +57,7 @@ class ApprovalFigures:
     # PENDING and PARKED; a state without any is not there.
     deliveries: Mapping[str, int]
     delivery_oldest_pending_seconds: float
+    details: ApprovalDetails | None
 
 
 _REPAIRS = text("""
@@ -45,13 +69,27 @@ _OLDEST_PENDING = text("""
 """)
 
 
-async def read_figures(engine: AsyncEngine) -> ApprovalFigures:
-    """Return the figures as of one snapshot of the database."""
+_PENDING = text("""
+    SELECT approval_id, incident_id, action, risk, create_time, expire_time FROM approvals
+    WHERE state = 'PENDING' ORDER BY create_time LIMIT :most
+""")
+_HOURS = text("""
+    SELECT hour, CASE WHEN operation_kind = 'NO_ACTION' THEN 'NOOP' ELSE state END AS outcome, count(state)
+    FROM generate_series(
+        date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()), interval '1 hour') AS hour
+    LEFT JOIN approvals ON finish_time >= hour AND finish_time < hour + interval '1 hour'
+    GROUP BY hour, outcome ORDER BY hour
+""")
+_MOST_LISTED = 20
+
+
+async def read_figures(engine: AsyncEngine, detailed: bool) -> ApprovalFigures:
+    """Return the figures as of one snapshot of the database, with the details when `detailed`."""
     async with engine.execution_options(isolation_level="REPEATABLE READ").begin() as connection:
-        return await _read(connection)
+        return await _read(connection, detailed)
 
 
-async def _read(connection: AsyncConnection) -> ApprovalFigures:
+async def _read(connection: AsyncConnection, detailed: bool) -> ApprovalFigures:
     samples, successes = (
         await connection.execute(_REPAIRS, {"window_seconds": WINDOW.total_seconds()})
     ).one()
@@ -70,6 +108,21 @@ async def _read(connection: AsyncConnection) -> ApprovalFigures:
         delivery_oldest_pending_seconds=max(
             (job.oldest_seconds for job in resolves if job.state == "PENDING"), default=0.0
         ),
+        details=await _read_details(connection) if detailed else None,
+    )
+
+
+async def _read_details(connection: AsyncConnection) -> ApprovalDetails:
+    hours: dict[datetime, dict[str, int]] = {}
+    for hour, outcome, count in await connection.execute(_HOURS):
+        counts = hours.setdefault(hour, {})
+        if count:
+            counts[outcome] = count
+    pending = await connection.execute(_PENDING, {"most": _MOST_LISTED})
+    return ApprovalDetails(
+        pending=[PendingApproval(*row) for row in pending],
+        waiting=await list_waiting(connection, limit=_MOST_LISTED),
+        hours=hours,
     )
 
 

@@ -3,7 +3,8 @@
 from google.protobuf.duration_pb2 import Duration
 
 from approval.model import DeliveryState, ExecutionOutcome, State
-from approval.stats import WINDOW, ApprovalFigures
+from approval.proto_mapping import delivery_to_proto
+from approval.stats import WINDOW, ApprovalDetails, ApprovalFigures
 from awoooi.approval.v1 import approval_pb2
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as figures_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
@@ -12,7 +13,7 @@ from servicekit.timestamps import to_timestamp
 
 def figures_to_proto(figures: ApprovalFigures, *, min_samples: int) -> pb.GetFlywheelStatsResponse:
     """Return the response with the approval service's sections."""
-    return pb.GetFlywheelStatsResponse(
+    response = pb.GetFlywheelStatsResponse(
         read_time=to_timestamp(figures.read_time),
         executions=_executions(figures, min_samples),
         approvals=figures_pb.ApprovalStats(
@@ -35,6 +36,36 @@ def figures_to_proto(figures: ApprovalFigures, *, min_samples: int) -> pb.GetFly
             ],
             oldest_pending_seconds=figures.delivery_oldest_pending_seconds,
         ),
+    )
+    if figures.details is not None:
+        _add_details(response, figures.details)
+    return response
+
+
+def _add_details(response: pb.GetFlywheelStatsResponse, details: ApprovalDetails) -> None:
+    response.approvals.pending.extend(
+        figures_pb.PendingApproval(
+            approval_id=approval.approval_id,
+            incident_id=approval.incident_id,
+            action=approval.action,
+            risk=approval_pb2.Risk.Value(f"RISK_{approval.risk}"),
+            create_time=to_timestamp(approval.create_time),
+            expire_time=to_timestamp(approval.expire_time),
+        )
+        for approval in details.pending
+    )
+    response.deliveries.waiting.extend(delivery_to_proto(delivery) for delivery in details.waiting)
+    response.executions.hours.extend(
+        figures_pb.ExecutionHour(
+            start_time=to_timestamp(start),
+            executions=[
+                figures_pb.ExecutionOutcomeCount(
+                    outcome=figures_pb.ExecutionOutcome.Value(f"EXECUTION_OUTCOME_{outcome}"), count=count
+                )
+                for outcome, count in counts.items()
+            ],
+        )
+        for start, counts in details.hours.items()
     )
 
 

@@ -76,6 +76,8 @@ approvals = Table(
     # Those that wait are few, whatever the history: the oldest is found here, and what has expired.
     Index("approvals_pending", "create_time", postgresql_where=text("state = 'PENDING'")),
     Index("approvals_expiry", "expire_time", postgresql_where=text("state IN ('PENDING', 'APPROVED')")),
+    # The last day's executions by hour.
+    Index("approvals_finish_time", "finish_time", postgresql_where=text("finish_time IS NOT NULL")),
     # Succeeded and not yet acknowledged by the incident service.
     Index(
         "approvals_unacknowledged",

@@ -12,6 +12,7 @@ from awoooi.incident.v1 import incident_service_pb2
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
 from incident.jobs import topics
 from incident.repository import get_page_token_key
+from incident.retention import keep_removing
 from incident.servicer import IncidentServicer, StatsServicer
 from incident.settings import IncidentSettings
 from incident.stats import read_figures
@@ -94,7 +95,11 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     await run_until_stopped(
         server,
         stop,
-        background={"outbox": worker.run(), "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY)},
+        background={
+            "outbox": worker.run(),
+            "retention": keep_removing(engine, keep=settings.retention),
+            "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
+        },
     )
     await engine.dispose()
 

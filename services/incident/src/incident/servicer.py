@@ -147,7 +147,7 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
     """awoooi.flywheel.v1.FlywheelStatsService: the incident sections."""
 
     def __init__(
-        self, read_figures: Callable[[], Awaitable[IncidentFigures]], *, stuck_after: timedelta
+        self, read_figures: Callable[[bool], Awaitable[IncidentFigures]], *, stuck_after: timedelta
     ) -> None:
         self._read_figures = read_figures
         self._stuck_after = stuck_after
@@ -155,4 +155,5 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
     ) -> stats_pb.GetFlywheelStatsResponse:
-        return stats_mapping.figures_to_proto(await self._read_figures(), stuck_after=self._stuck_after)
+        figures = await self._read_figures(request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL)
+        return stats_mapping.figures_to_proto(figures, stuck_after=self._stuck_after)

@@ -26,6 +26,8 @@ class IncidentSettings(Settings):
     database_pool_size: int = Field(default=10, ge=3, le=200)
     # An unresolved incident without progress for longer than this is stuck.
     stuck_after: Duration = timedelta(minutes=30)
+    # Incidents resolved longer ago than this are removed with all their rows; kept for ever when not set.
+    retention: Duration | None = Field(default=None, gt=timedelta(0))
     # Serves this process's own RPC metrics (grpc_server_*) for Prometheus; off when empty.
     metrics_listen: Address | None = None
     # What is logged: DEBUG, INFO, WARNING or ERROR.

@@ -73,6 +73,25 @@ async def list_side_effects(
     return [_side_effect(row) for row in rows]
 
 
+_LIST_WAITING = (
+    text(f"""
+    SELECT {_COLUMNS} FROM outbox
+    WHERE topic = ANY (:topics) AND state IN ('PENDING', 'PARKED')
+    ORDER BY state, create_time, job_id LIMIT :limit
+""")
+    .bindparams(bindparam("topics", type_=ARRAY(Text)))
+    .columns(payload=JSONB)
+)
+
+
+async def list_waiting(connection: AsyncConnection, *, limit: int) -> Sequence[SideEffect]:
+    """Return at most `limit` side effects that are PARKED, then PENDING ones, oldest first."""
+    rows = await connection.execute(
+        _LIST_WAITING, {"topics": [effect.topic for effect in Effect], "limit": limit}
+    )
+    return [_side_effect(row) for row in rows]
+
+
 _GET_FOR_UPDATE = text(
     f"SELECT {_COLUMNS} FROM outbox WHERE topic = :topic AND dedup_key = :dedup_key FOR NO KEY UPDATE"
 ).columns(payload=JSONB)

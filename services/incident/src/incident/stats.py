@@ -9,6 +9,8 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from incident.effects import Disposition
+from incident.model import SideEffect
+from incident.side_effects import list_waiting
 from servicekit.counters import read_counters
 from servicekit.outbox.queue import OpenJobs, count_open
 
@@ -26,8 +28,38 @@ _NOW = text("SELECT now()")
 
 
 @dataclass(frozen=True, slots=True)
+class StuckIncident:
+    """An incident that is stuck, and why."""
+
+    incident_id: str
+    title: str
+    severity: str
+    state: str
+    reason: str
+    last_progress_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What happened in the hour that begins at `start_time`."""
+
+    start_time: datetime
+    opened: int
+    resolved: int
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentDetails:
+    """What a person wants to see besides the figures: at most twenty of each list, and the last 24 hours."""
+
+    stuck: Sequence[StuckIncident]
+    hours: Sequence[Hour]
+    waiting: Sequence[SideEffect]
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentFigures:
-    """Everything that this service tells about the loop."""
+    """Everything that this service tells about the loop. `details` only when they were asked for."""
 
     # By the database's clock.
     read_time: datetime
@@ -42,6 +74,7 @@ class IncidentFigures:
     resolution_seconds_sum: float
     postmortems_24h: Mapping[str, int]
     open_jobs: Sequence[OpenJobs]
+    details: IncidentDetails | None
 
 
 def count_resolutions(dispositions: Iterable[Disposition]) -> Mapping[tuple[str, str], int]:
@@ -63,25 +96,37 @@ def count_resolutions(dispositions: Iterable[Disposition]) -> Mapping[tuple[str,
 
 _UNRESOLVED = text("SELECT state, count(*) FROM incidents WHERE state <> 'RESOLVED' GROUP BY state")
 
-# Why a stuck incident waits, by the latest event of its timeline that says anything about an action.
-_STUCK = text("""
-    SELECT reason, count(*) FROM (
-        SELECT CASE latest.type
-            WHEN 'PROPOSED' THEN 'APPROVAL_PENDING'
-            WHEN 'APPROVED' THEN 'APPROVED_NOT_EXECUTED'
-            WHEN 'EXECUTED' THEN 'EXECUTED_NOT_RESOLVED'
-            WHEN 'EXECUTION_FAILED' THEN 'EXECUTION_FAILED'
-            ELSE 'NO_APPROVAL' END AS reason
-        FROM incidents
-        LEFT JOIN LATERAL (
-            SELECT type FROM incident_events
-            WHERE incident_id = incidents.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
-                'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED', 'REOPENED')
-            ORDER BY sequence DESC LIMIT 1
-        ) AS latest ON TRUE
-        WHERE state <> 'RESOLVED' AND last_progress_time < now() - make_interval(secs => :stuck_seconds)
-    ) AS stuck
-    GROUP BY reason
+# Stuck incidents and why, by the latest event of the timeline that says anything about an action.
+_STUCK_WITH_REASON = """
+    SELECT incidents.incident_id, title, severity, state, CASE latest.type
+        WHEN 'PROPOSED' THEN 'APPROVAL_PENDING'
+        WHEN 'APPROVED' THEN 'APPROVED_NOT_EXECUTED'
+        WHEN 'EXECUTED' THEN 'EXECUTED_NOT_RESOLVED'
+        WHEN 'EXECUTION_FAILED' THEN 'EXECUTION_FAILED'
+        ELSE 'NO_APPROVAL' END AS reason, last_progress_time
+    FROM incidents
+    LEFT JOIN LATERAL (
+        SELECT type FROM incident_events
+        WHERE incident_id = incidents.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
+            'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED', 'REOPENED')
+        ORDER BY sequence DESC LIMIT 1
+    ) AS latest ON TRUE
+    WHERE state <> 'RESOLVED' AND last_progress_time < now() - make_interval(secs => :stuck_seconds)
+"""
+_STUCK = text(f"SELECT reason, count(*) FROM ({_STUCK_WITH_REASON}) AS stuck GROUP BY reason")
+_STUCK_INCIDENTS = text(
+    f"{_STUCK_WITH_REASON} ORDER BY last_progress_time, incidents.incident_id LIMIT :most"
+)
+_MOST_LISTED = 20
+
+# Each hour's counts come from a range of an index: what happened before the last 24 hours is not read.
+_HOURS = text("""
+    SELECT hour,
+        (SELECT count(*) FROM incidents WHERE create_time >= hour AND create_time < hour + interval '1 hour'),
+        (SELECT count(*) FROM dispositions WHERE resolve_time >= hour AND resolve_time < hour + interval '1 hour')
+    FROM generate_series(
+        date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()), interval '1 hour') AS hour
+    ORDER BY hour
 """)
 
 _POSTMORTEMS_24H = text("""
@@ -90,13 +135,13 @@ _POSTMORTEMS_24H = text("""
 """)
 
 
-async def read_figures(engine: AsyncEngine, *, stuck_after: timedelta) -> IncidentFigures:
-    """Return the figures as of one snapshot of the database."""
+async def read_figures(engine: AsyncEngine, detailed: bool, *, stuck_after: timedelta) -> IncidentFigures:
+    """Return the figures as of one snapshot of the database, with the details when `detailed`."""
     async with engine.execution_options(isolation_level="REPEATABLE READ").begin() as connection:
-        return await _read(connection, stuck_after)
+        return await _read(connection, stuck_after, detailed)
 
 
-async def _read(connection: AsyncConnection, stuck_after: timedelta) -> IncidentFigures:
+async def _read(connection: AsyncConnection, stuck_after: timedelta, detailed: bool) -> IncidentFigures:
     counters = await read_counters(connection)
     stuck = await _counts(connection, _STUCK, stuck_seconds=stuck_after.total_seconds())
     buckets = [counters.get((_SECONDS_BUCKET, str(bound)), 0) for bound in RESOLUTION_BOUNDS_SECONDS]
@@ -113,6 +158,19 @@ async def _read(connection: AsyncConnection, stuck_after: timedelta) -> Incident
         resolution_seconds_sum=counters.get((_MILLISECONDS_SUM, ""), 0) / 1000,
         postmortems_24h=await _counts(connection, _POSTMORTEMS_24H),
         open_jobs=await count_open(connection),
+        details=await _read_details(connection, stuck_after) if detailed else None,
+    )
+
+
+async def _read_details(connection: AsyncConnection, stuck_after: timedelta) -> IncidentDetails:
+    stuck = await connection.execute(
+        _STUCK_INCIDENTS, {"stuck_seconds": stuck_after.total_seconds(), "most": _MOST_LISTED}
+    )
+    hours = await connection.execute(_HOURS)
+    return IncidentDetails(
+        stuck=[StuckIncident(*row) for row in stuck],
+        hours=[Hour(*row) for row in hours],
+        waiting=await list_waiting(connection, limit=_MOST_LISTED),
     )
 
 

@@ -9,7 +9,8 @@ from awoooi.flywheel.v1 import flywheel_stats_pb2 as figures_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
 from awoooi.incident.v1 import incident_pb2
 from incident.model import Effect, ResolutionType, Severity, State
-from incident.stats import RESOLUTION_BOUNDS_SECONDS, IncidentFigures
+from incident.proto_mapping import side_effect_to_proto
+from incident.stats import RESOLUTION_BOUNDS_SECONDS, IncidentDetails, IncidentFigures
 from servicekit.timestamps import to_timestamp
 
 _OPEN_JOB_STATES = ("PENDING", "PARKED")
@@ -17,12 +18,36 @@ _OPEN_JOB_STATES = ("PENDING", "PARKED")
 
 def figures_to_proto(figures: IncidentFigures, *, stuck_after: timedelta) -> pb.GetFlywheelStatsResponse:
     """Return the response with the incident service's sections."""
-    return pb.GetFlywheelStatsResponse(
+    response = pb.GetFlywheelStatsResponse(
         read_time=to_timestamp(figures.read_time),
         incidents=_incidents(figures, stuck_after),
         resolutions=_resolutions(figures),
         side_effects=_side_effects(figures),
     )
+    if figures.details is not None:
+        _add_details(response, figures.details)
+    return response
+
+
+def _add_details(response: pb.GetFlywheelStatsResponse, details: IncidentDetails) -> None:
+    response.incidents.stuck_incidents.extend(
+        figures_pb.StuckIncident(
+            incident_id=incident.incident_id,
+            title=incident.title,
+            severity=incident_pb2.Severity.Value(f"SEVERITY_{incident.severity}"),
+            state=incident_pb2.Incident.State.Value(f"STATE_{incident.state}"),
+            reason=figures_pb.StuckReason.Value(f"STUCK_REASON_{incident.reason}"),
+            last_progress_time=to_timestamp(incident.last_progress_time),
+        )
+        for incident in details.stuck
+    )
+    response.incidents.hours.extend(
+        figures_pb.IncidentHour(
+            start_time=to_timestamp(hour.start_time), opened=hour.opened, resolved=hour.resolved
+        )
+        for hour in details.hours
+    )
+    response.side_effects.waiting.extend(side_effect_to_proto(waiting) for waiting in details.waiting)
 
 
 def _incidents(figures: IncidentFigures, stuck_after: timedelta) -> figures_pb.IncidentStats:

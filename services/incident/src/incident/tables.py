@@ -72,6 +72,8 @@ incidents = Table(
     ),
     Index("incidents_create_time", "create_time", "incident_id"),
     Index("incidents_update_time", "update_time", "incident_id"),
+    # What retention removes, and List by the time of resolution.
+    Index("incidents_resolve_time", "resolve_time", postgresql_where=text("state = 'RESOLVED'")),
     # Unresolved incidents are few: what is stuck is found here at a cost that does not grow with history.
     Index(
         "incidents_unresolved_progress",

@@ -51,6 +51,7 @@ _UP = (
     "CREATE INDEX approvals_incident ON approvals (incident_id, create_time)",
     "CREATE INDEX approvals_pending ON approvals (create_time) WHERE state = 'PENDING'",
     "CREATE INDEX approvals_expiry ON approvals (expire_time) WHERE state IN ('PENDING', 'APPROVED')",
+    "CREATE INDEX approvals_finish_time ON approvals (finish_time) WHERE finish_time IS NOT NULL",
     """
     CREATE INDEX approvals_unacknowledged ON approvals (finish_time, approval_id)
     WHERE state = 'SUCCEEDED' AND incident_resolve_time IS NULL

@@ -44,6 +44,7 @@ _UP = (
     """,
     "CREATE INDEX incidents_create_time ON incidents (create_time, incident_id)",
     "CREATE INDEX incidents_update_time ON incidents (update_time, incident_id)",
+    "CREATE INDEX incidents_resolve_time ON incidents (resolve_time) WHERE state = 'RESOLVED'",
     """
     CREATE INDEX incidents_unresolved_progress ON incidents (last_progress_time, incident_id, state)
     WHERE state <> 'RESOLVED'
