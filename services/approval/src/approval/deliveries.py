@@ -8,26 +8,34 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
-from approval.model import Approval, Delivery, DeliveryState, Outcome
-from servicekit.outbox.queue import NewJob
+from approval.model import Delivery, DeliveryState, ResolutionType, ResolveIntent
+from servicekit.outbox.queue import Job, NewJob
 
 RESOLVE_TOPIC = "incident.resolve"
 
 
-def resolve_job(approval: Approval, outcome: Outcome) -> NewJob:
-    """Return the intent to tell the incident service how the approval's incident was resolved.
-
-    Its key is the approval's id: whoever queues it again, there is one.
-    """
+def resolve_job(intent: ResolveIntent) -> NewJob:
+    """Return the job of an intent. Its key is the approval's id: whoever queues it again, there is one."""
     return NewJob(
         RESOLVE_TOPIC,
-        approval.approval_id,
+        intent.approval_id,
         {
-            "approval_id": approval.approval_id,
-            "incident_id": approval.incident_id,
-            "resolution_type": outcome.resolution_type,
-            "note": f"{approval.approval_id}: {approval.action}",
+            "approval_id": intent.approval_id,
+            "incident_id": intent.incident_id,
+            "resolution_type": intent.resolution_type,
+            "action": intent.action,
         },
+    )
+
+
+def resolve_intent(job: Job) -> ResolveIntent:
+    """Return the intent of a job."""
+    payload = job.payload
+    return ResolveIntent(
+        payload["approval_id"],
+        payload["incident_id"],
+        ResolutionType(payload["resolution_type"]),
+        payload["action"],
     )
 
 

@@ -23,6 +23,7 @@ from approval.model import (
     OperationKind,
     Outcome,
     PlanCheck,
+    ResolveIntent,
     State,
     Transition,
     action_hash,
@@ -135,7 +136,11 @@ class Executions:
             return results, []
         await repository.finish(connection, outcomes, shard=self._counter_shard)
         intents = [
-            deliveries.resolve_job(approval, outcome)
+            deliveries.resolve_job(
+                ResolveIntent(
+                    approval.approval_id, approval.incident_id, outcome.resolution_type, approval.action
+                )
+            )
             for approval, outcome in outcomes
             if outcome.resolution_type is not None
         ]

@@ -6,7 +6,7 @@ from datetime import timedelta
 import grpc.aio
 import structlog
 
-from approval.model import IncidentCheck, ResolutionType
+from approval.model import IncidentCheck, ResolutionType, ResolveIntent
 from approval.status_codes import NOT_FOUND
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
@@ -44,19 +44,22 @@ class IncidentClient:
         resolved = response.incident.state == incident_pb2.Incident.STATE_RESOLVED
         return IncidentCheck.RESOLVED if resolved else IncidentCheck.UNRESOLVED
 
-    async def resolve(
-        self, incidents: Sequence[tuple[str, ResolutionType, str]]
-    ) -> Sequence[bool | Exception]:
-        """Resolve incidents given as (id, type, note).
+    async def resolve(self, resolves: Sequence[ResolveIntent]) -> Sequence[bool | Exception]:
+        """Resolve incidents.
 
         Returns in order whether each was resolved already, or the error of its delivery.
         """
-        if len(incidents) == 1:
-            return [await self._resolve_one(*incidents[0])]
+        if len(resolves) == 1:
+            return [await self._resolve_one(resolves[0])]
         request = pb.BatchResolveRequest(
             items=[
-                pb.BatchResolveRequest.Item(incident_id=incident_id, resolution_type=_number(kind), note=note)
-                for incident_id, kind, note in incidents
+                pb.BatchResolveRequest.Item(
+                    incident_id=each.incident_id,
+                    resolution_type=_number(each.resolution_type),
+                    approval_id=each.approval_id,
+                    action=each.action,
+                )
+                for each in resolves
             ]
         )
         try:
@@ -64,7 +67,7 @@ class IncidentClient:
                 request, timeout=self._resolve_seconds, metadata=_METADATA
             )
         except grpc.aio.AioRpcError as exc:
-            return [delivery_error(exc.code(), exc.details() or "")] * len(incidents)
+            return [delivery_error(exc.code(), exc.details() or "")] * len(resolves)
         return [
             delivery_error(result.status.code, result.status.message)
             if result.HasField("status")
@@ -72,8 +75,13 @@ class IncidentClient:
             for result in response.results
         ]
 
-    async def _resolve_one(self, incident_id: str, kind: ResolutionType, note: str) -> bool | Exception:
-        request = pb.ResolveRequest(incident_id=incident_id, resolution_type=_number(kind), note=note)
+    async def _resolve_one(self, intent: ResolveIntent) -> bool | Exception:
+        request = pb.ResolveRequest(
+            incident_id=intent.incident_id,
+            resolution_type=_number(intent.resolution_type),
+            approval_id=intent.approval_id,
+            action=intent.action,
+        )
         try:
             response = await self._stub.Resolve(request, timeout=self._resolve_seconds, metadata=_METADATA)
         except grpc.aio.AioRpcError as exc:

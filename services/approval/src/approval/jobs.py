@@ -9,10 +9,10 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from approval import repository
-from approval.deliveries import RESOLVE_TOPIC
+from approval.deliveries import RESOLVE_TOPIC, resolve_intent
 from approval.errors import ApprovalError
 from approval.execution import Execute, Executions
-from approval.model import ResolutionType
+from approval.model import ResolutionType, ResolveIntent
 from approval.use_cases import EXECUTE_TOPIC
 from servicekit.failpoints import failpoint
 from servicekit.outbox.handler import Handler, Topic
@@ -27,10 +27,8 @@ _RESOLVE_CALLS = 4
 class IncidentResolver(Protocol):
     """Resolves incidents at the incident service."""
 
-    async def resolve(
-        self, incidents: Sequence[tuple[str, ResolutionType, str]]
-    ) -> Sequence[bool | Exception]:
-        """Resolve incidents given as (id, type, note): whether each was resolved already, or its error, in order."""
+    async def resolve(self, resolves: Sequence[ResolveIntent]) -> Sequence[bool | Exception]:
+        """Resolve incidents: whether each was resolved already, or its error, in order."""
 
 
 class ExecuteHandler(Handler):
@@ -67,16 +65,7 @@ class ResolveHandler(Handler):
 
     async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
         """Resolve all in one call. RESOLVED already is an acknowledgement as good as any."""
-        outcomes = await self._incidents.resolve(
-            [
-                (
-                    job.payload["incident_id"],
-                    ResolutionType(job.payload["resolution_type"]),
-                    job.payload["note"],
-                )
-                for job in jobs
-            ]
-        )
+        outcomes = await self._incidents.resolve([resolve_intent(job) for job in jobs])
         for job, outcome in zip(jobs, outcomes, strict=True):
             _log_resolve(job, outcome)
         failpoint("resolve_acknowledged")

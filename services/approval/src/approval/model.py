@@ -200,6 +200,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolveIntent:
+    """The intent to tell the incident service that an approval's execution resolved its incident."""
+
+    approval_id: str
+    incident_id: str
+    resolution_type: ResolutionType
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """What an Execute found: the approval with its outcome, and whether it had been executed before."""
 

@@ -1,6 +1,6 @@
 """The statements of the side effects: what is read of a resolution, and what is written of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, text
@@ -23,6 +23,8 @@ class ResolvedIncident:
     description: str
     severity: Severity
     source: str
+    fingerprint: str
+    labels: Mapping[str, str]
     occurrence_count: int
     resolution_type: ResolutionType
     resolved: Event
@@ -38,11 +40,16 @@ class Disposition:
     resolution_seconds: float
 
 
-_RESOLVED = text("""
-    SELECT asked.resolution_number, incidents.incident_id, title, description, severity, source, occurrence_count
+_RESOLVED = (
+    text("""
+    SELECT asked.resolution_number, incidents.incident_id, title, description, severity, source, fingerprint, labels,
+        occurrence_count
     FROM unnest(:incident_ids, :numbers) AS asked (incident_id, resolution_number)
     JOIN incidents ON incidents.incident_id = asked.incident_id
-""").bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("numbers", type_=ARRAY(Integer)))
+""")
+    .bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("numbers", type_=ARRAY(Integer)))
+    .columns(labels=JSONB)
+)
 
 _EVENTS = (
     text("""
@@ -87,6 +94,8 @@ async def get_resolutions(
                 description=row.description,
                 severity=Severity(row.severity),
                 source=row.source,
+                fingerprint=row.fingerprint,
+                labels=row.labels,
                 occurrence_count=row.occurrence_count,
                 resolution_type=ResolutionType(events[-1].attributes["resolution_type"]),
                 resolved=events[-1],
@@ -155,6 +164,8 @@ _INSERT_EFFECT_EVENTS = text("""
     SELECT 'service:incident/' || incident_id || '/' || lower(:type) || '/' || lower(:effect) || '/' || resolution_number || :suffix,
         incident_id, :type, 'service:incident', :summary, jsonb_build_object('effect', :effect), resolution_number
     FROM unnest(:incident_ids, :numbers) AS asked (incident_id, resolution_number)
+    -- Of an incident that is gone meanwhile there is no timeline left to write on.
+    WHERE EXISTS (SELECT FROM incidents WHERE incidents.incident_id = asked.incident_id)
     ON CONFLICT (event_id) DO NOTHING
 """).bindparams(
     bindparam("incident_ids", type_=ARRAY(Text)),
@@ -171,6 +182,13 @@ async def insert_done_events(
 ) -> None:
     """Say on the timelines that an effect took effect."""
     await _insert_events(connection, EventType.EFFECT_DONE, effect, keys, summary="", suffix="")
+
+
+async def insert_skipped_events(
+    connection: AsyncConnection, effect: Effect, keys: Sequence[ResolutionKey], *, reason: str
+) -> None:
+    """Say on the timelines that an effect was left out on purpose, and why."""
+    await _insert_events(connection, EventType.EFFECT_SKIPPED, effect, keys, summary=reason, suffix="")
 
 
 async def insert_parked_event(

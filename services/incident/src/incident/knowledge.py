@@ -35,11 +35,7 @@ _LESSONS = (
     text("""
     SELECT asked.resolution_number, incidents.incident_id, title, description, labels, fingerprint, resolved.summary,
         state = 'RESOLVED' AND incidents.resolution_number = asked.resolution_number AS held,
-        resolved.attributes ->> 'resolution_type' AS resolution_type,
-        (SELECT attributes ->> 'action' FROM incident_events AS executed
-            WHERE executed.incident_id = incidents.incident_id AND executed.type = 'EXECUTED'
-                AND executed.sequence < resolved.sequence
-            ORDER BY executed.sequence DESC LIMIT 1) AS action
+        resolved.attributes ->> 'resolution_type' AS resolution_type, resolved.attributes ->> 'action' AS action
     FROM unnest(:incident_ids, :numbers) AS asked (incident_id, resolution_number)
     JOIN incidents ON incidents.incident_id = asked.incident_id
     JOIN incident_events AS resolved

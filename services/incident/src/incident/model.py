@@ -334,6 +334,18 @@ class Resolve:
     note: str
     actor: str
     etag: str = ""
+    # The approval whose execution resolved it, and the action that was executed; empty for everybody else.
+    approval_id: str = ""
+    action: str = ""
+
+    def attributes(self) -> Mapping[str, str]:
+        """What the RESOLVED event says besides the note."""
+        attributes = {"resolution_type": self.resolution_type.value}
+        if self.approval_id:
+            attributes["approval_id"] = self.approval_id
+        if self.action:
+            attributes["action"] = self.action
+        return attributes
 
 
 @dataclass(frozen=True, slots=True)

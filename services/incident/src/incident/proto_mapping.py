@@ -133,6 +133,8 @@ def resolve_command(request: pb.ResolveRequest | pb.BatchResolveRequest.Item, *,
         request.note,
         actor=actor,
         etag=etag,
+        approval_id=request.approval_id,
+        action=request.action,
     )
 
 

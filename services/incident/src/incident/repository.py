@@ -257,8 +257,8 @@ _OWN_COLUMNS = ", ".join(f"incidents.{column.strip()}" for column in COLUMNS.spl
 _RESOLVE = incident_statement(
     f"""
     WITH asked AS (
-        SELECT * FROM unnest(:incident_ids, :resolution_types, :notes, :actors, :versions)
-            AS asked (incident_id, resolution_type, note, actor, version)
+        SELECT * FROM unnest(:incident_ids, :resolution_types, :notes, :actors, :versions, :attributes)
+            AS asked (incident_id, resolution_type, note, actor, version, attributes)
     ), locked AS (
         SELECT incident_id, version FROM incidents
         WHERE incident_id = ANY (:incident_ids) AND state = ANY (:from_states)
@@ -277,11 +277,11 @@ _RESOLVE = incident_statement(
             version = incidents.version + 1
         FROM asked JOIN locked USING (incident_id)
         WHERE incidents.incident_id = locked.incident_id AND coalesce(asked.version, locked.version) = locked.version
-        RETURNING {_OWN_COLUMNS}, extract(epoch FROM now() - incidents.open_time)::float8 AS resolution_seconds
+        RETURNING {_OWN_COLUMNS}, asked.attributes, extract(epoch FROM now() - incidents.open_time)::float8 AS resolution_seconds
     ), events AS (
         INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
         SELECT 'service:incident/' || incident_id || '/resolved/' || resolution_number, incident_id, 'RESOLVED', resolved_by,
-            resolution_note, jsonb_build_object('resolution_type', resolution_type), resolution_number
+            resolution_note, attributes, resolution_number
         FROM resolved
     ), jobs AS (
         INSERT INTO outbox (topic, dedup_key, payload)
@@ -300,6 +300,7 @@ _RESOLVE = incident_statement(
     bindparam("notes", type_=ARRAY(Text)),
     bindparam("actors", type_=ARRAY(Text)),
     bindparam("versions", type_=ARRAY(BigInteger)),
+    bindparam("attributes", type_=ARRAY(JSONB)),
     bindparam("from_states", type_=ARRAY(Text)),
     bindparam("topics", type_=ARRAY(Text)),
 )
@@ -321,6 +322,7 @@ async def resolve(
             "notes": [command.note for command in commands],
             "actors": [command.actor for command in commands],
             "versions": [_version(command.etag) for command in commands],
+            "attributes": [dict(command.attributes()) for command in commands],
             "from_states": list(ALLOWED_FROM[Transition.RESOLVE]),
             "topics": [effect.topic for effect in effects],
         },

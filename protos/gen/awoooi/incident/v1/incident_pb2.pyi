@@ -413,7 +413,7 @@ class IncidentEvent(_message.Message):
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Output only. Details for a program, such as `approval_id` or `reason`; at most 64 pairs, keys 1 to 256
-        characters, values up to 256.
+        characters, values up to 256, that of `action` up to 1024.
         """
 
     def __init__(

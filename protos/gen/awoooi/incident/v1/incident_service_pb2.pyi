@@ -407,6 +407,8 @@ class ResolveRequest(_message.Message):
     RESOLUTION_TYPE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     resolution_type: _incident_pb2.ResolutionType.ValueType
@@ -417,6 +419,14 @@ class ResolveRequest(_message.Message):
     """Optional. `Incident.etag` as last read. Empty: whatever it is. At most 128 printable ASCII characters, no
     spaces.
     """
+    approval_id: _builtins.str
+    """Optional. The approval whose execution resolved it: `APR-YYYYMMDD-` and 6 to 12 upper-case hexadecimal
+    digits. Kept on the RESOLVED event.
+    """
+    action: _builtins.str
+    """Optional. The action that was executed, as it was proposed: what SearchKnowledge finds. Kept on the RESOLVED
+    event. At most 1024 characters, without U+0000.
+    """
     def __init__(
         self,
         *,
@@ -424,10 +434,12 @@ class ResolveRequest(_message.Message):
         resolution_type: _incident_pb2.ResolutionType.ValueType = ...,
         note: _builtins.str = ...,
         etag: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
+        action: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "incident_id", b"incident_id", "note", b"note", "resolution_type", b"resolution_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_id", b"approval_id", "etag", b"etag", "incident_id", b"incident_id", "note", b"note", "resolution_type", b"resolution_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -476,22 +488,34 @@ class BatchResolveRequest(_message.Message):
         INCIDENT_ID_FIELD_NUMBER: _builtins.int
         RESOLUTION_TYPE_FIELD_NUMBER: _builtins.int
         NOTE_FIELD_NUMBER: _builtins.int
+        APPROVAL_ID_FIELD_NUMBER: _builtins.int
+        ACTION_FIELD_NUMBER: _builtins.int
         incident_id: _builtins.str
         """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
         resolution_type: _incident_pb2.ResolutionType.ValueType
         """Required. How it was resolved."""
         note: _builtins.str
         """Optional. What was done and found. At most 8192 bytes of UTF-8, without U+0000."""
+        approval_id: _builtins.str
+        """Optional. The approval whose execution resolved it: `APR-YYYYMMDD-` and 6 to 12 upper-case hexadecimal
+        digits. Kept on the RESOLVED event.
+        """
+        action: _builtins.str
+        """Optional. The action that was executed, as it was proposed: what SearchKnowledge finds. Kept on the RESOLVED
+        event. At most 1024 characters, without U+0000.
+        """
         def __init__(
             self,
             *,
             incident_id: _builtins.str = ...,
             resolution_type: _incident_pb2.ResolutionType.ValueType = ...,
             note: _builtins.str = ...,
+            approval_id: _builtins.str = ...,
+            action: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["incident_id", b"incident_id", "note", b"note", "resolution_type", b"resolution_type"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_id", b"approval_id", "incident_id", b"incident_id", "note", b"note", "resolution_type", b"resolution_type"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
