@@ -8,9 +8,11 @@ from prometheus_client import CollectorRegistry
 
 from approval import incident_client
 from approval.execution import Executions
+from approval.expiry import keep_expiring
 from approval.incident_client import IncidentClient
 from approval.jobs import topics
 from approval.model import OperationKind
+from approval.reconcile import Reconciler
 from approval.repository import get_page_token_key
 from approval.servicer import ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
@@ -71,6 +73,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         worker_settings,
     )
     outbox.worker = worker
+    reconciler = Reconciler(engine, outbox)
     page_tokens = PageTokens()
 
     server = (
@@ -83,7 +86,9 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         )
         .add(
             add_ApprovalServiceServicer_to_server,
-            ApprovalServicer(use_cases, executions, page_tokens, default_ttl=settings.default_ttl),
+            ApprovalServicer(
+                use_cases, executions, reconciler, page_tokens, default_ttl=settings.default_ttl
+            ),
             approval_service_pb2.DESCRIPTOR.services_by_name["ApprovalService"].full_name,
         )
         .add(
@@ -107,7 +112,12 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     await run_until_stopped(
         server,
         stop,
-        background={"outbox": worker.run(), "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY)},
+        background={
+            "outbox": worker.run(),
+            "expiry": keep_expiring(engine, every=settings.expire_every, counter_shard=shard),
+            "reconcile": reconciler.keep_reconciling(every=settings.reconcile_every),
+            "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
+        },
     )
     await channel.close()
     await engine.dispose()

@@ -28,6 +28,7 @@ class Transition(StrEnum):
 
     APPROVE = "APPROVE"
     REJECT = "REJECT"
+    CANCEL = "CANCEL"
     EXECUTE = "EXECUTE"
 
 
@@ -35,6 +36,7 @@ class Transition(StrEnum):
 ALLOWED_FROM: Mapping[Transition, tuple[State, ...]] = {
     Transition.APPROVE: (State.PENDING,),
     Transition.REJECT: (State.PENDING,),
+    Transition.CANCEL: (State.PENDING, State.APPROVED, State.INDETERMINATE),
     Transition.EXECUTE: (State.APPROVED,),
 }
 
@@ -141,6 +143,8 @@ class Approval:
     execute_time: datetime | None
     finish_time: datetime | None
     outcome_message: str
+    # Who withdrew it; empty unless CANCELLED.
+    cancelled_by: str
     incident_resolve_time: datetime | None
     version: int
     decisions: Sequence[Decision]
@@ -215,6 +219,33 @@ class Execution:
 
     approval: Approval
     already_executed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedExecution:
+    """One row of the log of repairs: an operation that was run."""
+
+    execution_id: int
+    approval_id: str
+    incident_id: str
+    operation: Operation
+    succeeded: bool
+    output: str
+    error: str
+    executor: str
+    start_time: datetime
+    finish_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionFilter:
+    """What the log of repairs is narrowed to; what is empty or None does not narrow."""
+
+    approval_id: str = ""
+    incident_id: str = ""
+    succeeded: bool | None = None
+    start_time_start: datetime | None = None
+    start_time_end: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

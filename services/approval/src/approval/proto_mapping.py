@@ -15,6 +15,8 @@ from approval.model import (
     DecisionKind,
     Delivery,
     DeliveryState,
+    ExecutionFilter,
+    LoggedExecution,
     Operation,
     OperationKind,
     Order,
@@ -165,6 +167,33 @@ def approval_filter(request: pb.ListRequest) -> ApprovalFilter:
     )
 
 
+def execution_filter(request: pb.ListExecutionsRequest) -> ExecutionFilter:
+    """Read a ListExecutions' filters."""
+    return ExecutionFilter(
+        approval_id=request.approval_id,
+        incident_id=request.incident_id,
+        succeeded=request.succeeded if request.HasField("succeeded") else None,
+        start_time_start=_optional_time(request, "start_time_start"),
+        start_time_end=_optional_time(request, "start_time_end"),
+    )
+
+
+def execution_to_proto(execution: LoggedExecution) -> approval_pb2.Execution:
+    """Return the message of a row of the log of repairs."""
+    return approval_pb2.Execution(
+        execution_id=str(execution.execution_id),
+        approval_id=execution.approval_id,
+        incident_id=execution.incident_id,
+        operation=_operation_to_proto(execution.operation),
+        succeeded=execution.succeeded,
+        output=execution.output,
+        error=execution.error,
+        start_time=to_timestamp(execution.start_time),
+        finish_time=to_timestamp(execution.finish_time),
+        executor=execution.executor,
+    )
+
+
 def delivery_states(request: pb.ListDeliveriesRequest) -> Sequence[DeliveryState]:
     """Read the states that a ListDeliveries asks for."""
     return [_DELIVERY_STATE_OF[state] for state in request.states]
@@ -199,20 +228,27 @@ def list_token(request: pb.ListRequest, position: tuple[datetime, str] | None, t
     return tokens.make(_filter_bytes(request), [(time - _EPOCH) // timedelta(microseconds=1), approval_id])
 
 
-def deliveries_position(request: pb.ListDeliveriesRequest, tokens: PageTokens) -> int | None:
-    """Read the id that a ListDeliveries goes on before; None for the first page. Raises InvalidPageTokenError."""
+def id_position(
+    request: pb.ListDeliveriesRequest | pb.ListExecutionsRequest, tokens: PageTokens
+) -> int | None:
+    """Read the id that a list by descending ids goes on before; None for the first page.
+
+    Raises InvalidPageTokenError.
+    """
     if not request.page_token:
         return None
     (before,) = tokens.read(_filter_bytes(request), request.page_token)
     return int(before)
 
 
-def deliveries_token(request: pb.ListDeliveriesRequest, before: int | None, tokens: PageTokens) -> str:
-    """Return the token of the page of deliveries older than `before`; empty behind the last."""
+def id_token(
+    request: pb.ListDeliveriesRequest | pb.ListExecutionsRequest, before: int | None, tokens: PageTokens
+) -> str:
+    """Return the token of the page of what is older than the id `before`; empty behind the last."""
     return "" if before is None else tokens.make(_filter_bytes(request), [before])
 
 
-def _filter_bytes(request: pb.ListRequest | pb.ListDeliveriesRequest) -> bytes:
+def _filter_bytes(request: pb.ListRequest | pb.ListDeliveriesRequest | pb.ListExecutionsRequest) -> bytes:
     """What a page token is bound to: the request without its page fields."""
     bound = type(request).FromString(request.SerializeToString())
     bound.ClearField("page_size")
@@ -224,7 +260,7 @@ def _optional(time: datetime | None) -> Timestamp | None:
     return None if time is None else to_timestamp(time)
 
 
-def _optional_time(request: pb.ListRequest, field: str) -> datetime | None:
+def _optional_time(request: pb.ListRequest | pb.ListExecutionsRequest, field: str) -> datetime | None:
     if not request.HasField(field):  # type: ignore[arg-type]  # one of the names above
         return None
     try:

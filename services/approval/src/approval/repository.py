@@ -27,7 +27,7 @@ COLUMNS = """
     approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook, parse_error,
     action_hash, risk, rationale, confidence, required_approvals, auto_execute, state, proposed_by, incident_verified,
     create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
-    incident_resolve_time, version, expire_time <= now() AS is_past_expiry
+    cancelled_by, incident_resolve_time, version, expire_time <= now() AS is_past_expiry
 """
 
 # Counters: approvals by state go up and down, the others only up.
@@ -70,6 +70,7 @@ def to_approval(row: Any, decisions: Sequence[Decision]) -> Approval:
         execute_time=row.execute_time,
         finish_time=row.finish_time,
         outcome_message=row.outcome_message,
+        cancelled_by=row.cancelled_by,
         incident_resolve_time=row.incident_resolve_time,
         version=row.version,
         decisions=decisions,
@@ -225,6 +226,24 @@ async def decide(
         _DECIDE, {"approval_id": approval.approval_id, "state": state, "message": message}
     )
     await raise_counters(connection, {(APPROVALS, approval.state): -1, (APPROVALS, state): 1}, shard=shard)
+
+
+_CANCEL = text("""
+    UPDATE approvals SET
+        state = 'CANCELLED', cancelled_by = :actor, outcome_message = :reason, decide_time = coalesce(decide_time, now()),
+        update_time = now(), version = version + 1
+    WHERE approval_id = :approval_id
+""")
+
+
+async def cancel(
+    connection: AsyncConnection, approval: Approval, *, actor: str, reason: str, shard: int
+) -> None:
+    """Bring a locked approval that may be cancelled to CANCELLED."""
+    await connection.execute(_CANCEL, {"approval_id": approval.approval_id, "actor": actor, "reason": reason})
+    await raise_counters(
+        connection, {(APPROVALS, approval.state): -1, (APPROVALS, State.CANCELLED): 1}, shard=shard
+    )
 
 
 _FINISH = text("""

@@ -9,6 +9,7 @@ import grpc.aio
 from approval import proto_mapping as mapping
 from approval import stats_mapping
 from approval.execution import Execute, Executions
+from approval.reconcile import Reconciler
 from approval.stats import ApprovalFigures
 from approval.use_cases import ApprovalUseCases
 from awoooi.approval.v1 import approval_service_pb2 as pb
@@ -29,12 +30,14 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         self,
         use_cases: ApprovalUseCases,
         executions: Executions,
+        reconciler: Reconciler,
         page_tokens: PageTokens,
         *,
         default_ttl: timedelta,
     ) -> None:
         self._use_cases = use_cases
         self._executions = executions
+        self._reconciler = reconciler
         self._page_tokens = page_tokens
         self._default_ttl = default_ttl
 
@@ -69,6 +72,12 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         )
         return pb.RejectResponse(approval=mapping.approval_to_proto(approval))
 
+    async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
+        approval = await self._use_cases.cancel(
+            request.approval_id, actor=current_actor(), reason=request.reason, etag=request.etag
+        )
+        return pb.CancelResponse(approval=mapping.approval_to_proto(approval))
+
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
         if request.validate_only:
             approval, checks = await self._executions.plan(request.approval_id)
@@ -79,18 +88,35 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
             already_executed=execution.already_executed,
         )
 
+    async def ListExecutions(
+        self, request: pb.ListExecutionsRequest, context: Context
+    ) -> pb.ListExecutionsResponse:
+        executions, following = await self._use_cases.list_executions(
+            mapping.execution_filter(request),
+            before=mapping.id_position(request, self._page_tokens),
+            page_size=mapping.page_size(request.page_size),
+        )
+        return pb.ListExecutionsResponse(
+            executions=[mapping.execution_to_proto(execution) for execution in executions],
+            next_page_token=mapping.id_token(request, following, self._page_tokens),
+        )
+
+    async def Reconcile(self, request: pb.ReconcileRequest, context: Context) -> pb.ReconcileResponse:
+        count, approval_ids = await self._reconciler.reconcile(validate_only=request.validate_only)
+        return pb.ReconcileResponse(queued_count=count, approval_ids=approval_ids)
+
     async def ListDeliveries(
         self, request: pb.ListDeliveriesRequest, context: Context
     ) -> pb.ListDeliveriesResponse:
         deliveries, following = await self._use_cases.list_deliveries(
             states=mapping.delivery_states(request),
             approval_id=request.approval_id,
-            before=mapping.deliveries_position(request, self._page_tokens),
+            before=mapping.id_position(request, self._page_tokens),
             page_size=mapping.page_size(request.page_size),
         )
         return pb.ListDeliveriesResponse(
             deliveries=[mapping.delivery_to_proto(delivery) for delivery in deliveries],
-            next_page_token=mapping.deliveries_token(request, following, self._page_tokens),
+            next_page_token=mapping.id_token(request, following, self._page_tokens),
         )
 
     async def RetryDelivery(

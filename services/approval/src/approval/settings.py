@@ -35,6 +35,10 @@ class ApprovalSettings(Settings):
     )
     # How long an approval may wait and be executed when its proposer does not say.
     default_ttl: Duration = timedelta(hours=24)
+    # How often approvals past their expiry are marked as such; they are refused from that instant in any case.
+    expire_every: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0))
+    # How often executed approvals are compared with what the incident service was told.
+    reconcile_every: Duration = Field(default=timedelta(minutes=5), gt=timedelta(0))
     # The success rate is withheld below this many executions in 24 h: too few to mean anything.
     min_samples: int = Field(default=10, ge=1)
     # Serves this process's own RPC metrics (grpc_server_*) for Prometheus; off when empty.

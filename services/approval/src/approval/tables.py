@@ -56,6 +56,7 @@ approvals = Table(
     Column("execute_time", DateTime(timezone=True)),
     Column("finish_time", DateTime(timezone=True)),
     Column("outcome_message", Text, nullable=False, server_default=""),
+    Column("cancelled_by", Text, nullable=False, server_default=""),
     # When the incident service acknowledged the resolve: kept here, since done deliveries are removed after a while.
     Column("incident_resolve_time", DateTime(timezone=True)),
     # Raised by every change; the etag.

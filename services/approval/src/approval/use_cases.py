@@ -7,7 +7,7 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from approval import deliveries, listing, repository
+from approval import deliveries, execution_log, listing, repository
 from approval.action_grammar import ActionSyntaxError, parse_action
 from approval.errors import (
     ApprovalChangedError,
@@ -27,7 +27,9 @@ from approval.model import (
     DecisionKind,
     Delivery,
     DeliveryState,
+    ExecutionFilter,
     IncidentCheck,
+    LoggedExecution,
     OperationKind,
     Proposal,
     State,
@@ -154,6 +156,30 @@ class ApprovalUseCases:
             approval_id, DecisionKind.REJECT, Transition.REJECT, actor=actor, reason=reason, etag=etag
         )
 
+    async def cancel(self, approval_id: str, *, actor: str, reason: str, etag: str) -> Approval:
+        """Withdraw an approval that was not executed, or close an INDETERMINATE one without running it again.
+
+        Cancelled already by the same actor: the record as it is. Raises ApprovalNotFoundError,
+        TransitionNotAllowedError, ApprovalChangedError.
+        """
+        async with self._engine.begin() as connection:
+            approval = (await repository.get_for_update(connection, [approval_id])).get(approval_id)
+            if approval is None:
+                raise ApprovalNotFoundError(approval_id)
+            if approval.state is State.CANCELLED and approval.cancelled_by == actor:
+                return approval
+            allowed = ALLOWED_FROM[Transition.CANCEL]
+            if approval.effective_state not in allowed:
+                raise TransitionNotAllowedError(
+                    approval_id, current=approval.effective_state, allowed=allowed
+                )
+            if etag and etag != approval.etag:
+                raise ApprovalChangedError(approval_id)
+            await repository.cancel(
+                connection, approval, actor=actor, reason=reason, shard=self._counter_shard
+            )
+            return (await repository.get(connection, [approval_id]))[approval_id]
+
     async def _decide(
         self,
         approval_id: str,
@@ -207,6 +233,17 @@ class ApprovalUseCases:
             return []
         job = NewJob(EXECUTE_TOPIC, approval.approval_id, {"approval_id": approval.approval_id})
         return await queue.enqueue(connection, [job], lease=self._outbox.lease)
+
+    async def list_executions(
+        self, narrow: ExecutionFilter, *, before: int | None, page_size: int
+    ) -> tuple[Sequence[LoggedExecution], int | None]:
+        """Return a page of the log of repairs older than the id `before`, and where the next one starts."""
+        async with self._one_statement.connect() as connection:
+            found = await execution_log.list_executions(
+                connection, narrow, before=before, limit=page_size + 1
+            )
+        page = found[:page_size]
+        return page, page[-1].execution_id if len(found) > page_size else None
 
     async def list_deliveries(
         self, *, states: Sequence[DeliveryState], approval_id: str, before: int | None, page_size: int

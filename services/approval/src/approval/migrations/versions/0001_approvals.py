@@ -36,6 +36,7 @@ _UP = (
         execute_time timestamptz,
         finish_time timestamptz,
         outcome_message text NOT NULL DEFAULT '',
+        cancelled_by text NOT NULL DEFAULT '',
         incident_resolve_time timestamptz,
         version bigint NOT NULL DEFAULT 1,
         request_id text,
