@@ -17,11 +17,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def flywheel() -> None:
-    """Keep the subcommand's name in the command, however few there are."""
-
-
 @app.command()
 def up(
     data_dir: Annotated[
@@ -51,6 +46,18 @@ def up(
         approval_listen=approval_listen,
         gateway_listen=gateway_listen,
     )
+
+
+@app.command()
+def demo(
+    incidents: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many were stuck; 566 in production.")
+    ] = 566,
+) -> None:
+    """Play the story of 566 stuck incidents on a stack of its own: about a minute, nothing is kept."""
+    from flywheel.demo import run  # noqa: PLC0415 - see above
+
+    run(incidents=incidents)
 
 
 def main() -> None:

@@ -1,0 +1,28 @@
+"""Reads the gateway's `/metrics` as Prometheus would."""
+
+import urllib.request
+from collections.abc import Mapping
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class Scrape:
+    """The samples of one scrape."""
+
+    def __init__(self, text: str) -> None:
+        self._samples: dict[str, float] = {}
+        for line in text.splitlines():
+            if line and not line.startswith("#"):
+                series, _, value = line.rpartition(" ")
+                self._samples[series] = float(value)
+
+    def value(self, name: str, labels: Mapping[str, str] | None = None) -> float | None:
+        """Return a sample, or None when the series is not there."""
+        inside = ",".join(f'{key}="{value}"' for key, value in (labels or {}).items())
+        return self._samples.get(f"{name}{{{inside}}}" if inside else name)
+
+
+def scrape(address: str) -> Scrape:
+    """Scrape the gateway at `host:port`. Raises OSError when it does not answer."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=_TIMEOUT_SECONDS) as answer:
+        return Scrape(answer.read().decode())
