@@ -48,7 +48,10 @@ def open_channel(target: str, services: Sequence[str], *, max_attempts: int = 3)
             ("grpc.http2.max_pings_without_data", 0),
             # After an outage: try again within a second, not after gRPC's two minutes.
             ("grpc.initial_reconnect_backoff_ms", 200),
-            ("grpc.min_reconnect_backoff_ms", 200),
+            # How long one attempt to connect may take.
+            ("grpc.min_reconnect_backoff_ms", 2_000),
             ("grpc.max_reconnect_backoff_ms", 1_000),
+            # A replica on a new address is found within seconds after a connection is lost, not after thirty.
+            ("grpc.dns_min_time_between_resolutions_ms", 2_000),
         ],
     )

@@ -7,13 +7,10 @@ from typing import TypeVar
 
 import uvloop
 
+from servicekit.addresses import ExposedWithoutAuthenticationError
 from servicekit.database import DatabaseUnavailableError
 from servicekit.log import configure_logging, redact_url_passwords
-from servicekit.server import (
-    AddressInUseError,
-    BackgroundEndedError,
-    ExposedWithoutAuthenticationError,
-)
+from servicekit.server import AddressInUseError, BackgroundEndedError
 from servicekit.settings import Settings, SettingsError
 
 S = TypeVar("S", bound=Settings)

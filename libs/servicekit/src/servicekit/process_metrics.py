@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from servicekit.server import ExposedWithoutAuthenticationError, is_loopback
+from servicekit.addresses import ExposedWithoutAuthenticationError, is_loopback
 
 
 def serve_process_metrics(address: str | None, registry: CollectorRegistry, *, insecure: bool) -> None:

@@ -1,7 +1,6 @@
 """The one server builder: interceptors, health, reflection, limits, graceful stop."""
 
 import asyncio
-import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +13,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
+from servicekit.addresses import ExposedWithoutAuthenticationError, is_loopback
 from servicekit.error_table import ErrorTable
 from servicekit.interceptors.chain import Chain
 from servicekit.interceptors.deadline import DeadlineLayer
@@ -24,10 +24,6 @@ from servicekit.interceptors.validation import ValidationLayer
 
 _log = structlog.get_logger()
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
-
-
-class ExposedWithoutAuthenticationError(Exception):
-    """The server was asked to listen beyond loopback, where anybody could call it under any name."""
 
 
 class BackgroundEndedError(Exception):
@@ -198,17 +194,6 @@ async def watch_health(server: Server, ready: Callable[[], Awaitable[bool]], *, 
             serving = False
         await server.set_serving(serving)
         await asyncio.sleep(every.total_seconds())
-
-
-def is_loopback(address: str) -> bool:
-    """Tell whether `host:port` can be reached from this machine alone."""
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def run_until_stopped(

@@ -13,8 +13,8 @@ from metrics_gateway.http import Endpoints, build_app
 from metrics_gateway.http_server import CannotListenError, HttpServer
 from metrics_gateway.settings import GatewaySettings
 from metrics_gateway.sources import Source, Sources
+from servicekit.addresses import is_loopback
 from servicekit.log import configure_logging
-from servicekit.server import is_loopback
 from servicekit.settings import SettingsError
 from servicekit.signals import stop_event
 

@@ -7,7 +7,6 @@ import logging
 import math
 import socket
 from collections.abc import Iterator
-from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -85,11 +84,9 @@ def _listen(address: str) -> socket.socket:
     try:
         family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+    except UnicodeError as exc:
+        raise CannotListenError(f"cannot listen on {address}: not a host name") from exc
     except OSError as exc:
-        _refuse(address, exc)
-
-
-def _refuse(address: str, exc: OSError) -> NoReturn:
-    if exc.errno == errno.EADDRINUSE:
-        raise CannotListenError(f"{address} is in use by another process") from exc
-    raise CannotListenError(f"cannot listen on {address}: {exc.strerror}") from exc
+        if exc.errno == errno.EADDRINUSE:
+            raise CannotListenError(f"{address} is in use by another process") from exc
+        raise CannotListenError(f"cannot listen on {address}: {exc.strerror}") from exc

@@ -23,7 +23,7 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name
 _REQUEST = pb.GetFlywheelStatsRequest(view=pb.GetFlywheelStatsRequest.VIEW_BASIC)
 # One replica may have gone away since the last scrape; the second attempt goes to another.
 _ATTEMPTS = 2
-# A source that misses its deadline is told apart from a scrape that stops waiting: the former is a moment earlier.
+# A scrape waits this much longer than its request may take, so that it learns and counts why the request failed.
 _SETTLE_SECONDS = 0.05
 _LONGEST_DETAIL = 200
 
@@ -31,9 +31,7 @@ _LONGEST_DETAIL = 200
 class Reason(StrEnum):
     """Why a source could not be read: the closed set of the label `reason`."""
 
-    UNAVAILABLE = (
-        "unavailable"  # No connection, or it broke; or the source says that it cannot read its database.
-    )
+    UNAVAILABLE = "unavailable"  # No connection, or it broke, or the source has no database.
     DEADLINE = "deadline"  # No answer in time.
     INVALID_ANSWER = "invalid_answer"  # An answer that the contract rules out.
     UNIMPLEMENTED = "unimplemented"  # Something else listens there, or a version that keeps no figures.
@@ -77,7 +75,8 @@ class Source:
 
     Circuit breaker: while the latest request hung until its deadline, scrapes wait only `hung_patience` seconds. Each
     still sends a request if none is on its way, so a source that has recovered is seen by the first scrape that it
-    answers within that time, and by the one after it otherwise.
+    answers within that time, and by the one after it otherwise. How soon it can be reached again is the channel's
+    business: about a second after a connection was refused, about fifteen after one vanished without a word.
     """
 
     def __init__(self, address: SourceAddress, *, shortest_deadline: float, hung_patience: float) -> None:

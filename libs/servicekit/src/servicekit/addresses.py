@@ -1,0 +1,18 @@
+"""Which addresses can be reached from other machines."""
+
+import ipaddress
+
+
+class ExposedWithoutAuthenticationError(Exception):
+    """The server was asked to listen beyond loopback, where anybody could call it under any name."""
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether `host:port` can be reached from this machine alone."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,99 @@
+"""What healthy services answer: every section filled, every figure its own number."""
+
+from collections.abc import Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from awoooi.approval.v1.approval_pb2 import Approval, Delivery
+from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
+from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
+from awoooi.incident.v1.incident_pb2 import Incident, ResolutionType, Severity, SideEffect
+
+READ_TIME = Timestamp(seconds=1_780_000_000)
+
+# Each resolution within a minute; upper bounds in seconds.
+_BOUNDS: Sequence[tuple[float, int]] = ((60.0, 3), (300.0, 5), (3600.0, 8))
+
+
+def approval_answer() -> GetFlywheelStatsResponse:
+    """What the approval service answers: the rate is not withheld, one delivery waits."""
+    return GetFlywheelStatsResponse(
+        read_time=READ_TIME,
+        executions=stats.ExecutionStats(
+            success_rate=0.75,
+            samples=20,
+            successes=15,
+            min_samples=10,
+            executions_total=[
+                stats.ExecutionOutcomeCount(outcome=stats.EXECUTION_OUTCOME_SUCCEEDED, count=40),
+                stats.ExecutionOutcomeCount(outcome=stats.EXECUTION_OUTCOME_FAILED, count=7),
+                stats.ExecutionOutcomeCount(outcome=stats.EXECUTION_OUTCOME_NOOP, count=566),
+                stats.ExecutionOutcomeCount(outcome=stats.EXECUTION_OUTCOME_INDETERMINATE, count=1),
+            ],
+            noop_executions_total=566,
+            noop_resolutions_total=565,
+        ),
+        approvals=stats.ApprovalStats(
+            approvals=[
+                stats.ApprovalStateCount(state=Approval.STATE_PENDING, count=3),
+                stats.ApprovalStateCount(state=Approval.STATE_SUCCEEDED, count=606),
+            ],
+            oldest_pending_seconds=61.5,
+        ),
+        deliveries=stats.DeliveryStats(
+            deliveries=[
+                stats.DeliveryStateCount(state=Delivery.STATE_PENDING, count=1),
+                stats.DeliveryStateCount(state=Delivery.STATE_PARKED, count=2),
+            ],
+            oldest_pending_seconds=4.25,
+        ),
+    )
+
+
+def incident_answer() -> GetFlywheelStatsResponse:
+    """What the incident service answers."""
+    return GetFlywheelStatsResponse(
+        read_time=READ_TIME,
+        incidents=stats.IncidentStats(
+            incidents=[
+                stats.IncidentStateCount(state=Incident.STATE_OPEN, count=4),
+                stats.IncidentStateCount(state=Incident.STATE_INVESTIGATING, count=566),
+            ],
+            stuck=567,
+            stuck_by_reason=[
+                stats.StuckReasonCount(reason=stats.STUCK_REASON_NO_APPROVAL, count=1),
+                stats.StuckReasonCount(reason=stats.STUCK_REASON_EXECUTED_NOT_RESOLVED, count=566),
+            ],
+            opened_total=[
+                stats.SeverityCount(severity=Severity.SEVERITY_CRITICAL, count=70),
+                stats.SeverityCount(severity=Severity.SEVERITY_INFO, count=508),
+            ],
+        ),
+        resolutions=stats.ResolutionStats(
+            resolved_total=[
+                stats.ResolutionTypeCount(resolution_type=ResolutionType.RESOLUTION_TYPE_NO_ACTION, count=8),
+            ],
+            resolution_seconds=stats.Histogram(
+                buckets=[
+                    stats.Histogram.Bucket(upper_bound=bound, cumulative_count=count)
+                    for bound, count in _BOUNDS
+                ],
+                count=9,
+                sum=9001.5,
+            ),
+            postmortems_24h=[
+                stats.ResolutionTypeCount(resolution_type=ResolutionType.RESOLUTION_TYPE_NO_ACTION, count=21),
+            ],
+        ),
+        side_effects=stats.SideEffectStats(
+            side_effects=[
+                stats.SideEffectCount(
+                    effect=SideEffect.EFFECT_POSTMORTEM, state=SideEffect.STATE_PENDING, count=6
+                ),
+                stats.SideEffectCount(
+                    effect=SideEffect.EFFECT_WEBHOOK, state=SideEffect.STATE_PARKED, count=2
+                ),
+            ],
+            oldest_pending_seconds=12.0,
+        ),
+    )
