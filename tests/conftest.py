@@ -1,6 +1,7 @@
 """What every test may use. The databases are in tests/databases.py."""
 
 import pytest
+
 from tests.databases import SharedRun
 
 _run = pytest.StashKey[SharedRun]()

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.metrics_gateway.scrapes import Scrape, read_text
 
 from metrics_gateway.deadlines import Deadlines
 from metrics_gateway.exposition import Exposition
@@ -14,6 +13,7 @@ from metrics_gateway.http import Endpoints, build_app
 from metrics_gateway.http_server import HttpServer
 from metrics_gateway.settings import SourceAddress
 from metrics_gateway.sources import Source, Sources
+from tests.metrics_gateway.scrapes import Scrape, read_text
 
 # For what must happen sooner or later and has no moment of its own; never met when all is well.
 PATIENCE_SECONDS = 60.0

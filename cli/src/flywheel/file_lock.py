@@ -18,6 +18,11 @@ class FileLock:
         self._descriptor: int | None = None
 
     @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._descriptor is not None
+
+    @property
     def descriptor(self) -> int:
         """The descriptor of the held lock. A child that inherits it holds the lock too, until it ends."""
         if self._descriptor is None:

@@ -70,17 +70,17 @@ def choose_identity(binaries: PostgresBinaries, data_dir: Path) -> Identity:
     A cluster that exists keeps its owner. Raises FlywheelError when no identity can run the programs and reach the
     folder, with each one's reason.
     """
-    owner = data_dir.stat().st_uid if data_dir.exists() else None
     if os.geteuid() != _ROOT:
-        if owner not in (None, os.geteuid()):
+        if data_dir.exists() and (owner := data_dir.stat().st_uid) != os.geteuid():
+            account = _account(owner)
             raise FlywheelError(
-                f"{data_dir} belongs to the user {_user_name(owner)}",
+                f"{data_dir} belongs to the user {account.pw_name if account is not None else owner}",
                 advice="run flywheel as that user, or choose another place with --data-dir",
             )
         return Identity("as it is")
 
     objections = []
-    for identity in _identities_for_root(owner, data_dir.parent.stat().st_uid):
+    for identity in _identities_for_root(data_dir):
         objection = _objection(identity, binaries, data_dir.parent)
         if objection is None:
             return identity
@@ -95,21 +95,26 @@ def choose_identity(binaries: PostgresBinaries, data_dir: Path) -> Identity:
     )
 
 
-def _identities_for_root(owner: int | None, parent_owner: int) -> Iterator[Identity]:
-    """Yield what root may try, best first."""
+def _identities_for_root(data_dir: Path) -> Iterator[Identity]:
+    """Yield what root may try, best first: of a cluster that exists, only its owner."""
+    owner = data_dir.stat().st_uid if data_dir.exists() and any(data_dir.iterdir()) else None
     if owner in (None, _ROOT):
         yield _in_user_namespace()
-    if owner == _ROOT:
-        return
-    for candidate in (parent_owner, _nobody()) if owner is None else (owner,):
-        # initdb looks its user up, so a number without an account is of no use.
-        if candidate not in (None, _ROOT) and (account := _account(candidate)) is not None:
+    if owner is not None:
+        accounts = [_account(owner)]
+    else:
+        # Root at work in somebody's home: that somebody may enter it.
+        owners = (folder.stat().st_uid for folder in data_dir.parents)
+        accounts = [_account(next((uid for uid in owners if uid != _ROOT), _ROOT)), _nobody()]
+    for account in accounts:
+        if account is not None and account.pw_uid != _ROOT:
             yield Identity(f"as the user {account.pw_name}", user=account.pw_uid, group=account.pw_gid)
 
 
 def _in_user_namespace() -> Identity:
-    # initdb looks its user up: inside, root's number becomes one that has an account. Outside, nothing changes.
-    inside = _FIRST_SYSTEM_USER if _account(_FIRST_SYSTEM_USER) is not None else _nobody()
+    # Inside, root's number becomes that of another account; outside, nothing changes.
+    account = _account(_FIRST_SYSTEM_USER) or _nobody()
+    inside = account.pw_uid if account is not None else _FIRST_SYSTEM_USER
     unshare = shutil.which("unshare") or "unshare"
     wrapper = (unshare, "--user", f"--map-user={inside}", f"--map-group={inside}")
     return Identity("in a user namespace", wrapper)
@@ -136,20 +141,16 @@ def _objection(identity: Identity, binaries: PostgresBinaries, directory: Path) 
     return result.stderr.strip().replace("\n", " ") or f"exit status {result.returncode}"
 
 
-def _account(uid: int | None) -> pwd.struct_passwd | None:
+def _account(uid: int) -> pwd.struct_passwd | None:
+    """Return the account with a number. Only these will do: initdb looks its user up and refuses a bare number."""
     try:
-        return pwd.getpwuid(uid) if uid is not None else None
+        return pwd.getpwuid(uid)
     except KeyError:
         return None
 
 
-def _nobody() -> int | None:
+def _nobody() -> pwd.struct_passwd | None:
     try:
-        return pwd.getpwnam("nobody").pw_uid
+        return pwd.getpwnam("nobody")
     except KeyError:
         return None
-
-
-def _user_name(uid: int | None) -> str:
-    account = _account(uid)
-    return account.pw_name if account is not None else f"number {uid}"

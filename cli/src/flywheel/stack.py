@@ -83,13 +83,7 @@ class Stack:
 
     def start(self) -> None:
         """Return when everything is ready."""
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        if not self._lock.acquire():
-            pid = self._lock.holder()
-            raise FlywheelError(
-                f"a stack runs on {self.data_dir} already (process {pid})",
-                advice=f"stop it: kill {pid}; or choose another place with --data-dir",
-            )
+        self._take_folder()
         try:
             stop_leftovers(self.data_dir)
             self._reserve_addresses()
@@ -105,21 +99,24 @@ class Stack:
             raise
 
     def stop(self, grace_seconds: float | None = None) -> None:
-        """Stop everything in order, the one that asks before the one that is asked; by force after `grace_seconds`."""
-        try:
-            for name in ("gateway", "approval", "incident"):
-                if name in self._services:
-                    self._on_step(f"stopping {name}")
-                    self._services[name].stop(grace_seconds)
-            # What an interrupted start did not come to note down.
-            stop_leftovers(self.data_dir)
-            if self.database is not None:
-                self._on_step("stopping PostgreSQL")
-                self.database.stop()
-        finally:
-            while self._reserved:
-                self._reserved.pop().release()
-            self._lock.release()
+        """Stop everything in order, the one that asks before the one that is asked; by force after `grace_seconds`.
+
+        Interrupted, it can be called again and goes on. Nothing happens when the stack was not started.
+        """
+        if not self._lock.is_held:
+            return
+        for name in ("gateway", "approval", "incident"):
+            if name in self._services:
+                self._on_step(f"stopping {name}")
+                self._services[name].stop(grace_seconds)
+        # What an interrupted start did not come to note down.
+        stop_leftovers(self.data_dir)
+        if self.database is not None:
+            self._on_step("stopping PostgreSQL")
+            self.database.stop()
+        while self._reserved:
+            self._reserved.pop().release()
+        self._lock.release()
 
     def watch(self, say: Callable[[str], None]) -> None:
         """Keep everything running until interrupted; `say` hears of what had to be started again."""
@@ -139,6 +136,22 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _take_folder(self) -> None:
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            taken = self._lock.acquire()
+        except OSError as exc:
+            raise FlywheelError(
+                f"the folder {self.data_dir} cannot be used: {exc.strerror}",
+                advice="choose another place with --data-dir",
+            ) from exc
+        if not taken:
+            pid = self._lock.holder()
+            raise FlywheelError(
+                f"a stack runs on {self.data_dir} already (process {pid})",
+                advice=f"stop it: kill {pid}; or choose another place with --data-dir",
+            )
 
     def _reserve_addresses(self) -> None:
         for variable, wanted in self._listen.items():

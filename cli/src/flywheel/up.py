@@ -24,12 +24,14 @@ def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_l
         approval_listen=approval_listen,
         gateway_listen=gateway_listen,
         # From the environment only: a command line is for everyone to see, and these may hold a password.
-        incident_database_url=os.environ.get("INCIDENT_DATABASE_URL"),
-        approval_database_url=os.environ.get("APPROVAL_DATABASE_URL"),
+        incident_database_url=os.environ.get("INCIDENT_DATABASE_URL") or None,
+        approval_database_url=os.environ.get("APPROVAL_DATABASE_URL") or None,
         on_step=progress.step,
     )
     for number in _STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+        # nohup asks to stay when the terminal goes.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         with progress.shown():
             stack.start()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 import pytest_asyncio
+
 from tests.metrics_gateway.honest_answers import approval_answer
 from tests.metrics_gateway.running_gateway import Gateway, running_gateway
 from tests.metrics_gateway.scrapes import Scrape, read_openmetrics, read_text

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from google.protobuf.message import Message
+
 from tests.metrics_gateway.honest_answers import incident_answer
 from tests.metrics_gateway.running_gateway import PATIENCE_SECONDS, PATIENT, Gateway, is_up
 from tests.metrics_gateway.stats_server import Context, always, stats_server

@@ -7,6 +7,9 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from structlog.testing import capture_logs
+
+from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
 from tests.metrics_gateway.honest_answers import READ_TIME, approval_answer, incident_answer
 from tests.metrics_gateway.name_server import name_server
 from tests.metrics_gateway.running_gateway import PATIENT, Arrivals, is_up, running_gateway
@@ -20,9 +23,6 @@ from tests.metrics_gateway.stats_server import (
     refuse,
     stats_server,
 )
-
-from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
-from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
 
 # A scraper in a hurry: its deadline is over before a hung source could be waited for.
 HURRIED = {"X-Prometheus-Scrape-Timeout-Seconds": "0.2"}

@@ -4,8 +4,6 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.metrics_gateway.honest_answers import READ_TIME, approval_answer, incident_answer
-from tests.metrics_gateway.scrapes import read_openmetrics, read_text
 
 from awoooi.approval.v1.approval_pb2 import Approval
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
@@ -14,6 +12,8 @@ from awoooi.incident.v1.incident_pb2 import Incident
 from metrics_gateway.answers import NonsenseError, check_answer
 from metrics_gateway.exposition import Exposition, encode
 from metrics_gateway.sources import Reading
+from tests.metrics_gateway.honest_answers import READ_TIME, approval_answer, incident_answer
+from tests.metrics_gateway.scrapes import read_openmetrics, read_text
 
 Change = Callable[[GetFlywheelStatsResponse], object]
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 from structlog.testing import capture_logs
-from tests.metrics_gateway.honest_answers import READ_TIME, approval_answer, incident_answer
-from tests.metrics_gateway.scrapes import Scrape, read_openmetrics, read_text
 
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from awoooi.incident.v1.incident_pb2 import Incident
 from metrics_gateway.exposition import Exposition, encode
 from metrics_gateway.sources import Reading, Reason
+from tests.metrics_gateway.honest_answers import READ_TIME, approval_answer, incident_answer
+from tests.metrics_gateway.scrapes import Scrape, read_openmetrics, read_text
 
 # The contract with rules and dashboards: name, type, labels. Changing a line here breaks somebody's alert.
 SERIES = {

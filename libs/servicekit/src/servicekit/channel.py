@@ -41,6 +41,8 @@ def open_channel(target: str, services: Sequence[str], *, max_attempts: int = 3)
         target,
         options=[
             ("grpc.service_config", service_config(services, max_attempts=max_attempts)),
+            # Services talk to each other directly: an http_proxy in the environment is for something else.
+            ("grpc.enable_http_proxy", 0),
             # A peer that vanished without a word is noticed within about 15 s, idle or not.
             ("grpc.keepalive_time_ms", 10_000),
             ("grpc.keepalive_timeout_ms", 5_000),

@@ -10,7 +10,6 @@ import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import CollectorRegistry
 
 from servicekit.addresses import ExposedWithoutAuthenticationError, is_loopback
@@ -21,9 +20,9 @@ from servicekit.interceptors.errors import ErrorLayer
 from servicekit.interceptors.identity import MetadataIdentityLayer
 from servicekit.interceptors.telemetry import TelemetryLayer
 from servicekit.interceptors.validation import ValidationLayer
+from servicekit.reflection import add_reflection
 
 _log = structlog.get_logger()
-_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 
 class BackgroundEndedError(Exception):
@@ -109,26 +108,9 @@ class ServerBuilder:
         health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
         if self._reflection_enabled:
-            self._add_reflection()
+            health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+            add_reflection(self._server, (*self._names, health_name))
         return Server(self._server, health, self._address, names=("", *self._names), drain=self._limits.drain)
-
-    def _add_reflection(self) -> None:
-        names = (
-            *self._names,
-            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-            reflection.SERVICE_NAME,
-        )
-        servicer = reflection.aio.ReflectionServicer((*names, _REFLECTION_V1))
-        reflection.enable_server_reflection((*names, _REFLECTION_V1), self._server)
-        # The package speaks v1alpha alone (grpc#38576); v1 has the same messages under another service name.
-        v1 = grpc.stream_stream_rpc_method_handler(
-            servicer.ServerReflectionInfo,
-            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": v1}),)
-        )
 
 
 class Server:

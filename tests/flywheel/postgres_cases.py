@@ -1,0 +1,97 @@
+"""What the tests of the embedded PostgreSQL share: an owner in a process of its own, and statements on the server."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.postgres_binaries import PostgresBinaries, find_binaries
+
+OWNER = """
+import sys
+from pathlib import Path
+from flywheel.embedded_postgres import EmbeddedPostgres
+server = EmbeddedPostgres(Path(sys.argv[1]), durable=False)
+server.start()
+print(server.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def owner_of(data_dir: Path, *wrapper: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that starts the server on `data_dir`, prints its pid, and waits; kill it when the block ends."""
+    owner = subprocess.Popen(
+        [*wrapper, sys.executable, "-c", OWNER, str(data_dir)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield owner
+    finally:
+        owner.kill()
+        owner.communicate()
+
+
+@contextmanager
+def started(data_dir: Path, **options: Any) -> Iterator[EmbeddedPostgres]:
+    """Start a server that is not durable, and stop it when the block ends."""
+    server = EmbeddedPostgres(data_dir, **({"durable": False} | options))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def execute(server: EmbeddedPostgres, statement: str, *, database: str = "postgres") -> Any:
+    """Run one statement through the server's URL, as a service would, and return its first value."""
+
+    async def run() -> Any:
+        connection = await asyncpg.connect(server.url(database))
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def public_folder() -> Iterator[Path]:
+    """Give a folder that every user may enter, unlike tmp_path."""
+    folder = Path(tempfile.mkdtemp(prefix="flywheel-public-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def copy_of_binaries(target: Path) -> PostgresBinaries:
+    """Copy PostgreSQL's programs, and the libraries they look for beside themselves, to where `target` is."""
+    package = find_binaries().directory.parents[1]
+    shutil.copytree(find_binaries().directory.parent, target / package.name / "pginstall18", symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, target / libraries.name)
+    return PostgresBinaries(target / package.name / "pginstall18" / "bin")
+
+
+def without_user_namespaces(folder: Path) -> str:
+    """Return a PATH on which `unshare` does what it does where user namespaces are off: refuse."""
+    refusing = folder / "unshare"
+    refusing.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"

@@ -1,0 +1,322 @@
+"""The embedded PostgreSQL from a clean start: what it is, where it can be, who may run it."""
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.errors import FlywheelError
+from flywheel.postgres_binaries import find_binaries
+from flywheel.processes import is_alive
+from tests.flywheel.postgres_cases import (
+    copy_of_binaries,
+    execute,
+    owner_of,
+    public_folder,
+    started,
+    without_user_namespaces,
+)
+
+is_root = os.geteuid() == 0
+as_root = pytest.mark.skipif(not is_root, reason="says what root does")
+
+
+def test_a_first_start_makes_a_cluster_and_a_later_one_finds_its_data(tmp_path: Path) -> None:
+    with started(tmp_path / "pg", durable=True) as server:
+        assert server.is_running()
+        server.create_database("incident")
+        execute(server, "CREATE TABLE kept AS SELECT 1", database="incident")
+    assert not server.is_running()
+    assert server.pid is None
+    with started(tmp_path / "pg", durable=True) as server:
+        assert execute(server, "SELECT count(*) FROM kept", database="incident") == 1
+
+
+def test_what_was_acknowledged_is_on_disk_unless_asked_otherwise(tmp_path: Path) -> None:
+    with started(tmp_path / "pg", durable=True) as server:
+        assert execute(server, "SHOW fsync") == "on"
+        assert execute(server, "SHOW synchronous_commit") == "on"
+        assert execute(server, "SHOW data_checksums") == "on"
+    with started(tmp_path / "pg", durable=False) as server:
+        assert execute(server, "SHOW fsync") == "off"
+        assert execute(server, "SHOW synchronous_commit") == "off"
+
+
+def test_text_is_utf8_and_sorts_the_same_on_every_machine(tmp_path: Path) -> None:
+    with started(tmp_path / "pg") as server:
+        assert execute(server, "SHOW server_encoding") == "UTF8"
+        assert execute(server, "SELECT 'B' < 'a' AND upper('ä') = 'Ä'")
+        assert execute(server, "SHOW timezone") == "UTC"
+
+
+def test_settings_of_the_caller_count(tmp_path: Path) -> None:
+    with started(tmp_path / "pg", settings={"max_connections": "17", "log_line_prefix": "a 'b' c"}) as server:
+        assert execute(server, "SHOW max_connections") == "17"
+        assert execute(server, "SHOW log_line_prefix") == "a 'b' c"
+
+
+def test_it_listens_on_a_private_socket_and_on_no_port(tmp_path: Path) -> None:
+    with started(tmp_path / "pg") as server:
+        assert execute(server, "SHOW listen_addresses") == ""
+        assert server.pid is not None
+        assert not psutil.Process(server.pid).net_connections("inet")
+        socket_folder = Path(execute(server, "SHOW unix_socket_directories"))
+        assert stat.S_IMODE(socket_folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("folder", "holds_the_socket"),
+    [
+        pytest.param("plain", True, id="a short path"),
+        pytest.param("with spaces in it", True, id="spaces"),
+        pytest.param("it's \"$HOME `id` \\%20+&?#=:@", True, id="what shells and URLs mean something by"),
+        pytest.param("über/数据", True, id="other alphabets"),
+        pytest.param("a,b", False, id="a comma, which separates hosts"),
+        pytest.param("deep/" * 40 + "end", False, id="too long for a socket"),
+    ],
+)
+def test_it_can_be_in_any_folder(folder: str, holds_the_socket: bool) -> None:
+    with public_folder() as short, started(short / folder / "pg") as server:
+        server.create_database("one")
+        assert execute(server, "SELECT current_setting('data_directory')") == str(short / folder / "pg")
+        sockets = Path(execute(server, "SELECT current_setting('unix_socket_directories')", database="one"))
+        assert (sockets == short / folder / "pg") == holds_the_socket
+        # The other reader of such URLs, libpq.
+        psql = [
+            find_binaries().psql,
+            "--no-psqlrc",
+            "-At",
+            server.url("one"),
+            "-c",
+            "SELECT current_database()",
+        ]
+        assert subprocess.run(psql, capture_output=True, text=True, check=True).stdout == "one\n"
+
+
+def test_a_relative_folder_means_the_one_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = EmbeddedPostgres(Path("pg"), durable=False)
+    monkeypatch.chdir("/")
+    try:
+        server.start()
+        assert (tmp_path / "pg" / "PG_VERSION").exists()
+    finally:
+        server.stop()
+
+
+def test_the_users_own_settings_for_postgresql_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "PGPORT": "1",
+        "PGHOST": "/nowhere",
+        "PGDATA": "/nowhere",
+        "PGOPTIONS": "-c x=y",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with started(tmp_path / "pg") as server:
+        server.create_database("one")
+        assert execute(server, "SELECT current_database()", database="one") == "one"
+
+
+@pytest.mark.parametrize("name", ["incident", 'with "quotes"', "it's", "MixedCase", "a;b", "-c", "é"])
+def test_a_database_is_created_once_whatever_its_name(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    with started(tmp_path_factory.getbasetemp() / "databases" / "pg") as server:
+        server.create_database(name)
+        server.create_database(name)
+        assert execute(server, "SELECT current_database()", database=name) == name
+
+
+def test_two_run_side_by_side(tmp_path: Path) -> None:
+    with started(tmp_path / "one") as one, started(tmp_path / "two") as two:
+        execute(one, "CREATE TABLE only_here ()")
+        assert execute(two, "SELECT to_regclass('only_here')") is None
+        two.stop()
+        assert execute(one, "SELECT 1") == 1
+
+
+def test_many_starting_at_once_get_one_server(tmp_path: Path) -> None:
+    servers = [EmbeddedPostgres(tmp_path / "pg", durable=False) for _ in range(6)]
+    try:
+        with ThreadPoolExecutor(len(servers)) as threads:
+            list(threads.map(EmbeddedPostgres.start, servers))
+        assert len({server.pid for server in servers}) == 1
+    finally:
+        servers[0].stop()
+    assert not any(server.is_running() for server in servers)
+
+
+def test_stopping_ends_open_sessions_and_leaves_no_process(tmp_path: Path) -> None:
+    with started(tmp_path / "pg") as server:
+        assert server.pid is not None
+        processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        server.stop()
+        assert not any(map(is_alive, processes))
+    server.stop()
+
+
+def test_stopping_what_was_never_started_does_nothing(tmp_path: Path) -> None:
+    EmbeddedPostgres(tmp_path / "pg").stop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_permission_of_a_folder_on_the_way_is_changed(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    with started(home / "checkout" / "pg") as server:
+        assert execute(server, "SELECT 1") == 1
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+        assert (home / "checkout" / "pg").stat().st_uid == os.geteuid()
+
+
+@as_root
+def test_an_ordinary_user_runs_it_as_it_is(tmp_path: Path) -> None:
+    # A process that is somebody else by number and may still read this environment, wherever root put it.
+    with owner_of(tmp_path / "pg", "unshare", "--user", "--map-user=1", "--map-group=1") as owner:
+        assert owner.stdout is not None
+        assert psutil.pid_exists(int(owner.stdout.readline()))
+    EmbeddedPostgres(tmp_path / "pg").stop()
+
+
+@as_root
+def test_an_ordinary_user_is_told_whose_folder_it_is(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from flywheel.postgres_binaries import find_binaries
+from flywheel.postgres_identity import choose_identity
+choose_identity(find_binaries(), Path(sys.argv[1]))
+"""
+    (tmp_path / "pg").mkdir()
+    os.chown(tmp_path / "pg", pwd.getpwnam("daemon").pw_uid, -1)
+    ordinary = ["unshare", "--user", "--map-user=1", "--map-group=1", sys.executable, "-c", script]
+    result = subprocess.run([*ordinary, str(tmp_path / "pg")], capture_output=True, text=True, check=False)
+    # To the namespace everybody else is nobody.
+    assert f"FlywheelError: {tmp_path / 'pg'} belongs to the user nobody" in result.stderr
+    assert "choose another place with --data-dir" in result.stderr
+
+
+@as_root
+def test_root_without_user_namespaces_becomes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with public_folder() as folder:
+        monkeypatch.setenv("PATH", without_user_namespaces(folder))
+        with started(folder / "data" / "pg", binaries=copy_of_binaries(folder)) as server:
+            server.create_database("one")
+            assert execute(server, "SELECT current_database()", database="one") == "one"
+            assert psutil.Process(server.pid).username() == "nobody"
+            assert (folder / "data" / "pg").owner() == "nobody"
+        # The cluster keeps its owner, also where namespaces are on again.
+        monkeypatch.undo()
+        with started(folder / "data" / "pg", binaries=copy_of_binaries(folder / "again")) as server:
+            assert psutil.Process(server.pid).username() == "nobody"
+
+
+@as_root
+def test_root_in_somebodys_private_home_becomes_that_user() -> None:
+    # In a user namespace root is no more than any user, and may not enter.
+    with public_folder() as folder:
+        home = folder / "home"
+        home.mkdir(mode=0o700)
+        os.chown(home, pwd.getpwnam("daemon").pw_uid, pwd.getpwnam("daemon").pw_gid)
+        with started(home / "data" / "pg", binaries=copy_of_binaries(folder)) as server:
+            assert psutil.Process(server.pid).username() == "daemon"
+            assert execute(server, "SELECT 1") == 1
+
+
+@as_root
+def test_root_is_told_what_to_do_when_nobody_can_reach_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with public_folder() as folder:
+        monkeypatch.setenv("PATH", without_user_namespaces(folder))
+        (tmp_path / "private").mkdir(mode=0o700)
+        server = EmbeddedPostgres(tmp_path / "private" / "pg", binaries=copy_of_binaries(folder))
+        with pytest.raises(FlywheelError) as caught:
+            server.start()
+    assert "refuses to run as root" in caught.value.message
+    assert "user namespace: unshare: unshare failed: Operation not permitted" in caught.value.details
+    assert "nobody: it may not enter" in caught.value.details
+    assert "INCIDENT_DATABASE_URL" in caught.value.advice
+    assert list((tmp_path / "private").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param({"PG_VERSION": "16\n"}, "was written by PostgreSQL 16", id="another version's data"),
+        pytest.param(
+            {"letter.txt": "dear"}, "is not empty and holds no PostgreSQL data", id="something else"
+        ),
+    ],
+)
+def test_a_folder_with_something_else_is_left_alone(
+    tmp_path: Path, content: dict[str, str], message: str
+) -> None:
+    folder = tmp_path / "pg"
+    folder.mkdir()
+    for name, text in content.items():
+        (folder / name).write_text(text)
+    with pytest.raises(FlywheelError, match=message):
+        EmbeddedPostgres(folder).start()
+    assert {path.name: path.read_text() for path in folder.iterdir()} == content
+
+
+def test_an_empty_folder_is_used(tmp_path: Path) -> None:
+    (tmp_path / "pg").mkdir()
+    with started(tmp_path / "pg") as server:
+        assert execute(server, "SELECT 1") == 1
+
+
+def test_a_socket_folder_that_others_could_have_made_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with public_folder() as temporary:
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+        server = EmbeddedPostgres(tmp_path / ("x" * 100) / "pg", durable=False)
+        server.start()
+        folder = Path(execute(server, "SHOW unix_socket_directories"))
+        assert folder.parent == temporary
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        server.stop()
+        assert not folder.exists()
+
+        folder.mkdir()
+        folder.chmod(0o777)
+        with pytest.raises(FlywheelError, match="is not a folder of this user alone"):
+            server.start()
+
+
+def test_a_setting_that_postgresql_refuses_shows_its_log(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "pg", durable=False, settings={"max_connections": "many"})
+    with pytest.raises(FlywheelError, match="did not start") as caught:
+        server.start()
+    assert 'invalid value for parameter "max_connections": "many"' in caught.value.details
+    assert str(server.log_path) in caught.value.advice
+
+
+def test_a_missing_installation_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flywheel.postgres_binaries._PACKAGE", "no_such_package")
+    with pytest.raises(FlywheelError, match="is not installed") as caught:
+        find_binaries()
+    assert "requirements.lock" in caught.value.advice
+
+
+def test_a_copied_folder_is_another_cluster(tmp_path: Path) -> None:
+    with started(tmp_path / "pg") as server:
+        execute(server, "CREATE TABLE kept ()")
+    shutil.copytree(tmp_path / "pg", tmp_path / "copy")
+    with started(tmp_path / "pg") as server, started(tmp_path / "copy") as copy:
+        assert server.pid != copy.pid
+        assert execute(copy, "SELECT to_regclass('kept')::text") == "kept"

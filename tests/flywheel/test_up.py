@@ -1,0 +1,261 @@
+"""`flywheel up` as a user meets it: a process, its one line, its signals, and what kill -9 leaves."""
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flywheel.addresses import Address
+from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.processes import is_alive
+from flywheel.readiness import grpc_is_serving, http_is_ready
+from tests.flywheel.stack_cases import (
+    FREE_PORTS,
+    PATIENCE_SECONDS,
+    eventually,
+    flywheel_up,
+    line_of,
+    services_of,
+    stand_ins,
+    starts,
+)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return stand_ins(tmp_path)
+
+
+def addresses_in(ready_line: str) -> dict[str, Address]:
+    word, *pairs = ready_line.split(" ")
+    assert word == "ready"
+    return {name: Address.parse(text, variable=name) for name, text in (pair.split("=") for pair in pairs)}
+
+
+def database_of(data_dir: Path) -> EmbeddedPostgres:
+    return EmbeddedPostgres(data_dir / "postgres")
+
+
+def test_one_line_says_that_all_are_ready_and_where(tmp_path: Path, environment: dict[str, str]) -> None:
+    with flywheel_up(tmp_path / "data", environment) as up:
+        addresses = addresses_in(line_of(up.stdout))
+        assert list(addresses) == ["incident", "approval", "gateway"]
+        assert grpc_is_serving(addresses["incident"])
+        assert grpc_is_serving(addresses["approval"])
+        assert http_is_ready(addresses["gateway"])
+        up.terminate()
+        assert up.communicate(timeout=PATIENCE_SECONDS) == ("", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_everything(
+    tmp_path: Path, environment: dict[str, str], number: signal.Signals
+) -> None:
+    with flywheel_up(tmp_path / "data", environment) as up:
+        line_of(up.stdout)
+        up.send_signal(number)
+        assert up.wait(PATIENCE_SECONDS) == 0
+        assert not services_of(tmp_path / "data")
+        assert not database_of(tmp_path / "data").is_running()
+
+
+def test_a_signal_while_starting_stops_what_was_started(tmp_path: Path, environment: dict[str, str]) -> None:
+    with flywheel_up(tmp_path / "data", environment | {"STAND_IN_APPROVAL": "dumb"}) as up:
+        eventually(lambda: "approval" in services_of(tmp_path / "data"))
+        up.send_signal(signal.SIGINT)
+        out, _ = up.communicate(timeout=PATIENCE_SECONDS)
+        assert (up.returncode, out) == (0, "")
+        assert not services_of(tmp_path / "data")
+        assert not database_of(tmp_path / "data").is_running()
+
+
+def test_a_second_signal_does_not_wait_for_services_that_do_not_stop(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    deaf = {f"STAND_IN_{name}": "deaf" for name in ("GATEWAY", "APPROVAL", "INCIDENT")}
+    with flywheel_up(tmp_path / "data", environment | deaf) as up:
+        line_of(up.stdout)
+        begin = time.monotonic()
+        up.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            up.wait(1.0)
+        up.send_signal(signal.SIGINT)
+        assert up.wait(PATIENCE_SECONDS) == 0
+        # Each of the three would have had its ten seconds.
+        assert time.monotonic() - begin < 30.0
+        assert not services_of(tmp_path / "data")
+
+
+def test_after_kill_9_the_next_one_works_and_has_all_data(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    data_dir = tmp_path / "data"
+    with flywheel_up(data_dir, environment) as killed:
+        line_of(killed.stdout)
+        left = services_of(data_dir)
+        server = database_of(data_dir).pid
+        killed.kill()
+        killed.wait()
+        assert all(map(is_alive, left.values()))
+
+        with flywheel_up(data_dir, environment) as up:
+            addresses = addresses_in(line_of(up.stdout))
+            assert not any(map(is_alive, left.values()))
+            assert database_of(data_dir).pid == server
+            assert grpc_is_serving(addresses["incident"])
+            assert starts(database_of(data_dir).url("incident")) == 2
+
+
+@pytest.mark.parametrize("started", ["postgres.partial", "postgres", "log/incident.log", "log/gateway.log"])
+def test_after_kill_9_while_starting_the_next_one_works(
+    tmp_path: Path, environment: dict[str, str], started: str
+) -> None:
+    data_dir = tmp_path / "data"
+    with flywheel_up(data_dir, environment) as killed:
+        eventually((data_dir / started).exists)
+        killed.kill()
+        killed.wait()
+        with flywheel_up(data_dir, environment) as up:
+            addresses_in(line_of(up.stdout))
+            assert len(services_of(data_dir)) == len({"incident", "approval", "metrics_gateway"})
+
+
+@pytest.mark.parametrize("victim", ["incident", "approval", "metrics_gateway"])
+def test_a_killed_service_is_started_again(tmp_path: Path, environment: dict[str, str], victim: str) -> None:
+    data_dir = tmp_path / "data"
+    with flywheel_up(data_dir, environment) as up:
+        addresses = addresses_in(line_of(up.stdout))
+        name = "gateway" if victim == "metrics_gateway" else victim
+        services_of(data_dir)[victim].kill()
+        assert line_of(up.stderr) == f"flywheel: {name} ended (signal SIGKILL); starting it again"
+        probe = http_is_ready if name == "gateway" else grpc_is_serving
+        eventually(lambda: probe(addresses[name]))
+
+
+def test_nohup_keeps_it_running_without_its_terminal(tmp_path: Path, environment: dict[str, str]) -> None:
+    with flywheel_up(tmp_path / "data", environment, before=["nohup"]) as up:
+        line_of(up.stdout)
+        up.send_signal(signal.SIGHUP)
+        services_of(tmp_path / "data")["incident"].kill()
+        assert line_of(up.stderr) == "flywheel: incident ended (signal SIGKILL); starting it again"
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with flywheel_up(tmp_path / "file" / "data", {}) as up:
+        out, err = up.communicate(timeout=PATIENCE_SECONDS)
+    assert (up.returncode, out) == (1, "")
+    assert err.splitlines() == [
+        f"flywheel: the folder {tmp_path / 'file' / 'data'} cannot be used: Not a directory",
+        "flywheel: choose another place with --data-dir",
+    ]
+
+
+def test_a_killed_postgresql_is_started_again(tmp_path: Path, environment: dict[str, str]) -> None:
+    data_dir = tmp_path / "data"
+    with flywheel_up(data_dir, environment) as up:
+        line_of(up.stdout)
+        psutil.Process(database_of(data_dir).pid).kill()
+        assert (
+            line_of(up.stderr) == "flywheel: PostgreSQL ended (its server process is gone); starting it again"
+        )
+        # Joins the start that is under way, and returns when the server answers.
+        EmbeddedPostgres(data_dir / "postgres", log_path=data_dir / "log" / "postgres.log").start()
+        assert starts(database_of(data_dir).url("incident")) == 1
+
+
+def test_a_second_one_on_the_same_folder_is_refused(tmp_path: Path, environment: dict[str, str]) -> None:
+    with flywheel_up(tmp_path / "data", environment) as up:
+        line_of(up.stdout)
+        running = services_of(tmp_path / "data")
+        second = subprocess.run(
+            [sys.executable, "-m", "flywheel", "up"],
+            env={**os.environ, "FLYWHEEL_DATA_DIR": str(tmp_path / "data")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert second.stdout == ""
+        assert second.stderr.splitlines() == [
+            f"flywheel: a stack runs on {tmp_path / 'data'} already (process {up.pid})",
+            f"flywheel: stop it: kill {up.pid}; or choose another place with --data-dir",
+        ]
+        assert services_of(tmp_path / "data") == running
+        assert database_of(tmp_path / "data").is_running()
+
+
+def test_a_taken_port_is_told_in_two_lines(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with flywheel_up(tmp_path / "data", {}, "--gateway-listen", address) as up:
+            out, err = up.communicate(timeout=PATIENCE_SECONDS)
+    assert (up.returncode, out) == (1, "")
+    assert err.splitlines() == [
+        f"flywheel: the address {address} is in use",
+        "flywheel: set GATEWAY_LISTEN to another one, or to port 0 for any that is free",
+    ]
+
+
+def test_a_service_that_cannot_start_shows_the_end_of_its_log(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with flywheel_up(tmp_path / "data", environment | {"STAND_IN_INCIDENT": "crashing"}) as up:
+        out, err = up.communicate(timeout=PATIENCE_SECONDS)
+    assert (up.returncode, out) == (1, "")
+    assert err.splitlines() == [
+        "flywheel: the incident service ended while starting (exit status 3)",
+        "    the stand-in was told to crash",
+        f"flywheel: see {tmp_path / 'data' / 'log' / 'incident.log'}",
+    ]
+
+
+def test_someone_at_a_terminal_sees_what_is_being_done(tmp_path: Path, environment: dict[str, str]) -> None:
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flywheel", "up", "--data-dir", str(tmp_path / "data")],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+        env={**os.environ, **FREE_PORTS, **environment, "TERM": "xterm"},
+    )
+    os.close(terminal)
+    seen = bytearray()
+
+    def read() -> None:
+        while True:
+            try:
+                seen.extend(os.read(ours, 4096))
+            except OSError:  # how Linux says that the other end is closed
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        assert line_of(process.stdout).startswith("ready ")
+        eventually(lambda: b"Ctrl-C stops" in seen)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        process.kill()
+        process.communicate()
+        reader.join()
+        os.close(ours)
+    for step in (b"making the database", b"starting the services", b"stopping PostgreSQL"):
+        assert step in seen
+
+
+def test_help_comes_without_loading_what_a_stack_needs() -> None:
+    script = (
+        "import sys, flywheel.__main__; print(sorted({'grpc', 'psutil', 'rich.console'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
