@@ -10,7 +10,8 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from awoooi.incident.v1 import incident_service_pb2
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
-from incident.jobs import topics
+from incident.jobs import load_template, topics
+from incident.outside import open_outside_systems
 from incident.repository import get_page_token_key
 from incident.retention import keep_removing
 from incident.servicer import IncidentServicer, StatsServicer
@@ -19,6 +20,9 @@ from incident.stats import read_figures
 from incident.status_codes import ERRORS
 from incident.timeline_use_cases import TimelineUseCases
 from incident.use_cases import IncidentUseCases
+from incident.watch import WatchUseCase
+from incident.watch_feed import Feed
+from incident.watch_tailer import Tailer
 from servicekit.command import run_service
 from servicekit.counters import choose_shard
 from servicekit.database import create_engine
@@ -36,6 +40,8 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = stop_event()
     registry = CollectorRegistry()
+    template = load_template(settings)
+    outside = open_outside_systems(settings)
     engine = create_engine(
         settings.database_url.get_secret_value(),
         application_name="incident-service",
@@ -46,7 +52,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         await migrations.upgrade(engine)
 
     shard = choose_shard()
-    effects = topics(counter_shard=shard)
+    effects = topics(engine, settings, template, outside, counter_shard=shard)
     worker = OutboxWorker(engine, list(effects.values()), WorkerSettings())
     use_cases = IncidentUseCases(
         engine,
@@ -56,6 +62,8 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         counter_shard=shard,
     )
     timelines = TimelineUseCases(engine, wake_worker=worker.wake)
+    feed = Feed(most_watchers=settings.watch_max_streams)
+    watch = WatchUseCase(engine, feed)
     page_tokens = PageTokens()
 
     server = (
@@ -68,7 +76,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         )
         .add(
             add_IncidentServiceServicer_to_server,
-            IncidentServicer(use_cases, timelines, page_tokens, ERRORS),
+            IncidentServicer(use_cases, timelines, watch, page_tokens, ERRORS),
             incident_service_pb2.DESCRIPTOR.services_by_name["IncidentService"].full_name,
         )
         .add(
@@ -97,10 +105,12 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         stop,
         background={
             "outbox": worker.run(),
+            "watch": Tailer(engine, feed).run(stop),
             "retention": keep_removing(engine, keep=settings.retention),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
         },
     )
+    await outside.close()
     await engine.dispose()
 
 

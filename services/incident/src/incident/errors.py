@@ -92,3 +92,27 @@ class PostmortemNotWrittenError(IncidentError):
     def __init__(self, incident_id: str) -> None:
         super().__init__()
         self.incident_id = incident_id
+
+
+class TooManyWatchersError(IncidentError):
+    """As many streams are open as this process takes."""
+
+
+class WatcherTooSlowError(IncidentError):
+    """The changes were not read as fast as they came: open the stream again with this resume_token."""
+
+    def __init__(self, resume_token: str) -> None:
+        super().__init__()
+        self.resume_token = resume_token
+
+
+class WatchEndedError(IncidentError):
+    """The server ends this stream: open it again with the latest resume_token."""
+
+    def __init__(self, resume_token: str) -> None:
+        super().__init__()
+        self.resume_token = resume_token
+
+
+class ResumeTokenAheadError(IncidentError):
+    """The database does not know of what this resume_token has seen: start without it, with include_existing."""

@@ -1,43 +1,26 @@
 """What the outbox does for this service: the side effects of a resolution.
 
-Every effect here is kept in our own database, so it is written in the transaction that marks its job done: exactly
-once, whatever dies in between.
+The effects here are kept in our own database, so each is written in the transaction that marks its job done: exactly
+once, whatever dies in between. Those on other systems are in outside.py.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from incident import effects, knowledge
+from incident.effect_handler import EffectHandler, resolution_key, skipped_type, time_to_resolve
+from incident.effect_settings import EffectSettings
 from incident.effects import Disposition
-from incident.model import Effect, ResolutionKey, ResolutionType
-from incident.postmortem import write_postmortem
+from incident.model import Effect, ResolutionType
+from incident.outside import OutsideSystems, outside_topics
+from incident.postmortem import PostmortemTemplate, PostmortemTemplateError
 from incident.stats import count_resolutions
 from servicekit.counters import raise_counters
-from servicekit.outbox.handler import Handler, Topic
+from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
-
-
-class EffectHandler(Handler):
-    """An effect, and its entries on the timeline."""
-
-    effect: Effect
-
-    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
-        """Write what the effect leaves, and that it took effect."""
-        await self.write(connection, jobs)
-        await effects.insert_done_events(connection, self.effect, [_key(job) for job in jobs])
-
-    async def parked(self, connection: AsyncConnection, job: Job, reason: str) -> None:
-        """Say on the timeline that the effect waits for an operator."""
-        await effects.insert_parked_event(
-            connection, self.effect, _key(job), attempts=job.attempts, reason=reason
-        )
-
-    async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
-        """Write what the effect leaves in the database."""
-        raise NotImplementedError
+from servicekit.settings import SettingsError
 
 
 class PostmortemHandler(EffectHandler):
@@ -45,12 +28,27 @@ class PostmortemHandler(EffectHandler):
 
     effect = Effect.POSTMORTEM
 
+    def __init__(self, template: PostmortemTemplate, *, skip: frozenset[ResolutionType]) -> None:
+        self._template = template
+        self._skip = skip
+
+    def skip_reason(self, job: Job) -> str | None:
+        """Not written for this type of resolution."""
+        return skipped_type(job, self._skip, variable="INCIDENT_POSTMORTEM_SKIP")
+
     async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
         """Write the Markdown of every resolution in one statement."""
-        resolutions = await effects.get_resolutions(connection, [_key(job) for job in jobs])
-        await effects.insert_postmortems(
-            connection, [(resolution, write_postmortem(resolution)) for resolution in resolutions]
-        )
+        times = {resolution_key(job): time_to_resolve(job) for job in jobs}
+        resolutions = await effects.get_resolutions(connection, list(times))
+        try:
+            written = [
+                (resolution, self._template.render(resolution, time_to_resolve=times[resolution.key]))
+                for resolution in resolutions
+            ]
+        except PostmortemTemplateError as exc:
+            # It will fail on this incident again, until somebody mends the template.
+            raise PermanentError(f"INCIDENT_POSTMORTEM_TEMPLATE: {exc}") from exc
+        await effects.insert_postmortems(connection, written)
 
 
 class KnowledgeHandler(EffectHandler):
@@ -61,7 +59,7 @@ class KnowledgeHandler(EffectHandler):
     async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
         """Merge what every resolution taught into what is known."""
         lessons = await knowledge.get_lessons(
-            connection, {_key(job): job.payload["resolution_seconds"] for job in jobs}
+            connection, {resolution_key(job): job.payload["resolution_seconds"] for job in jobs}
         )
         await knowledge.learn(connection, lessons)
 
@@ -78,7 +76,9 @@ class DispositionHandler(EffectHandler):
         """Write the rows, and raise the counters that the figures are read from."""
         dispositions = [
             Disposition(
-                _key(job), ResolutionType(job.payload["resolution_type"]), job.payload["resolution_seconds"]
+                resolution_key(job),
+                ResolutionType(job.payload["resolution_type"]),
+                job.payload["resolution_seconds"],
             )
             for job in jobs
         ]
@@ -86,15 +86,29 @@ class DispositionHandler(EffectHandler):
         await raise_counters(connection, Counter(count_resolutions(dispositions)), shard=self._counter_shard)
 
 
-def topics(*, counter_shard: int) -> Mapping[Effect, Topic]:
+def load_template(settings: EffectSettings) -> PostmortemTemplate:
+    """Return the template that postmortems are written with. Raises SettingsError."""
+    try:
+        return PostmortemTemplate(settings.postmortem_template)
+    except PostmortemTemplateError as exc:
+        raise SettingsError(f"INCIDENT_POSTMORTEM_TEMPLATE: {exc}") from None
+
+
+def topics(
+    engine: AsyncEngine,
+    settings: EffectSettings,
+    template: PostmortemTemplate,
+    outside: OutsideSystems,
+    *,
+    counter_shard: int,
+) -> Mapping[Effect, Topic]:
     """Return the topic of each effect that this version runs."""
     handlers: Sequence[EffectHandler] = [
-        PostmortemHandler(),
+        PostmortemHandler(template, skip=settings.postmortem_skip),
         DispositionHandler(counter_shard),
         KnowledgeHandler(),
     ]
-    return {handler.effect: Topic(handler.effect.topic, handler) for handler in handlers}
-
-
-def _key(job: Job) -> ResolutionKey:
-    return ResolutionKey(job.payload["incident_id"], job.payload["resolution_number"])
+    return {
+        **{handler.effect: Topic(handler.effect.topic, handler) for handler in handlers},
+        **outside_topics(engine, settings, outside),
+    }

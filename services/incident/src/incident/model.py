@@ -100,11 +100,17 @@ class Effect(StrEnum):
     POSTMORTEM = "POSTMORTEM"
     DISPOSITION = "DISPOSITION"
     KNOWLEDGE = "KNOWLEDGE"
+    NOTIFICATION = "NOTIFICATION"
+    WEBHOOK = "WEBHOOK"
 
     @property
     def topic(self) -> str:
         """The outbox topic of this effect's jobs."""
         return f"effect.{self.value.lower()}"
+
+    def delivery_id(self, key: "ResolutionKey") -> str:
+        """What names this effect of one RESOLVED transition, the same for every try."""
+        return f"{key.incident_id}/{self.value.lower()}/{key.resolution_number}"
 
 
 class Order(StrEnum):
@@ -257,7 +263,7 @@ class SideEffect:
     @property
     def delivery_id(self) -> str:
         """The same for every try of this effect."""
-        return f"{self.incident_id}/{self.effect.lower()}/{self.resolution_number}"
+        return self.effect.delivery_id(ResolutionKey(self.incident_id, self.resolution_number))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """This service's RPCs on the wire: each handler reads the request, calls one use case, builds the response."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -11,10 +11,11 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2_grpc
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1 import incident_service_pb2_grpc
 from incident import proto_mapping as mapping
-from incident import stats_mapping
+from incident import stats_mapping, watch_mapping
 from incident.stats import IncidentFigures
 from incident.timeline_use_cases import TimelineUseCases
 from incident.use_cases import IncidentUseCases
+from incident.watch import WatchUseCase
 from servicekit.error_table import ErrorTable
 from servicekit.identity import current_actor
 from servicekit.page_tokens import PageTokens
@@ -30,11 +31,13 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         self,
         use_cases: IncidentUseCases,
         timelines: TimelineUseCases,
+        watch: WatchUseCase,
         page_tokens: PageTokens,
         errors: ErrorTable,
     ) -> None:
         self._use_cases = use_cases
         self._timelines = timelines
+        self._watch = watch
         self._page_tokens = page_tokens
         self._errors = errors
 
@@ -98,6 +101,16 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     async def AddEvent(self, request: pb.AddEventRequest, context: Context) -> pb.AddEventResponse:
         event = await self._timelines.add_event(mapping.new_event(request, actor=current_actor()))
         return pb.AddEventResponse(event=mapping.event_to_proto(event))
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
+        steps = self._watch.watch(
+            watch_mapping.watch_filter(request),
+            resume=watch_mapping.resume_position(request, self._page_tokens),
+            include_existing=request.include_existing,
+            token=watch_mapping.make_token(request, self._page_tokens),
+        )
+        async for step in steps:
+            yield watch_mapping.watch_response(step)
 
     async def ListSideEffects(
         self, request: pb.ListSideEffectsRequest, context: Context

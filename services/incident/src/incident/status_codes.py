@@ -1,6 +1,7 @@
 """The one table from this service's errors to gRPC statuses."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import grpc
 
@@ -14,12 +15,16 @@ from incident.errors import (
     NeverResolvedError,
     PostmortemNotWrittenError,
     RequestIdReusedError,
+    ResumeTokenAheadError,
     SideEffectEndedError,
     SideEffectNotFoundError,
+    TooManyWatchersError,
     TransitionNotAllowedError,
+    WatchEndedError,
+    WatcherTooSlowError,
 )
 from servicekit.error_table import ErrorTable
-from servicekit.status import Refusal
+from servicekit.status import FieldViolation, Refusal
 
 _RESOURCE = "awoooi.incident.v1.Incident"
 
@@ -55,6 +60,30 @@ def _not_allowed(error: TransitionNotAllowedError) -> Refusal:
     )
 
 
+def _too_many_watchers(error: TooManyWatchersError) -> Refusal:
+    return Refusal(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        str(error),
+        "TOO_MANY_WATCHERS",
+        retry_after=timedelta(seconds=5),
+    )
+
+
+def _with_token(
+    code: grpc.StatusCode, reason: str
+) -> Callable[[WatcherTooSlowError | WatchEndedError], Refusal]:
+    return lambda error: Refusal(code, str(error), reason, metadata={"resume_token": error.resume_token})
+
+
+def _token_ahead(error: ResumeTokenAheadError) -> Refusal:
+    return Refusal(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        str(error),
+        "RESUME_TOKEN_AHEAD",
+        field_violations=[FieldViolation("resume_token", "is ahead of the database")],
+    )
+
+
 ERRORS = ErrorTable(
     {
         IncidentNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND"),
@@ -68,5 +97,9 @@ ERRORS = ErrorTable(
         SideEffectEndedError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "SIDE_EFFECT_ENDED"),
         NeverResolvedError: _of_incident(grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED"),
         PostmortemNotWrittenError: _of_incident(grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN"),
+        TooManyWatchersError: _too_many_watchers,
+        WatcherTooSlowError: _with_token(grpc.StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
+        WatchEndedError: _with_token(grpc.StatusCode.UNAVAILABLE, "WATCH_ENDED"),
+        ResumeTokenAheadError: _token_ahead,
     }
 )

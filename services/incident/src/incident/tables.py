@@ -97,7 +97,19 @@ incident_events = Table(
     Column("summary", Text, nullable=False),
     Column("attributes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("resolution_number", Integer, nullable=False),
+    # The writing transaction: neither it nor the sequence is the order of commits, but with a snapshot it tells whether an
+    # event was there at a look and is what Watch finds new events by.
+    Column("xact_id", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
     Index("incident_events_timeline", "incident_id", "sequence"),
+    Index("incident_events_xact_id", "xact_id", "sequence"),
+    # The state at any event, at a cost that does not grow with what else is on the timeline.
+    Index(
+        "incident_events_state_changes",
+        "incident_id",
+        "sequence",
+        "type",
+        postgresql_where=text("type IN ('OPENED', 'INVESTIGATION_STARTED', 'RESOLVED', 'REOPENED')"),
+    ),
 )
 
 create_requests = Table(
