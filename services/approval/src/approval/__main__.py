@@ -1,5 +1,6 @@
 """The approval service. The only place where its parts are put together, read from top to bottom."""
 
+import os
 import sys
 from datetime import timedelta
 from functools import partial
@@ -8,10 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from approval import incident_client
 from approval.execution import Executions
+from approval.executors.registry import load_executors
 from approval.expiry import keep_expiring
 from approval.incident_client import IncidentClient
 from approval.jobs import topics
-from approval.model import OperationKind
+from approval.operations import OperationLimits, Operations
 from approval.reconcile import Reconciler
 from approval.repository import get_page_token_key
 from approval.servicer import ApprovalServicer, StatsServicer
@@ -35,6 +37,8 @@ from servicekit.process_metrics import serve_process_metrics
 from servicekit.server import ServerBuilder, run_until_stopped, watch_health
 from servicekit.signals import stop_event
 
+# How long running operations may go on after the server has stopped; then they are INDETERMINATE.
+_DRAIN_OPERATIONS = timedelta(seconds=10)
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
 # Done deliveries tell what happened last week; the approval itself keeps when its incident was resolved.
 _KEEP_DONE_DELIVERIES = timedelta(days=7)
@@ -54,7 +58,8 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         await migrations.upgrade(engine)
 
     shard = choose_shard()
-    executable: frozenset[OperationKind] = frozenset()
+    names = [name.strip() for name in settings.executors.split(",") if name.strip()]
+    executors = load_executors(names, os.environ)
     channel = open_channel(settings.incident_target, [incident_client.SERVICE])
     incidents = IncidentClient(
         channel,
@@ -64,9 +69,21 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     worker_settings = WorkerSettings(keep_done=_KEEP_DONE_DELIVERIES)
     outbox = LateDispatcher(lease=worker_settings.lease)
     use_cases = ApprovalUseCases(
-        engine, incidents=incidents, outbox=outbox, executable=executable, counter_shard=shard
+        engine, incidents=incidents, outbox=outbox, executable=executors.kinds, counter_shard=shard
     )
-    executions = Executions(engine, outbox=outbox, executable=executable, counter_shard=shard)
+    operations = Operations(
+        engine,
+        executors,
+        incidents,
+        outbox,
+        limits=OperationLimits(
+            timeout=settings.operation_timeout,
+            cooldown=settings.cooldown,
+            per_hour=settings.operations_per_hour,
+        ),
+        counter_shard=shard,
+    )
+    executions = Executions(engine, operations, outbox=outbox, executors=executors, counter_shard=shard)
     worker = OutboxWorker(
         engine,
         topics(executions, incidents, resolve_timeout=settings.incident_resolve_timeout, counter_shard=shard),
@@ -114,11 +131,14 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         stop,
         background={
             "outbox": worker.run(),
+            "operations": operations.keep_marking_abandoned(),
             "expiry": keep_expiring(engine, every=settings.expire_every, counter_shard=shard),
             "reconcile": reconciler.keep_reconciling(every=settings.reconcile_every),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
         },
     )
+    await operations.drain(_DRAIN_OPERATIONS)
+    await executors.close()
     await channel.close()
     await engine.dispose()
 

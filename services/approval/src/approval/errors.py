@@ -36,6 +36,14 @@ class IncidentResolvedError(ApprovalError):
         self.incident_id = incident_id
 
 
+class IncidentUnreachableError(ApprovalError):
+    """The incident service cannot be reached now, and no operation is run blind: try again."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
 class TransitionNotAllowedError(ApprovalError):
     """The approval's state does not allow this."""
 

@@ -1,51 +1,36 @@
 """Executes approved actions: outcome and intent to resolve in one transaction."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from approval import deliveries, repository
-from approval.action_grammar import ActionSyntaxError, parse_action
-from approval.errors import (
-    ActionChangedError,
-    ApprovalChangedError,
-    ApprovalNotFoundError,
-    ExecutorMissingError,
-    TransitionNotAllowedError,
-)
+from approval.errors import ApprovalNotFoundError
+from approval.executors.registry import Executors
+from approval.judgement import is_unchanged, judge
 from approval.model import (
-    ALLOWED_FROM,
-    EXECUTED,
     Approval,
+    Execute,
     Execution,
     OperationKind,
     Outcome,
     PlanCheck,
     ResolveIntent,
     State,
-    Transition,
-    action_hash,
-    can_be_executed,
+    TimelineEvent,
     outcome_without_executor,
 )
+from approval.operations import Operations
+from approval.timeline import timeline_job
 from servicekit.database import autocommit
 from servicekit.failpoints import failpoint
 from servicekit.joined_writes import JoinedWrites
 from servicekit.outbox import queue
 from servicekit.outbox.dispatch import Dispatcher
-from servicekit.outbox.queue import Job
+from servicekit.outbox.queue import Job, NewJob
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Execute:
-    """A wish to execute an approval; with an `etag` only as it was read."""
-
-    approval_id: str
-    etag: str = ""
 
 
 class Executions:
@@ -54,27 +39,32 @@ class Executions:
     def __init__(
         self,
         engine: AsyncEngine,
+        operations: Operations,
         *,
         outbox: Dispatcher,
-        executable: Collection[OperationKind],
+        executors: Executors,
         counter_shard: int,
     ) -> None:
-        """`executable` are the kinds of operation that this process has an executor for."""
         self._engine = engine
         self._one_statement = autocommit(engine)
+        self._operations = operations
         self._outbox = outbox
-        self._executable = executable
+        self._executors = executors
         self._counter_shard = counter_shard
-        self._joined = JoinedWrites(self._execute_together)
+        self._joined: JoinedWrites[Execute, Execution | Approval] = JoinedWrites(self._execute_together)
 
-    async def execute(self, command: Execute) -> Execution:
-        """Execute an APPROVED approval, together with whoever else is waiting to; an executed one is returned as it is.
+    async def execute(self, command: Execute, *, wait: bool = True) -> Execution:
+        """Execute an approval; an executed one is returned as it is.
 
-        The incident service is told in the background: whether it can be reached changes nothing here. Raises
-        ApprovalNotFoundError, TransitionNotAllowedError, ActionChangedError, ExecutorMissingError,
-        ApprovalChangedError.
+        What needs no executor is executed at once, together with whoever else is waiting to; the incident service is
+        told in the background, and whether it can be reached changes nothing here. An operation is started and, with
+        `wait`, waited for. Raises ApprovalNotFoundError, TransitionNotAllowedError, ActionChangedError,
+        ApprovalChangedError and what Operations.execute raises.
         """
-        return await self._joined(command)
+        executed = await self._joined(command)
+        if isinstance(executed, Execution):
+            return executed
+        return await self._operations.execute(executed, command, wait=wait)
 
     async def plan(self, approval_id: str) -> tuple[Approval, Sequence[PlanCheck]]:
         """Return an approval and the checks that executing it makes, without executing.
@@ -95,11 +85,24 @@ class Executions:
                 f"expires {approval.expire_time:%Y-%m-%dT%H:%M:%SZ}",
             ),
             PlanCheck("action_parsed", parsed, approval.parse_error),
-            PlanCheck("action_unchanged", _is_unchanged(approval), ""),
-            PlanCheck("executor_present", can_be_executed(approval.operation, self._executable), ""),
+            PlanCheck("action_unchanged", is_unchanged(approval), ""),
+            *await self._executor_checks(approval),
         ]
 
-    async def _execute_together(self, commands: Sequence[Execute]) -> Sequence[Execution | Exception]:
+    async def _executor_checks(self, approval: Approval) -> Sequence[PlanCheck]:
+        operation = approval.operation
+        if operation is None or operation.kind is OperationKind.NO_ACTION:
+            return []
+        found = self._executors.find(operation.kind)
+        if found is None:
+            return [PlanCheck("executor_present", passed=False, message=f"no executor runs {operation.kind}")]
+        name, executor = found
+        return [PlanCheck("executor_present", passed=True, message=name), *await executor.plan(operation)]
+
+    async def _execute_together(
+        self, commands: Sequence[Execute]
+    ) -> Sequence[Execution | Approval | Exception]:
+        """Execute what needs no executor; in place of the others, the approval that may be executed."""
         # Of several commands for one approval the first executes; the others see its outcome.
         first: dict[str, Execute] = {}
         for command in commands:
@@ -109,10 +112,11 @@ class Executions:
             results, jobs = await self._execute(connection, first)
             failpoint("execute_before_commit")
         failpoint("execute_after_commit")
-        for execution in results.values():
-            _log_outcome(execution)
+        for result in results.values():
+            if isinstance(result, Execution):
+                _log_outcome(result)
         self._outbox.offer(jobs)
-        answers: list[Execution | Exception] = []
+        answers: list[Execution | Approval | Exception] = []
         for command in commands:
             result = results[command.approval_id]
             if command is not first[command.approval_id] and isinstance(result, Execution):
@@ -122,63 +126,43 @@ class Executions:
 
     async def _execute(
         self, connection: AsyncConnection, commands: dict[str, Execute]
-    ) -> tuple[dict[str, Execution | Exception], Sequence[Job]]:
+    ) -> tuple[dict[str, Execution | Approval | Exception], Sequence[Job]]:
         locked = await repository.get_for_update(connection, list(commands))
-        results: dict[str, Execution | Exception] = {}
+        results: dict[str, Execution | Approval | Exception] = {}
         outcomes: list[tuple[Approval, Outcome]] = []
         for approval_id, command in commands.items():
-            judged = self._judge(locked.get(approval_id), command)
-            if isinstance(judged, Outcome):
-                outcomes.append((locked[approval_id], judged))
-            else:
+            judged = judge(locked.get(approval_id), command)
+            outcome = outcome_without_executor(judged) if isinstance(judged, Approval) else None
+            if outcome is None:
                 results[approval_id] = judged
+            else:
+                outcomes.append((locked[approval_id], outcome))
         if not outcomes:
             return results, []
         await repository.finish(connection, outcomes, shard=self._counter_shard)
-        intents = [
-            deliveries.resolve_job(
-                ResolveIntent(
-                    approval.approval_id, approval.incident_id, outcome.resolution_type, approval.action
-                )
-            )
-            for approval, outcome in outcomes
-            if outcome.resolution_type is not None
-        ]
-        jobs = await queue.enqueue(connection, intents, lease=self._outbox.lease) if intents else []
+        intents = [intent for approval, outcome in outcomes for intent in _intents(approval, outcome)]
+        jobs = await queue.enqueue(connection, intents, lease=self._outbox.lease)
         finished = await repository.get(connection, [approval.approval_id for approval, _ in outcomes])
         for approval_id, approval in finished.items():
             results[approval_id] = Execution(approval, already_executed=False)
         return results, jobs
 
-    def _judge(self, approval: Approval | None, command: Execute) -> Outcome | Execution | Exception:
-        """Return what executing comes to, or the stored outcome, or why it is refused."""
-        if approval is None:
-            return ApprovalNotFoundError(command.approval_id)
-        if approval.state in EXECUTED:
-            return Execution(approval, already_executed=True)
-        allowed = ALLOWED_FROM[Transition.EXECUTE]
-        if approval.effective_state not in allowed:
-            return TransitionNotAllowedError(
-                approval.approval_id, current=approval.effective_state, allowed=allowed
+
+def _intents(approval: Approval, outcome: Outcome) -> Sequence[NewJob]:
+    if outcome.resolution_type is None:
+        return [timeline_job(approval, TimelineEvent.EXECUTION_FAILED, summary=outcome.message)]
+    return [
+        deliveries.resolve_job(
+            ResolveIntent(
+                approval.approval_id, approval.incident_id, outcome.resolution_type, approval.action
             )
-        if command.etag and command.etag != approval.etag:
-            return ApprovalChangedError(approval.approval_id)
-        if not _is_unchanged(approval):
-            return ActionChangedError(approval.approval_id)
-        return outcome_without_executor(approval) or ExecutorMissingError(approval.approval_id)
+        ),
+        timeline_job(approval, TimelineEvent.EXECUTED, summary=approval.action),
+    ]
 
 
-def _is_unchanged(approval: Approval) -> bool:
-    """Tell whether the action would still be read as what was approved."""
-    try:
-        operation = parse_action(approval.action)
-    except ActionSyntaxError:
-        operation = None
-    return action_hash(approval.action, operation) == approval.action_hash
-
-
-def _log_outcome(execution: Execution | Exception) -> None:
-    if isinstance(execution, Exception) or execution.already_executed:
+def _log_outcome(execution: Execution) -> None:
+    if execution.already_executed:
         return
     approval = execution.approval
     facts = {"approval_id": approval.approval_id, "incident_id": approval.incident_id}

@@ -8,10 +8,12 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from approval.model import State
-from approval.repository import APPROVALS
+from approval.model import State, TimelineEvent
+from approval.repository import APPROVALS, get
+from approval.timeline import timeline_job
 from servicekit.counters import raise_counters
 from servicekit.database import is_unavailable
+from servicekit.outbox import queue
 
 _log = structlog.get_logger()
 _BATCH = 100
@@ -28,18 +30,28 @@ _EXPIRE = text("""
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS waiting
     WHERE approvals.approval_id = waiting.approval_id
-    RETURNING waiting.state
+    RETURNING waiting.state, approvals.approval_id
 """)
 
 
 async def expire(engine: AsyncEngine, *, counter_shard: int, limit: int = _BATCH) -> int:
     """Mark at most `limit` approvals that are past their expiry as EXPIRED; returns how many."""
     async with engine.begin() as connection:
-        expired = list(await connection.scalars(_EXPIRE, {"limit": limit}))
+        expired = (await connection.execute(_EXPIRE, {"limit": limit})).all()
         if expired:
-            amounts = {(APPROVALS, state): -count for state, count in Counter(expired).items()}
+            amounts = {
+                (APPROVALS, state): -count for state, count in Counter(row.state for row in expired).items()
+            }
             await raise_counters(
                 connection, {**amounts, (APPROVALS, State.EXPIRED): len(expired)}, shard=counter_shard
+            )
+            approvals = await get(connection, [row.approval_id for row in expired])
+            await queue.enqueue(
+                connection,
+                [
+                    timeline_job(approval, TimelineEvent.EXPIRED, summary=approval.action)
+                    for approval in approvals.values()
+                ],
             )
     return len(expired)
 

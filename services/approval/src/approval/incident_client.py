@@ -6,12 +6,12 @@ from datetime import timedelta
 import grpc.aio
 import structlog
 
-from approval.model import IncidentCheck, ResolutionType, ResolveIntent
+from approval.model import IncidentCheck, ResolutionType, ResolveIntent, TimelineEntry
 from approval.status_codes import NOT_FOUND
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
-from servicekit.outbox.rpc_errors import delivery_error
+from servicekit.outbox.rpc_errors import RpcFailedError, delivery_error
 
 _log = structlog.get_logger()
 
@@ -41,6 +41,9 @@ class IncidentClient:
                 return IncidentCheck.UNKNOWN
             _log.warning("incident_check_failed", incident_id=incident_id, code=exc.code().name)
             return IncidentCheck.UNREACHABLE
+        if _is_unreadable(response):
+            _log.warning("incident_check_failed", incident_id=incident_id, code="UNREADABLE")
+            return IncidentCheck.UNREACHABLE
         resolved = response.incident.state == incident_pb2.Incident.STATE_RESOLVED
         return IncidentCheck.RESOLVED if resolved else IncidentCheck.UNRESOLVED
 
@@ -68,12 +71,36 @@ class IncidentClient:
             )
         except grpc.aio.AioRpcError as exc:
             return [delivery_error(exc.code(), exc.details() or "")] * len(resolves)
+        if _is_unreadable(response) or len(response.results) != len(resolves):
+            return [RpcFailedError("the answer cannot be read")] * len(resolves)
         return [
             delivery_error(result.status.code, result.status.message)
             if result.HasField("status")
             else result.resolved.already_resolved
             for result in response.results
         ]
+
+    async def add_event(self, entry: TimelineEntry) -> Exception | None:
+        """Tell an incident's timeline; returns None when it knows, or the error of the delivery.
+
+        An incident that does not exist has no timeline to tell: that is logged and done with. Its resolve, if there is
+        one, is parked and seen.
+        """
+        request = pb.AddEventRequest(
+            event_id=entry.event_id,
+            incident_id=entry.incident_id,
+            type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{entry.event}"),
+            summary=entry.summary,
+            attributes=entry.attributes,
+        )
+        try:
+            await self._stub.AddEvent(request, timeout=self._check_seconds, metadata=_METADATA)
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is NOT_FOUND:
+                _log.warning("incident_event_dropped", incident_id=entry.incident_id, event_id=entry.event_id)
+                return None
+            return delivery_error(exc.code(), exc.details() or "")
+        return None
 
     async def _resolve_one(self, intent: ResolveIntent) -> bool | Exception:
         request = pb.ResolveRequest(
@@ -86,7 +113,16 @@ class IncidentClient:
             response = await self._stub.Resolve(request, timeout=self._resolve_seconds, metadata=_METADATA)
         except grpc.aio.AioRpcError as exc:
             return delivery_error(exc.code(), exc.details() or "")
-        return response.already_resolved
+        return (
+            RpcFailedError("the answer cannot be read")
+            if _is_unreadable(response)
+            else response.already_resolved
+        )
+
+
+def _is_unreadable(response: object) -> bool:
+    """Tell whether an answer could not be parsed: grpc.aio then gives None, with the status OK."""
+    return response is None
 
 
 def _number(kind: ResolutionType) -> incident_pb2.ResolutionType.ValueType:

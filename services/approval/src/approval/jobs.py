@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from approval import repository
 from approval.deliveries import RESOLVE_TOPIC, resolve_intent
-from approval.errors import ApprovalError
-from approval.execution import Execute, Executions
-from approval.model import ResolutionType, ResolveIntent
+from approval.errors import ApprovalError, IncidentUnreachableError
+from approval.execution import Executions
+from approval.model import Execute, ResolutionType, ResolveIntent, TimelineEntry
+from approval.timeline import TIMELINE_TOPIC, timeline_entry
 from approval.use_cases import EXECUTE_TOPIC
 from servicekit.failpoints import failpoint
 from servicekit.outbox.handler import Handler, Topic
@@ -22,6 +23,8 @@ _log = structlog.get_logger()
 # Resolves that go as one call when many are due, and such calls in flight at a time.
 _RESOLVE_BATCH = 100
 _RESOLVE_CALLS = 4
+# Timeline entries written at a time, each by a call of its own.
+_TIMELINE_BATCH = 16
 
 
 class IncidentResolver(Protocol):
@@ -29,6 +32,24 @@ class IncidentResolver(Protocol):
 
     async def resolve(self, resolves: Sequence[ResolveIntent]) -> Sequence[bool | Exception]:
         """Resolve incidents: whether each was resolved already, or its error, in order."""
+
+
+class IncidentTimelines(Protocol):
+    """Writes on incidents' timelines at the incident service."""
+
+    async def add_event(self, entry: TimelineEntry) -> Exception | None:
+        """Write an entry, once however often: None when it is there, or why it is not."""
+
+
+class TimelineHandler(Handler):
+    """Tells incidents' timelines what happens to their approvals."""
+
+    def __init__(self, incidents: IncidentTimelines) -> None:
+        self._incidents = incidents
+
+    async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
+        """Write each entry."""
+        return await asyncio.gather(*(self._incidents.add_event(timeline_entry(job)) for job in jobs))
 
 
 class ExecuteHandler(Handler):
@@ -47,7 +68,10 @@ class ExecuteHandler(Handler):
 
     async def _execute(self, approval_id: str) -> Exception | None:
         try:
-            await self._executions.execute(Execute(approval_id))
+            # An operation is only started here: from then on it has a lease of its own.
+            await self._executions.execute(Execute(approval_id), wait=False)
+        except IncidentUnreachableError as exc:
+            return exc
         except ApprovalError as exc:
             # Cancelled, expired or changed since it was approved: there is nothing left to do.
             _log.info("background_execution_dropped", approval_id=approval_id, reason=str(exc))
@@ -78,12 +102,21 @@ class ResolveHandler(Handler):
         )
 
 
+class IncidentService(IncidentResolver, IncidentTimelines, Protocol):
+    """The incident service, as far as the outbox needs it."""
+
+
 def topics(
-    executions: Executions, incidents: IncidentResolver, *, resolve_timeout: timedelta, counter_shard: int
+    executions: Executions,
+    incidents: IncidentService,
+    *,
+    resolve_timeout: timedelta,
+    counter_shard: int,
 ) -> Sequence[Topic]:
     """Return this service's topics. `resolve_timeout` is the client's own; the handler's is a little longer."""
     return [
         Topic(EXECUTE_TOPIC, ExecuteHandler(executions)),
+        Topic(TIMELINE_TOPIC, TimelineHandler(incidents), max_batch=_TIMELINE_BATCH, concurrency=2),
         Topic(
             RESOLVE_TOPIC,
             ResolveHandler(incidents, counter_shard=counter_shard),

@@ -87,6 +87,18 @@ class ExecutionOutcome(StrEnum):
     INDETERMINATE = "INDETERMINATE"
 
 
+class TimelineEvent(StrEnum):
+    """What the incident's timeline is told of an approval."""
+
+    PROPOSED = "PROPOSED"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+    EXECUTED = "EXECUTED"
+    EXECUTION_FAILED = "EXECUTION_FAILED"
+
+
 class Order(StrEnum):
     """The order of a list of approvals; equal times are ordered by approval id."""
 
@@ -105,6 +117,11 @@ class Operation:
     namespace: str = ""
     replicas: int | None = None
     hook: str = ""
+
+    @property
+    def target(self) -> str:
+        """What the operation works on, for limits: the same for every kind of operation on the same object."""
+        return f"hook/{self.hook}" if self.hook else f"{self.namespace}/{self.resource_kind}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +228,35 @@ class ResolveIntent:
     incident_id: str
     resolution_type: ResolutionType
     action: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """An event for an incident's timeline; delivered twice, it is one."""
+
+    event_id: str
+    incident_id: str
+    event: TimelineEvent
+    summary: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """A wish to execute an approval; with an `etag` only as it was read.
+
+    With `resume_indeterminate` an INDETERMINATE one is run again: the caller answers for that.
+    """
+
+    approval_id: str
+    etag: str = ""
+    resume_indeterminate: bool = False
+
+    @property
+    def allowed(self) -> Sequence[State]:
+        """The states it may start from."""
+        resumed = (State.INDETERMINATE,) if self.resume_indeterminate else ()
+        return (*ALLOWED_FROM[Transition.EXECUTE], *resumed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from approval.model import (
     DecisionKind,
     Delivery,
     DeliveryState,
+    Execute,
     ExecutionFilter,
     LoggedExecution,
     Operation,
@@ -152,6 +153,11 @@ def proposal(request: pb.ProposeRequest, *, default_ttl: timedelta) -> Proposal:
         auto_execute=request.auto_execute if request.HasField("auto_execute") else True,
         request_id=request.request_id,
     )
+
+
+def execute_command(request: pb.ExecuteRequest) -> Execute:
+    """Read an Execute that runs."""
+    return Execute(request.approval_id, request.etag, resume_indeterminate=request.resume_indeterminate)
 
 
 def approval_filter(request: pb.ListRequest) -> ApprovalFilter:

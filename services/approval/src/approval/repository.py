@@ -118,11 +118,11 @@ async def with_decisions(connection: AsyncConnection, rows: Sequence[Any]) -> Se
 _INSERT = text("""
     INSERT INTO approvals
         (approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook,
-        parse_error, action_hash, risk, rationale, confidence, required_approvals, auto_execute, proposed_by,
+        target, parse_error, action_hash, risk, rationale, confidence, required_approvals, auto_execute, proposed_by,
         incident_verified, expire_time, request_id, content_hash)
     VALUES
         (:approval_id, :incident_id, :action, :operation_kind, :resource_kind, :name, :namespace, :replicas, :hook,
-        :parse_error, :action_hash, :risk, :rationale, :confidence, :required_approvals, :auto_execute, :proposed_by,
+        :target, :parse_error, :action_hash, :risk, :rationale, :confidence, :required_approvals, :auto_execute, :proposed_by,
         :incident_verified, now() + make_interval(secs => :ttl_seconds), :request_id, :content_hash)
     ON CONFLICT DO NOTHING
     RETURNING approval_id
@@ -161,6 +161,9 @@ async def insert(
             "namespace": "" if operation is None else operation.namespace,
             "replicas": None if operation is None else operation.replicas,
             "hook": "" if operation is None else operation.hook,
+            "target": None
+            if operation is None or operation.kind is OperationKind.NO_ACTION
+            else operation.target,
             "parse_error": parsed.error,
             "action_hash": parsed.hash,
             "risk": proposal.risk,

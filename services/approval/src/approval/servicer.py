@@ -8,7 +8,7 @@ import grpc.aio
 
 from approval import proto_mapping as mapping
 from approval import stats_mapping
-from approval.execution import Execute, Executions
+from approval.execution import Executions
 from approval.reconcile import Reconciler
 from approval.stats import ApprovalFigures
 from approval.use_cases import ApprovalUseCases
@@ -82,7 +82,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         if request.validate_only:
             approval, checks = await self._executions.plan(request.approval_id)
             return mapping.plan_response(approval, checks)
-        execution = await self._executions.execute(Execute(request.approval_id, request.etag))
+        execution = await self._executions.execute(mapping.execute_command(request))
         return pb.ExecuteResponse(
             approval=mapping.approval_to_proto(execution.approval),
             already_executed=execution.already_executed,

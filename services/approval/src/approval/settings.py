@@ -35,6 +35,16 @@ class ApprovalSettings(Settings):
     )
     # How long an approval may wait and be executed when its proposer does not say.
     default_ttl: Duration = timedelta(hours=24)
+    # Which executors run operations, by the names of their entry points, separated by commas: dry-run, kubernetes, http,
+    # or one of a package of your own. None: operations wait, approved, until there is one.
+    executors: str = ""
+    # How long one operation may run; after that it is stopped and counts as failed.
+    operation_timeout: Duration = Field(default=timedelta(minutes=10), gt=timedelta(0))
+    # No operation on a target within this time after the last one on it ended, so that a loop cannot restart a
+    # deployment for ever.
+    cooldown: Duration = timedelta(minutes=5)
+    # At most so many operations on one target within an hour.
+    operations_per_hour: int = Field(default=6, ge=1)
     # How often approvals past their expiry are marked as such; they are refused from that instant in any case.
     expire_every: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0))
     # How often executed approvals are compared with what the incident service was told.

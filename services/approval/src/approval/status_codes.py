@@ -1,6 +1,7 @@
 """The one table from this service's errors to gRPC statuses, and the codes that it reads from others."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import grpc
 
@@ -14,6 +15,7 @@ from approval.errors import (
     ExecutorMissingError,
     IncidentNotFoundError,
     IncidentResolvedError,
+    IncidentUnreachableError,
     OwnProposalError,
     RequestIdReusedError,
     TransitionNotAllowedError,
@@ -41,9 +43,11 @@ def _of_approval(code: grpc.StatusCode, reason: str) -> Callable[[_OfApproval], 
 
 
 def _of_incident(
-    code: grpc.StatusCode, reason: str
-) -> Callable[[IncidentNotFoundError | IncidentResolvedError], Refusal]:
-    return lambda error: Refusal(code, str(error), reason, resource=(_INCIDENT, error.incident_id))
+    code: grpc.StatusCode, reason: str, *, retry_after: timedelta | None = None
+) -> Callable[[IncidentNotFoundError | IncidentResolvedError | IncidentUnreachableError], Refusal]:
+    return lambda error: Refusal(
+        code, str(error), reason, resource=(_INCIDENT, error.incident_id), retry_after=retry_after
+    )
 
 
 def _plain(code: grpc.StatusCode, reason: str) -> Callable[[Exception], Refusal]:
@@ -66,6 +70,9 @@ ERRORS = ErrorTable(
         ApprovalNotFoundError: _of_approval(grpc.StatusCode.NOT_FOUND, "APPROVAL_NOT_FOUND"),
         IncidentNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND"),
         IncidentResolvedError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "INCIDENT_RESOLVED"),
+        IncidentUnreachableError: _of_incident(
+            grpc.StatusCode.UNAVAILABLE, "INCIDENT_SERVICE_UNREACHABLE", retry_after=timedelta(seconds=1)
+        ),
         TransitionNotAllowedError: _not_allowed,
         DecidedOtherwiseError: _of_approval(grpc.StatusCode.FAILED_PRECONDITION, "DECIDED_OTHERWISE"),
         OwnProposalError: _plain(grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL"),

@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -57,6 +58,11 @@ approvals = Table(
     Column("finish_time", DateTime(timezone=True)),
     Column("outcome_message", Text, nullable=False, server_default=""),
     Column("cancelled_by", Text, nullable=False, server_default=""),
+    # What the operation works on; null when nothing has to be run.
+    Column("target", Text),
+    # Lets the run that holds it, and no other, finish an EXECUTING operation; the lease tells a dead run.
+    Column("execution_token", Uuid),
+    Column("execution_lease_until", DateTime(timezone=True)),
     # When the incident service acknowledged the resolve: kept here, since done deliveries are removed after a while.
     Column("incident_resolve_time", DateTime(timezone=True)),
     # Raised by every change; the etag.
@@ -77,6 +83,7 @@ approvals = Table(
     # Those that wait are few, whatever the history: the oldest is found here, and what has expired.
     Index("approvals_pending", "create_time", postgresql_where=text("state = 'PENDING'")),
     Index("approvals_expiry", "expire_time", postgresql_where=text("state IN ('PENDING', 'APPROVED')")),
+    Index("approvals_executing", "execution_lease_until", postgresql_where=text("state = 'EXECUTING'")),
     # The last day's executions by hour.
     Index("approvals_finish_time", "finish_time", postgresql_where=text("finish_time IS NOT NULL")),
     # Succeeded and not yet acknowledged by the incident service.
@@ -107,6 +114,7 @@ auto_repair_executions = Table(
     Column("execution_id", BigInteger, Identity(always=True), primary_key=True),
     Column("approval_id", Text, ForeignKey("approvals.approval_id", ondelete="CASCADE"), nullable=False),
     Column("incident_id", Text, nullable=False),
+    Column("target", Text, nullable=False),
     Column("operation", JSONB, nullable=False),
     Column("succeeded", Boolean, nullable=False),
     Column("output", Text, nullable=False),
@@ -117,6 +125,8 @@ auto_repair_executions = Table(
     # The last day's success rate is read from the index alone.
     Index("auto_repair_executions_finish_time", "finish_time", postgresql_include=["succeeded"]),
     Index("auto_repair_executions_approval", "approval_id"),
+    # What was done to a target lately.
+    Index("auto_repair_executions_target", "target", "finish_time"),
 )
 
 service_keys = Table(

@@ -33,11 +33,13 @@ from approval.model import (
     OperationKind,
     Proposal,
     State,
+    TimelineEvent,
     Transition,
     action_hash,
     can_be_executed,
     new_approval_id,
 )
+from approval.timeline import timeline_job
 from servicekit.counters import raise_counters
 from servicekit.database import autocommit
 from servicekit.outbox import queue
@@ -101,6 +103,7 @@ class ApprovalUseCases:
         if check is IncidentCheck.RESOLVED:
             raise IncidentResolvedError(proposal.incident_id)
         parsed = _parse(proposal.action)
+        queued: Sequence[Job] = []
         for attempt in range(_PROPOSE_ATTEMPTS):
             approval_id = new_approval_id(attempt=attempt)
             async with self._engine.begin() as connection:
@@ -116,12 +119,18 @@ class ApprovalUseCases:
                     await raise_counters(
                         connection, {(repository.APPROVALS, State.PENDING): 1}, shard=self._counter_shard
                     )
+                    approval = (await repository.get(connection, [approval_id]))[approval_id]
+                    queued = await self._tell(
+                        connection, approval, TimelineEvent.PROPOSED, summary=proposal.action
+                    )
                 elif proposal.request_id and (known := await repository.find_request(connection, proposal)):
                     # The same call, at the same time, was faster.
                     approval_id = known
+                    approval = (await repository.get(connection, [approval_id]))[approval_id]
                 else:
                     continue
-                return (await repository.get(connection, [approval_id]))[approval_id]
+            self._outbox.offer(queued)
+            return approval
         raise RuntimeError("no free approval id was found")
 
     async def get(self, approval_id: str) -> Approval:
@@ -178,7 +187,12 @@ class ApprovalUseCases:
             await repository.cancel(
                 connection, approval, actor=actor, reason=reason, shard=self._counter_shard
             )
-            return (await repository.get(connection, [approval_id]))[approval_id]
+            queued = await self._tell(
+                connection, approval, TimelineEvent.CANCELLED, summary=reason, actor=actor
+            )
+            cancelled = (await repository.get(connection, [approval_id]))[approval_id]
+        self._outbox.offer(queued)
+        return cancelled
 
     async def _decide(
         self,
@@ -219,19 +233,46 @@ class ApprovalUseCases:
                 await repository.decide(
                     connection, approval, State.REJECTED, message=reason, shard=self._counter_shard
                 )
+                queued = await self._tell(
+                    connection, approval, TimelineEvent.REJECTED, summary=reason, actor=actor
+                )
             elif len(approval.decisions) + 1 >= approval.required_approvals:
                 await repository.decide(
                     connection, approval, State.APPROVED, message="", shard=self._counter_shard
                 )
-                queued = await self._queue_execution(connection, approval)
+                queued = await queue.enqueue(
+                    connection,
+                    [
+                        timeline_job(
+                            approval,
+                            TimelineEvent.APPROVED,
+                            summary=reason,
+                            attributes={"approved_by": actor},
+                        ),
+                        *self._execution_intent(approval),
+                    ],
+                    lease=self._outbox.lease,
+                )
             decided = (await repository.get(connection, [approval_id]))[approval_id]
         self._outbox.offer(queued)
         return decided
 
-    async def _queue_execution(self, connection: AsyncConnection, approval: Approval) -> Sequence[Job]:
+    def _execution_intent(self, approval: Approval) -> Sequence[NewJob]:
         if not approval.auto_execute or not can_be_executed(approval.operation, self._executable):
             return []
-        job = NewJob(EXECUTE_TOPIC, approval.approval_id, {"approval_id": approval.approval_id})
+        return [NewJob(EXECUTE_TOPIC, approval.approval_id, {"approval_id": approval.approval_id})]
+
+    async def _tell(
+        self,
+        connection: AsyncConnection,
+        approval: Approval,
+        event: TimelineEvent,
+        *,
+        summary: str,
+        actor: str = "",
+    ) -> Sequence[Job]:
+        attributes = {"actor": actor} if actor else {"proposed_by": approval.proposed_by}
+        job = timeline_job(approval, event, summary=summary, attributes=attributes)
         return await queue.enqueue(connection, [job], lease=self._outbox.lease)
 
     async def list_executions(

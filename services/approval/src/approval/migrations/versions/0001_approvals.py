@@ -37,6 +37,9 @@ _UP = (
         finish_time timestamptz,
         outcome_message text NOT NULL DEFAULT '',
         cancelled_by text NOT NULL DEFAULT '',
+        target text,
+        execution_token uuid,
+        execution_lease_until timestamptz,
         incident_resolve_time timestamptz,
         version bigint NOT NULL DEFAULT 1,
         request_id text,
@@ -52,6 +55,7 @@ _UP = (
     "CREATE INDEX approvals_incident ON approvals (incident_id, create_time)",
     "CREATE INDEX approvals_pending ON approvals (create_time) WHERE state = 'PENDING'",
     "CREATE INDEX approvals_expiry ON approvals (expire_time) WHERE state IN ('PENDING', 'APPROVED')",
+    "CREATE INDEX approvals_executing ON approvals (execution_lease_until) WHERE state = 'EXECUTING'",
     "CREATE INDEX approvals_finish_time ON approvals (finish_time) WHERE finish_time IS NOT NULL",
     """
     CREATE INDEX approvals_unacknowledged ON approvals (finish_time, approval_id)
@@ -74,6 +78,7 @@ _UP = (
         execution_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         approval_id text NOT NULL REFERENCES approvals ON DELETE CASCADE,
         incident_id text NOT NULL,
+        target text NOT NULL,
         operation jsonb NOT NULL,
         succeeded boolean NOT NULL,
         output text NOT NULL,
@@ -85,6 +90,7 @@ _UP = (
     """,
     "CREATE INDEX auto_repair_executions_finish_time ON auto_repair_executions (finish_time) INCLUDE (succeeded)",
     "CREATE INDEX auto_repair_executions_approval ON auto_repair_executions (approval_id)",
+    "CREATE INDEX auto_repair_executions_target ON auto_repair_executions (target, finish_time)",
     "CREATE TABLE service_keys (name text PRIMARY KEY, key bytea NOT NULL)",
     # Two random UUIDs are 244 random bits, from the server's strong generator.
     """

@@ -1,0 +1,133 @@
+"""Reads the file that says which hooks may be called. docs/executors.md shows one."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from approval.action_grammar import ActionSyntaxError, parse_action
+from servicekit.addresses import is_loopback
+from servicekit.settings import Duration
+
+_FEWEST_SECRET_CHARACTERS = 16
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}")
+# What the executor or the protocol itself sets.
+_RESERVED_HEADERS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "idempotency-key",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-awoooi-signature",
+    }
+)
+
+
+class Hook(BaseModel):
+    """One hook: where it is and what its requests are signed with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # Post to a machine other than this one without TLS: whoever is on the way reads the request.
+    insecure: bool = False
+    url: str
+    # Read at every request: a new secret needs no restart. A relative path starts at the hooks file.
+    secret_file: Path
+    # How long a request may take; then it counts as failed, though it may have happened.
+    timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(hours=1))
+    # Sent along, for instance what a gateway in front of the receiver wants.
+    headers: Mapping[str, str] = {}
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str, info: ValidationInfo) -> str:
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+            httpx.URL(url)
+        except (ValueError, httpx.InvalidURL):
+            host, parts = None, urlsplit("")
+        if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
+            raise ValueError("expected a URL such as https://example.org/hooks/restart-batch")
+        if parts.scheme == "http" and not is_loopback(f"{host}:0") and not info.data.get("insecure"):
+            raise ValueError(
+                "without TLS, whoever is on the way can read it: use https://, or insecure = true"
+            )
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, headers: Mapping[str, str]) -> Mapping[str, str]:
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise ValueError("expected names and values of HTTP headers, in printable ASCII")
+            if name.lower() in _RESERVED_HEADERS:
+                raise ValueError(f"the header {name} is set by the service")
+        return headers
+
+    def read_secret(self) -> bytes:
+        """Return the secret. Raises ValueError, without the path's content, when it cannot be used."""
+        try:
+            secret = self.secret_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ValueError(f"the secret file cannot be read: {type(exc).__name__}") from None
+        if len(secret) < _FEWEST_SECRET_CHARACTERS:
+            raise ValueError(f"the secret file holds less than {_FEWEST_SECRET_CHARACTERS} characters")
+        return secret.encode()
+
+
+class _HooksFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    hooks: Mapping[str, Hook]
+
+    @field_validator("hooks")
+    @classmethod
+    def _check_names(cls, hooks: Mapping[str, Hook]) -> Mapping[str, Hook]:
+        if not hooks:
+            raise ValueError("there is no hook")
+        for name in hooks:
+            try:
+                parse_action(f"HTTP POST {name}")
+            except ActionSyntaxError as exc:
+                raise ValueError(f"{name!r} {exc.reason}") from None
+        return hooks
+
+
+def read_hooks(path: Path) -> Mapping[str, Hook]:
+    """Return the hooks by name. Raises ValueError with what is wrong, never with a value: a URL may hold a token."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ValueError(f"cannot be read: {type(exc).__name__}") from None
+    except tomllib.TOMLDecodeError:
+        # Its text may quote the line.
+        raise ValueError("is not TOML") from None
+    try:
+        hooks = _HooksFile.model_validate(content).hooks
+    except ValidationError as exc:
+        error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in error["loc"])
+        raise ValueError(f"{where}: {error['msg'].removeprefix('Value error, ')}") from None
+    found = {
+        name: hook.model_copy(update={"secret_file": path.parent / hook.secret_file})
+        for name, hook in hooks.items()
+    }
+    for name, hook in found.items():
+        try:
+            hook.read_secret()
+        except ValueError as exc:
+            raise ValueError(f"hooks.{name}.secret_file: {exc}") from None
+    return found

@@ -1,0 +1,53 @@
+"""What the kubernetes executor may touch. What is not listed is refused, and nothing is listed until somebody does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from approval.action_grammar import ActionSyntaxError, parse_action
+from approval.model import Operation, PlanCheck
+
+_NAMESPACES = "APPROVAL_KUBERNETES_NAMESPACES"
+_KINDS = "APPROVAL_KUBERNETES_KINDS"
+KINDS = ("deployment", "statefulset", "daemonset", "pod")
+
+
+@dataclass(frozen=True, slots=True)
+class AllowList:
+    """Namespaces and kinds of objects; an operation needs both."""
+
+    namespaces: frozenset[str]
+    kinds: frozenset[str]
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the two variables. Raises ValueError naming the one that cannot be used; `*` cannot."""
+        namespaces = _names(environment, _NAMESPACES)
+        for name in namespaces:
+            try:
+                parse_action(f"RESTART deployment/any --namespace={name}")
+            except ActionSyntaxError:
+                raise ValueError(f"{_NAMESPACES}: {name!r} is not the name of a namespace") from None
+        kinds = _names(environment, _KINDS)
+        for name in kinds:
+            if name not in KINDS:
+                raise ValueError(f"{_KINDS}: {name!r} is none of {', '.join(KINDS)}")
+        return cls(namespaces, kinds)
+
+    def checks(self, operation: Operation) -> Sequence[PlanCheck]:
+        """Return whether the operation's namespace and kind are allowed."""
+        return [
+            _check("namespace_allowed", operation.namespace, self.namespaces, _NAMESPACES),
+            _check("kind_allowed", operation.resource_kind, self.kinds, _KINDS),
+        ]
+
+
+def _names(environment: Mapping[str, str], variable: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in environment.get(variable, "").split(",") if name.strip())
+
+
+def _check(name: str, value: str, allowed: frozenset[str], variable: str) -> PlanCheck:
+    if value in allowed:
+        return PlanCheck(name, passed=True, message=f"{value} is allowed")
+    listed = ", ".join(sorted(allowed)) or "nothing"
+    return PlanCheck(name, passed=False, message=f"{value} is not allowed: {variable} allows {listed}")

@@ -1,0 +1,161 @@
+"""The kubernetes executor: plans an operation, or runs it and waits until the workload is healthy."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+
+from approval.executors.kubernetes.allow_list import AllowList
+from approval.executors.kubernetes.changes import CannotChangeError, Change, change
+from approval.executors.kubernetes.cluster import Cluster, ClusterError, Connector
+from approval.executors.kubernetes.rollout import Rollout, describe, rollout
+from approval.executors.protocol import OperationFailedError, RunContext
+from approval.model import Operation, OperationKind, PlanCheck
+
+_PLAN_SECONDS = 30.0
+# The run ends this much before it would be cut off, so that it can say how far it came.
+_MARGIN = timedelta(seconds=2)
+_NOT_NOW = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often the cluster is asked."""
+
+    # Seconds between two looks at a workload that is not healthy yet.
+    poll: float = 2.0
+    # Seconds before each further try of a change that the cluster could not take now; then it counts as failed.
+    retries: Sequence[float] = (0.1, 0.2, 0.4, 0.8)
+
+
+class KubernetesExecutor:
+    """Restarts, scales, deletes and rolls back what is on its allow-list."""
+
+    def __init__(self, connector: Connector, allowed: AllowList, *, pace: Pace | None = None) -> None:
+        self._connector = connector
+        self._allowed = allowed
+        self._pace = pace or Pace()
+
+    @property
+    def kinds(self) -> Collection[OperationKind]:
+        """Everything that is done to an object of a cluster."""
+        return [OperationKind.RESTART, OperationKind.SCALE, OperationKind.DELETE, OperationKind.ROLLBACK]
+
+    async def plan(self, operation: Operation) -> Sequence[PlanCheck]:
+        """Whether the operation is allowed, its object exists and the cluster would accept the change (a dry run)."""
+        checks = list(self._allowed.checks(operation))
+        if not all(check.passed for check in checks):
+            return checks
+        pending = "object_exists"
+        try:
+            async with (
+                asyncio.timeout(_PLAN_SECONDS),
+                self._connector.connect(operation) as cluster,
+            ):
+                found = await cluster.read()
+                checks.append(
+                    PlanCheck(pending, passed=True, message=describe(operation.resource_kind, found))
+                )
+                pending = "change_accepted"
+                would = await change(cluster, operation, dry_run=True)
+                checks.append(
+                    PlanCheck(pending, passed=True, message=f"the cluster would accept: {would.text}")
+                )
+        except TimeoutError:
+            checks.append(PlanCheck(pending, passed=False, message=f"no answer within {_PLAN_SECONDS:g} s"))
+        except (CannotChangeError, ClusterError) as exc:
+            checks.append(PlanCheck(pending, passed=False, message=str(exc)))
+        return checks
+
+    async def run(self, operation: Operation, context: RunContext) -> str:
+        """Change the object, wait until it is healthy (a pod: gone), and return what was done.
+
+        Raises OperationFailedError with how far it came. Where the cluster did not answer a change, the error says that
+        it may have happened.
+        """
+        refused = [check.message for check in self._allowed.checks(operation) if not check.passed]
+        if refused:
+            raise OperationFailedError("; ".join(refused))
+        seconds = max(context.timeout - _MARGIN, context.timeout / 2).total_seconds()
+        progress = _Progress()
+        try:
+            async with asyncio.timeout(seconds), self._connector.connect(operation) as cluster:
+                progress.cluster = cluster
+                done = await self._change(cluster, operation)
+                progress.changed(done)
+                return await self._wait(cluster, operation, done, progress)
+        except TimeoutError:
+            raise OperationFailedError(progress.too_late(seconds)) from None
+        except (CannotChangeError, ClusterError) as exc:
+            raise OperationFailedError(progress.failed(str(exc))) from None
+
+    async def _change(self, cluster: Cluster, operation: Operation) -> Change:
+        """Change the object, again from the look at it when the cluster could not take the change now."""
+        for pause in self._pace.retries:
+            try:
+                return await change(cluster, operation, dry_run=False)
+            except ClusterError as exc:
+                if exc.status not in _NOT_NOW:
+                    raise
+            await asyncio.sleep(pause)
+        return await change(cluster, operation, dry_run=False)
+
+    async def _wait(self, cluster: Cluster, operation: Operation, done: Change, progress: "_Progress") -> str:
+        while True:
+            try:
+                state = await _look(cluster, operation, done)
+            except ClusterError as exc:
+                if not exc.may_pass:
+                    raise
+                progress.note(str(exc))
+            else:
+                if state.done:
+                    return f"{done.text}: {state.text}"
+                if state.failed:
+                    raise ClusterError(state.text)
+                progress.note(state.text)
+            await asyncio.sleep(self._pace.poll)
+
+    async def close(self) -> None:
+        """There is nothing to let go of: each operation has its own connection."""
+
+
+class _Progress:
+    """How far a run came, for the text of its failure."""
+
+    def __init__(self) -> None:
+        self.cluster: Cluster | None = None
+        self._done = ""
+        self._last = ""
+
+    def changed(self, done: Change) -> None:
+        self._done = done.text
+        self._last = "not looked at since"
+
+    def note(self, state: str) -> None:
+        self._last = state
+
+    def too_late(self, seconds: float) -> str:
+        if not self._done:
+            is_uncertain = self.cluster is not None and self.cluster.is_change_unconfirmed
+            changed = "it may have happened" if is_uncertain else "nothing was changed"
+            return f"the cluster did not answer within {seconds:g} s: {changed}"
+        return f"{self._done}, but it was not done within {seconds:g} s: {self._last}"
+
+    def failed(self, reason: str) -> str:
+        return f"{self._done}, but: {reason}" if self._done else reason
+
+
+async def _look(cluster: Cluster, operation: Operation, done: Change) -> Rollout:
+    if operation.kind is not OperationKind.DELETE:
+        return rollout(operation.resource_kind, await cluster.read(), before=done.before)
+    try:
+        pod = await cluster.read()
+    except ClusterError as exc:
+        if exc.status == HTTPStatus.NOT_FOUND:
+            return Rollout("it is gone", done=True)
+        raise
+    if pod["metadata"]["uid"] != done.before["metadata"]["uid"]:
+        return Rollout("another pod has taken its name", done=True)
+    return Rollout("it is still ending")
