@@ -39,7 +39,7 @@ proto: .venv/.dev ## generate protos/gen from the .proto files
 bench: .venv/.dev ## measure the performance ratios, both sides in one run
 	@$(bin)/python -m benchmarks $(ARGS)
 
-test-compose: ## bring up docker-compose.yml for real and resolve an incident through it
+test-compose: .venv/.dev ## bring up docker-compose.yml for real and resolve an incident through it
 	@deploy/docker/test-compose $(ARGS)
 
 lock: .venv/.dev ## pin what the pyproject files ask for; ARGS=--upgrade takes the newest of everything
