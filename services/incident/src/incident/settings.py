@@ -30,7 +30,7 @@ class IncidentSettings(EffectSettings):
     # Incidents resolved longer ago than this are removed with all their rows; kept for ever when not set.
     retention: Duration | None = Field(default=None, gt=timedelta(0))
     # Watch streams that one process keeps open; beyond them a Watch is told RESOURCE_EXHAUSTED. Each is sent every change
-    # that passes its filter, at about a tenth of the cost of a Resolve. The server takes 2,000 calls of all kinds at a time.
+    # that passes its filters, and counts among the 2,000 calls that a server takes at a time.
     watch_max_streams: int = Field(default=200, ge=1, le=1500)
     # Serves this process's own RPC metrics (grpc_server_*) for Prometheus; off when empty.
     metrics_listen: Address | None = None
