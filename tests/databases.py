@@ -47,8 +47,9 @@ class SharedRun:
     def end(self) -> None:
         """Stop the server, if anyone started it, and remove the folder."""
         _server_in(self._directory).stop()
-        self._alive.release()
+        # Released last: a run that starts just now clears away what is not locked.
         shutil.rmtree(self._directory)
+        self._alive.release()
         del os.environ[_RUN_DIRECTORY]
 
 

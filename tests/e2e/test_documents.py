@@ -35,13 +35,16 @@ def call(words: list[str]) -> tuple[str, str, str] | None:
     return (options["-H"], options["-d"], method[0]) if method else None
 
 
-def first_line(command: list[str]) -> str:
-    """The first line of what a command prints that goes on until it is ended."""
+def first_response(command: list[str]) -> dict[str, str]:
+    """The first message that a command prints which goes on until it is ended."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        line = running.stdout.readline()
+        lines: list[str] = []
+        while not lines or lines[-1] not in ("}\n", ""):
+            lines.append(running.stdout.readline())
         running.kill()
-    return line.rstrip()
+    response: dict[str, str] = json.loads("".join(lines))
+    return response
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +80,19 @@ def test_every_buf_and_curl_command_works(document: Path, stack: Stack) -> None:
         "127.0.0.1:50052": str(stack.approval.address.dialled),
         "127.0.0.1:9464": str(stack.gateway.address.dialled),
     }
-    approval_id = ""
+    approval_id = token = ""
     ran = 0
     for words in commands(document):
         if words[0] not in (".venv/bin/buf", "curl"):
             continue
         # In one pass, since a port of the stack may be another one of the document.
         at_stack = [re.sub("|".join(ports), lambda match: ports[match[0]], word) for word in words]
-        command = [word.replace("APR-…", approval_id) for word in at_stack]
+        command = [word.replace("APR-…", approval_id).replace('"…"', f'"{token}"') for word in at_stack]
         if words[0] != "curl":
             command[0] = str(BUF)
         ran += 1
         if words[-1].endswith("/Watch"):
-            assert first_line(command) == "{"
+            token = first_response(command)["resumeToken"]
             continue
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"

@@ -7,6 +7,12 @@ class ExposedWithoutAuthenticationError(Exception):
     """The server was asked to listen beyond loopback, where anybody could call it under any name."""
 
 
+def require_loopback(address: str | None, *, insecure: bool) -> None:
+    """Raises ExposedWithoutAuthenticationError when `address` is not loopback and `insecure` is not set."""
+    if address is not None and not insecure and not is_loopback(address):
+        raise ExposedWithoutAuthenticationError(address)
+
+
 def is_loopback(address: str) -> bool:
     """Tell whether `host:port` can be reached from this machine alone."""
     host = address.rpartition(":")[0].strip("[]")

@@ -58,7 +58,10 @@ def run_service(
         reason = redact_url_passwords(str(exc.__cause__)) or type(exc.__cause__).__name__
         return _fail(f"{prefix}_DATABASE_URL: the database cannot be reached: {reason}", _EXIT_FAILED)
     except AddressInUseError as exc:
-        return _fail(f"{prefix}_LISTEN: {exc} is in use by another process", _EXIT_FAILED)
+        return _fail(
+            f"{prefix}_LISTEN: {exc} cannot be listened on: another process has it, or it is no address of this machine",
+            _EXIT_FAILED,
+        )
     except BackgroundEndedError as exc:
         return _fail(f"stopped because background work ended: {exc}", _EXIT_FAILED)
     return 0

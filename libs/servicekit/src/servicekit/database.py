@@ -42,12 +42,17 @@ def create_engine(
         "timezone": "UTC",
         # The statements here are short and many: compiling one would cost more than running it.
         "jit": "off",
+        # Nor is each worth a plan of its own: the arrays of a joined statement differ in length at every call, and
+        # planning it takes longer than running it. A plan that was made while a table was small must not scan it later:
+        # every statement on a large table has its index.
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
     }
 
     async def connect(*_args: object, **_kwargs: object) -> "asyncpg.Connection[asyncpg.Record]":
         try:
             return await asyncpg.connect(
-                url, timeout=connect_timeout_seconds, server_settings=server_settings, statement_cache_size=0
+                url, timeout=connect_timeout_seconds, server_settings=server_settings
             )
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             raise DatabaseUnavailableError from exc

@@ -7,9 +7,9 @@ import os
 import signal
 
 
-def failpoint(name: str) -> None:
-    """Kill this process with SIGKILL when FAILPOINTS names `name`; otherwise do nothing."""
-    if name in _ARMED:
+def failpoint(name: str, detail: str = "") -> None:
+    """Kill this process with SIGKILL when FAILPOINTS names `name` or `name:detail`; otherwise do nothing."""
+    if _ARMED and (name in _ARMED or f"{name}:{detail}" in _ARMED):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -40,6 +40,8 @@ class JoinedWrites(Generic[Command, Result]):
         self._max_batch = max_batch
         self._max_flushes = max_flushes
         self._waiting: list[tuple[Command, asyncio.Future[Result]]] = []
+        self._flushing = 0
+        # The loop itself keeps only weak references to its tasks.
         self._flushes: set[asyncio.Task[None]] = set()
 
     async def __call__(self, command: Command) -> Result:
@@ -50,7 +52,8 @@ class JoinedWrites(Generic[Command, Result]):
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
-        if len(self._flushes) < self._max_flushes:
+        if self._flushing < self._max_flushes:
+            self._flushing += 1
             flush = asyncio.create_task(self._flush_until_empty())
             self._flushes.add(flush)
             flush.add_done_callback(self._flushes.discard)
@@ -58,15 +61,22 @@ class JoinedWrites(Generic[Command, Result]):
 
     async def _flush_until_empty(self) -> None:
         # The task's first step comes after every caller that is ready in this turn of the loop has joined.
-        while self._waiting:
-            batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-            await self._flush([entry for entry in batch if not entry[1].done()])
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+                await self._flush([entry for entry in batch if not entry[1].done()])
+        finally:
+            # Here, and not when the task is seen to have ended: who comes in between must start a flush of their own.
+            self._flushing -= 1
 
     async def _flush(self, batch: Sequence[tuple[Command, asyncio.Future[Result]]]) -> None:
         if not batch:
             return
+        results: Sequence[Result | Exception]
         try:
             results = await self._write([command for command, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} commands")
         except Exception as exc:
             if is_data_error(exc) and len(batch) > 1:
                 _log.warning("joined_write_split", commands=len(batch))
@@ -79,9 +89,13 @@ class JoinedWrites(Generic[Command, Result]):
                 future.cancel()
             raise
         for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+            _settle(future, result)
+
+
+def _settle(future: asyncio.Future[Result], result: Result | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -10,8 +10,10 @@ import structlog
 
 _REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(r"(?i)(password|passwd|secret|token|api_?key|authorization|credential)")
-# The password of any URL, wherever it stands in a text: a driver's error message may quote the URL.
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s@]+@", re.IGNORECASE)
+# The password of any URL, wherever it stands in a text: a driver's error message may quote the URL. The lengths are bounded
+# so that a long text costs no more than its length.
+_URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@]{0,256}):[^\s@]{1,1024}@")
+_URL_PARAMETER = re.compile(r"(?i)(?P<head>[?&](?:ssl)?(?:password|passwd|secret|token)=)[^&\s]{1,1024}")
 
 
 def configure_logging(*, service: str, level: str = "INFO") -> None:
@@ -51,15 +53,27 @@ def configure_logging(*, service: str, level: str = "INFO") -> None:
 
 
 def redact_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Replace the values of keys that name a secret, and passwords inside URLs in any text."""
+    """Replace the values of keys that name a secret, and passwords inside URLs in any text, at any depth."""
     for key, value in event.items():
-        if _SECRET_KEY.search(key) and value is not None and not isinstance(value, bool | int | float):
-            event[key] = _REDACTED
-        elif isinstance(value, str) and "://" in value:
-            event[key] = redact_url_passwords(value)
+        event[key] = _redacted(key, value)
     return event
+
+
+def _redacted(key: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if _SECRET_KEY.search(key):
+        return _REDACTED
+    if isinstance(value, Mapping):
+        return {str(name): _redacted(str(name), inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(key, inner) for inner in value]
+    return redact_url_passwords(str(value))
 
 
 def redact_url_passwords(text: str) -> str:
     """Return `text` with the password of every URL in it replaced."""
-    return _URL_PASSWORD.sub(rf"\g<head>:{_REDACTED}@", text)
+    if "://" not in text:
+        return text
+    text = _URL_PASSWORD.sub(rf"\g<head>:{_REDACTED}@", text)
+    return _URL_PARAMETER.sub(rf"\g<head>{_REDACTED}", text)

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from servicekit.addresses import ExposedWithoutAuthenticationError, is_loopback
+from servicekit.addresses import require_loopback
 
 
 def serve_process_metrics(address: str | None, registry: CollectorRegistry, *, insecure: bool) -> None:
@@ -12,7 +12,6 @@ def serve_process_metrics(address: str | None, registry: CollectorRegistry, *, i
     """
     if address is None:
         return
-    if not insecure and not is_loopback(address):
-        raise ExposedWithoutAuthenticationError(address)
+    require_loopback(address, insecure=insecure)
     host, _, port = address.rpartition(":")
     start_http_server(int(port), addr=host.strip("[]"), registry=registry)

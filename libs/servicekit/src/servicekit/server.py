@@ -1,6 +1,7 @@
 """The one server builder: interceptors, health, reflection, limits, graceful stop."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,10 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from prometheus_client import CollectorRegistry
 
-from servicekit.addresses import ExposedWithoutAuthenticationError, is_loopback
+from servicekit.addresses import require_loopback
 from servicekit.error_table import ErrorTable
 from servicekit.interceptors.chain import Chain
 from servicekit.interceptors.deadline import DeadlineLayer
+from servicekit.interceptors.drain import DrainLayer
 from servicekit.interceptors.errors import ErrorLayer
 from servicekit.interceptors.identity import MetadataIdentityLayer
 from servicekit.interceptors.telemetry import TelemetryLayer
@@ -23,6 +25,8 @@ from servicekit.interceptors.validation import ValidationLayer
 from servicekit.reflection import add_reflection
 
 _log = structlog.get_logger()
+
+_LAME_DUCK_SECONDS = 0.2
 
 
 class BackgroundEndedError(Exception):
@@ -65,22 +69,22 @@ class ServerBuilder:
 
         Raises ExposedWithoutAuthenticationError when `address` is not loopback and `insecure` is not set.
         """
-        if not insecure and not is_loopback(address):
-            raise ExposedWithoutAuthenticationError(address)
+        require_loopback(address, insecure=insecure)
         self._address = address
         self._limits = limits or ServerLimits()
         self._reflection_enabled = reflection_enabled
         self._names: list[str] = []
+        self._drain = DrainLayer()
         self._server = grpc.aio.server(
             interceptors=[
                 Chain(
-                    [
-                        TelemetryLayer(registry),
-                        ErrorLayer(errors),
+                    outer=[TelemetryLayer(registry), ErrorLayer(errors)],
+                    inner=[
+                        self._drain,
                         DeadlineLayer(self._limits.deadline),
                         MetadataIdentityLayer(),
                         ValidationLayer(),
-                    ]
+                    ],
                 )
             ],
             options=[
@@ -97,6 +101,10 @@ class ServerBuilder:
             maximum_concurrent_rpcs=self._limits.concurrent_rpcs,
         )
 
+    def was_busy(self, calls: int) -> bool:
+        """Tell whether the server had so many unary calls in flight together just now."""
+        return self._drain.was_busy(calls)
+
     def add(self, register: Callable[[Any, grpc.aio.Server], None], servicer: object, full_name: str) -> Self:
         """Add a service by its generated `add_…Servicer_to_server` function and its full protobuf name."""
         register(servicer, self._server)
@@ -110,7 +118,14 @@ class ServerBuilder:
         if self._reflection_enabled:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
             add_reflection(self._server, (*self._names, health_name))
-        return Server(self._server, health, self._address, names=("", *self._names), drain=self._limits.drain)
+        return Server(
+            self._server,
+            health,
+            self._drain,
+            self._address,
+            names=("", *self._names),
+            drain_time=self._limits.drain,
+        )
 
 
 class Server:
@@ -120,15 +135,17 @@ class Server:
         self,
         server: grpc.aio.Server,
         health: health_aio.HealthServicer,
+        drain: DrainLayer,
         address: str,
         *,
         names: tuple[str, ...],
-        drain: timedelta,
+        drain_time: timedelta,
     ) -> None:
         self._server = server
         self._health = health
         self._names = names
-        self._drain_seconds = drain.total_seconds()
+        self._drain = drain
+        self._drain_seconds = drain_time.total_seconds()
         self._serving: bool | None = None
         self.address = address
 
@@ -162,7 +179,14 @@ class Server:
     async def stop(self) -> None:
         """Refuse new calls, let calls in flight finish within the drain time, then end them."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._drain_seconds)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._drain_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._drain.drain()
+                # Callers hear by now that this server stops, and take their next calls to another one.
+                await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
+        await self._server.stop(max(0.0, until - loop.time()))
 
 
 async def watch_health(server: Server, ready: Callable[[], Awaitable[bool]], *, every: timedelta) -> None:

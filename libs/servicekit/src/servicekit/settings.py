@@ -29,7 +29,10 @@ def parse_duration(value: object) -> object:
     match = _DURATION.fullmatch(str(value).strip())
     if match is None:
         raise ValueError("expected a duration such as 500ms, 30s, 30m, 24h or a number of seconds")
-    return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
+    except OverflowError:
+        raise ValueError("is longer than any duration can be") from None
 
 
 def parse_address(value: object) -> object:

@@ -25,6 +25,7 @@ from awoooi.approval.v1 import approval_service_pb2
 from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServicer_to_server
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
+from servicekit.addresses import require_loopback
 from servicekit.channel import open_channel
 from servicekit.command import run_service
 from servicekit.counters import choose_shard
@@ -48,6 +49,15 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = stop_event()
     registry = CollectorRegistry()
+    # First of all: a server that must not listen there must not migrate either.
+    server_builder = ServerBuilder(
+        settings.listen,
+        errors=ERRORS,
+        registry=registry,
+        insecure=settings.insecure,
+        reflection_enabled=settings.reflection,
+    )
+    require_loopback(settings.metrics_listen, insecure=settings.insecure)
     engine = create_engine(
         settings.database_url.get_secret_value(),
         application_name="approval-service",
@@ -94,14 +104,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     page_tokens = PageTokens()
 
     server = (
-        ServerBuilder(
-            settings.listen,
-            errors=ERRORS,
-            registry=registry,
-            insecure=settings.insecure,
-            reflection_enabled=settings.reflection,
-        )
-        .add(
+        server_builder.add(
             add_ApprovalServiceServicer_to_server,
             ApprovalServicer(
                 use_cases, executions, reconciler, page_tokens, default_ttl=settings.default_ttl

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from approval.model import Operation, OperationKind
 
-_NO_ACTION = re.compile(r"\s*NO_ACTION\s*(?::.*)?", re.IGNORECASE | re.DOTALL)
+_NO_ACTION = re.compile(r"\s*NO_ACTION\s*(?::.*)?", re.IGNORECASE | re.DOTALL | re.ASCII)
 _WORD = re.compile(r"\S+")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -63,7 +63,7 @@ def parse_action(text: str) -> Operation:
         raise ActionSyntaxError(0, "expected an action")
     verb, rest = words[0], words[1:]
     end = len(text)
-    match verb.text.upper():
+    match _folded(verb.text):
         case "RESTART" | "ROLLBACK" | "SCALE" | "DELETE" as kind:
             return _repair(OperationKind(kind), rest, end)
         case "HTTP":
@@ -88,6 +88,11 @@ def format_operation(operation: Operation) -> str:
         case _:
             replicas = ""
     return f"{operation.kind} {operation.resource_kind}/{operation.name}{replicas} -n {operation.namespace}"
+
+
+def _folded(word: str) -> str:
+    """A word in upper case; one with letters that only look like ours, or fold to them, stays what it is."""
+    return word.upper() if word.isascii() else word
 
 
 def _repair(kind: OperationKind, words: Sequence[_Word], end: int) -> Operation:
@@ -119,7 +124,7 @@ def _repair(kind: OperationKind, words: Sequence[_Word], end: int) -> Operation:
 def _object(kind: OperationKind, word: _Word) -> tuple[str, str]:
     resource_kind, slash, name = word.text.partition("/")
     known = _KINDS[kind]
-    if not slash or resource_kind.lower() not in known:
+    if not slash or _folded(resource_kind).lower() not in known:
         raise ActionSyntaxError(word.position, f"{kind} expects {' or '.join(known)}, then / and a name")
     if not _OBJECT_NAME.fullmatch(name):
         raise ActionSyntaxError(
@@ -149,7 +154,7 @@ def _flags(words: Sequence[_Word], end: int, *, allowed: Sequence[str]) -> dict[
 
 
 def _hook(words: Sequence[_Word], end: int) -> Operation:
-    if not words or words[0].text.upper() != "POST":
+    if not words or _folded(words[0].text) != "POST":
         raise ActionSyntaxError(words[0].position if words else end, "expected POST after HTTP")
     if len(words) == 1:
         raise ActionSyntaxError(end, "expected the name of a hook")

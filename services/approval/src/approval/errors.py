@@ -54,12 +54,8 @@ class TransitionNotAllowedError(ApprovalError):
         self.allowed = allowed
 
 
-class DecidedOtherwiseError(ApprovalError):
+class DecidedOtherwiseError(TransitionNotAllowedError):
     """The caller decided the other way before."""
-
-    def __init__(self, approval_id: str) -> None:
-        super().__init__()
-        self.approval_id = approval_id
 
 
 class OwnProposalError(ApprovalError):

@@ -103,48 +103,44 @@ class Executions:
         self, commands: Sequence[Execute]
     ) -> Sequence[Execution | Approval | Exception]:
         """Execute what needs no executor; in place of the others, the approval that may be executed."""
-        # Of several commands for one approval the first executes; the others see its outcome.
-        first: dict[str, Execute] = {}
-        for command in commands:
-            first.setdefault(command.approval_id, command)
         failpoint("execute_before_transaction")
         async with self._engine.begin() as connection:
-            results, jobs = await self._execute(connection, first)
+            results, jobs = await self._execute(connection, commands)
             failpoint("execute_before_commit")
         failpoint("execute_after_commit")
-        for result in results.values():
+        for result in results:
             if isinstance(result, Execution):
                 _log_outcome(result)
         self._outbox.offer(jobs)
-        answers: list[Execution | Approval | Exception] = []
-        for command in commands:
-            result = results[command.approval_id]
-            if command is not first[command.approval_id] and isinstance(result, Execution):
-                result = Execution(result.approval, already_executed=True)
-            answers.append(result)
-        return answers
+        return results
 
     async def _execute(
-        self, connection: AsyncConnection, commands: dict[str, Execute]
-    ) -> tuple[dict[str, Execution | Approval | Exception], Sequence[Job]]:
-        locked = await repository.get_for_update(connection, list(commands))
-        results: dict[str, Execution | Approval | Exception] = {}
-        outcomes: list[tuple[Approval, Outcome]] = []
-        for approval_id, command in commands.items():
-            judged = judge(locked.get(approval_id), command)
-            outcome = outcome_without_executor(judged) if isinstance(judged, Approval) else None
-            if outcome is None:
-                results[approval_id] = judged
-            else:
-                outcomes.append((locked[approval_id], outcome))
+        self, connection: AsyncConnection, commands: Sequence[Execute]
+    ) -> tuple[Sequence[Execution | Approval | Exception], Sequence[Job]]:
+        locked = await repository.get_for_update(connection, sorted({each.approval_id for each in commands}))
+        # Each command is judged by itself. Of several for one approval the first that may executes it.
+        judged = [judge(locked.get(command.approval_id), command) for command in commands]
+        outcomes: dict[str, Outcome] = {}
+        for each in judged:
+            if isinstance(each, Approval) and (outcome := outcome_without_executor(each)) is not None:
+                outcomes.setdefault(each.approval_id, outcome)
         if not outcomes:
-            return results, []
-        await repository.finish(connection, outcomes, shard=self._counter_shard)
-        intents = [intent for approval, outcome in outcomes for intent in _intents(approval, outcome)]
+            return judged, []
+        executed = [(locked[approval_id], outcome) for approval_id, outcome in outcomes.items()]
+        await repository.finish(connection, executed, shard=self._counter_shard)
+        intents = [intent for approval, outcome in executed for intent in _intents(approval, outcome)]
         jobs = await queue.enqueue(connection, intents, lease=self._outbox.lease)
-        finished = await repository.get(connection, [approval.approval_id for approval, _ in outcomes])
-        for approval_id, approval in finished.items():
-            results[approval_id] = Execution(approval, already_executed=False)
+        finished = await repository.get(connection, list(outcomes))
+        results: list[Execution | Approval | Exception] = []
+        first: set[str] = set()
+        for each in judged:
+            if isinstance(each, Approval) and each.approval_id in outcomes:
+                results.append(
+                    Execution(finished[each.approval_id], already_executed=each.approval_id in first)
+                )
+                first.add(each.approval_id)
+            else:
+                results.append(each)
         return results, jobs
 
 

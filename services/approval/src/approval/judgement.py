@@ -33,4 +33,4 @@ def is_unchanged(approval: Approval) -> bool:
         operation = parse_action(approval.action)
     except ActionSyntaxError:
         operation = None
-    return action_hash(approval.action, operation) == approval.action_hash
+    return operation == approval.operation and action_hash(approval.action, operation) == approval.action_hash

@@ -31,7 +31,7 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from servicekit.interceptors.validation import invalid_argument
 from servicekit.page_tokens import PageTokens
 from servicekit.status import FieldViolation
-from servicekit.timestamps import from_timestamp, to_timestamp
+from servicekit.timestamps import from_duration, from_timestamp, to_timestamp
 
 _E = TypeVar("_E", bound=StrEnum)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -148,11 +148,18 @@ def proposal(request: pb.ProposeRequest, *, default_ttl: timedelta) -> Proposal:
         risk=_RISK_OF[request.risk],
         rationale=request.rationale,
         confidence=request.confidence if request.HasField("confidence") else None,
-        ttl=request.ttl.ToTimedelta() if request.HasField("ttl") else default_ttl,
+        ttl=_ttl(request) if request.HasField("ttl") else default_ttl,
         required_approvals=request.required_approvals if request.HasField("required_approvals") else 1,
         auto_execute=request.auto_execute if request.HasField("auto_execute") else True,
         request_id=request.request_id,
     )
+
+
+def _ttl(request: pb.ProposeRequest) -> timedelta:
+    try:
+        return from_duration(request.ttl)
+    except ValueError as exc:
+        raise invalid_argument(FieldViolation("ttl", str(exc))) from None
 
 
 def execute_command(request: pb.ExecuteRequest) -> Execute:

@@ -52,12 +52,14 @@ class Reconciler:
         while True:
             async with self._engine.begin() as connection:
                 forgotten = await self._find(connection)
+                queued: Sequence[str] = [intent.approval_id for intent in forgotten]
                 if not validate_only:
-                    await self._queue(connection, forgotten)
-            count += len(forgotten)
-            first.extend(intent.approval_id for intent in forgotten[: _BATCH - len(first)])
-            if forgotten and not validate_only:
-                _log.warning("reconciled", approvals=len(forgotten))
+                    # Another reconciliation at the same time may have queued some of them.
+                    queued = await self._queue(connection, forgotten)
+            count += len(queued)
+            first.extend(queued[: _BATCH - len(first)])
+            if queued and not validate_only:
+                _log.warning("reconciled", approvals=len(queued))
                 self._outbox.wake()
             # When only looking, the next look would find the same ones.
             if len(forgotten) < _BATCH or validate_only:
@@ -88,8 +90,11 @@ class Reconciler:
         ]
 
     @staticmethod
-    async def _queue(connection: AsyncConnection, intents: Sequence[ResolveIntent]) -> None:
+    async def _queue(connection: AsyncConnection, intents: Sequence[ResolveIntent]) -> Sequence[str]:
         for intent in intents:
             await connection.execute(_MAKE_WAY, {"topic": RESOLVE_TOPIC, "approval_id": intent.approval_id})
-        if intents:
-            await queue.enqueue(connection, [resolve_job(intent) for intent in intents])
+        if not intents:
+            return []
+        return [
+            job.dedup_key for job in await queue.enqueue(connection, [resolve_job(each) for each in intents])
+        ]

@@ -287,7 +287,12 @@ async def finish(
 
 _ACKNOWLEDGE = text("""
     UPDATE approvals SET incident_resolve_time = now(), update_time = now(), version = version + 1
-    WHERE approval_id = ANY (:approval_ids) AND incident_resolve_time IS NULL
+    FROM (
+        SELECT approval_id FROM approvals WHERE approval_id = ANY (:approval_ids)
+        ORDER BY approval_id
+        FOR NO KEY UPDATE
+    ) AS told
+    WHERE approvals.approval_id = told.approval_id AND incident_resolve_time IS NULL
     RETURNING operation_kind
 """).bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
 

@@ -74,7 +74,11 @@ _PENDING = text("""
     WHERE state = 'PENDING' ORDER BY create_time LIMIT :most
 """)
 _HOURS = text("""
-    SELECT hour, CASE WHEN operation_kind = 'NO_ACTION' THEN 'NOOP' ELSE state END AS outcome, count(state)
+    SELECT hour, CASE
+        WHEN operation_kind = 'NO_ACTION' THEN 'NOOP'
+        -- Closed by an operator after it was INDETERMINATE.
+        WHEN state = 'CANCELLED' THEN 'INDETERMINATE'
+        ELSE state END AS outcome, count(state)
     FROM generate_series(
         date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()), interval '1 hour') AS hour
     LEFT JOIN approvals ON finish_time >= hour AND finish_time < hour + interval '1 hour'

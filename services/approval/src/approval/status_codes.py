@@ -29,13 +29,7 @@ NOT_FOUND = grpc.StatusCode.NOT_FOUND
 _APPROVAL = "awoooi.approval.v1.Approval"
 _INCIDENT = "awoooi.incident.v1.Incident"
 
-_OfApproval = (
-    ApprovalNotFoundError
-    | ApprovalChangedError
-    | DecidedOtherwiseError
-    | ActionChangedError
-    | ExecutorMissingError
-)
+_OfApproval = ApprovalNotFoundError | ApprovalChangedError | ActionChangedError | ExecutorMissingError
 
 
 def _of_approval(code: grpc.StatusCode, reason: str) -> Callable[[_OfApproval], Refusal]:
@@ -54,15 +48,18 @@ def _plain(code: grpc.StatusCode, reason: str) -> Callable[[Exception], Refusal]
     return lambda error: Refusal(code, str(error), reason)
 
 
-def _not_allowed(error: TransitionNotAllowedError) -> Refusal:
-    allowed = ", ".join(error.allowed)
-    return Refusal(
-        grpc.StatusCode.FAILED_PRECONDITION,
-        str(error),
-        "APPROVAL_STATE_NOT_ALLOWED",
-        metadata={"current_state": error.current, "allowed_states": allowed},
-        precondition=("STATE", error.approval_id, f"is {error.current}, must be one of: {allowed}"),
-    )
+def _not_allowed(reason: str) -> Callable[[TransitionNotAllowedError], Refusal]:
+    def refusal(error: TransitionNotAllowedError) -> Refusal:
+        allowed = ", ".join(error.allowed)
+        return Refusal(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            str(error),
+            reason,
+            metadata={"current_state": error.current, "allowed_states": allowed},
+            precondition=("STATE", error.approval_id, f"is {error.current}, must be one of: {allowed}"),
+        )
+
+    return refusal
 
 
 ERRORS = ErrorTable(
@@ -73,8 +70,8 @@ ERRORS = ErrorTable(
         IncidentUnreachableError: _of_incident(
             grpc.StatusCode.UNAVAILABLE, "INCIDENT_SERVICE_UNREACHABLE", retry_after=timedelta(seconds=1)
         ),
-        TransitionNotAllowedError: _not_allowed,
-        DecidedOtherwiseError: _of_approval(grpc.StatusCode.FAILED_PRECONDITION, "DECIDED_OTHERWISE"),
+        TransitionNotAllowedError: _not_allowed("APPROVAL_STATE_NOT_ALLOWED"),
+        DecidedOtherwiseError: _not_allowed("DECIDED_OTHERWISE"),
         OwnProposalError: _plain(grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL"),
         ApprovalChangedError: _of_approval(grpc.StatusCode.ABORTED, "APPROVAL_CHANGED"),
         RequestIdReusedError: _plain(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),

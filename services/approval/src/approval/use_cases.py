@@ -45,6 +45,7 @@ from servicekit.database import autocommit
 from servicekit.outbox import queue
 from servicekit.outbox.dispatch import Dispatcher
 from servicekit.outbox.queue import Job, NewJob
+from servicekit.paging import cut_page, text_bytes
 
 EXECUTE_TOPIC = "approval.execute"
 # Ids are tried wider and wider; after this many collisions in a row something else is wrong.
@@ -147,8 +148,17 @@ class ApprovalUseCases:
         """Return the page of approvals behind `after` (None: the first)."""
         async with self._one_statement.connect() as connection:
             found = await listing.list_approvals(connection, narrow, after=after, limit=page_size + 1)
-        page = found[:page_size]
-        return ApprovalPage(page, listing.position(narrow, page[-1]) if len(found) > page_size else None)
+        page, more = cut_page(
+            found,
+            page_size,
+            lambda each: text_bytes(
+                each.action,
+                each.rationale,
+                each.outcome_message,
+                *(decision.reason for decision in each.decisions),
+            ),
+        )
+        return ApprovalPage(page, listing.position(narrow, page[-1]) if more else None)
 
     async def approve(self, approval_id: str, *, actor: str, reason: str, etag: str) -> Approval:
         """Add the actor's yes; with enough of them the approval is APPROVED, and its execution queued if it asks so.
@@ -218,7 +228,9 @@ class ApprovalUseCases:
             if before is not None and before.kind is kind:
                 return approval
             if before is not None:
-                raise DecidedOtherwiseError(approval_id)
+                raise DecidedOtherwiseError(
+                    approval_id, current=approval.effective_state, allowed=ALLOWED_FROM[transition]
+                )
             allowed = ALLOWED_FROM[transition]
             if approval.effective_state not in allowed:
                 raise TransitionNotAllowedError(
@@ -283,8 +295,8 @@ class ApprovalUseCases:
             found = await execution_log.list_executions(
                 connection, narrow, before=before, limit=page_size + 1
             )
-        page = found[:page_size]
-        return page, page[-1].execution_id if len(found) > page_size else None
+        page, more = cut_page(found, page_size, lambda each: text_bytes(each.output, each.error))
+        return page, page[-1].execution_id if more else None
 
     async def list_deliveries(
         self, *, states: Sequence[DeliveryState], approval_id: str, before: int | None, page_size: int

@@ -11,7 +11,7 @@ from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStats
 from awoooi.incident.v1 import incident_service_pb2
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
 from incident.jobs import load_template, topics
-from incident.outside import open_outside_systems
+from incident.outside import left_out, open_outside_systems
 from incident.repository import get_page_token_key
 from incident.retention import keep_removing
 from incident.servicer import IncidentServicer, StatsServicer
@@ -23,6 +23,7 @@ from incident.use_cases import IncidentUseCases
 from incident.watch import WatchUseCase
 from incident.watch_feed import Feed
 from incident.watch_tailer import Tailer
+from servicekit.addresses import require_loopback
 from servicekit.command import run_service
 from servicekit.counters import choose_shard
 from servicekit.database import create_engine
@@ -34,12 +35,23 @@ from servicekit.server import ServerBuilder, run_until_stopped, watch_health
 from servicekit.signals import stop_event
 
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
+# With so many calls in flight, side effects wait for the callers.
+_CALLERS_FIRST = 8
 
 
 async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = stop_event()
     registry = CollectorRegistry()
+    # First of all: a server that must not listen there must not migrate either.
+    server_builder = ServerBuilder(
+        settings.listen,
+        errors=ERRORS,
+        registry=registry,
+        insecure=settings.insecure,
+        reflection_enabled=settings.reflection,
+    )
+    require_loopback(settings.metrics_listen, insecure=settings.insecure)
     template = load_template(settings)
     outside = open_outside_systems(settings)
     engine = create_engine(
@@ -53,11 +65,17 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
 
     shard = choose_shard()
     effects = topics(engine, settings, template, outside, counter_shard=shard)
-    worker = OutboxWorker(engine, list(effects.values()), WorkerSettings())
+    worker = OutboxWorker(
+        engine,
+        list(effects.values()),
+        WorkerSettings(),
+        busy=lambda: server_builder.was_busy(_CALLERS_FIRST),
+    )
+    skip_reasons = left_out(outside)
     use_cases = IncidentUseCases(
         engine,
-        effects=list(effects),
-        wake_worker=worker.wake,
+        effects={effect: skip_reasons.get(effect) for effect in effects},
+        outbox=worker,
         stuck_after=settings.stuck_after,
         counter_shard=shard,
     )
@@ -67,14 +85,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     page_tokens = PageTokens()
 
     server = (
-        ServerBuilder(
-            settings.listen,
-            errors=ERRORS,
-            registry=registry,
-            insecure=settings.insecure,
-            reflection_enabled=settings.reflection,
-        )
-        .add(
+        server_builder.add(
             add_IncidentServiceServicer_to_server,
             IncidentServicer(use_cases, timelines, watch, page_tokens, ERRORS),
             incident_service_pb2.DESCRIPTOR.services_by_name["IncidentService"].full_name,

@@ -6,6 +6,7 @@ once, whatever dies in between. Those on other systems are in outside.py.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,6 +22,9 @@ from servicekit.counters import raise_counters
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
 from servicekit.settings import SettingsError
+
+# Nobody waits for these effects: those of resolutions that come soon after one another share a transaction.
+_LINGER = timedelta(milliseconds=50)
 
 
 class PostmortemHandler(EffectHandler):
@@ -109,6 +113,6 @@ def topics(
         KnowledgeHandler(),
     ]
     return {
-        **{handler.effect: Topic(handler.effect.topic, handler) for handler in handlers},
+        **{handler.effect: Topic(handler.effect.topic, handler, linger=_LINGER) for handler in handlers},
         **outside_topics(engine, settings, outside),
     }

@@ -182,8 +182,12 @@ class NewIncident:
     incident_id: str = ""
     request_id: str = ""
 
+    def request_hash(self) -> str:
+        """A digest of the content and the id asked for: equal for a retry with the same request id."""
+        return hashlib.sha256(f"{self.content_hash()}\n{self.incident_id}".encode()).hexdigest()
+
     def content_hash(self) -> str:
-        """A digest of the content, without the ids: equal for a retry of the same call."""
+        """A digest of the content, without the ids: equal for a retry with the same incident id."""
         content = [
             self.title,
             self.severity,

@@ -84,6 +84,15 @@ def open_outside_systems(settings: EffectSettings) -> OutsideSystems:
     return OutsideSystems(notifier, webhook)
 
 
+def left_out(systems: OutsideSystems) -> Mapping[Effect, str]:
+    """Return the effects that nobody is named for, each with the reason: they are left out when they are queued."""
+    unset = {
+        Effect.NOTIFICATION: None if systems.notifier else "INCIDENT_NOTIFY_URLS is not set",
+        Effect.WEBHOOK: None if systems.webhook else "INCIDENT_WEBHOOK_URL is not set",
+    }
+    return {effect: reason for effect, reason in unset.items() if reason is not None}
+
+
 class OutsideHandler(EffectHandler):
     """Has a sender tell of each resolution; without one, the effect is left out."""
 

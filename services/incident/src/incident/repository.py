@@ -3,15 +3,17 @@
 The state's guards come from the model; a unique constraint decides every race that a guard cannot.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import BindParameter, TextualSelect, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, Text
+from sqlalchemy.types import BigInteger, Float, Text, Uuid
 
 from incident.errors import FingerprintTakenError, RequestIdReusedError
 from incident.model import (
@@ -27,6 +29,7 @@ from incident.model import (
     Transition,
 )
 from servicekit.database import constraint_name
+from servicekit.outbox.queue import Job
 
 COLUMNS = """
     incident_id, title, description, severity, state, fingerprint, labels, source, occurrence_count, last_seen_time,
@@ -71,9 +74,9 @@ def to_incident(row: Sequence[Any]) -> Incident:
     )
 
 
-def incident_statement(sql: str, *parameters: BindParameter[Any]) -> TextualSelect:
-    """Return a statement whose rows hold COLUMNS."""
-    return text(sql).bindparams(*parameters).columns(labels=JSONB)
+def incident_statement(sql: str, *parameters: BindParameter[Any], **types: Any) -> TextualSelect:
+    """Return a statement whose rows hold COLUMNS, and maybe others of these `types`."""
+    return text(sql).bindparams(*parameters).columns(labels=JSONB, **types)
 
 
 _GET = incident_statement(f"SELECT {COLUMNS} FROM incidents WHERE incident_id = :incident_id")
@@ -187,7 +190,7 @@ async def insert_create_request(
             _INSERT_CREATE_REQUEST,
             {
                 "request_id": new.request_id,
-                "hash": new.content_hash(),
+                "hash": new.request_hash(),
                 "incident_id": incident_id,
                 "deduplicated": deduplicated,
             },
@@ -200,7 +203,7 @@ async def insert_create_request(
 
 def check_same_content(request: CreateRequest, new: NewIncident) -> None:
     """Raises RequestIdReusedError when the answered Create had other content than this one."""
-    if request.content_hash != new.content_hash():
+    if request.content_hash != new.request_hash():
         raise RequestIdReusedError
 
 
@@ -284,15 +287,26 @@ _RESOLVE = incident_statement(
             resolution_note, attributes, resolution_number
         FROM resolved
     ), jobs AS (
-        INSERT INTO outbox (topic, dedup_key, payload)
+        INSERT INTO outbox
+            (topic, dedup_key, payload, state, last_error, done_time, attempts, lease_token, next_attempt_time)
         SELECT topic, incident_id || '/' || resolution_number, jsonb_build_object(
-            'incident_id', incident_id, 'resolution_number', resolution_number, 'resolution_type', resolution_type,
-            'resolution_seconds', resolution_seconds)
-        FROM resolved CROSS JOIN unnest(:topics) AS topic
+                'incident_id', incident_id, 'resolution_number', resolution_number, 'resolution_type', resolution_type,
+                'resolution_seconds', resolution_seconds),
+            CASE WHEN skip_reason IS NULL THEN 'PENDING' ELSE 'SKIPPED' END, skip_reason,
+            CASE WHEN skip_reason IS NULL THEN NULL ELSE now() END,
+            CASE WHEN skip_reason IS NULL AND :token IS NOT NULL THEN 1 ELSE 0 END,
+            CASE WHEN skip_reason IS NULL THEN :token END,
+            now() + make_interval(secs => :lease_seconds)
+        FROM resolved CROSS JOIN unnest(:topics, :skip_reasons) AS effect (topic, skip_reason)
+        RETURNING dedup_key, topic, job_id, state
+    ), mine AS (
+        SELECT dedup_key, jsonb_object_agg(topic, job_id) AS jobs
+        FROM jobs WHERE state = 'PENDING' AND :token IS NOT NULL GROUP BY dedup_key
     )
-    SELECT TRUE AS resolved_here, {COLUMNS} FROM resolved
+    SELECT {COLUMNS}, TRUE AS resolved_here, resolution_seconds, mine.jobs
+    FROM resolved LEFT JOIN mine ON mine.dedup_key = incident_id || '/' || resolution_number
     UNION ALL
-    SELECT FALSE, {COLUMNS} FROM incidents
+    SELECT {COLUMNS}, FALSE, NULL, NULL FROM incidents
     WHERE incident_id = ANY (:incident_ids) AND incident_id NOT IN (SELECT incident_id FROM resolved)
     """,
     bindparam("incident_ids", type_=ARRAY(Text)),
@@ -303,17 +317,37 @@ _RESOLVE = incident_statement(
     bindparam("attributes", type_=ARRAY(JSONB)),
     bindparam("from_states", type_=ARRAY(Text)),
     bindparam("topics", type_=ARRAY(Text)),
+    bindparam("skip_reasons", type_=ARRAY(Text)),
+    bindparam("token", type_=Uuid),
+    bindparam("lease_seconds", type_=Float),
+    jobs=JSONB,
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a resolve found: by id the incidents resolved here, and the others that exist, as they were before.
+
+    An id in neither is unknown. `jobs` are the side effects queued under the lease asked for.
+    """
+
+    here: Mapping[str, Incident]
+    others: Mapping[str, Incident]
+    jobs: Sequence[Job]
+
+
 async def resolve(
-    connection: AsyncConnection, commands: Sequence[Resolve], effects: Sequence[Effect]
-) -> tuple[Mapping[str, Incident], Mapping[str, Incident]]:
+    connection: AsyncConnection,
+    commands: Sequence[Resolve],
+    effects: Mapping[Effect, str | None],
+    *,
+    lease: timedelta | None,
+) -> Resolved:
     """Resolve incidents, each named once, and queue `effects` for those that were resolved here.
 
-    Returns two mappings by id: the incidents resolved here, and the others that exist, as they were before. An id in
-    neither is unknown.
+    An effect with a reason is born SKIPPED. With `lease` the others are born in the caller's hands, as if claimed.
     """
+    token = uuid.uuid4() if lease is not None else None
     rows = await connection.execute(
         _RESOLVE,
         {
@@ -325,13 +359,34 @@ async def resolve(
             "attributes": [dict(command.attributes()) for command in commands],
             "from_states": list(ALLOWED_FROM[Transition.RESOLVE]),
             "topics": [effect.topic for effect in effects],
+            "skip_reasons": list(effects.values()),
+            "token": token,
+            "lease_seconds": 0.0 if lease is None else lease.total_seconds(),
         },
     )
-    resolved: dict[str, Incident] = {}
+    here: dict[str, Incident] = {}
     others: dict[str, Incident] = {}
-    for here, *columns in rows:
-        (resolved if here else others)[columns[0]] = to_incident(columns)
-    return resolved, others
+    queued: list[Job] = []
+    for *columns, resolved_here, seconds, jobs in rows:
+        incident = to_incident(columns)
+        (here if resolved_here else others)[incident.incident_id] = incident
+        if token is not None and jobs is not None:
+            queued.extend(_effect_jobs(incident, seconds, jobs, token))
+    return Resolved(here, others, queued)
+
+
+def _effect_jobs(
+    incident: Incident, seconds: float, jobs: Mapping[str, int], token: uuid.UUID
+) -> Sequence[Job]:
+    # The payload that the statement wrote.
+    payload = {
+        "incident_id": incident.incident_id,
+        "resolution_number": incident.resolution_number,
+        "resolution_type": incident.resolution_type,
+        "resolution_seconds": seconds,
+    }
+    key = f"{incident.incident_id}/{incident.resolution_number}"
+    return [Job(job_id, topic, key, payload, 1, token) for topic, job_id in jobs.items()]
 
 
 # No row ever has it: an etag that this service did not make matches nothing.
@@ -342,9 +397,10 @@ _MOST_VERSION_DIGITS = 18
 def _version(etag: str) -> int | None:
     if not etag:
         return None
-    return (
-        int(etag) if etag.isascii() and etag.isdigit() and len(etag) <= _MOST_VERSION_DIGITS else _NO_VERSION
-    )
+    readable = etag.isascii() and etag.isdigit() and len(etag) <= _MOST_VERSION_DIGITS
+    version = int(etag) if readable else _NO_VERSION
+    # As this service writes it: 01 is not 1.
+    return version if str(version) == etag else _NO_VERSION
 
 
 _REOPEN = incident_statement(f"""

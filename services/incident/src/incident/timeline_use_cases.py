@@ -26,6 +26,7 @@ from incident.model import (
 )
 from servicekit.database import autocommit
 from servicekit.outbox import queue
+from servicekit.paging import cut_page, text_bytes
 
 
 class TimelineUseCases:
@@ -50,8 +51,12 @@ class TimelineUseCases:
             )
             if not found and await repository.get(connection, incident_id) is None:
                 raise IncidentNotFoundError(incident_id)
-        page = found[:page_size]
-        return page, page[-1].sequence if len(found) > page_size else None
+        page, more = cut_page(
+            found,
+            page_size,
+            lambda each: text_bytes(each.summary, *each.attributes, *each.attributes.values()),
+        )
+        return page, page[-1].sequence if more else None
 
     async def add_event(self, new: NewEvent) -> Event:
         """Append an event; the same one again is the stored event.
@@ -134,8 +139,12 @@ class TimelineUseCases:
         """Return a page of what resolved similar incidents before, best first, and where the next one starts."""
         async with self._one_statement.connect() as connection:
             found = await knowledge.search(connection, query, types=types, after=after, limit=page_size + 1)
-        page = found[:page_size]
-        if len(found) <= page_size:
+        page, more = cut_page(
+            found,
+            page_size,
+            lambda each: text_bytes(each.entry.symptoms, each.entry.resolution, each.entry.action),
+        )
+        if not more:
             return page, None
         last = page[-1]
         return page, (last.rank, last.entry.success_count, last.entry.knowledge_id)

@@ -1,6 +1,6 @@
 """What the incident service does: one use case, one method, one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -32,7 +32,10 @@ from incident.model import (
 )
 from servicekit.counters import raise_counters
 from servicekit.database import autocommit
+from servicekit.failpoints import failpoint
 from servicekit.joined_writes import JoinedWrites
+from servicekit.outbox.dispatch import Dispatcher
+from servicekit.paging import cut_page, text_bytes
 
 _log = structlog.get_logger()
 
@@ -57,16 +60,17 @@ class IncidentUseCases:
         self,
         engine: AsyncEngine,
         *,
-        effects: Sequence[Effect],
-        wake_worker: Callable[[], None],
+        effects: Mapping[Effect, str | None],
+        outbox: Dispatcher,
         stuck_after: timedelta,
         counter_shard: int,
     ) -> None:
-        """`effects` are queued by each resolution; `wake_worker` is called after a commit that queued any."""
+        """`effects` are queued by each resolution; one with a reason is left out, and that is why."""
         self._engine = engine
         self._one_statement = autocommit(engine)
         self._effects = effects
-        self._wake_worker = wake_worker
+        self._outbox = outbox
+        self._wanted = [effect.topic for effect, skip_reason in effects.items() if skip_reason is None]
         self._stuck_after = stuck_after
         self._counter_shard = counter_shard
         self._joined_resolve = JoinedWrites(self._resolve_together)
@@ -138,8 +142,13 @@ class IncidentUseCases:
             found = await listing.list_incidents(
                 connection, narrow, stuck_after=self._stuck_after, after=after, limit=page_size + 1
             )
-        page = found[:page_size]
-        more = len(found) > page_size
+        page, more = cut_page(
+            found,
+            page_size,
+            lambda each: text_bytes(
+                each.title, each.description, each.resolution_note, *each.labels, *each.labels.values()
+            ),
+        )
         return IncidentPage(page, listing.position(narrow, page[-1]) if more else None)
 
     async def start_investigation(self, incident_id: str, *, etag: str, actor: str) -> Incident:
@@ -172,17 +181,10 @@ class IncidentUseCases:
         """
         try:
             resolution = await self._joined_resolve(command)
-        except IncidentNotFoundError:
-            _log.warning(
-                "incident_not_found_for_resolve", incident_id=command.incident_id, actor=command.actor
-            )
+        except IncidentNotFoundError as exc:
+            _log_resolve(command, exc)
             raise
-        if resolution.already_resolved:
-            _log.info(
-                "incident_resolve_skipped_already_resolved",
-                incident_id=command.incident_id,
-                actor=command.actor,
-            )
+        _log_resolve(command, resolution)
         return resolution
 
     async def batch_resolve(
@@ -201,6 +203,8 @@ class IncidentUseCases:
             except Exception as exc:
                 # The chunks before are committed: their callers must learn it.
                 outcomes.extend([exc] * len(chunk))
+        for command, outcome in zip(valid, outcomes, strict=True):
+            _log_resolve(command, outcome)
         resolved = iter(outcomes)
         return [next(resolved) if isinstance(command, Resolve) else command for command in commands]
 
@@ -214,20 +218,29 @@ class IncidentUseCases:
             for index in waiting:
                 turn.setdefault(commands[index].incident_id, index)
             first = list(turn.values())
+            # Tried at once by this process when it has room; otherwise whoever has room claims them.
+            has_room = all(self._outbox.has_room(topic, len(first)) for topic in self._wanted)
+            failpoint("resolve_before_statement")
             async with self._one_statement.connect() as connection:
-                resolved, others = await repository.resolve(
-                    connection, [commands[index] for index in first], self._effects
+                resolved = await repository.resolve(
+                    connection,
+                    [commands[index] for index in first],
+                    self._effects,
+                    lease=self._outbox.lease if has_room else None,
                 )
-            if resolved:
-                self._wake_worker()
+            failpoint("resolve_after_commit")
+            if resolved.jobs:
+                self._outbox.offer(resolved.jobs)
+            elif resolved.here:
+                self._outbox.wake()
             for index in first:
                 incident_id = commands[index].incident_id
-                if incident_id in resolved:
-                    results[index] = Resolution(resolved[incident_id], already_resolved=False)
-                elif incident_id not in others:
+                if incident_id in resolved.here:
+                    results[index] = Resolution(resolved.here[incident_id], already_resolved=False)
+                elif incident_id not in resolved.others:
                     results[index] = IncidentNotFoundError(incident_id)
-                elif others[incident_id].state is State.RESOLVED:
-                    results[index] = Resolution(others[incident_id], already_resolved=True)
+                elif resolved.others[incident_id].state is State.RESOLVED:
+                    results[index] = Resolution(resolved.others[incident_id], already_resolved=True)
                 elif index in previous:
                     results[index] = IncidentChangedError(incident_id)
             # Unresolved, and not resolved here: changed while the statement waited for its lock, or a stale etag. A new
@@ -269,3 +282,16 @@ class IncidentUseCases:
                 event_id=event_id,
             )
             return incident
+
+
+def _log_resolve(command: Resolve, outcome: Resolution | Exception) -> None:
+    facts = {
+        "incident_id": command.incident_id,
+        "approval_id": command.approval_id,
+        "actor": command.actor,
+        "path": command.resolution_type.lower(),
+    }
+    if isinstance(outcome, IncidentNotFoundError):
+        _log.warning("incident_not_found_for_resolve", **facts)
+    elif isinstance(outcome, Resolution) and outcome.already_resolved:
+        _log.info("incident_resolve_skipped_already_resolved", **facts)

@@ -14,6 +14,9 @@ class Dispatcher(Protocol):
     def lease(self) -> timedelta:
         """The lease to enqueue with."""
 
+    def has_room(self, topic: str, jobs: int) -> bool:
+        """Tell whether so many jobs of a topic can be taken now. If not, enqueue them without a lease."""
+
     def offer(self, jobs: Sequence[Job]) -> None:
         """Try jobs that this process enqueued under a lease and committed."""
 
@@ -27,6 +30,10 @@ class LateDispatcher:
     def __init__(self, *, lease: timedelta) -> None:
         self.lease = lease
         self.worker: Dispatcher | None = None
+
+    def has_room(self, topic: str, jobs: int) -> bool:
+        """Ask the worker; without one yet, jobs are left to whoever claims them."""
+        return self.worker is not None and self.worker.has_room(topic, jobs)
 
     def offer(self, jobs: Sequence[Job]) -> None:
         """Try the jobs; without a worker yet, they are claimed when their lease ends."""

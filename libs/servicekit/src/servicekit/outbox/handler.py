@@ -79,3 +79,5 @@ class Topic:
     max_batch: int = 100
     # Batches in flight at a time.
     concurrency: int = 1
+    # How long a batch waits for more jobs before it runs: fewer, larger transactions for jobs that nobody waits for.
+    linger: timedelta = timedelta(0)

@@ -15,6 +15,7 @@ from servicekit.database import is_unavailable, sqlstate
 from servicekit.failpoints import failpoint
 from servicekit.log import redact_url_passwords
 from servicekit.outbox import queue
+from servicekit.outbox.give_way import GiveWay
 from servicekit.outbox.handler import DeliveryError, PermanentError, Topic
 from servicekit.outbox.queue import Failure, Job
 
@@ -49,6 +50,7 @@ class Lane:
         lease: timedelta,
         backoff: Backoff,
         on_free: Callable[[], None],
+        give_way: GiveWay,
     ) -> None:
         """`on_free` is called whenever a batch ends: there is room to claim more."""
         self.topic = topic
@@ -56,10 +58,14 @@ class Lane:
         self._lease = lease
         self._backoff = backoff
         self._on_free = on_free
+        self._give_way = give_way
+        # Runs that have not taken their batch yet.
+        self._held_back = 0
         self._waiting: deque[tuple[Job, float]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._interrupted: list[Job] = []
         self._in_hand = 0
+        self._stopping = False
 
     @property
     def free(self) -> int:
@@ -79,6 +85,10 @@ class Lane:
         self._in_hand += len(jobs)
         self._start()
 
+    def stop(self) -> None:
+        """Begin no further batch; those in flight go on."""
+        self._stopping = True
+
     def take_back(self) -> Sequence[Job]:
         """Remove and return the jobs that have not started, and those whose batch was cancelled."""
         jobs = [*self._interrupted, *(job for job, _ in self._waiting)]
@@ -88,9 +98,13 @@ class Lane:
         return jobs
 
     def _start(self) -> None:
-        while self._waiting and len(self._running) < self.topic.concurrency:
-            batch = [self._waiting.popleft() for _ in range(min(self.topic.max_batch, len(self._waiting)))]
-            task = asyncio.create_task(self._run(batch))
+        while (
+            not self._stopping
+            and len(self._running) < self.topic.concurrency
+            and len(self._waiting) > self._held_back * self.topic.max_batch
+        ):
+            self._held_back += 1
+            task = asyncio.create_task(self._run())
             self._running.add(task)
             task.add_done_callback(self._ended)
 
@@ -101,7 +115,19 @@ class Lane:
         self._start()
         self._on_free()
 
-    async def _run(self, batch: Sequence[tuple[Job, float]]) -> None:
+    async def _take_batch(self) -> Sequence[tuple[Job, float]]:
+        try:
+            if self.topic.linger and len(self._waiting) < self.topic.max_batch:
+                await asyncio.sleep(self.topic.linger.total_seconds())
+            await self._give_way.wait()
+        finally:
+            self._held_back -= 1
+        if self._stopping:
+            return []
+        return [self._waiting.popleft() for _ in range(min(self.topic.max_batch, len(self._waiting)))]
+
+    async def _run(self) -> None:
+        batch = await self._take_batch()
         now = asyncio.get_running_loop().time()
         late = [job for job, deadline in batch if deadline <= now]
         try:
@@ -119,23 +145,41 @@ class Lane:
         wanted = await self._skip_unwanted(jobs)
         if not wanted:
             return
-        failpoint("outbox_claimed")
-        try:
-            async with asyncio.timeout(self.topic.timeout.total_seconds()):
-                outcomes = await self.topic.handler.deliver(wanted)
-        except Exception as exc:
-            outcomes = [exc] * len(wanted)
-        failpoint("outbox_delivered")
+        failpoint("outbox_claimed", self.topic.name)
+        outcomes = await self._outcomes(wanted)
+        failpoint("outbox_delivered", self.topic.name)
         pairs = list(zip(wanted, outcomes, strict=True))
         await self._complete([job for job, error in pairs if error is None])
         await self._fail([(job, error) for job, error in pairs if error is not None])
 
+    async def _outcomes(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
+        try:
+            async with asyncio.timeout(self.topic.timeout.total_seconds()):
+                outcomes = await self.topic.handler.deliver(jobs)
+            if len(outcomes) != len(jobs):
+                raise AssertionError(f"the handler answered for {len(outcomes)} of {len(jobs)} jobs")
+        except asyncio.CancelledError:
+            # Either this batch is being cancelled, or a library below ended the call so (a closed channel does).
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return [ConnectionError("the call was cancelled")] * len(jobs)
+        except Exception as exc:
+            return [exc] * len(jobs)
+        return outcomes
+
     async def _skip_unwanted(self, jobs: Sequence[Job]) -> Sequence[Job]:
         wanted: list[Job] = []
         by_reason: dict[str, list[Job]] = {}
+        unjudged: list[tuple[Job, Exception]] = []
         for job in jobs:
-            reason = self.topic.handler.skip_reason(job)
-            (wanted if reason is None else by_reason.setdefault(reason, [])).append(job)
+            try:
+                reason = self.topic.handler.skip_reason(job)
+            except Exception as exc:
+                unjudged.append((job, exc))
+            else:
+                (wanted if reason is None else by_reason.setdefault(reason, [])).append(job)
+        await self._fail(unjudged)
 
         async def mark(connection: AsyncConnection) -> None:
             for reason, unwanted in by_reason.items():
@@ -162,7 +206,7 @@ class Lane:
                 _log.warning("outbox_lease_lost", topic=self.topic.name, jobs=len(jobs) - len(kept))
             if kept:
                 await self.topic.handler.complete(connection, kept)
-            failpoint("outbox_before_done_commit")
+            failpoint("outbox_before_done_commit", self.topic.name)
 
         try:
             await self._until_marked(mark, jobs)

@@ -243,7 +243,7 @@ async def mark_failed(connection: AsyncConnection, failures: Sequence[Failure]) 
         {
             "job_ids": [failure.job.job_id for failure in failures],
             "tokens": [failure.job.lease_token for failure in failures],
-            "errors": [failure.error[:MAX_ERROR_CHARACTERS] for failure in failures],
+            "errors": [_storable(failure.error) for failure in failures],
             "retry_seconds": [
                 None if failure.retry_after is None else failure.retry_after.total_seconds()
                 for failure in failures
@@ -252,6 +252,12 @@ async def mark_failed(connection: AsyncConnection, failures: Sequence[Failure]) 
         },
     )
     return frozenset(rows)
+
+
+def _storable(error: str) -> str:
+    """What PostgreSQL can keep of an error: no U+0000, no half of a character, not too long."""
+    short = error[:MAX_ERROR_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return short.encode("utf-8", "replace").decode("utf-8")
 
 
 async def release(connection: AsyncConnection, jobs: Sequence[Job]) -> None:

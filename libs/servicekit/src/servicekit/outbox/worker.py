@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.database import autocommit, is_unavailable
 from servicekit.outbox import queue
+from servicekit.outbox.give_way import GiveWay
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.lane import Backoff, Lane
 from servicekit.outbox.queue import Job
@@ -37,13 +38,22 @@ class WorkerSettings:
     # Done jobs older than this are removed; None keeps them for ever.
     keep_done: timedelta | None = None
     backoff: Backoff = field(default_factory=Backoff)
+    # While callers wait for this process, a batch waits for them, at most this long: then it runs all the same.
+    give_way: timedelta = timedelta(seconds=1)
 
 
 class OutboxWorker:
     """Delivers the jobs of `topics`; run as many processes of it as you like on one database."""
 
-    def __init__(self, engine: AsyncEngine, topics: Sequence[Topic], settings: WorkerSettings) -> None:
-        """Raises ValueError when a topic's timeout does not fit into the lease."""
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        topics: Sequence[Topic],
+        settings: WorkerSettings,
+        *,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`busy` tells whether callers wait for this process now. Raises ValueError when a topic's timeout does not fit into the lease."""
         for topic in topics:
             if topic.timeout >= settings.lease:
                 raise ValueError(f"the timeout of topic {topic.name} must be shorter than the lease")
@@ -54,7 +64,12 @@ class OutboxWorker:
         self._stopping = False
         self._lanes = {
             topic.name: Lane(
-                topic, engine, lease=settings.lease, backoff=settings.backoff, on_free=self._freed
+                topic,
+                engine,
+                lease=settings.lease,
+                backoff=settings.backoff,
+                on_free=self._freed,
+                give_way=GiveWay(busy, settings.give_way),
             )
             for topic in topics
         }
@@ -68,6 +83,10 @@ class OutboxWorker:
     def wake(self) -> None:
         """Say that jobs may have been enqueued: look now, not at the next poll."""
         self._work.set()
+
+    def has_room(self, topic: str, jobs: int) -> bool:
+        """Tell whether so many jobs of a topic can be taken now: not when many wait already, nor when stopping."""
+        return not self._stopping and self._lanes[topic].free >= jobs
 
     def offer(self, jobs: Sequence[Job]) -> None:
         """Run jobs that this process just committed under a lease of its own: tried at once, without a claim.
@@ -90,11 +109,20 @@ class OutboxWorker:
                     async with asyncio.timeout(self._settings.poll.total_seconds() * jitter):
                         await self._work.wait()
         finally:
-            self._stopping = True
-            listener.cancel()
-            janitor.cancel()
-            await asyncio.gather(listener, janitor, return_exceptions=True)
-            await self._drain()
+            stopping = asyncio.ensure_future(self._stop(listener, janitor))
+            # Cancelled again, it is not done faster: leases are given back first, within the drain time.
+            while not stopping.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(stopping)
+
+    async def _stop(self, *background: asyncio.Task[None]) -> None:
+        self._stopping = True
+        for lane in self._lanes.values():
+            lane.stop()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await self._drain()
 
     def _freed(self) -> None:
         if self._more_due:
@@ -114,21 +142,40 @@ class OutboxWorker:
         self._more_due = True
         if not free:
             return
+        claiming = asyncio.ensure_future(self._claim_due(free))
         try:
-            async with self._one_statement.connect() as connection:
-                runnable, poisoned = await queue.claim(
-                    connection, free, lease=self._settings.lease, max_crashes=self._settings.max_crashes
-                )
+            runnable, poisoned = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # What is being claimed may be committed already: it is taken in hand, to be given back.
+            for lane in self._lanes.values():
+                lane.stop()
+            with contextlib.suppress(Exception):
+                runnable, poisoned = await claiming
+                self._put([*runnable, *poisoned])
+            raise
         except Exception as exc:
             # The next poll tries again; nothing is lost meanwhile, only later.
             _log.warning("outbox_claim_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
             return
         self._put(runnable)
         for job in poisoned:
-            await self._lanes[job.topic].park([job], "its worker died at every attempt")
+            await self._park(job)
         claimed = Counter(job.topic for job in [*runnable, *poisoned])
         full = any(claimed[topic] >= room for topic, room in free.items())
         self._more_due = full or len(free) < len(self._lanes)
+
+    async def _claim_due(self, free: Mapping[str, int]) -> tuple[Sequence[Job], Sequence[Job]]:
+        async with self._one_statement.connect() as connection:
+            return await queue.claim(
+                connection, free, lease=self._settings.lease, max_crashes=self._settings.max_crashes
+            )
+
+    async def _park(self, job: Job) -> None:
+        try:
+            await self._lanes[job.topic].park([job], "its worker died at every attempt")
+        except Exception as exc:
+            # Its lease ends, and whoever claims it next tries to park it again.
+            _log.error("outbox_parking_failed", topic=job.topic, job_id=job.job_id, exc_info=exc)
 
     async def _remove_done(self) -> None:
         keep = self._settings.keep_done

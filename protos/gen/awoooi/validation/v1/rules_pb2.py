@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n awoooi/validation/v1/rules.proto\x12\x14\x61woooi.validation.v1\x1a\x1b\x62uf/validate/validate.proto:x\n\tnot_blank\x12\x19.buf.validate.StringRules\x18\xa1\x8d\x06 \x01(\x08\x42H\xc2HE\nC\n\x10string.not_blank\x12\x11must not be blank\x1a\x1c!rule || this.matches(\'\\\\S\'):\x89\x01\n\x06no_nul\x12\x19.buf.validate.StringRules\x18\xa2\x8d\x06 \x01(\x08\x42\\\xc2HY\nW\n\rstring.no_nul\x12%must not contain the character U+0000\x1a\x1f!rule || !this.contains(\'\\x00\'):\xa7\x01\n\x15no_control_characters\x12\x19.buf.validate.StringRules\x18\xa3\x8d\x06 \x01(\x08\x42k\xc2Hh\nf\n\x1cstring.no_control_characters\x12#must not contain control characters\x1a!!rule || !this.matches(\'\\\\p{Cc}\'):p\n\tspecified\x12\x17.buf.validate.EnumRules\x18\xa1\x8d\x06 \x01(\x08\x42\x42\xc2H?\n=\n\x0e\x65num.specified\x12\x17must not be UNSPECIFIED\x1a\x12!rule || this != 0')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n awoooi/validation/v1/rules.proto\x12\x14\x61woooi.validation.v1\x1a\x1b\x62uf/validate/validate.proto:\x81\x01\n\tnot_blank\x12\x19.buf.validate.StringRules\x18\xa1\x8d\x06 \x01(\x08\x42Q\xc2HN\nL\n\x10string.not_blank\x12\x11must not be blank\x1a%!rule || this.matches(\'[^\\\\s\\\\p{Z}]\'):\x89\x01\n\x06no_nul\x12\x19.buf.validate.StringRules\x18\xa2\x8d\x06 \x01(\x08\x42\\\xc2HY\nW\n\rstring.no_nul\x12%must not contain the character U+0000\x1a\x1f!rule || !this.contains(\'\\x00\'):\xa7\x01\n\x15no_control_characters\x12\x19.buf.validate.StringRules\x18\xa3\x8d\x06 \x01(\x08\x42k\xc2Hh\nf\n\x1cstring.no_control_characters\x12#must not contain control characters\x1a!!rule || !this.matches(\'\\\\p{Cc}\'):p\n\tspecified\x12\x17.buf.validate.EnumRules\x18\xa1\x8d\x06 \x01(\x08\x42\x42\xc2H?\n=\n\x0e\x65num.specified\x12\x17must not be UNSPECIFIED\x1a\x12!rule || this != 0')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'awoooi.validation.v1.rules_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['not_blank']._loaded_options = None
-  _globals['not_blank']._serialized_options = b'\302HE\nC\n\020string.not_blank\022\021must not be blank\032\034!rule || this.matches(\'\\\\S\')'
+  _globals['not_blank']._serialized_options = b'\302HN\nL\n\020string.not_blank\022\021must not be blank\032%!rule || this.matches(\'[^\\\\s\\\\p{Z}]\')'
   _globals['no_nul']._loaded_options = None
   _globals['no_nul']._serialized_options = b'\302HY\nW\n\rstring.no_nul\022%must not contain the character U+0000\032\037!rule || !this.contains(\'\\x00\')'
   _globals['no_control_characters']._loaded_options = None

@@ -38,7 +38,7 @@ _RESERVED_HEADERS = frozenset(
 class Hook(BaseModel):
     """One hook: where it is and what its requests are signed with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Post to a machine other than this one without TLS: whoever is on the way reads the request.
     insecure: bool = False
@@ -89,7 +89,7 @@ class Hook(BaseModel):
 
 
 class _HooksFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid")
 
     hooks: Mapping[str, Hook]
 

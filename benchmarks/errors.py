@@ -1,0 +1,5 @@
+"""What stops a benchmark."""
+
+
+class BenchmarkError(Exception):
+    """The benchmark cannot go on, or what it measured means nothing; the text says why."""

@@ -1,0 +1,163 @@
+"""Everything a benchmark measures with: one durable PostgreSQL, the service, the echo, and a way to say what goes on."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import grpc.aio
+import psutil
+
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from awoooi.incident.v1 import incident_service_pb2_grpc
+from benchmarks.errors import BenchmarkError
+from benchmarks.incidents import Incidents
+from benchmarks.servers import RunningServer, echo_server, incident_service
+from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.file_lock import FileLock
+from flywheel.log_files import tail
+from servicekit.database import create_engine
+from servicekit.migrations import Migrations
+
+_DATABASE = "incident"
+_TWIN = "incident_twin"
+_DRAIN_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """The running processes, the incidents of the service's database, and those of a twin that no service works on."""
+
+    postgres: EmbeddedPostgres
+    service: RunningServer
+    echo: RunningServer
+    incidents: Incidents
+    twins: Incidents
+    step: Callable[[str], None]
+
+    @property
+    def database_url(self) -> str:
+        """The service's database."""
+        return self.postgres.url(_DATABASE)
+
+    @property
+    def twin_url(self) -> str:
+        """The twin."""
+        return self.postgres.url(_TWIN)
+
+    async def postgres_version(self) -> str:
+        """Return the server's version, such as 18.4."""
+        async with _connection(self.database_url) as connection:
+            return str(await connection.fetchval("SHOW server_version"))
+
+    @asynccontextmanager
+    async def statements_logged(self) -> AsyncIterator[Callable[[], str]]:
+        """Let PostgreSQL log every statement with its parameters; the value reads the log. A session hears of it late."""
+        async with _connection(self.database_url) as connection:
+            await connection.execute("ALTER SYSTEM SET log_min_duration_statement = 0")
+            await connection.execute("SELECT pg_reload_conf()")
+            try:
+                yield self.postgres.log_path.read_text
+            finally:
+                await connection.execute("ALTER SYSTEM RESET log_min_duration_statement")
+                await connection.execute("SELECT pg_reload_conf()")
+
+    def postgres_seconds(self) -> float:
+        """Return the processor time that PostgreSQL's processes have used, those that ended included."""
+        server = psutil.Process(self.postgres.pid)
+        seconds = _own_and_ended_children(server)
+        for process in server.children():
+            # One that ends meanwhile is counted among the ended the next time.
+            with suppress(psutil.NoSuchProcess):
+                seconds += _own_and_ended_children(process)
+        return seconds
+
+    async def drained(self) -> float:
+        """Wait until no effect is left to do. Returns the seconds it took; raises BenchmarkError when it does not end."""
+        started = time.perf_counter()
+        while await self.incidents.effects_pending():
+            if time.perf_counter() - started > _DRAIN_SECONDS:
+                raise BenchmarkError(
+                    f"the effects are not done after {_DRAIN_SECONDS:.0f} s; the service's log ends with:\n"
+                    f"{tail(self.service.log_path)}"
+                )
+            await asyncio.sleep(0.02)
+        return time.perf_counter() - started
+
+
+def _own_and_ended_children(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
+
+
+@asynccontextmanager
+async def open_lab(directory: Path, step: Callable[[str], None]) -> AsyncIterator[Lab]:
+    """Start everything in `directory`, which is made, and stop and remove everything afterwards.
+
+    What a killed run left there is cleared away first. Raises BenchmarkError when another run is using it.
+    """
+    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+    lock = FileLock(directory / "lock")
+    if not lock.acquire():
+        raise BenchmarkError(
+            f"another benchmark runs (process {lock.holder()}): two at a time measure each other"
+        )
+    postgres = EmbeddedPostgres(directory / "postgres", durable=True)
+    step("starting PostgreSQL and the incident service")
+    try:
+        async with AsyncExitStack() as stack:
+            postgres.stop()
+            shutil.rmtree(postgres.data_dir, ignore_errors=True)
+            postgres.start()
+            for database in (_DATABASE, _TWIN):
+                postgres.create_database(database)
+                await _migrate(postgres.url(database))
+            service = stack.enter_context(
+                incident_service(postgres.url(_DATABASE), directory / "incident.log")
+            )
+            incidents, twins = [
+                Incidents(await stack.enter_async_context(_connection(postgres.url(database))))
+                for database in (_DATABASE, _TWIN)
+            ]
+            response = await _a_response(service, incidents)
+            echo = stack.enter_context(echo_server(response, directory / "echo.log"))
+            lab = Lab(postgres, service, echo, incidents, twins, step)
+            await lab.drained()
+            yield lab
+    finally:
+        postgres.stop()
+        lock.release()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _migrate(database_url: str) -> None:
+    engine = create_engine(database_url, application_name="benchmarks", pool_size=1)
+    await Migrations("incident:migrations").upgrade(engine)
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def _connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _a_response(service: RunningServer, incidents: Incidents) -> bytes:
+    """Return what the service answers to a Resolve: the message that the echo answers with."""
+    await incidents.investigating(1)
+    async with grpc.aio.insecure_channel(service.address) as channel:
+        stub = incident_service_pb2_grpc.IncidentServiceStub(channel)
+        try:
+            response = await stub.Resolve(
+                pb.ResolveRequest.FromString(incidents.requests([0])[0]), timeout=10
+            )
+        except grpc.RpcError as exc:
+            raise BenchmarkError(f"a first Resolve failed: {exc}") from exc
+    return response.SerializeToString()

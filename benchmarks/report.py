@@ -1,0 +1,76 @@
+"""The table: each ratio beside its goal, what it was measured on, and both sides of it."""
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import psutil
+
+from benchmarks.result import Result
+
+_PACKAGES = ("grpcio", "protobuf", "SQLAlchemy", "asyncpg", "uvloop")
+
+_HOW = """\
+Both sides of a ratio are measured in one run, in turns. A ratio is that of the medians; in brackets the least and the
+greatest of a single turn. Processor time is that of one call in microseconds: the server + PostgreSQL + the load
+generator, effects included."""
+
+
+def markdown(results: Sequence[Result], *, postgres_version: str) -> str:
+    """Return the report of `results` as Markdown."""
+    ratios = _table(
+        ("#", "what", "against", "ratio", "goal", ""),
+        [
+            (
+                result.number,
+                result.what,
+                result.against,
+                f"**{result.ratio:.2f}** ({min(result.ratios):.2f} to {max(result.ratios):.2f})",
+                f"{result.goal.value} {result.limit:.2f}",
+                "reached" if result.reached else "not reached",
+            )
+            for result in results
+        ],
+    )
+    sides = _table(
+        ("#", "side", "median", "least", "greatest", "", "turns", "processor time"),
+        [
+            (
+                result.number,
+                side.name,
+                _figure(side.median),
+                _figure(min(side.turns)),
+                _figure(max(side.turns)),
+                side.unit,
+                str(len(side.turns)),
+                side.processor,
+            )
+            for result in results
+            for side in result.sides
+        ],
+    )
+    notes = "\n".join(f"- {note}" for result in results for note in result.notes)
+    parts = ["# Performance ratios", _measured_on(postgres_version), ratios, _HOW, sides, notes]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _measured_on(postgres_version: str) -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = psutil.virtual_memory().total / 2**30
+    machine = f"{cores} cores, {memory:.0f} GiB of memory, {platform.system()} {platform.release()}"
+    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in _PACKAGES)]
+    return (
+        f"{datetime.now(UTC):%d %B %Y}; {machine}, {platform.machine()}; "
+        f"{', '.join(versions)}, PostgreSQL {postgres_version} (every commit flushed to disk)."
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"  # noqa: PLR2004 - three digits say enough

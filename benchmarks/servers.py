@@ -1,0 +1,112 @@
+"""The processes that are measured: started, waited for until they serve, ended."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from benchmarks.errors import BenchmarkError
+from flywheel.log_files import tail
+from servicekit.healthcheck import is_serving
+
+T = TypeVar("T")
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server process, its address, and the file it writes its standard error to."""
+
+    process: "subprocess.Popen[bytes]"
+    address: str
+    log_path: Path
+
+    def processor_seconds(self) -> float:
+        """Return the processor time that the process has used."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
+
+@contextmanager
+def incident_service(database_url: str, log_path: Path) -> Iterator[RunningServer]:
+    """Run the incident service as users do: its effects' worker and its log included."""
+    environment = {"INCIDENT_LISTEN": "127.0.0.1:0", "INCIDENT_DATABASE_URL": database_url}
+    command = [sys.executable, "-m", "incident", "serve"]
+    with _process(command, environment, log_path) as process:
+
+        def address() -> str:
+            lines = log_path.read_text().splitlines()
+            events = (json.loads(line) for line in lines if line.startswith("{") and line.endswith("}"))
+            return next((str(event["address"]) for event in events if event["event"] == "serving"), "")
+
+        server = RunningServer(process, _wait(process, address, log_path), log_path)
+        _wait(process, lambda: is_serving(server.address), log_path)
+        yield server
+
+
+@contextmanager
+def echo_server(response: bytes, log_path: Path) -> Iterator[RunningServer]:
+    """Run the bare server that answers every Resolve with the serialized `response`."""
+    with _process([sys.executable, "-m", "benchmarks.echo_server"], {}, log_path) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(response)
+        process.stdin.close()
+        # It prints its address when it listens; an end without one is told by `_wait`.
+        address = process.stdout.readline().decode().strip()
+        yield RunningServer(process, _wait(process, lambda: address, log_path), log_path)
+
+
+@contextmanager
+def _process(
+    command: Sequence[str], environment: Mapping[str, str], log_path: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            # Whatever is set for a service of the user's own does not count here.
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("INCIDENT_")},
+                **environment,
+            },
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
+
+
+def _wait(process: "subprocess.Popen[bytes]", ask: Callable[[], T], log_path: Path) -> T:
+    """Return the first true answer of `ask`. Raises BenchmarkError when the process ends or takes too long."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not (answer := ask()):
+        ended = process.poll() is not None
+        if ended or time.monotonic() >= deadline:
+            command = str(process.args)
+            happened = (
+                f"ended with {process.returncode}" if ended else f"is not ready after {_START_SECONDS:.0f} s"
+            )
+            raise BenchmarkError(f"{command} {happened}; its log ends with:\n{tail(log_path)}")
+        time.sleep(_POLL_SECONDS)
+    return answer

@@ -1,0 +1,60 @@
+"""Turns of load on one server, with what they cost in processor time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.incidents import RESOLVE_PATH
+from benchmarks.lab import Lab
+from benchmarks.load import Load, make_load
+from benchmarks.servers import RunningServer
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long a benchmark measures."""
+
+    turns: int
+    # Calls of one turn of the service; the echo, being faster, gets twice as many where both are loaded fully.
+    calls: int
+    # Calls of one turn where one caller waits for each.
+    calls_one_caller: int
+
+
+FULL = Effort(turns=7, calls=5_000, calls_one_caller=500)
+SHORT = Effort(turns=2, calls=200, calls_one_caller=20)
+
+
+@dataclass(slots=True)
+class MeasuredServer:
+    """A server under load, turn after turn."""
+
+    lab: Lab
+    server: RunningServer
+    outstanding: int
+    connections: int
+    loads: list[Load] = field(default_factory=list)
+    _server_seconds: float = 0.0
+    _postgres_seconds: float = 0.0
+
+    def turn(self, messages: Sequence[bytes]) -> Load:
+        """Make load with these requests and keep what was measured. Raises BenchmarkError when a call fails."""
+        server, postgres = self.server.processor_seconds(), self.lab.postgres_seconds()
+        load = make_load(
+            self.server.address,
+            RESOLVE_PATH,
+            messages,
+            outstanding=self.outstanding,
+            connections=self.connections,
+        )
+        self._server_seconds += self.server.processor_seconds() - server
+        self._postgres_seconds += self.lab.postgres_seconds() - postgres
+        self.loads.append(load)
+        return load
+
+    @property
+    def processor(self) -> str:
+        """Microseconds of processor time of one call: the server's, PostgreSQL's, the load generator's."""
+        calls = sum(load.calls for load in self.loads)
+        generator = sum(load.generator_seconds for load in self.loads)
+        costs = (self._server_seconds, self._postgres_seconds, generator)
+        return " + ".join(f"{cost / calls * 1e6:.0f}" for cost in costs)

@@ -1,0 +1,239 @@
+"""Resolve failing in every way: a NO_ACTION stays SUCCEEDED, its delivery waits, and in the end it is delivered."""
+
+import asyncio
+from collections.abc import Mapping
+
+import grpc
+import pytest
+
+from awoooi.approval.v1 import approval_pb2
+from awoooi.incident.v1 import incident_pb2
+from tests.approval.callers import DeliveryState, Incidents, State
+from tests.approval.fronted import Fronted
+from tests.approval.schemas import rows
+from tests.approval.scripted_incidents import Behaviour, answer, hang, lose_the_reply, pass_on
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+RESOLVED = incident_pb2.Incident.STATE_RESOLVED
+SECRET = "hunter2"
+
+# How Resolve fails, what the delivery says of it, and whether the incident service did its work all the same.
+HEALING: Mapping[str, tuple[Behaviour | None, str, bool]] = {
+    "service_down": (None, "UNAVAILABLE", False),
+    "unavailable": (answer(grpc.StatusCode.UNAVAILABLE), "UNAVAILABLE: scripted", False),
+    "deadline": (hang, "DEADLINE_EXCEEDED", False),
+    "reply_lost": (lose_the_reply, "DEADLINE_EXCEEDED", True),
+    "internal": (answer(grpc.StatusCode.INTERNAL), "INTERNAL: scripted", False),
+    "unknown": (answer(grpc.StatusCode.UNKNOWN), "UNKNOWN: scripted", False),
+    "permission_denied": (answer(grpc.StatusCode.PERMISSION_DENIED), "PERMISSION_DENIED: scripted", False),
+    "unauthenticated": (answer(grpc.StatusCode.UNAUTHENTICATED), "UNAUTHENTICATED: scripted", False),
+    "unimplemented": (answer(grpc.StatusCode.UNIMPLEMENTED), "UNIMPLEMENTED: scripted", False),
+    "overload": (answer(grpc.StatusCode.RESOURCE_EXHAUSTED), "RESOURCE_EXHAUSTED: scripted", False),
+    "aborted": (answer(grpc.StatusCode.ABORTED), "ABORTED: scripted", False),
+    "cancelled": (answer(grpc.StatusCode.CANCELLED), "CANCELLED: scripted", False),
+}
+# Refusals that the same call would get again.
+PARKING = [
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+]
+
+
+async def _fail(fronted: Fronted, behaviour: Behaviour | None) -> None:
+    if behaviour is None:
+        await fronted.front.stop()
+    else:
+        fronted.front.behaviour = behaviour
+
+
+async def _heal(fronted: Fronted) -> None:
+    fronted.front.behaviour = pass_on
+    await fronted.front.start()
+
+
+@pytest.mark.parametrize(("behaviour", "error", "resolved"), HEALING.values(), ids=HEALING)
+async def test_a_resolve_that_fails_degrades_nothing_and_is_delivered_once_it_can_be(
+    fronted: Fronted, incidents: Incidents, behaviour: Behaviour | None, error: str, resolved: bool
+) -> None:
+    approvals = fronted.approvals
+    incident_id = await incidents.opened()
+    approval = await approvals.approved(incident_id)
+    await _fail(fronted, behaviour)
+
+    answered = (await approvals.execute(approval.approval_id)).approval
+    assert answered.state == State.STATE_SUCCEEDED
+    assert not answered.HasField("incident_resolve_time")
+    waiting = await eventually(
+        lambda: approvals.delivery(approval.approval_id),
+        lambda delivery: delivery.last_error.startswith(error),
+    )
+    assert waiting.state == DeliveryState.STATE_PENDING
+    assert waiting.incident_id == incident_id
+    assert waiting.HasField("next_attempt_time")
+    assert not waiting.HasField("done_time")
+    assert (await approvals.get(approval.approval_id)).state == State.STATE_SUCCEEDED
+    assert (await incidents.get(incident_id)).state == (
+        RESOLVED if resolved else incident_pb2.Incident.STATE_OPEN
+    )
+    failure = await fronted.service.logged(
+        "incident_resolve_after_no_action_execution_failed",
+        approval_id=approval.approval_id,
+        incident_id=incident_id,
+        path="no_action",
+        error=waiting.last_error,
+    )
+    assert failure["level"] == "warning"
+
+    await _heal(fronted)
+    delivered = await approvals.until_delivered(approval.approval_id)
+    assert delivered.state == State.STATE_SUCCEEDED
+    assert delivered.finish_time == answered.finish_time
+    done = await approvals.delivery(approval.approval_id)
+    assert done.state == DeliveryState.STATE_DONE
+    assert done.delivery_id == waiting.delivery_id
+    assert done.HasField("done_time")
+    assert not done.HasField("next_attempt_time")
+    incident = await incidents.get(incident_id)
+    assert (incident.state, incident.resolution_number) == (RESOLVED, 1)
+    assert incident.resolution_type == incident_pb2.RESOLUTION_TYPE_NO_ACTION
+    assert len(await incidents.events(incident_id, incident_pb2.IncidentEvent.TYPE_RESOLVED)) == 1
+    assert not await rows(
+        fronted.service.database_url,
+        "SELECT FROM auto_repair_executions WHERE approval_id = $1",
+        approval.approval_id,
+    )
+
+
+async def test_a_resolve_that_fails_is_tried_again_and_again(fronted: Fronted, incidents: Incidents) -> None:
+    incident_id = await incidents.opened()
+    approval = await fronted.approvals.approved(incident_id)
+    fronted.front.behaviour = answer(grpc.StatusCode.INTERNAL)
+    await fronted.approvals.execute(approval.approval_id)
+    waiting = await eventually(
+        lambda: fronted.approvals.delivery(approval.approval_id), lambda delivery: delivery.attempts >= 4
+    )
+    assert waiting.state == DeliveryState.STATE_PENDING
+    assert fronted.front.resolves_of(incident_id) >= 3
+    await _heal(fronted)
+    await fronted.approvals.until_delivered(approval.approval_id)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNIMPLEMENTED,
+    ],
+    ids=lambda code: code.name,
+)
+async def test_what_only_a_person_can_heal_raises_an_alarm(
+    fronted: Fronted, incidents: Incidents, code: grpc.StatusCode
+) -> None:
+    fronted.front.behaviour = answer(code)
+    incident_id = await incidents.opened()
+    approval = await fronted.approvals.executed(incident_id)
+    alarm = await fronted.service.logged("delivery_refused", code=code.name)
+    assert alarm["level"] == "error"
+    await _heal(fronted)
+    await fronted.approvals.until_delivered(approval.approval_id)
+
+
+@pytest.mark.parametrize("code", PARKING, ids=lambda code: code.name)
+async def test_what_would_be_refused_again_is_parked_until_somebody_puts_it_back(
+    fronted: Fronted, incidents: Incidents, code: grpc.StatusCode
+) -> None:
+    approvals = fronted.approvals
+    incident_id = await incidents.opened()
+    approval = await approvals.approved(incident_id)
+    fronted.front.behaviour = answer(code)
+    assert (await approvals.execute(approval.approval_id)).approval.state == State.STATE_SUCCEEDED
+    parked = await approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
+    assert parked.last_error == f"{code.name}: scripted"
+    assert parked.attempts >= 1
+    assert not parked.HasField("next_attempt_time")
+    assert (await approvals.get(approval.approval_id)).state == State.STATE_SUCCEEDED
+
+    await _heal(fronted)
+    back = await approvals.retry(parked.delivery_id)
+    assert back.delivery_id == parked.delivery_id
+    assert back.attempts == parked.attempts
+    delivered = await approvals.until_delivered(approval.approval_id)
+    assert delivered.state == State.STATE_SUCCEEDED
+    assert (await approvals.delivery(approval.approval_id)).attempts > parked.attempts
+    assert (await incidents.get(incident_id)).resolution_number == 1
+
+
+async def test_a_backlog_goes_out_together_and_each_is_marked_by_its_own_result(
+    fronted: Fronted, incidents: Incidents
+) -> None:
+    approvals = fronted.approvals
+    await fronted.front.stop()
+    known = [await incidents.opened() for _ in range(30)]
+    unknown = [f"INC-20200101-{number:012X}" for number in range(5)]
+    backlog: dict[str, approval_pb2.Approval] = {}
+    for incident_id in (*known, *unknown):
+        backlog[incident_id] = await approvals.executed(incident_id)
+    pending = (await approvals.figures()).deliveries.deliveries
+    assert {entry.state: entry.count for entry in pending}[DeliveryState.STATE_PENDING] >= len(backlog)
+    fronted.front.resolves.clear()
+    # All fall due at one instant, with the peer back.
+    await rows(
+        fronted.service.database_url,
+        "UPDATE outbox SET next_attempt_time = now() + interval '3 seconds' WHERE state = 'PENDING'",
+    )
+    await _heal(fronted)
+    for incident_id in known:
+        await approvals.until_delivered(backlog[incident_id].approval_id)
+    for incident_id in unknown:
+        parked = await approvals.until_delivery(backlog[incident_id].approval_id, DeliveryState.STATE_PARKED)
+        assert parked.last_error.startswith("NOT_FOUND")
+    # Thirty-five resolves, and far fewer calls.
+    assert len(fronted.front.resolves) <= 20
+    assert fronted.front.resolves_of(known[0]) == 1
+
+
+async def test_a_fault_of_one_incident_holds_up_no_other(fronted: Fronted, incidents: Incidents) -> None:
+    approvals = fronted.approvals
+    hanging = await approvals.approved(await incidents.opened())
+    fronted.front.behaviour = hang
+    await approvals.execute(hanging.approval_id)
+    fronted.front.behaviour = pass_on
+    other = await approvals.executed(await incidents.opened())
+    await asyncio.gather(
+        approvals.until_delivered(other.approval_id), approvals.until_delivered(hanging.approval_id)
+    )
+
+
+async def test_a_password_in_a_peers_error_is_neither_kept_nor_logged(
+    fronted: Fronted, incidents: Incidents
+) -> None:
+    approval = await fronted.approvals.approved(await incidents.opened())
+    fronted.front.behaviour = answer(
+        grpc.StatusCode.INTERNAL, f"cannot reach postgresql://flywheel:{SECRET}@db/incident"
+    )
+    await fronted.approvals.execute(approval.approval_id)
+    delivery = await eventually(
+        lambda: fronted.approvals.delivery(approval.approval_id), lambda found: bool(found.last_error)
+    )
+    assert "cannot reach postgresql://flywheel:" in delivery.last_error
+    assert SECRET not in delivery.last_error
+    await fronted.service.logged(
+        "incident_resolve_after_no_action_execution_failed", approval_id=approval.approval_id
+    )
+    assert not [line for line in fronted.service.lines if SECRET in line]
+    await _heal(fronted)
+    await fronted.approvals.until_delivered(approval.approval_id)
+
+
+async def test_an_endless_error_of_a_peer_is_cut_to_what_the_contract_allows(
+    fronted: Fronted, incidents: Incidents
+) -> None:
+    approval = await fronted.approvals.approved(await incidents.opened())
+    fronted.front.behaviour = answer(grpc.StatusCode.NOT_FOUND, "x" * 3000)
+    await fronted.approvals.execute(approval.approval_id)
+    parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
+    assert 100 < len(parked.last_error) <= 1024

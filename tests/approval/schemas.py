@@ -1,0 +1,61 @@
+"""The two services' databases, and a look into their tables."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import asyncpg
+
+from servicekit.database import create_engine
+from servicekit.migrations import Migrations
+from tests.databases import cloned_database
+from tests.eventually import eventually
+from tests.migrated import migrate_incident
+
+
+async def migrate_approval(url: str) -> None:
+    """Bring the database at `url` to the approval service's newest revision."""
+    engine = create_engine(url, application_name="tests-migrate", pool_size=1)
+    try:
+        await Migrations("approval:migrations").upgrade(engine)
+    finally:
+        await engine.dispose()
+
+
+def incident_database() -> AbstractAsyncContextManager[str]:
+    """The URL of an incident database of one's own."""
+    return cloned_database("incident", migrate_incident)
+
+
+def approval_database() -> AbstractAsyncContextManager[str]:
+    """The URL of an approval database of one's own."""
+    return cloned_database("approval", migrate_approval)
+
+
+async def rows(url: str, statement: str, *arguments: object) -> Sequence[tuple[Any, ...]]:
+    """The rows of a query; none of a statement that only writes."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(statement, *arguments)]
+    finally:
+        await connection.close()
+
+
+async def end_leases(url: str) -> None:
+    """Let every lease end now: what time does half a minute after the holder died."""
+    await rows(url, "UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+
+
+async def contents(url: str) -> Sequence[tuple[Any, ...]]:
+    """Every row of every table with the transaction that wrote it: equal before and after what writes nothing.
+
+    Taken when the outbox is at rest: what earlier calls left to be done in the background writes, too.
+    """
+    at_work = "SELECT FROM outbox WHERE state = 'PENDING'"
+    await eventually(lambda: rows(url, at_work), lambda waiting: not waiting)
+    tables = await rows(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    found: list[tuple[Any, ...]] = []
+    for (table,) in tables:
+        statement = f'SELECT xmin::text, row_to_json(t)::text FROM "{table}" AS t ORDER BY 2'  # noqa: S608 - names from the catalogue
+        found += await rows(url, statement)
+    return found

@@ -1,0 +1,74 @@
+"""Every error of the service has its place in the one table."""
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from approval.errors import ApprovalError, TransitionNotAllowedError
+from approval.model import State
+from approval.status_codes import ERRORS
+from servicekit.error_table import ErrorTable
+
+CODES = {
+    "ApprovalNotFoundError": grpc.StatusCode.NOT_FOUND,
+    "IncidentNotFoundError": grpc.StatusCode.NOT_FOUND,
+    "IncidentResolvedError": grpc.StatusCode.FAILED_PRECONDITION,
+    "IncidentUnreachableError": grpc.StatusCode.UNAVAILABLE,
+    "TransitionNotAllowedError": grpc.StatusCode.FAILED_PRECONDITION,
+    "DecidedOtherwiseError": grpc.StatusCode.FAILED_PRECONDITION,
+    "OwnProposalError": grpc.StatusCode.PERMISSION_DENIED,
+    "ApprovalChangedError": grpc.StatusCode.ABORTED,
+    "RequestIdReusedError": grpc.StatusCode.ALREADY_EXISTS,
+    "ActionChangedError": grpc.StatusCode.FAILED_PRECONDITION,
+    "ExecutorMissingError": grpc.StatusCode.FAILED_PRECONDITION,
+    "DeliveryNotFoundError": grpc.StatusCode.NOT_FOUND,
+    "DeliveryDoneError": grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+def _subclasses(cls: type[ApprovalError]) -> Iterator[type[ApprovalError]]:
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+CLASSES = sorted(_subclasses(ApprovalError), key=lambda cls: cls.__name__)
+
+
+def _instance(cls: type[ApprovalError]) -> ApprovalError:
+    if issubclass(cls, TransitionNotAllowedError):
+        return cls("APR-20260507-99ADF2", current=State.EXPIRED, allowed=(State.PENDING, State.APPROVED))
+    takes_id = cls.__init__ is not ApprovalError.__init__
+    return cls(*(["XXX-20260507-99ADF2"] if takes_id else []))
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_error_is_in_the_table_under_its_code(cls: type[ApprovalError]) -> None:
+    assert cls in ERRORS.entries
+    refusal = ERRORS.refusal(_instance(cls), method="")
+    assert refusal.code is CODES[cls.__name__]
+    assert refusal.reason.isupper()
+    assert refusal.message == cls.__doc__
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_no_text_of_a_refusal_holds_a_value_of_the_caller(cls: type[ApprovalError]) -> None:
+    assert "99ADF2" not in ERRORS.refusal(_instance(cls), method="").message
+
+
+def test_the_table_has_no_entry_for_what_is_not_an_error_of_the_service() -> None:
+    assert set(ERRORS.entries) == set(CLASSES)
+
+
+def test_a_new_error_without_an_entry_would_be_noticed() -> None:
+    assert ErrorTable({}).refusal(
+        TransitionNotAllowedError("", current=State.PENDING, allowed=()), method=""
+    ).code is (grpc.StatusCode.INTERNAL)
+
+
+def test_a_refused_transition_tells_the_current_and_the_allowed_states() -> None:
+    refusal = ERRORS.refusal(_instance(TransitionNotAllowedError), method="Approve")
+    assert refusal.metadata == {"current_state": "EXPIRED", "allowed_states": "PENDING, APPROVED"}
+    assert refusal.precondition is not None
+    assert refusal.precondition[:2] == ("STATE", "APR-20260507-99ADF2")

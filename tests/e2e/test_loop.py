@@ -1,0 +1,170 @@
+"""The whole loop on real processes, seen from where operators look: the RPCs and the gateway's /metrics."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as incident_service
+from tests.approval.callers import NO_ACTION, UNPARSABLE, Approvals, State, approvals_at, incidents_at
+from tests.approval.schemas import approval_database, incident_database, rows
+from tests.e2e.once import assert_resolved_once, resolutions_counted
+from tests.eventually import eventually
+from tests.metrics_gateway.scrapes import Scrape, read_text
+from tests.services import PATIENCE_SECONDS, ServiceProcess, healthy_service
+from tests.tcp_proxy import tcp_proxy
+
+INCIDENTS = 30
+
+
+class Metrics:
+    """The gateway as Prometheus sees it."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def scrape(self) -> Scrape:
+        """Scrape once."""
+        answer = await self._client.get("/metrics")
+        assert answer.status_code == httpx.codes.OK
+        return read_text(answer.text)
+
+    async def until(self, condition: Callable[[Scrape], bool]) -> Scrape:
+        """The first scrape that shows it."""
+        return await eventually(self.scrape, condition)
+
+
+@asynccontextmanager
+async def _gateway(incident: str, approval: str) -> AsyncIterator[Metrics]:
+    process = await asyncio.to_thread(
+        ServiceProcess,
+        "metrics_gateway",
+        ["serve"],
+        {
+            "GATEWAY_LISTEN": "127.0.0.1:0",
+            "GATEWAY_SOURCES": f"incident={incident},approval={approval}",
+        },
+    )
+    try:
+        address = (await process.logged("serving"))["address"]
+        async with httpx.AsyncClient(
+            base_url=f"http://{address}", timeout=PATIENCE_SECONDS, trust_env=False
+        ) as client:
+            yield Metrics(client)
+    finally:
+        await asyncio.to_thread(process.kill)
+
+
+def _flywheel(scrape: Scrape, name: str, **labels: str) -> float | None:
+    return scrape.value(f"awoooi_flywheel_{name}", **labels)
+
+
+async def test_an_outage_leaves_no_incident_behind_and_the_figures_show_it() -> None:
+    async with (
+        incident_database() as incident_url,
+        approval_database() as approval_url,
+        tcp_proxy() as network,
+        _stack(approval_url, network.address) as (approvals, metrics),
+    ):
+        variables = {"INCIDENT_STUCK_AFTER": "1ms"}
+        async with healthy_service("incident", incident_url, variables=variables) as incident:
+            network.target = incident.address
+            async with incidents_at(incident.address) as incidents:
+                ids = [await incidents.opened() for _ in range(INCIDENTS)]
+                for incident_id in ids:
+                    await incidents.stub.StartInvestigation(
+                        incident_service.StartInvestigationRequest(incident_id=incident_id), timeout=60
+                    )
+            approved = [(await approvals.approved(each, NO_ACTION)).approval_id for each in ids]
+            failing = (await approvals.approved(ids[0], UNPARSABLE)).approval_id
+            scrape = await metrics.until(lambda found: _flywheel(found, "source_up", source="incident") == 1)
+            assert _flywheel(scrape, "incidents", state="investigating") == INCIDENTS
+            assert _flywheel(scrape, "incidents_stuck") == INCIDENTS
+            assert _flywheel(scrape, "approvals", state="approved") == INCIDENTS + 1
+            incident.send(signal.SIGKILL)
+            await incident.ended()
+            network.reset()
+
+        # The incident service is gone: every observation succeeds all the same, and the gateway says what waits.
+        answers = await asyncio.gather(*(approvals.execute(each) for each in approved))
+        assert {answer.approval.state for answer in answers} == {State.STATE_SUCCEEDED}
+        assert (await approvals.execute(failing)).approval.state == State.STATE_FAILED
+        scrape = await metrics.until(lambda found: _flywheel(found, "source_up", source="incident") == 0)
+        assert _flywheel(scrape, "source_up", source="approval") == 1
+        assert _flywheel(scrape, "resolve_deliveries", state="pending") == INCIDENTS
+        assert _flywheel(scrape, "noop_executions_total") == INCIDENTS
+        assert _flywheel(scrape, "noop_resolutions_total") == 0
+        assert _flywheel(scrape, "incidents_stuck") is None
+
+        # It comes back: the backlog drains by itself, each incident is resolved once.
+        async with healthy_service("incident", incident_url, variables=variables) as incident:
+            network.target = incident.address
+            scrape = await metrics.until(
+                lambda found: (
+                    _flywheel(found, "resolve_deliveries", state="pending") == 0
+                    and _flywheel(found, "incidents_stuck") == 0
+                    and _flywheel(found, "incidents_resolved_total", resolution_type="no_action") == INCIDENTS
+                )
+            )
+            assert _flywheel(scrape, "resolve_deliveries", state="parked") == 0
+            assert _flywheel(scrape, "noop_executions_total") == INCIDENTS
+            assert _flywheel(scrape, "noop_resolutions_total") == INCIDENTS
+            assert _flywheel(scrape, "incidents", state="investigating") == 0
+            assert _flywheel(scrape, "executions_total", outcome="noop") == INCIDENTS
+            assert _flywheel(scrape, "executions_total", outcome="failed") == 1
+            # Observations are no repairs: there is nothing to rate.
+            assert _flywheel(scrape, "execution_samples") == 0
+            assert _flywheel(scrape, "execution_success_rate") is None
+
+            # Once more, and nothing happens twice.
+            again = await asyncio.gather(*(approvals.execute(each) for each in approved))
+            assert all(answer.already_executed for answer in again)
+            await assert_resolved_once(incident_url, ids)
+            assert await resolutions_counted(incident_url) == INCIDENTS
+            scrape = await metrics.scrape()
+            assert _flywheel(scrape, "noop_executions_total") == INCIDENTS
+            assert _flywheel(scrape, "noop_resolutions_total") == INCIDENTS
+            assert _flywheel(scrape, "incidents_resolved_total", resolution_type="no_action") == INCIDENTS
+
+
+async def test_from_the_alert_to_the_postmortem_nobody_has_to_do_more_than_approve() -> None:
+    async with (
+        incident_database() as incident_url,
+        approval_database() as approval_url,
+        healthy_service("incident", incident_url) as incident,
+        healthy_service(
+            "approval", approval_url, variables={"APPROVAL_INCIDENT_TARGET": incident.address}
+        ) as approval,
+        approvals_at(approval.address) as approvals,
+        incidents_at(incident.address) as incidents,
+    ):
+        incident_id = await incidents.opened(title="disk is nearly full", fingerprint="disk/db-1")
+        proposed = await approvals.propose(
+            incident_id, "NO_ACTION: it is cleaned every night", actor="ai", auto_execute=True
+        )
+        assert proposed.incident_verified
+        await approvals.approve(proposed.approval_id, actor="alice", reason="seen before")
+        delivered = await approvals.until_delivered(proposed.approval_id)
+        assert delivered.state == State.STATE_SUCCEEDED
+        await assert_resolved_once(incident_url, [incident_id])
+        types = [event.type for event in await incidents.events(incident_id)]
+        assert types[0] == incident_pb2.IncidentEvent.TYPE_OPENED
+        assert types.count(incident_pb2.IncidentEvent.TYPE_RESOLVED) == 1
+        ((markdown,),) = await rows(incident_url, "SELECT markdown FROM postmortems")
+        assert "disk is nearly full" in markdown
+        # The problem is over: the next report of it is a new incident.
+        assert await incidents.opened(title="disk is nearly full", fingerprint="disk/db-1") != incident_id
+
+
+@asynccontextmanager
+async def _stack(approval_url: str, incident_address: str) -> AsyncIterator[tuple[Approvals, Metrics]]:
+    variables = {"APPROVAL_INCIDENT_TARGET": incident_address}
+    async with (
+        healthy_service("approval", approval_url, variables=variables) as approval,
+        approvals_at(approval.address) as approvals,
+        _gateway(incident_address, approval.address) as metrics,
+    ):
+        yield approvals, metrics

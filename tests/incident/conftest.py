@@ -1,0 +1,44 @@
+"""An incident service for each file of tests, and a database of its own for each test that asks."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest_asyncio
+
+from tests.databases import cloned_database, database_fixture
+from tests.incident.incidents import incident_stub
+from tests.migrated import migrate_incident
+from tests.services import RunningService, healthy_service
+
+if TYPE_CHECKING:
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+database = database_fixture("incident", migrate_incident)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service() -> AsyncIterator[RunningService]:
+    """A healthy incident service that the tests of a file share; each keeps to its own ids."""
+    async with (
+        cloned_database("incident", migrate_incident) as url,
+        healthy_service("incident", url) as running,
+    ):
+        yield running
+
+
+@pytest_asyncio.fixture
+async def stub(service: RunningService) -> "AsyncIterator[IncidentServiceAsyncStub]":
+    """Calls the file's service as `tester`."""
+    async with incident_stub(service.address) as stub:
+        yield stub
+
+
+@pytest_asyncio.fixture
+async def rows(service: RunningService) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    """A connection to the database of the file's service."""
+    connection = await asyncpg.connect(service.database_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -1,0 +1,193 @@
+"""BatchResolve: each item by itself, in order."""
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from incident.model import Effect
+from tests.incident.incidents import (
+    HUMAN,
+    NO_ACTION,
+    RESOLVED,
+    UNKNOWN_ID,
+    event_types,
+    incident_stub,
+    opened,
+    resolved,
+)
+from tests.refusals import read_status, refused
+from tests.services import RunningService
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+    Stub = IncidentServiceAsyncStub
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+Item = pb.BatchResolveRequest.Item
+
+
+def batch(*items: Item | str) -> pb.BatchResolveRequest:
+    """A batch of items; an id alone is resolved as NO_ACTION."""
+    return pb.BatchResolveRequest(
+        items=[
+            Item(incident_id=item, resolution_type=NO_ACTION) if isinstance(item, str) else item
+            for item in items
+        ]
+    )
+
+
+async def test_each_item_is_resolved_as_it_says(service: RunningService) -> None:
+    async with incident_stub(service.address, actor="batcher") as stub:
+        one, two = (await opened(stub)).incident_id, (await opened(stub)).incident_id
+        answer = await stub.BatchResolve(
+            batch(Item(incident_id=one, resolution_type=HUMAN, note="by hand"), two)
+        )
+        assert [result.incident_id for result in answer.results] == [one, two]
+        first = (await stub.Get(pb.GetRequest(incident_id=one))).incident
+        assert (first.state, first.resolution_type, first.resolution_note, first.resolved_by) == (
+            RESOLVED,
+            HUMAN,
+            "by hand",
+            "batcher",
+        )
+        told = answer.results[0].resolved
+        assert not told.already_resolved
+        assert (told.resolution_type, told.resolve_time, told.resolution_number, told.etag) == (
+            HUMAN,
+            first.resolve_time,
+            1,
+            first.etag,
+        )
+        assert answer.results[1].resolved.resolution_type == NO_ACTION
+
+
+async def test_good_and_bad_items_do_not_disturb_each_other_and_keep_their_order(stub: "Stub") -> None:
+    fresh, done = (await opened(stub)).incident_id, await resolved(stub)
+    answer = await stub.BatchResolve(
+        batch(
+            "nonsense",
+            fresh,
+            UNKNOWN_ID,
+            Item(incident_id=done.incident_id, resolution_type=HUMAN),
+            Item(incident_id=fresh),
+            Item(incident_id=fresh, resolution_type=99),  # type: ignore[arg-type]  # no such type
+            Item(incident_id=fresh, resolution_type=HUMAN, note="a\0b"),
+            Item(resolution_type=HUMAN),
+            Item(incident_id=fresh, resolution_type=HUMAN, note="x" * 8193),
+            fresh,
+        )
+    )
+    results = answer.results
+    assert [result.incident_id for result in results] == [
+        "",
+        fresh,
+        UNKNOWN_ID,
+        done.incident_id,
+        fresh,
+        fresh,
+        fresh,
+        "",
+        fresh,
+        fresh,
+    ]
+    bad = {
+        place: read_status(result.status) for place, result in enumerate(results) if result.HasField("status")
+    }
+    assert {place: (told.code, told.fields) for place, told in bad.items()} == {
+        0: (grpc.StatusCode.INVALID_ARGUMENT, ("incident_id",)),
+        2: (grpc.StatusCode.NOT_FOUND, ()),
+        4: (grpc.StatusCode.INVALID_ARGUMENT, ("resolution_type",)),
+        5: (grpc.StatusCode.INVALID_ARGUMENT, ("resolution_type",)),
+        6: (grpc.StatusCode.INVALID_ARGUMENT, ("note",)),
+        7: (grpc.StatusCode.INVALID_ARGUMENT, ("incident_id",)),
+        8: (grpc.StatusCode.INVALID_ARGUMENT, ("note",)),
+    }
+    assert bad[2].resource == ("awoooi.incident.v1.Incident", UNKNOWN_ID)
+    assert not results[1].resolved.already_resolved
+    assert results[3].resolved.already_resolved
+    assert results[3].resolved.resolution_type == NO_ACTION
+    assert results[3].resolved.etag == done.etag
+    assert results[9].resolved.already_resolved
+
+
+async def test_an_incident_named_twice_is_resolved_by_the_first(stub: "Stub") -> None:
+    incident_id = (await opened(stub)).incident_id
+    answer = await stub.BatchResolve(
+        batch(
+            Item(incident_id=incident_id, resolution_type=HUMAN, note="first"),
+            Item(incident_id=incident_id, resolution_type=NO_ACTION, note="second"),
+            incident_id,
+        )
+    )
+    assert [result.resolved.already_resolved for result in answer.results] == [False, True, True]
+    assert {result.resolved.resolution_type for result in answer.results} == {HUMAN}
+    assert (await stub.Get(pb.GetRequest(incident_id=incident_id))).incident.resolution_note == "first"
+    assert (await event_types(stub, incident_id)).count("RESOLVED") == 1
+
+
+@pytest.mark.parametrize("items", [0, 1001])
+async def test_no_item_or_more_than_a_thousand_are_refused(stub: "Stub", items: int) -> None:
+    told = await refused(stub.BatchResolve(batch(*[UNKNOWN_ID] * items)))
+    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("items",))
+
+
+async def test_a_thousand_items_are_resolved_in_one_call(stub: "Stub", rows: "Rows") -> None:
+    ids = [f"INC-20260101-{number:08X}" for number in range(1000)]
+    await rows.execute(
+        """
+        INSERT INTO incidents
+            (incident_id, title, description, severity, state, fingerprint, labels, source, opened_by, content_hash)
+        SELECT unnest($1::text[]), 'many', '', 'LOW', 'OPEN', '', '{}', '', 'test', ''
+        """,
+        ids,
+    )
+    answer = await stub.BatchResolve(batch(*ids))
+    assert [result.incident_id for result in answer.results] == ids
+    assert not any(result.resolved.already_resolved for result in answer.results)
+    assert all(result.resolved.resolution_number == 1 for result in answer.results)
+    jobs = await rows.fetch(
+        "SELECT topic, count(*) AS jobs FROM outbox WHERE payload->>'incident_id' = ANY ($1) GROUP BY topic",
+        ids,
+    )
+    assert {row["topic"]: row["jobs"] for row in jobs} == {effect.topic: 1000 for effect in Effect}
+
+
+async def test_batches_and_resolves_of_the_same_incidents_at_once_resolve_each_once(
+    service: RunningService, rows: "Rows"
+) -> None:
+    async with incident_stub(service.address) as one, incident_stub(service.address) as two:
+        ids = [(await opened(one)).incident_id for _ in range(30)]
+        batches = await asyncio.gather(
+            one.BatchResolve(batch(*ids)),
+            two.BatchResolve(batch(*reversed(ids))),
+            *(two.BatchResolve(batch(*ids[start:], *ids[:start])) for start in (7, 13, 22)),
+        )
+        singles = await asyncio.gather(
+            *(one.Resolve(pb.ResolveRequest(incident_id=i, resolution_type=HUMAN)) for i in ids)
+        )
+    winners = Counter(
+        result.incident_id
+        for answer in batches
+        for result in answer.results
+        if not result.resolved.already_resolved
+    )
+    assert winners == dict.fromkeys(ids, 1)
+    assert all(answer.already_resolved for answer in singles)
+    events = "SELECT count(*) FROM incident_events WHERE incident_id = ANY ($1) AND type = 'RESOLVED'"
+    assert await rows.fetchval(events, ids) == 30
+
+
+async def test_what_happened_to_a_batch_is_in_the_log_as_for_a_resolve(
+    service: RunningService, stub: "Stub"
+) -> None:
+    done, unknown = (await resolved(stub)).incident_id, "INC-20200101-00000000BEEF"
+    await stub.BatchResolve(batch(done, unknown))
+    await service.logged("incident_resolve_skipped_already_resolved", incident_id=done)
+    await service.logged("incident_not_found_for_resolve", incident_id=unknown)

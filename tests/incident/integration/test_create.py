@@ -1,0 +1,206 @@
+"""Create: opening, retries, deduplication, races."""
+
+import asyncio
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.incident.incidents import (
+    NO_ACTION,
+    OPEN,
+    RESOLVED,
+    create_request,
+    event_types,
+    incident_stub,
+    new_id,
+    opened,
+    token,
+)
+from tests.refusals import refused
+from tests.services import RunningService
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+    Stub = IncidentServiceAsyncStub
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+CONTENT: dict[str, Any] = {
+    "title": "disk full on db-1 ☂",
+    "description": "first line\nsecond line",
+    "severity": incident_pb2.SEVERITY_CRITICAL,
+    "labels": {"zone": "eu-1", "empty": "", "unicode": "żółw"},
+    "source": "alertmanager",
+}
+
+
+async def test_an_incident_opens_with_what_was_said_and_nothing_else(stub: "Stub") -> None:
+    fingerprint = token()
+    answer = await stub.Create(create_request(**CONTENT, fingerprint=fingerprint))
+    incident = answer.incident
+    assert not answer.deduplicated
+    assert re.fullmatch(r"INC-[0-9]{8}-[0-9A-F]{6,12}", incident.incident_id)
+    assert {name: getattr(incident, name) for name in CONTENT} == CONTENT
+    assert incident.state == OPEN
+    assert incident.fingerprint == fingerprint
+    assert incident.occurrence_count == 1
+    assert incident.opened_by == "tester"
+    assert incident.resolution_number == 0
+    assert incident.resolution_type == incident_pb2.RESOLUTION_TYPE_UNSPECIFIED
+    assert not incident.resolution_note
+    assert not incident.resolved_by
+    assert incident.etag
+    assert not incident.HasField("investigate_time")
+    assert not incident.HasField("resolve_time")
+    assert (
+        incident.create_time == incident.update_time == incident.last_seen_time == incident.last_progress_time
+    )
+    assert await event_types(stub, incident.incident_id) == ["OPENED"]
+    assert (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident == incident
+
+
+async def test_an_incident_opens_with_the_id_it_is_given(stub: "Stub") -> None:
+    wanted = new_id()
+    assert (await opened(stub, incident_id=wanted)).incident_id == wanted
+
+
+@pytest.mark.parametrize("key", ["request_id", "incident_id"])
+async def test_the_same_call_again_is_the_same_record_and_no_write(
+    stub: "Stub", rows: "Rows", key: str
+) -> None:
+    request = create_request(**CONTENT, **{key: new_id()})
+    first = await stub.Create(request)
+    before = await written(rows, first.incident.incident_id)
+    again = await stub.Create(request)
+    assert again == first
+    assert await written(rows, first.incident.incident_id) == before
+
+
+async def test_a_retry_gets_the_incident_as_it_is_now(stub: "Stub") -> None:
+    request = create_request(request_id=token())
+    incident = (await stub.Create(request)).incident
+    await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION))
+    assert (await stub.Create(request)).incident.state == RESOLVED
+
+
+OTHER_CONTENT: dict[str, dict[str, Any]] = {
+    "title": {"title": "another"},
+    "description": {"description": "another"},
+    "severity": {"severity": incident_pb2.SEVERITY_LOW},
+    "fingerprint": {"fingerprint": "another"},
+    "labels": {"labels": {"zone": "us-1"}},
+    "source": {"source": "another"},
+}
+
+
+@pytest.mark.parametrize("other", OTHER_CONTENT.values(), ids=OTHER_CONTENT.keys())
+@pytest.mark.parametrize(
+    ("key", "reason"), [("request_id", "REQUEST_ID_REUSED"), ("incident_id", "INCIDENT_ID_TAKEN")]
+)
+async def test_the_same_key_with_other_content_is_refused(
+    stub: "Stub", rows: "Rows", key: str, reason: str, other: dict[str, Any]
+) -> None:
+    value = new_id()
+    first = (await stub.Create(create_request(**CONTENT, **{key: value}))).incident
+    before = await written(rows, first.incident_id)
+    told = await refused(stub.Create(create_request(**(CONTENT | other), **{key: value})))
+    assert (told.code, told.reason) == (grpc.StatusCode.ALREADY_EXISTS, reason)
+    assert await written(rows, first.incident_id) == before
+
+
+async def test_a_request_id_used_for_another_incident_id_is_refused(stub: "Stub") -> None:
+    request_id = token()
+    await opened(stub, request_id=request_id, incident_id=new_id())
+    told = await refused(stub.Create(create_request(request_id=request_id, incident_id=new_id())))
+    assert told.code is grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_a_report_of_an_unresolved_problem_is_counted_instead_of_opened(stub: "Stub") -> None:
+    fingerprint = token()
+    first = await opened(stub, fingerprint=fingerprint)
+    answer = await stub.Create(create_request(title="again", fingerprint=fingerprint))
+    assert answer.deduplicated
+    counted = answer.incident
+    assert counted.incident_id == first.incident_id
+    assert counted.occurrence_count == 2
+    assert counted.title == first.title
+    assert counted.last_progress_time == first.last_progress_time
+    assert counted.last_seen_time.ToDatetime() > first.last_seen_time.ToDatetime()
+    assert counted.etag != first.etag
+    assert await event_types(stub, first.incident_id) == ["OPENED", "DEDUPLICATED"]
+
+
+async def test_a_retry_of_a_counted_report_says_so_again_and_counts_once(stub: "Stub") -> None:
+    fingerprint = token()
+    await opened(stub, fingerprint=fingerprint)
+    request = create_request(fingerprint=fingerprint, request_id=token())
+    first, again = await stub.Create(request), await stub.Create(request)
+    assert first == again
+    assert again.deduplicated
+    assert again.incident.occurrence_count == 2
+
+
+async def test_after_a_resolution_the_same_problem_opens_a_new_incident(stub: "Stub") -> None:
+    fingerprint = token()
+    first = await opened(stub, fingerprint=fingerprint)
+    await stub.Resolve(pb.ResolveRequest(incident_id=first.incident_id, resolution_type=NO_ACTION))
+    answer = await stub.Create(create_request(fingerprint=fingerprint))
+    assert not answer.deduplicated
+    assert answer.incident.incident_id != first.incident_id
+
+
+async def test_without_a_fingerprint_nothing_is_deduplicated(stub: "Stub") -> None:
+    first, second = await opened(stub), await opened(stub)
+    assert first.incident_id != second.incident_id
+
+
+async def test_fifty_reports_at_once_open_one_incident(stub: "Stub") -> None:
+    fingerprint = token()
+    answers = await asyncio.gather(
+        *(stub.Create(create_request(fingerprint=fingerprint, source=f"s{number}")) for number in range(50))
+    )
+    assert len({answer.incident.incident_id for answer in answers}) == 1
+    assert Counter(answer.deduplicated for answer in answers) == {False: 1, True: 49}
+    assert sorted(answer.incident.occurrence_count for answer in answers) == list(range(1, 51))
+    types = await event_types(stub, answers[0].incident.incident_id)
+    assert Counter(types) == {"OPENED": 1, "DEDUPLICATED": 49}
+
+
+@pytest.mark.parametrize("key", ["request_id", "incident_id"])
+async def test_fifty_retries_at_once_open_one_incident(stub: "Stub", rows: "Rows", key: str) -> None:
+    request = create_request(title=token(), **{key: new_id()})
+    answers = await asyncio.gather(*(stub.Create(request) for _ in range(50)))
+    assert len({answer.incident.incident_id for answer in answers}) == 1
+    assert not any(answer.deduplicated for answer in answers)
+    assert await rows.fetchval("SELECT count(*) FROM incidents WHERE title = $1", request.title) == 1
+
+
+async def test_a_report_and_a_resolution_at_once_never_lose_the_report(service: RunningService) -> None:
+    async with incident_stub(service.address) as one, incident_stub(service.address) as two:
+        for _ in range(10):
+            fingerprint = token()
+            first = await opened(one, fingerprint=fingerprint)
+            resolution, report = await asyncio.gather(
+                one.Resolve(pb.ResolveRequest(incident_id=first.incident_id, resolution_type=NO_ACTION)),
+                two.Create(create_request(fingerprint=fingerprint)),
+            )
+            assert not resolution.already_resolved
+            same = report.incident.incident_id == first.incident_id
+            assert report.deduplicated == same
+            assert report.incident.state == OPEN
+
+
+async def written(rows: "Rows", incident_id: str) -> list[Any]:
+    """What the database keeps of an incident, with the transaction that wrote each row."""
+    return [
+        await rows.fetchrow("SELECT xmin, xmax, * FROM incidents WHERE incident_id = $1", incident_id),
+        await rows.fetch("SELECT xmin, * FROM incident_events WHERE incident_id = $1", incident_id),
+        await rows.fetchval("SELECT count(*) FROM create_requests WHERE incident_id = $1", incident_id),
+    ]

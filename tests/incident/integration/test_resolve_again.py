@@ -1,0 +1,139 @@
+"""A Resolve of a RESOLVED incident writes nothing at all, on a database where nobody else writes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from flywheel.embedded_postgres import EmbeddedPostgres
+from tests.eventually import eventually
+from tests.incident.incidents import HUMAN, effects_settled, incident_stub, opened, resolved
+from tests.services import healthy_service
+
+if TYPE_CHECKING:
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+    Stub = IncidentServiceAsyncStub
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+# Nothing but what we do writes: no vacuum, no checkpoint, no running-transactions record.
+_QUIET = {
+    "autovacuum": "off",
+    "checkpoint_timeout": "1h",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "fsync": "off",
+    # A page's first change since a checkpoint would be written whole, hint bits included.
+    "wal_log_hints": "off",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def quiet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, str]]:
+    """The address of an incident service, and the URL of its database on a server of its own."""
+    directory: Path = tmp_path_factory.mktemp("quiet")
+    server = EmbeddedPostgres(directory / "postgres", settings=_QUIET)
+    await asyncio.to_thread(server.start)
+    try:
+        server.create_database("incident")
+        async with healthy_service("incident", server.url("incident")) as service:
+            yield service.address, service.database_url
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+@pytest_asyncio.fixture
+async def stub(quiet: tuple[str, str]) -> "AsyncIterator[Stub]":
+    async with incident_stub(quiet[0]) as stub:
+        yield stub
+
+
+@pytest_asyncio.fixture
+async def rows(quiet: tuple[str, str]) -> "AsyncIterator[Rows]":
+    connection = await asyncpg.connect(quiet[1])
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+_TABLES = (
+    "incidents",
+    "incident_events",
+    "outbox",
+    "counters",
+    "postmortems",
+    "dispositions",
+    "create_requests",
+)
+
+
+async def everything(rows: "Rows") -> dict[str, Any]:
+    """Every row of every table with the transactions that wrote and locked it."""
+    return {
+        table: sorted(
+            tuple(row)
+            for row in await rows.fetch(f"SELECT ctid::text, xmin::text, xmax::text, t::text FROM {table} t")  # noqa: S608
+        )
+        for table in _TABLES
+    }
+
+
+async def wal(rows: "Rows") -> str:
+    """How far the write-ahead log is, once it has stood still between two looks."""
+
+    async def look() -> tuple[str, str]:
+        first = await rows.fetchval("SELECT pg_current_wal_insert_lsn()::text")
+        await rows.execute("SELECT pg_sleep(0.25)")
+        return first, await rows.fetchval("SELECT pg_current_wal_insert_lsn()::text")
+
+    return (await eventually(look, lambda seen: seen[0] == seen[1]))[0]
+
+
+async def test_the_write_ahead_log_sees_a_resolve(stub: "Stub", rows: "Rows") -> None:
+    """What the tests below rest on: where something is written, the log moves."""
+    incident = await opened(stub)
+    before = await wal(rows)
+    await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN))
+    assert await wal(rows) != before
+
+
+@pytest.mark.parametrize("callers", [1, 100])
+async def test_nothing_is_written_for_an_incident_that_is_resolved(
+    stub: "Stub", rows: "Rows", callers: int
+) -> None:
+    incident = await resolved(stub)
+    await effects_settled(rows)
+    again = pb.ResolveRequest(
+        incident_id=incident.incident_id, resolution_type=HUMAN, note="another", etag="stale"
+    )
+    # Whatever a first reading leaves on the pages is left now.
+    await stub.Resolve(again)
+    rows_before, wal_before = await everything(rows), await wal(rows)
+    transaction_before = await rows.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+    answers = await asyncio.gather(*(stub.Resolve(again) for _ in range(callers)))
+    assert await wal(rows) == wal_before
+    assert await everything(rows) == rows_before
+    # Not even a transaction id was used.
+    assert await rows.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text") == transaction_before
+    assert all(answer.already_resolved and answer.incident == incident for answer in answers)
+
+
+async def test_nothing_is_written_for_a_batch_of_incidents_that_are_resolved(
+    stub: "Stub", rows: "Rows"
+) -> None:
+    ids = [(await resolved(stub)).incident_id for _ in range(5)]
+    await effects_settled(rows)
+    again = pb.BatchResolveRequest(
+        items=[pb.BatchResolveRequest.Item(incident_id=one, resolution_type=HUMAN) for one in ids]
+    )
+    await stub.BatchResolve(again)
+    before = await everything(rows), await wal(rows)
+    answer = await stub.BatchResolve(again)
+    assert (await everything(rows), await wal(rows)) == before
+    assert all(result.resolved.already_resolved for result in answer.results)

@@ -1,0 +1,224 @@
+"""Watch: which changes come, in which order, and from where on."""
+
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from awoooi.incident.v1 import incident_pb2
+from tests.incident.incidents import (
+    INVESTIGATING,
+    OPEN,
+    RESOLVED,
+    create_request,
+    new_id,
+    opened,
+    resolved,
+    token,
+)
+from tests.incident.watching import OWN_EFFECTS, Watcher, act, note, type_name, watching
+from tests.services import RunningService
+
+if TYPE_CHECKING:
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+HIGH = incident_pb2.SEVERITY_HIGH
+MEDIUM = incident_pb2.SEVERITY_MEDIUM
+LOW = incident_pb2.SEVERITY_LOW
+
+INSERT_NOTE = """
+    INSERT INTO incident_events (event_id, incident_id, type, actor, summary, resolution_number)
+    VALUES ($1, $2, 'NOTE', 'tester', 'written by hand', 0)
+"""
+
+
+async def test_a_stream_begins_with_a_response_that_can_be_gone_on_from(
+    stub: "IncidentServiceAsyncStub",
+) -> None:
+    await opened(stub)
+    watcher = await watching(stub)
+    assert [(r.HasField("incident"), r.HasField("event")) for r in watcher.responses] == [(False, False)]
+
+
+async def test_a_new_stream_has_what_is_committed_after_it_began_and_nothing_before(
+    stub: "IncidentServiceAsyncStub",
+) -> None:
+    labels = {"test": token()}
+    await opened(stub, labels=labels)
+    watcher = await watching(stub, labels=labels)
+    later = await opened(stub, labels=labels)
+    change = await watcher.change()
+    assert change.incident == later
+    assert type_name(change.event) == "OPENED"
+    assert change.event.incident_id == later.incident_id
+
+
+async def test_the_incident_of_a_change_is_at_least_as_new_as_the_event(
+    stub: "IncidentServiceAsyncStub",
+) -> None:
+    labels = {"test": token()}
+    start = await watching(stub, labels=labels)
+    incident = await resolved(stub, labels=labels)
+    resumed = await watching(stub, labels=labels, resume_token=start.token)
+    first = await resumed.change()
+    assert type_name(first.event) == "OPENED"
+    assert (first.incident.incident_id, first.incident.state) == (incident.incident_id, RESOLVED)
+
+
+async def test_what_commits_late_is_held_back_by_nobody_and_lost_by_nobody(
+    stub: "IncidentServiceAsyncStub", service: RunningService
+) -> None:
+    labels = {"test": token()}
+    incident_id = (await opened(stub, labels=labels)).incident_id
+    watcher = await watching(stub, labels=labels)
+    first, second, late = (f"{token()}-{n}" for n in ("first", "second", "late"))
+    slow = await asyncpg.connect(service.database_url)
+    try:
+        transaction = slow.transaction()
+        await transaction.start()
+        # It takes its transaction id and its sequence number now, before the two others.
+        await slow.execute(INSERT_NOTE, late, incident_id)
+        await note(stub, incident_id, first)
+        await note(stub, incident_id, second)
+        assert await watcher.until_event(second) == [first, second]
+        meanwhile = watcher.token
+        await transaction.commit()
+    finally:
+        await slow.close()
+    assert await watcher.until_event(late) == [first, second, late]
+    resumed = await watching(stub, labels=labels, resume_token=meanwhile)
+    assert await resumed.until_event(late) == [late]
+
+
+async def test_missed_changes_of_an_incident_come_in_the_order_they_were_committed(
+    stub: "IncidentServiceAsyncStub", service: RunningService
+) -> None:
+    labels = {"test": token()}
+    incident_id = (await opened(stub, labels=labels)).incident_id
+    start = await watching(stub, labels=labels)
+    start.call.cancel()
+    first, second = f"{token()}-first", f"{token()}-second"
+    waits = await asyncpg.connect(service.database_url)
+    goes = await asyncpg.connect(service.database_url)
+    try:
+        # As a batch does that has locked other incidents before: its transaction is the older one, and commits second.
+        transaction = waits.transaction()
+        await transaction.start()
+        await waits.execute("SELECT pg_current_xact_id()")
+        await goes.execute(INSERT_NOTE, first, incident_id)
+        await waits.execute(INSERT_NOTE, second, incident_id)
+        await transaction.commit()
+    finally:
+        await waits.close()
+        await goes.close()
+    resumed = await watching(stub, labels=labels, resume_token=start.token)
+    assert await resumed.until_event(second) == [first, second]
+
+
+async def test_a_stream_goes_on_after_any_response_without_gap_or_repetition(
+    stub: "IncidentServiceAsyncStub",
+) -> None:
+    labels = {"test": token()}
+    start = await watching(stub, labels=labels)
+    resolved_ids = [(await resolved(stub, labels=labels)).incident_id for _ in range(3)]
+    end = token()
+    await note(stub, resolved_ids[-1], end)
+    everything = await start.until_event(end)
+    for place, response in enumerate(start.responses[:-1]):
+        resumed = await watching(stub, labels=labels, resume_token=response.resume_token)
+        # Transactions that ran side by side may have either order.
+        assert sorted(await resumed.until_event(end)) == sorted(everything[place:])
+        resumed.call.cancel()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param(
+            {},
+            "A OPENED, B OPENED, C OPENED, A INVESTIGATION_STARTED, A NOTE, A RESOLVED, B RESOLVED, A REOPENED, "
+            "A INVESTIGATION_STARTED, A NOTE, B NOTE, C NOTE",
+            id="no filter",
+        ),
+        pytest.param(
+            {"states": [OPEN]},
+            "A OPENED, B OPENED, C OPENED, A INVESTIGATION_STARTED, B RESOLVED, A REOPENED, A INVESTIGATION_STARTED, "
+            "C NOTE",
+            id="open before or after",
+        ),
+        pytest.param(
+            {"states": [INVESTIGATING]},
+            "A INVESTIGATION_STARTED, A NOTE, A RESOLVED, A INVESTIGATION_STARTED, A NOTE",
+            id="being investigated before or after",
+        ),
+        pytest.param(
+            {"states": [RESOLVED]},
+            "A RESOLVED, B RESOLVED, A REOPENED, B NOTE",
+            id="resolved before or after",
+        ),
+        pytest.param(
+            {"states": [OPEN, INVESTIGATING]},
+            "A OPENED, B OPENED, C OPENED, A INVESTIGATION_STARTED, A NOTE, A RESOLVED, B RESOLVED, A REOPENED, "
+            "A INVESTIGATION_STARTED, A NOTE, C NOTE",
+            id="the unresolved, with the change that resolves them",
+        ),
+        pytest.param({"severities": [LOW]}, "B OPENED, B RESOLVED, B NOTE", id="a severity"),
+        pytest.param(
+            {"severities": [LOW, MEDIUM]},
+            "B OPENED, C OPENED, B RESOLVED, B NOTE, C NOTE",
+            id="two severities",
+        ),
+        pytest.param({"fingerprint": "C"}, "C OPENED, C NOTE", id="a fingerprint"),
+        pytest.param({"labels": {"zone": "eu"}}, "B OPENED, B RESOLVED, B NOTE", id="a label"),
+        pytest.param({"incident_id": "B"}, "B OPENED, B RESOLVED, B NOTE", id="an incident"),
+        pytest.param(
+            {"states": [OPEN], "severities": [HIGH, LOW], "labels": {"zone": "us"}},
+            "A OPENED, A INVESTIGATION_STARTED, A REOPENED, A INVESTIGATION_STARTED",
+            id="several filters together",
+        ),
+    ],
+)
+async def test_only_what_passes_all_filters_comes_live_and_when_missed(
+    stub: "IncidentServiceAsyncStub", fields: dict[str, Any], expected: str
+) -> None:
+    test = token()
+    ids = {name: new_id() for name in "ABC"}
+    names = {incident_id: name for name, incident_id in ids.items()}
+    if "fingerprint" in fields:
+        fields = fields | {"fingerprint": f"{fields['fingerprint']}-{test}"}
+    if "incident_id" in fields:
+        fields = fields | {"incident_id": ids[fields["incident_id"]]}
+    fields = fields | {"labels": fields.get("labels", {}) | {"test": test}}
+
+    live = await watching(stub, **fields)
+    beginning = live.token
+    for name, severity, zone in (("A", HIGH, "us"), ("B", LOW, "eu"), ("C", MEDIUM, "us")):
+        await stub.Create(
+            create_request(
+                incident_id=ids[name],
+                severity=severity,
+                labels={"test": test, "zone": zone},
+                fingerprint=f"{name}-{test}",
+            )
+        )
+    await act(stub, "start", ids["A"])
+    await note(stub, ids["A"], token())
+    await act(stub, "resolve", ids["A"])
+    await act(stub, "resolve", ids["B"])
+    await act(stub, "reopen", ids["A"])
+    await act(stub, "start", ids["A"])
+    for name in "ABC":
+        await note(stub, ids[name], token())
+    missed = await watching(stub, resume_token=beginning, **fields)
+    for watcher in (live, missed):
+        assert await _story(watcher, names, len(expected.split(", "))) == expected
+
+
+async def _story(watcher: Watcher, names: dict[str, str], length: int) -> str:
+    """The first changes of A, B and C that came, without those of side effects, which run when they can."""
+    told: list[str] = []
+    while len(told) < length:
+        change = await watcher.change()
+        if type_name(change.event) not in OWN_EFFECTS:
+            told.append(f"{names[change.event.incident_id]} {type_name(change.event)}")
+    return ", ".join(told)

@@ -1,0 +1,176 @@
+"""Watch: who is slow, who is too many, who hangs up, and what a quiet stream says."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+import grpc.aio
+import pytest
+from grpc import StatusCode
+
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
+from tests.eventually import eventually
+from tests.incident.incidents import incident_stub, opened, token
+from tests.incident.watching import WatchServer, note, watch_server, watching
+from tests.refusals import read_refusal, refused
+from tests.services import RunningService
+
+if TYPE_CHECKING:
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+T = TypeVar("T")
+
+# Fills what gRPC sends ahead of a reader (64 KiB, for the window of `narrow_stub` does not grow) with a few changes.
+LARGE = "x" * 8192
+
+
+@asynccontextmanager
+async def narrow_stub(address: str) -> "AsyncIterator[IncidentServiceAsyncStub]":
+    """A stub that is sent little ahead of what it reads."""
+    options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 16)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield IncidentServiceStub(channel)
+
+
+async def test_a_slow_watcher_is_ended_with_its_token_while_others_go_on(
+    stub: "IncidentServiceAsyncStub", service: RunningService
+) -> None:
+    labels = {"test": token()}
+    incident_id = (await opened(stub, labels=labels, description=LARGE)).incident_id
+    async with (
+        watch_server(service.database_url, most_changes=20) as server,
+        narrow_stub(server.address) as slow_stub,
+        incident_stub(server.address) as fast_stub,
+    ):
+        slow = await watching(slow_stub, labels=labels)
+        fast = await watching(fast_stub, labels=labels)
+        sent: list[str] = []
+        for _ in range(100):
+            sent.append(token())
+            await note(stub, incident_id, sent[-1], summary=LARGE)
+            assert (await fast.change()).event.event_id == sent[-1]
+        assert server.feed.kept <= 20
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await slow.until_event(sent[-1])
+        told = read_refusal(caught.value)
+        assert (told.code, told.reason) == (StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW")
+        came = [change.event.event_id for change in slow.changes]
+        assert came == sent[: len(came)]
+        assert 0 < len(came) < len(sent)
+        for resume_token in (slow.token, told.metadata["resume_token"]):
+            resumed = await watching(fast_stub, labels=labels, resume_token=resume_token)
+            assert await resumed.until_event(sent[-1]) == sent[len(came) :]
+        assert len(await fast.until_event(await _one_more(stub, incident_id))) == len(sent) + 1
+
+
+async def _one_more(stub: "IncidentServiceAsyncStub", incident_id: str) -> str:
+    event_id = token()
+    await note(stub, incident_id, event_id)
+    return event_id
+
+
+async def test_a_burst_larger_than_what_is_kept_ends_nobody_who_reads(
+    stub: "IncidentServiceAsyncStub", service: RunningService, rows: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    labels = {"test": token()}
+    incident_id = (await opened(stub, labels=labels)).incident_id
+    async with (
+        watch_server(service.database_url, most_changes=1000) as server,
+        incident_stub(server.address) as watch_stub,
+    ):
+        watchers = [await watching(watch_stub, labels=labels) for _ in range(5)]
+        events = [f"{incident_id}-{number}" for number in range(3000)]
+        await _insert_notes(rows, incident_id, events)
+        for came in await asyncio.gather(*(watcher.until_event(events[-1]) for watcher in watchers)):
+            assert came == events
+
+
+async def _insert_notes(
+    rows: "asyncpg.Connection[asyncpg.Record]", incident_id: str, event_ids: list[str]
+) -> None:
+    await rows.execute(
+        """
+        INSERT INTO incident_events (event_id, incident_id, type, actor, summary, resolution_number)
+        SELECT event_id, $1, 'NOTE', 'tester', 'one of many', 0
+        FROM unnest($2::text[]) WITH ORDINALITY AS new (event_id, place) ORDER BY place
+        """,
+        incident_id,
+        event_ids,
+    )
+
+
+async def test_the_stream_after_the_last_that_a_process_takes_is_refused(
+    service: RunningService,
+) -> None:
+    async with (
+        watch_server(service.database_url, most_watchers=2) as server,
+        incident_stub(server.address) as stub,
+    ):
+        first, _second = await watching(stub), await watching(stub)
+        told = await refused(stub.Watch(pb.WatchRequest()).read())
+        assert (told.code, told.reason) == (StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS")
+        assert told.retry_after_seconds
+        first.call.cancel()
+        await _watchers(server, 1)
+        await watching(stub)
+
+
+async def test_watchers_that_hang_up_leave_nothing_behind(
+    stub: "IncidentServiceAsyncStub", service: RunningService
+) -> None:
+    labels = {"test": token()}
+    incident_id = (await opened(stub, labels=labels, description=LARGE)).incident_id
+    async with watch_server(service.database_url, heartbeat=timedelta(milliseconds=10)) as server:
+        async with incident_stub(server.address) as watch_stub:
+            await watching(watch_stub)
+        await _watchers(server, 0)
+        tasks_before = len(asyncio.all_tasks())
+        async with narrow_stub(server.address) as watch_stub:
+            idle = [await watching(watch_stub, labels={"test": token()}) for _ in range(10)]
+            # These do not read, so that the server is in the middle of sending.
+            stalled = [await watching(watch_stub, labels=labels) for _ in range(10)]
+            for _ in range(30):
+                await note(stub, incident_id, token(), summary=LARGE)
+            await eventually(lambda: _value(server.feed.kept > 0))
+            for watcher in (*idle, *stalled):
+                watcher.call.cancel()
+        await _watchers(server, 0)
+        assert server.feed.kept == 0
+        gc.collect()
+        await eventually(lambda: _value(len(asyncio.all_tasks())), lambda tasks: tasks <= tasks_before)
+
+
+async def _value(value: T) -> T:
+    return value
+
+
+async def _watchers(server: WatchServer, number: int) -> None:
+    """Return when so many watch."""
+    await eventually(lambda: _value(server.feed.watchers), lambda watchers: watchers == number)
+
+
+async def test_a_quiet_stream_says_that_it_is_there_and_how_far_it_is(
+    stub: "IncidentServiceAsyncStub", service: RunningService
+) -> None:
+    labels = {"test": token()}
+    async with (
+        watch_server(service.database_url, heartbeat=timedelta(milliseconds=20)) as server,
+        incident_stub(server.address) as watch_stub,
+    ):
+        watcher = await watching(watch_stub, labels=labels)
+        # Not for this watcher; its tokens pass them all the same.
+        await opened(stub)
+        while watcher.token == watcher.responses[0].resume_token:
+            await watcher.read()
+        assert watcher.changes == []
+        assert len(watcher.responses) > 1
+        incident = await opened(stub, labels=labels)
+        for resume_token in dict.fromkeys(response.resume_token for response in watcher.responses):
+            resumed = await watching(watch_stub, labels=labels, resume_token=resume_token)
+            assert (await resumed.change()).incident == incident
+            resumed.call.cancel()

@@ -1,0 +1,198 @@
+"""Watch over the ends of servers and connections: who goes on with the latest token misses nothing."""
+
+import asyncio
+import signal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+import grpc.aio
+import pytest
+from grpc import StatusCode
+
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.eventually import eventually
+from tests.incident.audience import Audience, KilledService
+from tests.incident.incidents import (
+    HUMAN,
+    create_request,
+    effects_settled,
+    incident_stub,
+    opened,
+    resolved,
+    token,
+)
+from tests.incident.watching import act, note, watching
+from tests.refusals import read_refusal
+from tests.services import PATIENCE_SECONDS, healthy_service
+
+if TYPE_CHECKING:
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+WATCHERS = 50
+INCIDENTS = 40
+WRITERS = 4
+
+
+@pytest.mark.slow
+async def test_fifty_watchers_miss_nothing_when_the_service_is_killed_and_started_again(
+    database: str,
+) -> None:
+    service = KilledService(database)
+    await service.start()
+    audience = Audience(service, last_event=token())
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watchers = [tasks.create_task(audience.watch()) for _ in range(WATCHERS)]
+            await audience.all_there(WATCHERS)
+            writers = [tasks.create_task(_write(service, token())) for _ in range(WRITERS)]
+            for events in (INCIDENTS // 2, INCIDENTS):
+                # In the middle of it: some have seen what others have not.
+                await audience.has_seen(events)
+                await service.kill()
+                await service.start()
+            await asyncio.wait(writers)
+            written = await _events_when_settled(database)
+            async with incident_stub(await service.address()) as stub:
+                await note(stub, writers[0].result(), audience.last_event)
+    finally:
+        await service.kill()
+    assert len(written) >= 2 * INCIDENTS
+    assert min(audience.streams) > 1, "somebody was not there when the service was killed"
+    for watcher in watchers:
+        assert sorted(event.event_id for event in watcher.result()) == sorted([*written, audience.last_event])
+        for sequences in _changes_of_state(watcher.result()).values():
+            assert sequences == sorted(sequences)
+
+
+async def _write(service: KilledService, prefix: str) -> str:
+    """Open and resolve incidents, each call again until it is answered; returns the last one's id."""
+    incident_id = ""
+    for number in range(INCIDENTS // WRITERS):
+        incident_id = await service.answer(_open_and_resolve, f"{prefix}-{number}")
+    return incident_id
+
+
+async def _open_and_resolve(stub: "IncidentServiceAsyncStub", request_id: str) -> str:
+    incident = (await stub.Create(create_request(request_id=request_id))).incident
+    await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN))
+    return incident.incident_id
+
+
+async def _events_when_settled(database: str) -> Sequence[str]:
+    connection = await asyncpg.connect(database)
+    try:
+        # What the killed processes had claimed: half a minute passes at once.
+        await connection.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+        await effects_settled(connection)
+        return [row["event_id"] for row in await connection.fetch("SELECT event_id FROM incident_events")]
+    finally:
+        await connection.close()
+
+
+def _changes_of_state(events: Sequence[incident_pb2.IncidentEvent]) -> Mapping[str, Sequence[int]]:
+    """The sequence numbers of each incident's changes of state, in the order they came."""
+    found: dict[str, list[int]] = {}
+    for event in events:
+        if event.type in (incident_pb2.IncidentEvent.TYPE_OPENED, incident_pb2.IncidentEvent.TYPE_RESOLVED):
+            found.setdefault(event.incident_id, []).append(event.sequence)
+    return found
+
+
+async def test_a_token_is_good_at_another_server_and_after_a_restart_without_gap_or_repetition(
+    database: str,
+) -> None:
+    async with healthy_service("incident", database) as first, incident_stub(first.address) as stub:
+        watcher = await watching(stub)
+        incident_id = (await opened(stub)).incident_id
+        opened_event = (await watcher.change()).event.event_id
+        async with healthy_service("incident", database) as second, incident_stub(second.address) as other:
+            await note(stub, incident_id, "at-the-first")
+            elsewhere = await watching(other, resume_token=watcher.token)
+            assert await elsewhere.until_event("at-the-first") == ["at-the-first"]
+    async with healthy_service("incident", database) as third, incident_stub(third.address) as stub:
+        await note(stub, incident_id, "after-all")
+        for passed, resume_token in (
+            ([opened_event, "at-the-first", "after-all"], watcher.responses[0].resume_token),
+            (["at-the-first", "after-all"], watcher.token),
+            (["after-all"], elsewhere.token),
+        ):
+            resumed = await watching(stub, resume_token=resume_token)
+            assert await resumed.until_event("after-all") == passed
+
+
+async def test_a_server_that_is_asked_to_stop_ends_its_streams_at_once_with_their_token(
+    database: str,
+) -> None:
+    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
+        watcher = await watching(stub)
+        incident_id = (await opened(stub)).incident_id
+        await watcher.change()
+        service.send(signal.SIGTERM)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await watcher.read()
+        told = read_refusal(caught.value)
+        assert (told.code, told.reason) == (StatusCode.UNAVAILABLE, "WATCH_ENDED")
+        assert await service.ended() == 0
+    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
+        await act(stub, "start", incident_id)
+        for resume_token in (watcher.token, told.metadata["resume_token"]):
+            resumed = await watching(stub, resume_token=resume_token)
+            assert (await resumed.change()).incident.state == incident_pb2.Incident.STATE_INVESTIGATING
+            assert len(resumed.changes) == 1
+
+
+async def test_streams_stay_and_miss_nothing_when_the_connection_that_feeds_them_is_cut(
+    stub: "IncidentServiceAsyncStub", rows: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    labels = {"test": token()}
+    watcher = await watching(stub, labels=labels)
+    feeding = await eventually(lambda: rows.fetchval(FEEDING))
+    await rows.execute("SELECT pg_terminate_backend($1)", feeding)
+    incident = await resolved(stub, labels=labels)
+    last = token()
+    await note(stub, incident.incident_id, last)
+    came = await watcher.until_event(last)
+    written = await rows.fetch(
+        "SELECT event_id FROM incident_events WHERE incident_id = $1 AND event_id = ANY ($2)",
+        incident.incident_id,
+        came,
+    )
+    assert sorted(came) == sorted(row["event_id"] for row in written)
+    assert {"OPENED", "RESOLVED"} <= {
+        incident_pb2.IncidentEvent.Type.Name(change.event.type).removeprefix("TYPE_")
+        for change in watcher.changes
+    }
+
+
+# The backend that waits for notifications on behalf of the service's watchers.
+FEEDING = """
+    SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND datname = current_database()
+"""
+
+
+async def test_writers_notify_only_while_somebody_waits_to_be_woken(
+    database: str,
+) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    connection = await asyncpg.connect(database)
+    await connection.add_listener("incident_events", lambda *arguments: heard.put_nowait(str(arguments[-1])))
+    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
+        await opened(stub)
+        await connection.execute("NOTIFY incident_events, 'nobody watches'")
+        assert await _next(heard) == "nobody watches"
+        watcher = await watching(stub)
+        await eventually(lambda: connection.fetchval(FEEDING))
+        await opened(stub)
+        assert await _next(heard) == ""
+        await watcher.change()
+        watcher.call.cancel()
+        await eventually(lambda: connection.fetchval(FEEDING), lambda pid: pid is None)
+    await connection.close()
+
+
+async def _next(heard: asyncio.Queue[str]) -> str:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await heard.get()

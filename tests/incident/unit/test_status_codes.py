@@ -1,0 +1,62 @@
+"""What each error of the incident service tells a caller."""
+
+import grpc
+import pytest
+
+from incident import errors
+from incident.errors import (
+    IncidentChangedError,
+    IncidentError,
+    IncidentIdTakenError,
+    IncidentNotFoundError,
+    RequestIdReusedError,
+    TransitionNotAllowedError,
+)
+from incident.model import State
+from incident.status_codes import ERRORS
+from tests.refusals import read_status
+
+ID = "INC-20260507-99ADF2"
+RESOURCE = ("awoooi.incident.v1.Incident", ID)
+
+
+def classes() -> list[type[Exception]]:
+    return [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, IncidentError) and value is not IncidentError
+    ]
+
+
+@pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
+def test_every_error_is_in_the_table_and_its_docstring_is_one_sentence(cls: type[Exception]) -> None:
+    assert any(base in ERRORS.entries for base in cls.__mro__)
+    assert cls.__doc__ is not None
+    assert "\n" not in cls.__doc__
+    assert cls.__doc__.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason", "resource"),
+    [
+        (IncidentNotFoundError(ID), grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND", RESOURCE),
+        (IncidentChangedError(ID), grpc.StatusCode.ABORTED, "INCIDENT_CHANGED", RESOURCE),
+        (RequestIdReusedError(), grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", None),
+        (IncidentIdTakenError(ID), grpc.StatusCode.ALREADY_EXISTS, "INCIDENT_ID_TAKEN", RESOURCE),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_an_error_tells(
+    error: IncidentError, code: grpc.StatusCode, reason: str, resource: tuple[str, str] | None
+) -> None:
+    told = read_status(ERRORS.refusal(error, method="m").to_status())
+    assert (told.code, told.reason, told.resource) == (code, reason, resource)
+    assert told.message == type(error).__doc__
+
+
+def test_a_refused_transition_tells_the_current_and_the_allowed_states() -> None:
+    error = TransitionNotAllowedError(ID, current=State.RESOLVED, allowed=(State.OPEN, State.INVESTIGATING))
+    told = read_status(ERRORS.refusal(error, method="m").to_status())
+    assert told.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert told.metadata == {"current_state": "RESOLVED", "allowed_states": "OPEN, INVESTIGATING"}
+    assert told.preconditions == ("is RESOLVED, must be one of: OPEN, INVESTIGATING",)

@@ -1,0 +1,159 @@
+"""Watchers, and a server that has small limits and answers Watch alone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from prometheus_client import CollectorRegistry
+
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
+from incident.repository import get_page_token_key
+from incident.servicer import IncidentServicer
+from incident.status_codes import ERRORS
+from incident.watch import HEARTBEAT, WatchUseCase
+from incident.watch_feed import MOST_CHANGES, Feed
+from incident.watch_tailer import Tailer
+from servicekit.database import create_engine
+from servicekit.page_tokens import PageTokens
+from servicekit.server import ServerBuilder
+from tests.services import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+OWN_EFFECTS = ("EFFECT_DONE", "EFFECT_SKIPPED", "EFFECT_PARKED")
+
+
+@dataclass(frozen=True)
+class WatchServer:
+    """Where it listens, what its watchers are fed from, and what stops it as SIGTERM does."""
+
+    address: str
+    feed: Feed
+    stop: asyncio.Event
+
+
+@asynccontextmanager
+async def watch_server(
+    database_url: str,
+    *,
+    heartbeat: timedelta = HEARTBEAT,
+    most_watchers: int = 100,
+    most_changes: int = MOST_CHANGES,
+) -> AsyncIterator[WatchServer]:
+    """A real server over the database, in this process, that only watches; others write."""
+    engine = create_engine(database_url, application_name="tests-watch", pool_size=5)
+    page_tokens = PageTokens()
+    async with engine.connect() as connection:
+        page_tokens.key = await get_page_token_key(connection)
+    feed = Feed(most_watchers=most_watchers, most_changes=most_changes)
+    servicer = IncidentServicer(
+        use_cases=cast("Any", None),
+        timelines=cast("Any", None),
+        watch=WatchUseCase(engine, feed, heartbeat=heartbeat),
+        page_tokens=page_tokens,
+        errors=ERRORS,
+    )
+    server = (
+        ServerBuilder("127.0.0.1:0", errors=ERRORS, registry=CollectorRegistry(), reflection_enabled=False)
+        .add(add_IncidentServiceServicer_to_server, servicer, "awoooi.incident.v1.IncidentService")
+        .build()
+    )
+    stop = asyncio.Event()
+    await server.start()
+    tailing = asyncio.create_task(Tailer(engine, feed).run(stop))
+    try:
+        yield WatchServer(server.address, feed, stop)
+    finally:
+        stop.set()
+        await server.stop()
+        tailing.cancel()
+        await asyncio.gather(tailing, return_exceptions=True)
+        await engine.dispose()
+
+
+def type_name(event: incident_pb2.IncidentEvent) -> str:
+    """An event's type as the contract names it, without the prefix."""
+    return incident_pb2.IncidentEvent.Type.Name(event.type).removeprefix("TYPE_")
+
+
+@dataclass
+class Watcher:
+    """A stream, and what came over it."""
+
+    call: Any
+    responses: list[pb.WatchResponse] = field(default_factory=list)
+
+    @property
+    def token(self) -> str:
+        """The latest resume token."""
+        return self.responses[-1].resume_token
+
+    @property
+    def changes(self) -> Sequence[pb.WatchResponse]:
+        """The responses with an event."""
+        return [response for response in self.responses if response.HasField("event")]
+
+    async def read(self) -> pb.WatchResponse:
+        """The next response. Raises what the stream ends with."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            response: pb.WatchResponse = await self.call.read()
+        assert isinstance(response, pb.WatchResponse), "the stream ended well"
+        self.responses.append(response)
+        return response
+
+    async def change(self) -> pb.WatchResponse:
+        """The next response that has an event."""
+        while not (response := await self.read()).HasField("event"):
+            pass
+        return response
+
+    async def until_event(self, event_id: str) -> Sequence[str]:
+        """Read up to and with the event of this id; returns the ids of all events that came over the stream."""
+        while (await self.change()).event.event_id != event_id:
+            pass
+        return [response.event.event_id for response in self.changes]
+
+
+async def watching(stub: "IncidentServiceAsyncStub", **fields: Any) -> Watcher:
+    """A stream with these fields that has begun: its first response, which carries a token, was read."""
+    watcher = Watcher(stub.Watch(pb.WatchRequest(**fields)))
+    while not (await watcher.read()).resume_token:
+        pass
+    return watcher
+
+
+async def note(
+    stub: "IncidentServiceAsyncStub", incident_id: str, event_id: str, *, summary: str = "seen"
+) -> None:
+    """Add a NOTE to an incident's timeline."""
+    await stub.AddEvent(
+        pb.AddEventRequest(
+            event_id=event_id,
+            incident_id=incident_id,
+            type=incident_pb2.IncidentEvent.TYPE_NOTE,
+            summary=summary,
+        )
+    )
+
+
+async def act(stub: "IncidentServiceAsyncStub", what: str, incident_id: str) -> None:
+    """Bring an incident into another state: `start`, `resolve` or `reopen`."""
+    match what:
+        case "start":
+            await stub.StartInvestigation(pb.StartInvestigationRequest(incident_id=incident_id))
+        case "resolve":
+            await stub.Resolve(
+                pb.ResolveRequest(
+                    incident_id=incident_id, resolution_type=incident_pb2.RESOLUTION_TYPE_NO_ACTION
+                )
+            )
+        case "reopen":
+            await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="back again"))
+        case _:
+            raise ValueError(what)

@@ -1,0 +1,337 @@
+"""The worker: how a job gets to its handler, and how it is marked."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from servicekit.outbox import queue
+from servicekit.outbox.handler import Topic
+from servicekit.outbox.queue import Job
+from servicekit.outbox.worker import OutboxWorker
+from tests.eventually import eventually
+from tests.servicekit.outbox_cases import (
+    LEASE,
+    Gate,
+    Scripted,
+    becomes,
+    end_leases,
+    ended,
+    enqueue,
+    job,
+    jobs_of,
+    running_worker,
+    settings,
+)
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+
+async def listening(rows: "Rows") -> None:
+    """Return when a worker hears notifications on a connection that does nothing else."""
+
+    async def count() -> int:
+        found: int = await rows.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+        )
+        return found
+
+    await eventually(count)
+
+
+async def test_what_is_enqueued_before_the_worker_starts_is_delivered(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    await enqueue(engine, "ab")
+    handler = Scripted()
+    async with running_worker(engine, handler):
+        await becomes(rows, "DONE", "a", "b")
+    assert sorted(handler.delivered) == ["a", "b"]
+    assert sorted(handler.completed) == ["a", "b"]
+    assert (await job(rows, "a"))["attempts"] == 1
+
+
+async def test_a_commit_wakes_a_worker_that_never_polls(engine: AsyncEngine, rows: "Rows") -> None:
+    handler = Scripted()
+    async with running_worker(engine, handler):
+        await listening(rows)
+        for key in "abc":
+            await enqueue(engine, key)
+            await becomes(rows, "DONE", key)
+
+
+async def test_a_rollback_wakes_nobody_and_delivers_nothing(engine: AsyncEngine, rows: "Rows") -> None:
+    handler = Scripted()
+    async with running_worker(engine, handler):
+        await listening(rows)
+        async with engine.connect() as connection:
+            await queue.enqueue(connection, jobs_of("a"))
+            await connection.rollback()
+        await enqueue(engine, "b")
+        await becomes(rows, "DONE", "b")
+    assert handler.delivered == ["b"]
+
+
+async def test_without_any_notification_the_poll_delivers(engine: AsyncEngine, rows: "Rows") -> None:
+    await rows.execute("DROP TRIGGER outbox_notify ON outbox")
+    handler = Scripted()
+    async with running_worker(engine, handler, settings(poll=timedelta(milliseconds=50))):
+        # The first may still be found by looking around at the start; the others by the poll alone.
+        for key in "abc":
+            await enqueue(engine, key)
+            await becomes(rows, "DONE", key)
+
+
+async def test_a_cut_listening_connection_is_opened_again_and_looks_at_once(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    handler = Scripted()
+    async with running_worker(engine, handler):
+        await listening(rows)
+        await rows.execute("ALTER TABLE outbox DISABLE TRIGGER outbox_notify")
+        await enqueue(engine, ["lost"])
+        await rows.execute("ALTER TABLE outbox ENABLE TRIGGER outbox_notify")
+        assert await rows.fetchval("""
+            SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = current_database() AND query LIKE 'LISTEN%'
+        """)
+        await becomes(rows, "DONE", "lost")
+        await listening(rows)
+        await enqueue(engine, ["heard"])
+        await becomes(rows, "DONE", "heard")
+
+
+async def test_a_job_born_under_a_lease_and_offered_is_tried_at_once_without_a_claim(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    handler = Scripted()
+    async with running_worker(engine, handler) as worker:
+        await listening(rows)
+        worker.offer(await enqueue(engine, "a", lease=worker.lease))
+        await becomes(rows, "DONE", "a")
+    row = await job(rows, "a")
+    assert (row["attempts"], row["crashes"]) == (1, 0)
+    assert handler.delivered == ["a"]
+
+
+async def test_a_job_born_under_a_lease_whose_process_died_is_delivered_by_another_when_the_lease_is_over(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    await enqueue(engine, "a", lease=LEASE)
+    handler = Scripted()
+    async with running_worker(engine, handler) as worker:
+        await listening(rows)
+        assert handler.delivered == []
+        await end_leases(rows)
+        worker.wake()
+        await becomes(rows, "DONE", "a")
+    row = await job(rows, "a")
+    assert (row["attempts"], row["crashes"]) == (2, 0)
+
+
+async def test_two_workers_deliver_every_job_once_between_them(engine: AsyncEngine, rows: "Rows") -> None:
+    one, two = Scripted(), Scripted()
+    await enqueue(engine, range(300))
+    async with (
+        running_worker(engine, [Topic("t", one, max_batch=7, concurrency=2)]),
+        running_worker(engine, [Topic("t", two, max_batch=7, concurrency=2)]),
+    ):
+        await enqueue(engine, range(300, 400))
+        await becomes(rows, "DONE", *range(400))
+    assert sorted(map(int, one.delivered + two.delivered)) == list(range(400))
+    assert sorted(map(int, one.completed + two.completed)) == list(range(400))
+
+
+async def test_a_worker_takes_batches_no_larger_than_its_topic_allows(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    handler = Scripted()
+    await enqueue(engine, range(25))
+    async with running_worker(engine, [Topic("t", handler, max_batch=4)]):
+        await becomes(rows, "DONE", *range(25))
+    assert max(len(batch) for batch in handler.batches) == 4
+
+
+async def test_topics_of_another_version_are_left_alone(engine: AsyncEngine, rows: "Rows") -> None:
+    handler = Scripted()
+    await enqueue(engine, "a", "of-a-newer-version")
+    async with running_worker(engine, handler):
+        await enqueue(engine, "b")
+        await becomes(rows, "DONE", "b")
+    row = await job(rows, "a", "of-a-newer-version")
+    assert (row["state"], row["attempts"]) == ("PENDING", 0)
+
+
+async def test_a_topic_that_hangs_holds_up_no_other(engine: AsyncEngine, rows: "Rows") -> None:
+    gate = Gate()
+    hanging, flowing = Scripted(gate), Scripted()
+    async with running_worker(
+        engine, [Topic("slow", hanging, max_batch=1), Topic("t", flowing, max_batch=1)]
+    ):
+        await enqueue(engine, range(20), "slow")
+        await gate.reached.wait()
+        for key in range(20):
+            await enqueue(engine, [key])
+        await becomes(rows, "DONE", *range(20))
+        assert len(hanging.delivered) == 1
+        gate.open.set()
+        await becomes(rows, "DONE", *range(20), topic="slow")
+
+
+class Writes(Scripted):
+    """Completes by writing a row for each job."""
+
+    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+        await super().complete(connection, jobs)
+        for done in jobs:
+            await connection.execute(
+                text("INSERT INTO service_keys VALUES (:key, '')"), {"key": f"done-{done.dedup_key}"}
+            )
+
+
+WRITTEN = "SELECT count(*) FROM service_keys WHERE name = 'done-a'"
+
+
+async def test_what_a_completion_writes_commits_with_the_mark(engine: AsyncEngine, rows: "Rows") -> None:
+    async with running_worker(engine, Writes()):
+        await enqueue(engine, "a")
+        await becomes(rows, "DONE", "a")
+    written = "SELECT xmin FROM service_keys WHERE name = 'done-a'"
+    marked = "SELECT xmin FROM outbox WHERE dedup_key = 'a'"
+    assert await rows.fetchval(written) == await rows.fetchval(marked)
+
+
+async def test_a_holder_that_lost_its_lease_completes_nothing(engine: AsyncEngine, rows: "Rows") -> None:
+    """The mark races: the slow worker delivers long after another one did and completed."""
+    gate = Gate()
+    slow, quick = Writes(gate), Writes()
+    async with running_worker(engine, slow):
+        await listening(rows)
+        await enqueue(engine, "a")
+        await gate.reached.wait()
+        await end_leases(rows)
+        async with running_worker(engine, quick):
+            await becomes(rows, "DONE", "a")
+        before = await job(rows, "a")
+        gate.open.set()
+        # The slow worker has finished with it when it delivers the next one.
+        await enqueue(engine, "b")
+        await becomes(rows, "DONE", "b")
+    assert (slow.completed, quick.completed) == (["b"], ["a"])
+    assert await job(rows, "a") == before
+    assert await rows.fetchval(WRITTEN) == 1
+
+
+async def test_of_two_who_mark_at_the_same_moment_one_completes(engine: AsyncEngine, rows: "Rows") -> None:
+    """The second mark waits for the first one's transaction, and then finds that the lease is gone."""
+    gates = Gate(), Gate()
+    first, second = Writes(gates[0]), Writes(gates[1])
+    async with running_worker(engine, first):
+        # It looks once more when it begins to listen: from then on it leaves the job to the other one.
+        await listening(rows)
+        await enqueue(engine, "a")
+        await gates[0].reached.wait()
+        await end_leases(rows)
+        async with running_worker(engine, second):
+            await gates[1].reached.wait()
+            for gate in gates:
+                gate.open.set()
+            await becomes(rows, "DONE", "a")
+    assert (first.completed, second.completed) == ([], ["a"])
+    assert await rows.fetchval(WRITTEN) == 1
+
+
+class NotWanted(Scripted):
+    def skip_reason(self, job: Job) -> str | None:
+        return "not wanted" if job.dedup_key.startswith("x") else None
+
+
+async def test_an_unwanted_job_is_skipped_with_its_reason_and_nothing_runs(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    handler = NotWanted()
+    async with running_worker(engine, handler):
+        await enqueue(engine, ["x1", "a", "x2"])
+        await becomes(rows, "SKIPPED", "x1", "x2")
+        await becomes(rows, "DONE", "a")
+    assert handler.delivered == handler.completed == ["a"]
+    assert (await job(rows, "x1"))["last_error"] == "not wanted"
+
+
+async def test_done_jobs_are_removed_when_they_are_old_enough(engine: AsyncEngine, rows: "Rows") -> None:
+    await enqueue(engine, range(5))
+    await rows.execute("UPDATE outbox SET state = 'DONE', done_time = now() - interval '1 hour'")
+    await enqueue(engine, ["new"])
+
+    async def left() -> list[str]:
+        return [row["dedup_key"] for row in await rows.fetch("SELECT dedup_key FROM outbox")]
+
+    async with running_worker(engine, Scripted(), settings(keep_done=timedelta(minutes=1))):
+        await eventually(left, lambda keys: keys == ["new"])
+        await becomes(rows, "DONE", "new")
+
+
+@pytest.mark.parametrize("timeout", [LEASE, LEASE + timedelta(seconds=1)], ids=["equal", "longer"])
+def test_a_topic_whose_timeout_does_not_fit_into_the_lease_is_refused(
+    engine: AsyncEngine, timeout: timedelta
+) -> None:
+    with pytest.raises(ValueError, match="timeout of topic slow"):
+        OutboxWorker(engine, [Topic("slow", Scripted(), timeout=timeout)], settings())
+
+
+async def test_a_stopping_worker_lets_a_batch_finish_gives_the_rest_back_and_begins_nothing(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    gate = Gate()
+    handler = Scripted(gate)
+    worker = OutboxWorker(engine, [Topic("t", handler, max_batch=1, concurrency=3)], settings())
+    await enqueue(engine, range(12))
+    task = asyncio.create_task(worker.run())
+    await eventually(lambda: asyncio.sleep(0, len(handler.delivered) == 3))
+    task.cancel()
+    await asyncio.sleep(0)
+    gate.open.set()
+    await ended(task)
+    assert len(handler.delivered) == 3, "a batch began after the stop"
+    await becomes(rows, "DONE", *handler.delivered)
+    left = await rows.fetch("SELECT attempts, crashes, lease_token FROM outbox WHERE state = 'PENDING'")
+    assert len(left) == 9
+    assert {tuple(row) for row in left} == {(0, 0, None)}
+    # Anybody may take them at once.
+    other = Scripted()
+    async with running_worker(engine, other):
+        await becomes(rows, "DONE", *range(12))
+    assert len(other.delivered) == 9
+
+
+async def test_a_batch_that_does_not_finish_is_cut_off_at_the_drain_time_and_given_back(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    gate = Gate()
+    worker = OutboxWorker(engine, [Topic("t", Scripted(gate))], settings(drain=timedelta(milliseconds=100)))
+    await enqueue(engine, "a")
+    task = asyncio.create_task(worker.run())
+    await gate.reached.wait()
+    async with asyncio.timeout(20):
+        await ended(task)
+    row = await job(rows, "a")
+    assert (row["state"], row["lease_token"], row["crashes"]) == ("PENDING", None, 0)
+
+
+async def test_a_stopping_worker_leaves_offered_jobs_to_others(engine: AsyncEngine, rows: "Rows") -> None:
+    handler = Scripted()
+    worker = OutboxWorker(engine, [Topic("t", handler)], settings())
+    task = asyncio.create_task(worker.run())
+    await listening(rows)
+    await ended(task)
+    worker.offer(await enqueue(engine, "a", lease=worker.lease))
+    await asyncio.sleep(0)
+    assert handler.delivered == []
+    assert (await job(rows, "a"))["state"] == "PENDING"

@@ -1,0 +1,153 @@
+"""Workers and handlers for the tests of the outbox, and what they look at."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from servicekit.outbox import queue
+from servicekit.outbox.handler import Handler, Topic
+from servicekit.outbox.lane import Backoff
+from servicekit.outbox.queue import Job, NewJob
+from servicekit.outbox.worker import OutboxWorker, WorkerSettings
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+LEASE = timedelta(seconds=30)
+# So rare that what a test sees came from something else.
+NEVER = timedelta(hours=1)
+AT_ONCE = Backoff(base=timedelta(0))
+
+Deliver = Callable[[Sequence[Job]], Awaitable[Sequence[Exception | None]]]
+
+
+class Scripted(Handler):
+    """Keeps what it was given, and does what a test puts in the place of its methods."""
+
+    def __init__(self, deliver: Deliver | None = None) -> None:
+        self.delivered: list[str] = []
+        self.batches: list[list[str]] = []
+        self.completed: list[str] = []
+        self.parked_jobs: list[tuple[str, str]] = []
+        self._deliver = deliver
+
+    async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
+        keys = [job.dedup_key for job in jobs]
+        self.delivered += keys
+        self.batches.append(keys)
+        if self._deliver is not None:
+            return await self._deliver(jobs)
+        return [None] * len(jobs)
+
+    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+        self.completed += [job.dedup_key for job in jobs]
+
+    async def parked(self, connection: AsyncConnection, job: Job, reason: str) -> None:
+        self.parked_jobs.append((job.dedup_key, reason))
+
+
+class Gate:
+    """A deliver that says when it began and goes on when it may."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def __call__(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
+        self.reached.set()
+        await self.open.wait()
+        return [None] * len(jobs)
+
+
+def each(outcome: Callable[[Job], Exception | None]) -> Deliver:
+    """A deliver that answers for each job by itself."""
+
+    async def deliver(jobs: Sequence[Job]) -> Sequence[Exception | None]:
+        return [outcome(job) for job in jobs]
+
+    return deliver
+
+
+def settings(**changes: Any) -> WorkerSettings:
+    """A worker that never polls and retries at once, unless changed."""
+    usual: dict[str, Any] = {"lease": LEASE, "poll": NEVER, "backoff": AT_ONCE}
+    return WorkerSettings(**(usual | changes))
+
+
+@asynccontextmanager
+async def running_worker(
+    engine: AsyncEngine, topics: Sequence[Topic] | Handler, how: WorkerSettings | None = None
+) -> AsyncIterator[OutboxWorker]:
+    """A worker, run until the block ends. A handler alone is the topic `t`."""
+    if isinstance(topics, Handler):
+        topics = [Topic("t", topics)]
+    worker = OutboxWorker(engine, topics, how or settings())
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+        assert not task.done(), "the worker ended by itself"
+    finally:
+        await ended(task)
+
+
+async def ended(worker: asyncio.Task[None]) -> None:
+    """Stop a worker and return when it has stopped."""
+    worker.cancel()
+    await asyncio.wait([worker])
+    if not worker.cancelled() and (error := worker.exception()) is not None:
+        raise error
+
+
+def jobs_of(keys: Iterable[object], topic: str = "t") -> list[NewJob]:
+    """Intents with these dedup keys; each carries its key."""
+    return [NewJob(topic, str(key), {"key": str(key)}) for key in keys]
+
+
+async def enqueue(
+    engine: AsyncEngine, keys: Iterable[object], topic: str = "t", *, lease: timedelta | None = None
+) -> Sequence[Job]:
+    """Enqueue and commit."""
+    async with engine.begin() as connection:
+        return await queue.enqueue(connection, jobs_of(keys, topic), lease=lease)
+
+
+async def claim(
+    engine: AsyncEngine, limit: int = 100, topic: str = "t", *, max_crashes: int = 5
+) -> tuple[Sequence[Job], Sequence[Job]]:
+    """Claim and commit."""
+    async with engine.begin() as connection:
+        return await queue.claim(connection, {topic: limit}, lease=LEASE, max_crashes=max_crashes)
+
+
+async def end_leases(rows: "Rows") -> None:
+    """Let the time of every lease and backoff pass."""
+    await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+
+
+async def job(rows: "Rows", key: object, topic: str = "t") -> "asyncpg.Record":
+    """A job's row."""
+    row = await rows.fetchrow("SELECT * FROM outbox WHERE topic = $1 AND dedup_key = $2", topic, str(key))
+    assert row is not None
+    return row
+
+
+async def becomes(rows: "Rows", state: str, *keys: object, topic: str = "t") -> None:
+    """Return when all of these jobs are in a state."""
+
+    async def missing() -> int:
+        count: int = await rows.fetchval(
+            "SELECT count(*) FROM outbox WHERE topic = $1 AND dedup_key = ANY ($2) AND state = $3",
+            topic,
+            [str(key) for key in keys],
+            state,
+        )
+        return len(keys) - count
+
+    await eventually(missing, lambda count: count == 0)
