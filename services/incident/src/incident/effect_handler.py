@@ -1,5 +1,6 @@
 """What all side effects have in common: how a job names its resolution, and their entries on the timeline."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from servicekit.outbox.handler import Handler
 from servicekit.outbox.queue import Job
 
 
-class EffectHandler(Handler):
+class EffectHandler(Handler, ABC):
     """An effect, and its entries on the timeline."""
 
     effect: Effect
@@ -33,9 +34,9 @@ class EffectHandler(Handler):
             connection, self.effect, resolution_key(job), attempts=job.attempts, reason=reason
         )
 
+    @abstractmethod
     async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
         """Write what the effect leaves in the database."""
-        raise NotImplementedError
 
 
 def resolution_key(job: Job) -> ResolutionKey:
