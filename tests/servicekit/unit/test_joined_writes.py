@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from servicekit import joined_writes
 from servicekit.joined_writes import JoinedWrites
 
 Write = Callable[[Sequence[int]], Awaitable[Sequence[int | Exception]]]
@@ -77,13 +78,69 @@ async def test_a_batch_is_not_larger_than_allowed() -> None:
     assert [len(batch) for batch in ledger.batches] == [4, 4, 2]
 
 
-@pytest.mark.parametrize("flushes", [1, 2, 3])
-async def test_not_more_writes_are_under_way_than_allowed(flushes: int) -> None:
+async def test_one_write_is_under_way_at_a_time() -> None:
     ledger = Ledger()
-    joined = JoinedWrites(ledger, max_batch=1, max_flushes=flushes)
+    joined = JoinedWrites(ledger, max_batch=1)
     await asyncio.gather(*(joined(number) for number in range(12)))
-    assert ledger.most_under_way <= flushes
-    assert sorted(number for batch in ledger.batches for number in batch) == list(range(12))
+    assert ledger.most_under_way == 1
+    assert [number for batch in ledger.batches for number in batch] == list(range(12))
+
+
+async def test_a_crowd_that_was_answered_is_written_together_again_when_it_comes_back_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
+    ledger = Ledger()
+    joined = JoinedWrites(ledger)
+
+    async def caller(number: int) -> None:
+        for _ in range(5):
+            await joined(number)
+            # Each takes its own time until it is back.
+            for _ in range(number):
+                await asyncio.sleep(0)
+
+    await asyncio.gather(*(caller(number) for number in range(8)))
+    assert [len(batch) for batch in ledger.batches] == [8] * 5
+
+
+async def test_of_a_large_crowd_one_half_is_written_while_the_other_is_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
+    ledger = Ledger()
+    joined = JoinedWrites(ledger)
+    await asyncio.gather(*(joined(number) for number in range(64)))
+    ledger.may_end.clear()
+    ledger.began.clear()
+    async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+        for number in range(32):
+            group.create_task(joined(number))
+        await ledger.began.wait()
+        ledger.may_end.set()
+    assert [len(batch) for batch in ledger.batches] == [64, 32]
+
+
+async def test_who_is_left_of_a_crowd_is_written_though_the_others_do_not_come_back() -> None:
+    ledger = Ledger()
+    joined = JoinedWrites(ledger)
+    await asyncio.gather(*(joined(number) for number in range(8)))
+    async with asyncio.timeout(5):
+        assert await joined(8) == 80
+        assert await joined(9) == 90
+    assert ledger.batches == [list(range(8)), [8], [9]]
+
+
+async def test_nobody_waits_for_a_crowd_of_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger()
+    joined = JoinedWrites(ledger)
+    await asyncio.gather(*(joined(number) for number in range(8)))
+    later = asyncio.get_running_loop().time() + 1
+    monkeypatch.setattr(joined_writes, "_now", lambda: later)
+    # A wait for the others would never end.
+    monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
+    async with asyncio.timeout(5):
+        assert await joined(8) == 80
 
 
 async def test_one_caller_may_call_again_as_soon_as_it_is_answered() -> None:

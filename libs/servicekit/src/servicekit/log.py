@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -62,13 +63,21 @@ def redact_secrets(_logger: object, _method: str, event: MutableMapping[str, Any
 def _redacted(key: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
-    if _SECRET_KEY.search(key):
+    if _names_secret(key):
         return _REDACTED
+    if isinstance(value, str):
+        return redact_url_passwords(value)
     if isinstance(value, Mapping):
         return {str(name): _redacted(str(name), inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_redacted(key, inner) for inner in value]
     return redact_url_passwords(str(value))
+
+
+@lru_cache(maxsize=1024)
+def _names_secret(key: str) -> bool:
+    # Keys are few and come with every line.
+    return _SECRET_KEY.search(key) is not None
 
 
 def redact_url_passwords(text: str) -> str:

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 
 import grpc
-import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+
+from servicekit.registration import Registration
 
 _ALPHA = "grpc.reflection.v1alpha"
 _V1 = "grpc.reflection.v1"
 _V1_SERVICE = f"{_V1}.ServerReflection"
 
 
-def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
+def add_reflection(registration: Registration, services: Sequence[str]) -> None:
     """Serve reflection on `services`, by their full names, and on itself.
 
     grpcio-reflection speaks v1alpha alone (grpc#38576). The messages of v1 are the same byte for byte, so its servicer
@@ -22,15 +23,13 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
     _add_v1_descriptor()
     names = (*services, reflection.SERVICE_NAME, _V1_SERVICE)
     servicer = reflection.aio.ReflectionServicer(names)
-    reflection.enable_server_reflection(names, server)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, registration)  # type: ignore[no-untyped-call]
     v1 = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(_V1_SERVICE, {"ServerReflectionInfo": v1}),)
-    )
+    registration.add_registered_method_handlers(_V1_SERVICE, {"ServerReflectionInfo": v1})
 
 
 def _add_v1_descriptor() -> None:

@@ -23,6 +23,7 @@ from servicekit.interceptors.identity import MetadataIdentityLayer
 from servicekit.interceptors.telemetry import TelemetryLayer
 from servicekit.interceptors.validation import ValidationLayer
 from servicekit.reflection import add_reflection
+from servicekit.registration import Registration
 
 _log = structlog.get_logger()
 
@@ -75,18 +76,16 @@ class ServerBuilder:
         self._reflection_enabled = reflection_enabled
         self._names: list[str] = []
         self._drain = DrainLayer()
-        self._server = grpc.aio.server(
-            interceptors=[
-                Chain(
-                    outer=[TelemetryLayer(registry), ErrorLayer(errors)],
-                    inner=[
-                        self._drain,
-                        DeadlineLayer(self._limits.deadline),
-                        MetadataIdentityLayer(),
-                        ValidationLayer(),
-                    ],
-                )
+        self._chain = Chain(
+            outer=[TelemetryLayer(registry), ErrorLayer(errors)],
+            inner=[
+                self._drain,
+                DeadlineLayer(self._limits.deadline),
+                MetadataIdentityLayer(),
+                ValidationLayer(),
             ],
+        )
+        self._server = grpc.aio.server(
             options=[
                 # Without this a second server on the same port gets half of the calls, and neither notices.
                 ("grpc.so_reuseport", 0),
@@ -105,19 +104,21 @@ class ServerBuilder:
         """Tell whether the server had so many unary calls in flight together just now."""
         return self._drain.was_busy(calls)
 
-    def add(self, register: Callable[[Any, grpc.aio.Server], None], servicer: object, full_name: str) -> Self:
+    def add(self, register: Callable[[Any, Any], None], servicer: object, full_name: str) -> Self:
         """Add a service by its generated `add_…Servicer_to_server` function and its full protobuf name."""
-        register(servicer, self._server)
+        register(servicer, Registration(self._server, self._chain))
         self._names.append(full_name)
         return self
 
     def build(self) -> "Server":
         """Add health and reflection and return the server, not yet listening."""
         health = health_aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
+        # Anybody may ask gRPC's own services at any time: no layer is around them.
+        bare = Registration(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(health, bare)  # type: ignore[arg-type]  # as a server to the generated code
         if self._reflection_enabled:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-            add_reflection(self._server, (*self._names, health_name))
+            add_reflection(bare, (*self._names, health_name))
         return Server(
             self._server,
             health,

@@ -1,5 +1,5 @@
-"""What every RPC passes through, in order: telemetry, errors, deadline, identity, validation.
+"""What every RPC passes through, in order: telemetry, errors, drain, deadline, identity, validation.
 
-The layers are composed once for each method, when it is first called, into one handler; a call pays for the work of the
-layers and not for their assembly.
+The layers are composed once around each method's handler, when it is registered; a call pays for the work of the layers
+and not for their assembly.
 """

@@ -1,4 +1,4 @@
-"""Composes layers into one grpc.aio interceptor."""
+"""Composes layers around the handlers of methods."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias, cast
@@ -12,10 +12,8 @@ from servicekit.status import Refusal, RefusedError
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 UnaryBehavior: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 StreamBehavior: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
-_GRPC_OWN = "/grpc."
 _UNREADABLE = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be read", "UNREADABLE_REQUEST")
 
 
@@ -29,39 +27,21 @@ class Layer(Protocol):
         """Return a behavior that does this layer's work around `inner`, a request → responses generator function."""
 
 
-class Chain(grpc.aio.ServerInterceptor):
-    """An interceptor made of layers, the first outermost.
+class Chain:
+    """Layers around a handler, the first outermost.
 
     The request is read between the outer and the inner layers: bytes that cannot be read are an error like any other,
-    answered by the outer ones. gRPC's own services (`grpc.health.v1`, `grpc.reflection.*`) pass by untouched: anybody may
-    ask them at any time.
+    answered by the outer ones.
     """
 
     def __init__(self, outer: Sequence[Layer], inner: Sequence[Layer]) -> None:
         self._outer = outer
         self._inner = inner
-        # Bounded by the methods that exist: unknown ones have no handler and are not kept.
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Return the method's composed handler, or None when there is no such method."""
-        method = handler_call_details.method
-        composed = self._handlers.get(method)
-        if composed is not None:
-            return composed
-        handler = await continuation(handler_call_details)
-        if handler is None or method.startswith(_GRPC_OWN):
-            return handler
-        composed = self._handlers[method] = self._compose(method, handler)
-        return composed
-
-    def _compose(
+    def around(
         self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]"
     ) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return the handler of `method` (`/package.Service/Method`) with every layer around it."""
         read = _reader(handler.request_deserializer)
         # The stubs describe the threaded server; here the behaviors are coroutine functions.
         if handler.response_streaming:
