@@ -60,6 +60,28 @@ def demo(
     run(incidents=incidents)
 
 
+@app.command("import")
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", exists=True, dir_okay=False, help="JSON Lines; see docs/import.md."
+        ),
+    ],
+    data_dir: Annotated[
+        Path, typer.Option(envvar="FLYWHEEL_DATA_DIR", help="Of the local stack; it may run or not.")
+    ] = Path(".flywheel"),
+) -> None:
+    """Import incidents and approvals of an older system: all lines, or none when one is bad.
+
+    Where INCIDENT_DATABASE_URL or APPROVAL_DATABASE_URL is set, that database is written to in place of the local
+    stack's. Repeating an import changes nothing.
+    """
+    from flywheel.importing import run  # noqa: PLC0415 - see above
+
+    run(files, data_dir)
+
+
 def main() -> None:
     """Run the command. What is expected to go wrong is told in a few lines, with what to do; exit status 1."""
     try:

@@ -8,9 +8,11 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from approval import incident_client
+from approval.auto_approval import AutoApproval
 from approval.execution import Executions
 from approval.executors.registry import load_executors
 from approval.expiry import keep_expiring
+from approval.importing import ApprovalImporter
 from approval.incident_client import IncidentClient
 from approval.jobs import topics
 from approval.operations import OperationLimits, Operations
@@ -30,6 +32,7 @@ from servicekit.channel import open_channel
 from servicekit.command import run_service
 from servicekit.counters import choose_shard
 from servicekit.database import create_engine
+from servicekit.importing.importer import ImportRequest, run_import
 from servicekit.migrations import Migrations
 from servicekit.outbox.dispatch import LateDispatcher
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
@@ -58,6 +61,10 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         reflection_enabled=settings.reflection,
     )
     require_loopback(settings.metrics_listen, insecure=settings.insecure)
+    auto_approval = AutoApproval(
+        settings.policy_file, switched_on=settings.auto_approve, switch_file=settings.auto_approve_file
+    )
+    await auto_approval.start()
     engine = create_engine(
         settings.database_url.get_secret_value(),
         application_name="approval-service",
@@ -79,7 +86,12 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     worker_settings = WorkerSettings(keep_done=_KEEP_DONE_DELIVERIES)
     outbox = LateDispatcher(lease=worker_settings.lease)
     use_cases = ApprovalUseCases(
-        engine, incidents=incidents, outbox=outbox, executable=executors.kinds, counter_shard=shard
+        engine,
+        incidents=incidents,
+        read_policy=auto_approval.policy,
+        outbox=outbox,
+        executable=executors.kinds,
+        counter_shard=shard,
     )
     operations = Operations(
         engine,
@@ -155,6 +167,17 @@ async def migrate(settings: ApprovalSettings) -> None:
     await engine.dispose()
 
 
+async def import_lines(settings: ApprovalSettings, request: ImportRequest) -> bool:
+    """Import approvals; returns whether it was done."""
+    return await run_import(
+        request,
+        ApprovalImporter,
+        url=settings.database_url.get_secret_value(),
+        application_name="approval-import",
+        migrations=Migrations("approval:migrations"),
+    )
+
+
 def main() -> None:
     """Run the command line."""
     sys.exit(
@@ -164,6 +187,7 @@ def main() -> None:
             log_level=lambda settings: settings.log_level,
             serve=serve,
             migrate=migrate,
+            import_lines=import_lines,
         )
     )
 

@@ -6,7 +6,14 @@ from datetime import timedelta
 import grpc.aio
 import structlog
 
-from approval.model import IncidentCheck, ResolutionType, ResolveIntent, TimelineEntry
+from approval.model import (
+    FoundIncident,
+    IncidentCheck,
+    ResolutionType,
+    ResolveIntent,
+    Severity,
+    TimelineEntry,
+)
 from approval.status_codes import NOT_FOUND
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
@@ -18,6 +25,8 @@ _log = structlog.get_logger()
 SERVICE = pb.DESCRIPTOR.services_by_name["IncidentService"].full_name
 # How this service calls itself on a server without authentication.
 _METADATA = (("awoooi-actor", "service:approval"),)
+# One that a newer incident service may have is none that is known here.
+_SEVERITIES = {incident_pb2.Severity.Value(f"SEVERITY_{severity}"): severity for severity in Severity}
 
 
 class IncidentClient:
@@ -32,20 +41,27 @@ class IncidentClient:
 
     async def check(self, incident_id: str) -> IncidentCheck:
         """Return what the incident service knows about an incident; UNREACHABLE for whatever failure but NOT_FOUND."""
+        return (await self.find(incident_id)).check
+
+    async def find(self, incident_id: str) -> FoundIncident:
+        """Return what `check` does, and how bad the incident is."""
         try:
             response = await self._stub.Get(
                 pb.GetRequest(incident_id=incident_id), timeout=self._check_seconds, metadata=_METADATA
             )
         except grpc.aio.AioRpcError as exc:
             if exc.code() is NOT_FOUND:
-                return IncidentCheck.UNKNOWN
+                return FoundIncident(IncidentCheck.UNKNOWN)
             _log.warning("incident_check_failed", incident_id=incident_id, code=exc.code().name)
-            return IncidentCheck.UNREACHABLE
+            return FoundIncident(IncidentCheck.UNREACHABLE)
         if _is_unreadable(response):
             _log.warning("incident_check_failed", incident_id=incident_id, code="UNREADABLE")
-            return IncidentCheck.UNREACHABLE
+            return FoundIncident(IncidentCheck.UNREACHABLE)
         resolved = response.incident.state == incident_pb2.Incident.STATE_RESOLVED
-        return IncidentCheck.RESOLVED if resolved else IncidentCheck.UNRESOLVED
+        return FoundIncident(
+            IncidentCheck.RESOLVED if resolved else IncidentCheck.UNRESOLVED,
+            _SEVERITIES.get(response.incident.severity),
+        )
 
     async def resolve(self, resolves: Sequence[ResolveIntent]) -> Sequence[bool | Exception]:
         """Resolve incidents.

@@ -348,6 +348,24 @@ class IncidentCheck(StrEnum):
     UNREACHABLE = "UNREACHABLE"
 
 
+class Severity(StrEnum):
+    """How bad an incident is."""
+
+    CRITICAL = "CRITICAL"
+    HIGH = "HIGH"
+    MEDIUM = "MEDIUM"
+    LOW = "LOW"
+    INFO = "INFO"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundIncident:
+    """What the incident service says about an incident; no severity where it cannot be told."""
+
+    check: IncidentCheck
+    severity: Severity | None = None
+
+
 def outcome_without_executor(approval: Approval) -> Outcome | None:
     """Return what executing comes to when nothing has to be run; None when an executor has to run the operation.
 

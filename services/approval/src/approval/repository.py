@@ -199,7 +199,8 @@ async def find_request(connection: AsyncConnection, proposal: Proposal) -> str |
 
 
 _INSERT_DECISION = text("""
-    INSERT INTO approval_decisions (approval_id, actor, kind, reason) VALUES (:approval_id, :actor, :kind, :reason)
+    INSERT INTO approval_decisions (approval_id, actor, kind, reason, policy_rule)
+    VALUES (:approval_id, :actor, :kind, :reason, :policy_rule)
 """)
 _TOUCH = text(
     "UPDATE approvals SET update_time = now(), version = version + 1 WHERE approval_id = :approval_id"
@@ -212,11 +213,27 @@ _DECIDE = text("""
 
 
 async def insert_decision(
-    connection: AsyncConnection, approval_id: str, *, actor: str, kind: DecisionKind, reason: str
+    connection: AsyncConnection,
+    approval_id: str,
+    *,
+    actor: str,
+    kind: DecisionKind,
+    reason: str,
+    policy_rule: str = "",
 ) -> None:
-    """Record what an actor said about a locked approval that the actor has not decided about yet."""
+    """Record what an actor said about a locked approval that the actor has not decided about yet.
+
+    `policy_rule` names the rule that decided by itself; nothing else sets it.
+    """
     await connection.execute(
-        _INSERT_DECISION, {"approval_id": approval_id, "actor": actor, "kind": kind, "reason": reason}
+        _INSERT_DECISION,
+        {
+            "approval_id": approval_id,
+            "actor": actor,
+            "kind": kind,
+            "reason": reason,
+            "policy_rule": policy_rule,
+        },
     )
     await connection.execute(_TOUCH, {"approval_id": approval_id})
 

@@ -1,6 +1,7 @@
 """The approval service's settings: environment variables APPROVAL_<FIELD>."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -45,6 +46,13 @@ class ApprovalSettings(Settings):
     cooldown: Duration = timedelta(minutes=5)
     # At most so many operations on one target within an hour.
     operations_per_hour: int = Field(default=6, ge=1)
+    # Rules by which proposals are approved without a person. Unset: none is.
+    policy_file: Path | None = None
+    # The kill switch of those rules. Off here is off until the process starts again.
+    auto_approve: bool = True
+    # The kill switch of a running process: a file that must say on. It is read at each proposal; one that cannot be read
+    # says off, and so does the other switch whatever this file says.
+    auto_approve_file: Path | None = None
     # How often approvals past their expiry are marked as such; they are refused from that instant in any case.
     expire_every: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0))
     # How often executed approvals are compared with what the incident service was told.

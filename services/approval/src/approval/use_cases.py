@@ -1,10 +1,11 @@
 """What the approval service does: one use case, one method, one transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from approval import deliveries, execution_log, listing, repository
@@ -28,6 +29,7 @@ from approval.model import (
     Delivery,
     DeliveryState,
     ExecutionFilter,
+    FoundIncident,
     IncidentCheck,
     LoggedExecution,
     OperationKind,
@@ -39,6 +41,7 @@ from approval.model import (
     can_be_executed,
     new_approval_id,
 )
+from approval.policy import Policy, Rule
 from approval.timeline import timeline_job
 from servicekit.counters import raise_counters
 from servicekit.database import autocommit
@@ -46,6 +49,8 @@ from servicekit.outbox import queue
 from servicekit.outbox.dispatch import Dispatcher
 from servicekit.outbox.queue import Job, NewJob
 from servicekit.paging import cut_page, text_bytes
+
+_log = structlog.get_logger()
 
 EXECUTE_TOPIC = "approval.execute"
 # Ids are tried wider and wider; after this many collisions in a row something else is wrong.
@@ -55,7 +60,7 @@ _PROPOSE_ATTEMPTS = 8
 class IncidentDirectory(Protocol):
     """Knows incidents: the incident service, as far as Propose needs it."""
 
-    async def check(self, incident_id: str) -> IncidentCheck:
+    async def find(self, incident_id: str) -> FoundIncident:
         """Return what is known about an incident, within a bounded time. Raises nothing: UNREACHABLE says it."""
 
 
@@ -75,20 +80,25 @@ class ApprovalUseCases:
         engine: AsyncEngine,
         *,
         incidents: IncidentDirectory,
+        read_policy: Callable[[], Awaitable[Policy]],
         outbox: Dispatcher,
         executable: Collection[OperationKind],
         counter_shard: int,
     ) -> None:
-        """`executable` are the kinds of operation that this process has an executor for."""
+        """`executable` are the kinds of operation that this process has an executor for.
+
+        `read_policy` is asked for each new proposal: what it answered before may be switched off since.
+        """
         self._engine = engine
         self._one_statement = autocommit(engine)
         self._incidents = incidents
+        self._read_policy = read_policy
         self._outbox = outbox
         self._executable = executable
         self._counter_shard = counter_shard
 
     async def propose(self, proposal: Proposal, *, actor: str) -> Approval:
-        """Record a proposed action, or find the one that this call already recorded.
+        """Record a proposed action, or find the one that this call already recorded; a policy's rule may approve it.
 
         Raises IncidentNotFoundError, IncidentResolvedError, RequestIdReusedError. An incident service that cannot be
         reached stops nobody: the approval says that its incident was not verified.
@@ -98,13 +108,16 @@ class ApprovalUseCases:
                 known = await repository.find_request(connection, proposal)
                 if known is not None:
                     return (await repository.get(connection, [known]))[known]
-        check = await self._incidents.check(proposal.incident_id)
-        if check is IncidentCheck.UNKNOWN:
+        found = await self._incidents.find(proposal.incident_id)
+        if found.check is IncidentCheck.UNKNOWN:
             raise IncidentNotFoundError(proposal.incident_id)
-        if check is IncidentCheck.RESOLVED:
+        if found.check is IncidentCheck.RESOLVED:
             raise IncidentResolvedError(proposal.incident_id)
         parsed = _parse(proposal.action)
+        # After the look at the incident, which takes time: a switch that was thrown meanwhile counts.
+        policy = await self._read_policy()
         queued: Sequence[Job] = []
+        rule: Rule | None = None
         for attempt in range(_PROPOSE_ATTEMPTS):
             approval_id = new_approval_id(attempt=attempt)
             async with self._engine.begin() as connection:
@@ -114,25 +127,67 @@ class ApprovalUseCases:
                     proposal,
                     parsed,
                     proposed_by=actor,
-                    incident_verified=check is IncidentCheck.UNRESOLVED,
+                    incident_verified=found.check is IncidentCheck.UNRESOLVED,
                 )
                 if inserted:
-                    await raise_counters(
-                        connection, {(repository.APPROVALS, State.PENDING): 1}, shard=self._counter_shard
-                    )
                     approval = (await repository.get(connection, [approval_id]))[approval_id]
-                    queued = await self._tell(
-                        connection, approval, TimelineEvent.PROPOSED, summary=proposal.action
-                    )
+                    rule = policy.find_rule(approval, found.severity)
+                    approval, queued = await self._recorded(connection, approval, rule)
                 elif proposal.request_id and (known := await repository.find_request(connection, proposal)):
                     # The same call, at the same time, was faster.
                     approval_id = known
                     approval = (await repository.get(connection, [approval_id]))[approval_id]
                 else:
                     continue
+            if rule is not None:
+                _log.info(
+                    "approval_approved_by_policy",
+                    approval_id=approval_id,
+                    incident_id=approval.incident_id,
+                    rule=rule.name,
+                )
             self._outbox.offer(queued)
             return approval
         raise RuntimeError("no free approval id was found")
+
+    async def _recorded(
+        self, connection: AsyncConnection, approval: Approval, rule: Rule | None
+    ) -> tuple[Approval, Sequence[Job]]:
+        """Tell and count a new approval, which `rule` approves where there is one, and queue what follows."""
+        jobs = [
+            timeline_job(
+                approval,
+                TimelineEvent.PROPOSED,
+                summary=approval.action,
+                attributes={"proposed_by": approval.proposed_by},
+            )
+        ]
+        if rule is not None:
+            reason = f"approved by policy rule {rule.name}"
+            attributes = {"approved_by": rule.actor, "policy_rule": rule.name}
+            jobs += [
+                timeline_job(approval, TimelineEvent.APPROVED, summary=reason, attributes=attributes),
+                *self._execution_intent(approval),
+            ]
+            await repository.insert_decision(
+                connection,
+                approval.approval_id,
+                actor=rule.actor,
+                kind=DecisionKind.APPROVE,
+                reason=reason,
+                policy_rule=rule.name,
+            )
+            await repository.decide(
+                connection, approval, State.APPROVED, message="", shard=self._counter_shard
+            )
+        # After the decision, which lowers it again: the rows of two counters are locked in one order everywhere.
+        await raise_counters(
+            connection, {(repository.APPROVALS, State.PENDING): 1}, shard=self._counter_shard
+        )
+        queued = await queue.enqueue(connection, jobs, lease=self._outbox.lease)
+        if rule is None:
+            return approval, queued
+        return (await repository.get(connection, [approval.approval_id]))[approval.approval_id], queued
 
     async def get(self, approval_id: str) -> Approval:
         """Return an approval. Raises ApprovalNotFoundError."""
@@ -281,10 +336,9 @@ class ApprovalUseCases:
         event: TimelineEvent,
         *,
         summary: str,
-        actor: str = "",
+        actor: str,
     ) -> Sequence[Job]:
-        attributes = {"actor": actor} if actor else {"proposed_by": approval.proposed_by}
-        job = timeline_job(approval, event, summary=summary, attributes=attributes)
+        job = timeline_job(approval, event, summary=summary, attributes={"actor": actor})
         return await queue.enqueue(connection, [job], lease=self._outbox.lease)
 
     async def list_executions(

@@ -10,6 +10,7 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from awoooi.incident.v1 import incident_service_pb2
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
+from incident.importing import IncidentImporter
 from incident.jobs import load_template, topics
 from incident.outside import left_out, open_outside_systems
 from incident.repository import get_page_token_key
@@ -27,6 +28,7 @@ from servicekit.addresses import require_loopback
 from servicekit.command import run_service
 from servicekit.counters import choose_shard
 from servicekit.database import create_engine
+from servicekit.importing.importer import ImportRequest, run_import
 from servicekit.migrations import Migrations
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.page_tokens import PageTokens
@@ -134,6 +136,17 @@ async def migrate(settings: IncidentSettings) -> None:
     await engine.dispose()
 
 
+async def import_lines(settings: IncidentSettings, request: ImportRequest) -> bool:
+    """Import incidents; returns whether it was done."""
+    return await run_import(
+        request,
+        IncidentImporter,
+        url=settings.database_url.get_secret_value(),
+        application_name="incident-import",
+        migrations=Migrations("incident:migrations"),
+    )
+
+
 def main() -> None:
     """Run the command line."""
     sys.exit(
@@ -143,6 +156,7 @@ def main() -> None:
             log_level=lambda settings: settings.log_level,
             serve=serve,
             migrate=migrate,
+            import_lines=import_lines,
         )
     )
 

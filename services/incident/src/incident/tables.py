@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 from servicekit.counters import define_counters_table
+from servicekit.importing.staging import define_imported_rows_table
 from servicekit.outbox.tables import define_outbox_table
 
 metadata = MetaData()
@@ -192,3 +193,4 @@ service_keys = Table(
 
 outbox = define_outbox_table(metadata)
 counters = define_counters_table(metadata)
+imported_rows = define_imported_rows_table(metadata)

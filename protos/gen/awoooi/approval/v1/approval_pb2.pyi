@@ -167,7 +167,9 @@ class Approval(_message.Message):
     confidence: _builtins.float
     """Output only. How sure the proposer is, 0 to 1. Unset when it did not say."""
     required_approvals: _builtins.int
-    """Output only. How many distinct approvers must agree, 1 to 10. The proposer never counts."""
+    """Output only. How many distinct approvers must agree, 1 to 10. The proposer never counts. A policy rule
+    approves only what needs one: more are asked for to have people agree.
+    """
     auto_execute: _builtins.bool
     """Output only. True: executed in the background as soon as it is APPROVED. False: waits for Execute."""
     state: Global___Approval.State.ValueType
@@ -382,13 +384,17 @@ class Decision(_message.Message):
     DECIDE_TIME_FIELD_NUMBER: _builtins.int
     POLICY_RULE_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
-    """Output only. The authenticated identity that decided; never the proposer."""
+    """Output only. The authenticated identity that decided; never the proposer. `policy:` and the rule's name
+    when a policy rule decided by itself.
+    """
     kind: Global___Decision.Kind.ValueType
     """Output only. Yes or no."""
     reason: _builtins.str
     """Output only. Why; may be empty, at most 8192 bytes of UTF-8."""
     policy_rule: _builtins.str
-    """Output only. Name of the policy rule that decided by itself. Empty when a caller decided."""
+    """Output only. Name of the policy rule that decided by itself; at most 63 characters. Empty when a caller
+    decided, whatever it calls itself.
+    """
     @_builtins.property
     def decide_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When, by the database's clock."""

@@ -107,7 +107,7 @@ class ProposeResponse(_message.Message):
     APPROVAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def approval(self) -> _approval_pb2.Approval:
-        """The approval: PENDING, or as it is now when the request was a retry."""
+        """The approval: PENDING, APPROVED when a policy rule decided, or as it is now when the request was a retry."""
 
     def __init__(
         self,

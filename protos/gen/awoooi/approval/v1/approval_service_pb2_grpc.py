@@ -116,6 +116,11 @@ class ApprovalServiceServicer:
         """Records a proposed action in state PENDING. The action is parsed at once: an action that cannot be parsed
         is recorded, too, with its `parse_error`, and fails when it is executed.
 
+        Where a rule of the server's policy allows it, the same transaction records the rule's decision and the
+        state is APPROVED, with `auto_execute` executed in the background, as if an approver had agreed. No rule
+        allows an action that cannot be parsed, one that needs more than one approver, or, when the incident could
+        not be checked, anything but a NO_ACTION.
+
         The incident is checked with the incident service first; where that cannot be reached the proposal is
         accepted with `incident_verified` false. The same `request_id` again with the same content, also
         concurrently, returns the approval as it is now and writes nothing. Errors: NOT_FOUND when the incident

@@ -46,6 +46,11 @@ class ApprovalServiceStub:
     """Records a proposed action in state PENDING. The action is parsed at once: an action that cannot be parsed
     is recorded, too, with its `parse_error`, and fails when it is executed.
 
+    Where a rule of the server's policy allows it, the same transaction records the rule's decision and the
+    state is APPROVED, with `auto_execute` executed in the background, as if an approver had agreed. No rule
+    allows an action that cannot be parsed, one that needs more than one approver, or, when the incident could
+    not be checked, anything but a NO_ACTION.
+
     The incident is checked with the incident service first; where that cannot be reached the proposal is
     accepted with `incident_verified` false. The same `request_id` again with the same content, also
     concurrently, returns the approval as it is now and writes nothing. Errors: NOT_FOUND when the incident
@@ -140,6 +145,11 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     Propose: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ProposeRequest, _approval_service_pb2.ProposeResponse]  # type: ignore[assignment]
     """Records a proposed action in state PENDING. The action is parsed at once: an action that cannot be parsed
     is recorded, too, with its `parse_error`, and fails when it is executed.
+
+    Where a rule of the server's policy allows it, the same transaction records the rule's decision and the
+    state is APPROVED, with `auto_execute` executed in the background, as if an approver had agreed. No rule
+    allows an action that cannot be parsed, one that needs more than one approver, or, when the incident could
+    not be checked, anything but a NO_ACTION.
 
     The incident is checked with the incident service first; where that cannot be reached the proposal is
     accepted with `incident_verified` false. The same `request_id` again with the same content, also
@@ -237,6 +247,11 @@ class ApprovalServiceServicer:
     ) -> _typing.Union[_approval_service_pb2.ProposeResponse, _abc.Awaitable[_approval_service_pb2.ProposeResponse]]:
         """Records a proposed action in state PENDING. The action is parsed at once: an action that cannot be parsed
         is recorded, too, with its `parse_error`, and fails when it is executed.
+
+        Where a rule of the server's policy allows it, the same transaction records the rule's decision and the
+        state is APPROVED, with `auto_execute` executed in the background, as if an approver had agreed. No rule
+        allows an action that cannot be parsed, one that needs more than one approver, or, when the incident could
+        not be checked, anything but a NO_ACTION.
 
         The incident is checked with the incident service first; where that cannot be reached the proposal is
         accepted with `incident_verified` false. The same `request_id` again with the same content, also

@@ -1,0 +1,71 @@
+"""Where an import writes to: the databases that the environment names, or those of a local stack, running or not."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.errors import FlywheelError
+from flywheel.file_lock import FileLock
+from flywheel.progress import Progress
+
+SERVICES = ("incident", "approval")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportDatabases:
+    """The variables that tell each service's process its database, and which of them are the stack's own."""
+
+    environment: dict[str, str]
+    embedded: tuple[str, ...]
+
+
+@contextmanager
+def import_databases(data_dir: Path, progress: Progress) -> Iterator[ImportDatabases]:
+    """Give the databases for a block. PostgreSQL of a stack that does not run is started for it, and stopped afterwards.
+
+    No stack can be started on `data_dir` meanwhile. Raises FlywheelError.
+    """
+    embedded = tuple(name for name in SERVICES if not _is_named(name))
+    if not embedded:
+        yield ImportDatabases({}, ())
+        return
+    folder = data_dir.resolve()
+    if not (folder / "postgres").is_dir():
+        raise FlywheelError(
+            f"there is no stack's data in {folder}",
+            advice="name the stack's folder with --data-dir, or set INCIDENT_DATABASE_URL and APPROVAL_DATABASE_URL",
+        )
+    database = EmbeddedPostgres(folder / "postgres", log_path=folder / "log" / "postgres.log")
+    lock = FileLock(folder / "lock")
+    stack_runs = not lock.acquire()
+    ours_to_stop = False
+    try:
+        if not database.is_running():
+            if stack_runs:
+                raise FlywheelError(
+                    f"the stack on {folder} is just being started or stopped", advice="try again in a moment"
+                )
+            ours_to_stop = True
+        with progress.shown():
+            progress.step("starting PostgreSQL")
+            database.start()
+        for name in embedded:
+            database.create_database(name)
+        yield ImportDatabases(
+            {f"{name.upper()}_DATABASE_URL": database.url(name) for name in embedded}, embedded
+        )
+    finally:
+        if ours_to_stop:
+            with progress.shown():
+                progress.step("stopping PostgreSQL")
+                database.stop()
+        if not stack_runs:
+            lock.release()
+
+
+def _is_named(service: str) -> bool:
+    variable = f"{service.upper()}_DATABASE_URL"
+    return bool(os.environ.get(variable) or os.environ.get(f"{variable}_FILE"))

@@ -1,0 +1,102 @@
+"""`flywheel import`: rows of the system before, checked by both services before either writes."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from flywheel.errors import FlywheelError
+from flywheel.import_databases import SERVICES, ImportDatabases, import_databases
+from flywheel.progress import Progress as Steps
+from flywheel.service_import import ServiceImport, bad_lines_error
+
+_RECONCILE = "awoooi.approval.v1.ApprovalService/Reconcile"
+_APPROVAL_ADDRESS = "127.0.0.1:50052"
+
+
+def run(files: Sequence[Path], data_dir: Path) -> None:
+    """Import files and say what was done and what is left to do.
+
+    Raises FlywheelError, naming every bad line, with nothing written; or, when an import was cut off between the two
+    databases, with the advice to repeat it.
+    """
+    with import_databases(data_dir, Steps()) as databases:
+        incidents, approvals = _import(files, databases)
+    _say_done(incidents, approvals)
+
+
+def _import(files: Sequence[Path], databases: ImportDatabases) -> Sequence[Mapping[str, int]]:
+    environment = {**os.environ, **databases.environment}
+    # The processes are left first: what the threads wait for ends with them.
+    with _bars() as bars, ThreadPoolExecutor(len(SERVICES)) as threads, ExitStack() as processes:
+        imports = [
+            processes.enter_context(
+                ServiceImport(name, files, environment=environment, migrate=name in databases.embedded)
+            )
+            for name in SERVICES
+        ]
+        checks = [
+            threads.submit(each.check, _bar(bars, f"check {each.service}s", start=True)) for each in imports
+        ]
+        writing = [_bar(bars, f"write {each.service}s", start=False) for each in imports]
+        are_good = [check.result() for check in checks]
+        if not all(are_good):
+            raise bad_lines_error([bad for each in imports for bad in each.bad_lines])
+        # Incidents first: an approval without its incident would be told of to nobody.
+        incident, approval = imports
+        written = incident.write(writing[0])
+        try:
+            return [written, approval.write(writing[1])]
+        except FlywheelError as exc:
+            raise FlywheelError(
+                "the incidents were imported, the approvals were not",
+                details="\n".join(filter(None, [exc.message, exc.details])),
+                advice="run the same import again: what is there already stays as it is",
+            ) from exc
+
+
+def _bars() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("  {task.description:<16}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _bar(bars: Progress, what: str, *, start: bool) -> Callable[[int, int], None]:
+    task = bars.add_task(what, start=start, total=None)
+
+    def show(done: int, total: int) -> None:
+        bars.start_task(task)
+        bars.update(task, completed=done, total=total)
+
+    return show
+
+
+def _say_done(incidents: Mapping[str, int], approvals: Mapping[str, int]) -> None:
+    new = incidents["new"] + approvals["new"]
+    if new == 0 and incidents["events"] == 0:
+        known = incidents["known"] + approvals["known"]
+        lines = [f"nothing new: all {known} lines were imported before"]
+    else:
+        lines = [
+            f"{name}: {figures['new']} new, {figures['known']} imported before"
+            for name, figures in (("incidents", incidents), ("approvals", approvals))
+        ]
+    if approvals["untold"]:
+        address = os.environ.get("APPROVAL_LISTEN") or _APPROVAL_ADDRESS
+        lines += [
+            f"executed and never told: {approvals['untold']}. The approval service reconciles by itself, every 5 minutes",
+            "unless set otherwise, and at once by",
+            f"  grpcurl -plaintext -H 'awoooi-actor: operator' {address} {_RECONCILE}",
+        ]
+    print("\n".join(lines))  # noqa: T201 - the command's result

@@ -1,0 +1,139 @@
+"""The fields of a line: their types, and in words what is wrong with them. The limits are those of the RPCs' fields."""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from servicekit.importing.lines import shown
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_FIRST_YEAR = 1970
+_MOST_PAIRS = 64
+_MOST_LABEL_CHARACTERS = 256
+
+
+class Line(BaseModel):
+    """Base of what a line says: nothing is guessed, and a name that is not a field is a mistake."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def text(
+    *,
+    characters: int | None = None,
+    octets: int | None = None,
+    blank: bool = True,
+    empty: bool = False,
+    control: bool = True,
+) -> AfterValidator:
+    """Return the check of a text: at most so many characters or bytes of UTF-8.
+
+    Without `blank` it must hold something, or, with `empty`, nothing at all; without `control` no control characters.
+    """
+
+    def check(value: str) -> str:
+        if "\0" in value:
+            raise ValueError("must not contain the character U+0000")
+        if not control and any(unicodedata.category(character) == "Cc" for character in value):
+            raise ValueError("must not contain control characters")
+        if not blank and not value.strip() and not (empty and not value):
+            raise ValueError("must not be blank")
+        if characters is not None and len(value) > characters:
+            raise ValueError(f"is longer than {characters} characters")
+        if octets is not None and len(value.encode()) > octets:
+            raise ValueError(f"is longer than {octets} bytes of UTF-8")
+        return value
+
+    return AfterValidator(check)
+
+
+def identifier(prefix: str) -> AfterValidator:
+    """Return the check of an id such as INC-20260507-99ADF2, for the `prefix` INC."""
+    shape = re.compile(rf"{prefix}-[0-9]{{8}}-[0-9A-F]{{6,12}}", re.ASCII)
+
+    def check(value: str) -> str:
+        if not shape.fullmatch(value):
+            raise ValueError(f"expected {prefix}-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits")
+        return value
+
+    return AfterValidator(check)
+
+
+def _time(value: object) -> datetime:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        raise ValueError("expected a time such as 2026-05-07T10:00:00Z")
+    try:
+        found = datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is no time of the calendar") from None
+    if found.year < _FIRST_YEAR:
+        raise ValueError(f"is before {_FIRST_YEAR}")
+    return found
+
+
+def _labels(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > _MOST_PAIRS:
+        raise ValueError(f"are more than {_MOST_PAIRS} pairs")
+    return value
+
+
+Time = Annotated[datetime, BeforeValidator(_time)]
+# A field that may be missing may also be null, as an export of a table writes it: `Name | None = None`.
+Actor = Annotated[str, text(characters=128, blank=False, control=False)]
+LongText = Annotated[str, text(octets=8192)]
+Name = Annotated[str, text(characters=256, blank=False, empty=True, control=False)]
+Labels = Annotated[
+    dict[
+        Annotated[str, Field(min_length=1), text(characters=_MOST_LABEL_CHARACTERS, control=False)],
+        Annotated[str, text(characters=_MOST_LABEL_CHARACTERS)],
+    ],
+    AfterValidator(_labels),
+]
+
+
+def wrong_fields(exc: ValidationError) -> Iterator[tuple[str, str]]:
+    """Yield each field that a validation refused and why. The value itself is never repeated."""
+    for error in exc.errors(include_url=False, include_input=False):
+        match error["type"]:
+            case "missing":
+                reason = "is required"
+            case "extra_forbidden":
+                reason = "is not a field of such a line"
+            case "literal_error" | "enum":
+                reason = f"expected {error['ctx']['expected'].replace(chr(39), '')}"
+            case "json_invalid":
+                reason = "is not JSON that can be kept: half of a character, or nested too deeply"
+            case _:
+                message = error["msg"].removeprefix("Value error, ")
+                reason = message.replace("Input should be", "expected")
+        yield _path(error["loc"]), reason
+
+
+def _path(location: Sequence[int | str]) -> str:
+    path = ""
+    for part in location:
+        if part == "[key]":
+            continue
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{shown(part)}" if path else shown(part)
+    return path
+
+
+def out_of_order(times: Mapping[str, datetime | None], *, now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield each time that lies after `now` or before one named earlier; those that are None are left out."""
+    latest: tuple[str, datetime] | None = None
+    for field, time in times.items():
+        if time is None:
+            continue
+        if time > now:
+            yield field, "lies in the future"
+        if latest is not None and time < latest[1]:
+            yield field, f"is before {latest[0]}"
+        else:
+            latest = (field, time)

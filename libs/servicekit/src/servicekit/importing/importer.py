@@ -1,0 +1,173 @@
+"""One import: read and check everything, ask, write everything, all in one transaction."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from servicekit.database import DatabaseUnavailableError, create_engine, is_unavailable
+from servicekit.failpoints import failpoint
+from servicekit.importing import staging
+from servicekit.importing.conversation import Conversation
+from servicekit.importing.lines import ImportFailedError, LineReader, Problem, SourceLine
+from servicekit.migrations import Migrations
+
+# An import reads and writes whole tables of its own, which the settings of the services' short statements do not fit.
+_PLAN_FOR_MANY_ROWS = (
+    text("SET LOCAL enable_seqscan = on"),
+    text("SET LOCAL plan_cache_mode = auto"),
+)
+_BATCH_BYTES = 4_194_304
+
+
+class NotMigratedError(ImportFailedError):
+    """The database has not the tables of this version."""
+
+    def __init__(self) -> None:
+        super().__init__("the database is not up to date: migrate it first")
+
+
+class OvertakenError(ImportFailedError):
+    """Somebody else wrote a row with the id or the fingerprint of a line meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("others wrote to the database meanwhile, and nothing was imported: try again")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """Which files are to be imported; whether to migrate first, and whether to ask before anything is written."""
+
+    files: Sequence[Path]
+    migrate: bool
+    ask: bool
+
+
+class LineImporter(Protocol):
+    """What the lines mean to one service. Everything happens in the caller's transaction."""
+
+    @property
+    def kinds(self) -> Collection[str]:
+        """The kinds of line that there are, those of other services included."""
+
+    async def create(self, connection: AsyncConnection) -> None:
+        """Make further temporary tables."""
+
+    async def stage(
+        self, connection: AsyncConnection, lines: Sequence[SourceLine], *, now: datetime
+    ) -> Sequence[Problem]:
+        """Keep the lines that are good by themselves; returns what is wrong with the others."""
+
+    def check(self, connection: AsyncConnection) -> AsyncIterator[Problem]:
+        """Yield the lines that do not go together with another one or with what is in the database."""
+
+    async def write(
+        self, connection: AsyncConnection, progress: Callable[[int, int], None]
+    ) -> Mapping[str, int]:
+        """Write what was kept, saying how many rows of how many are done; returns the figures of what was done."""
+
+
+async def run_import(
+    request: ImportRequest,
+    make_importer: Callable[[Sequence[str]], LineImporter],
+    *,
+    url: str,
+    application_name: str,
+    migrations: Migrations,
+) -> bool:
+    """Import files into the database at `url`; `make_importer` is given their names.
+
+    Returns False, with nothing written, when a line is bad or the answer is not to write. Raises ImportFailedError
+    and DatabaseUnavailableError; nothing is written then either.
+    """
+    engine = create_engine(url, application_name=application_name, pool_size=1, statement_timeout_seconds=0.0)
+    names = [str(path) for path in request.files]
+    importer = make_importer(names)
+    reader = LineReader(request.files, importer.kinds)
+    conversation = Conversation(names, ask=request.ask)
+    try:
+        if request.migrate:
+            await migrations.upgrade(engine)
+        if not await migrations.is_current(engine):
+            raise NotMigratedError
+        async with engine.connect() as connection, connection.begin():
+            await _read(connection, importer, reader, conversation)
+            figures = await _write(connection, importer, conversation)
+            failpoint("import_before_commit", application_name)
+        failpoint("import_after_commit", application_name)
+    except _RefusedError:
+        return False
+    except IntegrityError as exc:
+        raise OvertakenError from exc
+    except DBAPIError as exc:
+        if is_unavailable(exc):
+            raise DatabaseUnavailableError from exc.orig
+        raise
+    finally:
+        await engine.dispose()
+    conversation.done(figures)
+    return True
+
+
+class _RefusedError(Exception):
+    """Nothing is to be written: the transaction ends with this."""
+
+
+async def _read(
+    connection: AsyncConnection, importer: LineImporter, reader: LineReader, conversation: Conversation
+) -> None:
+    for statement in _PLAN_FOR_MANY_ROWS:
+        await connection.execute(statement)
+    now = await staging.create(connection)
+    await importer.create(connection)
+    total = reader.bytes_total
+    is_good = True
+    for batch in _batches(reader):
+        problems = [each for each in batch if isinstance(each, Problem)]
+        lines = [each for each in batch if isinstance(each, SourceLine)]
+        problems += await importer.stage(connection, lines, now=now)
+        for problem in problems:
+            conversation.problem(problem)
+        is_good = is_good and not problems
+        conversation.progress("check", reader.bytes_read, total)
+    # Also when lines are bad by themselves: all that is wrong is said at once.
+    is_good = await _check(connection, importer, conversation) and is_good
+    if not is_good or not await conversation.may_write():
+        raise _RefusedError
+
+
+async def _write(
+    connection: AsyncConnection, importer: LineImporter, conversation: Conversation
+) -> Mapping[str, int]:
+    await staging.lock(connection)
+    # Once more, with what was committed since the first look: the rows of another import, for example.
+    if not await _check(connection, importer, conversation):
+        raise _RefusedError
+    return await importer.write(connection, lambda done, total: conversation.progress("write", done, total))
+
+
+async def _check(connection: AsyncConnection, importer: LineImporter, conversation: Conversation) -> bool:
+    is_good = True
+    async for problem in importer.check(connection):
+        conversation.problem(problem)
+        is_good = False
+    return is_good
+
+
+def _batches(reader: LineReader) -> Iterator[Sequence[SourceLine | Problem]]:
+    """What is read, so many lines or bytes at a time."""
+    batch: list[SourceLine | Problem] = []
+    size = 0
+    for each in reader:
+        batch.append(each)
+        size += len(each.text) if isinstance(each, SourceLine) else 0
+        if len(batch) == staging.BATCH or size > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

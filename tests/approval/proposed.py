@@ -1,0 +1,48 @@
+"""New approvals for tests of the rules, without a database."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from approval.action_grammar import ActionSyntaxError, parse_action
+from approval.model import Approval, Operation, Risk, State
+
+NOON = datetime(2026, 5, 7, 12, tzinfo=UTC)
+
+
+def new_approval(action: str, **facts: Any) -> Approval:
+    """A new approval; what is not said fits every rule."""
+    operation: Operation | None
+    try:
+        operation, error = parse_action(action), ""
+    except ActionSyntaxError as exc:
+        operation, error = None, str(exc)
+    approval = Approval(
+        approval_id="APR-20260507-99ADF2",
+        incident_id="INC-20260507-99ADF2",
+        action=action,
+        operation=operation,
+        parse_error=error,
+        action_hash="",
+        risk=Risk.LOW,
+        rationale="",
+        confidence=1.0,
+        required_approvals=1,
+        auto_execute=True,
+        state=State.PENDING,
+        proposed_by="ai",
+        incident_verified=True,
+        create_time=NOON,
+        update_time=NOON,
+        expire_time=NOON + timedelta(hours=24),
+        decide_time=None,
+        execute_time=None,
+        finish_time=None,
+        outcome_message="",
+        cancelled_by="",
+        incident_resolve_time=None,
+        version=1,
+        decisions=(),
+        is_past_expiry=False,
+    )
+    return dataclasses.replace(approval, **facts)
