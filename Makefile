@@ -26,6 +26,7 @@ lint: .venv/.dev ## check style, types and contracts; changes nothing
 	$(bin)/buf lint
 	$(bin)/buf format -d --exit-code
 	$(bin)/python protos/generate.py --check
+	$(bin)/metrics-gateway check-rules $(wildcard deploy/prometheus/rules/*.yml deploy/grafana/dashboards/*.json)
 	@BUF=$(bin)/buf .ci/breaking-changes
 
 format: .venv/.dev ## rewrite Python and protobuf files in the project's style
@@ -45,7 +46,7 @@ test-compose: .venv/.dev ## bring up docker-compose.yml for real and resolve an 
 lock: .venv/.dev ## pin what the pyproject files ask for; ARGS=--upgrade takes the newest of everything
 	$(call compile,dev,cli/pyproject.toml --group build --group dev $(ARGS))
 	$(call compile,,cli/pyproject.toml --group build -c requirements-dev.lock --upgrade)
-	$(call compile,services,-c requirements-dev.lock --upgrade)
+	$(call compile,services,--extra kubernetes -c requirements-dev.lock --upgrade)
 
 clean: ## remove .venv and caches; data in .flywheel stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
