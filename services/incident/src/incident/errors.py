@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from incident.model import State
+from incident.model import SideEffectState, State
 
 
 class IncidentError(Exception):
@@ -73,9 +73,13 @@ class SideEffectNotFoundError(IncidentError):
 class SideEffectEndedError(IncidentError):
     """The side effect took effect or was left out: there is nothing to try again."""
 
-    def __init__(self, incident_id: str) -> None:
+    def __init__(
+        self, incident_id: str, *, current: SideEffectState, allowed: Sequence[SideEffectState]
+    ) -> None:
         super().__init__()
         self.incident_id = incident_id
+        self.current = current
+        self.allowed = allowed
 
 
 class NeverResolvedError(IncidentError):

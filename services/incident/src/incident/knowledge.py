@@ -147,10 +147,11 @@ async def unlearn(connection: AsyncConnection, key: ResolutionKey) -> None:
     )
 
 
-# Any of the words will do, more of them rank higher; at equal rank what worked most often comes first.
+# Any of the words will do, more of them rank higher; at equal rank what worked most often comes first. A word may hold
+# an & itself, such as an address with a query, but no space.
 _SEARCH = text("""
     WITH asked AS (
-        SELECT replace(plainto_tsquery('english', :query)::text, '&', '|')::tsquery AS words
+        SELECT replace(plainto_tsquery('english', :query)::text, ' & ', ' | ')::tsquery AS words
     ), matches AS (
         SELECT knowledge.*, ts_rank_cd(search, words)::float8 AS rank
         FROM knowledge, asked

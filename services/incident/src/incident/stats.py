@@ -96,7 +96,9 @@ def count_resolutions(dispositions: Iterable[Disposition]) -> Mapping[tuple[str,
 
 _UNRESOLVED = text("SELECT state, count(*) FROM incidents WHERE state <> 'RESOLVED' GROUP BY state")
 
-# Stuck incidents and why, by the latest event of the timeline that says anything about an action.
+# Stuck incidents and why. Each approval stands where its timeline says it got to: its entries may come in any order, those
+# without an approval count in theirs. What was refused or withdrawn, or executed before the incident was reopened, is
+# over; of the rest the latest entry tells.
 _STUCK_WITH_REASON = """
     SELECT incidents.incident_id, title, severity, state, CASE latest.type
         WHEN 'PROPOSED' THEN 'APPROVAL_PENDING'
@@ -106,9 +108,18 @@ _STUCK_WITH_REASON = """
         ELSE 'NO_APPROVAL' END AS reason, last_progress_time
     FROM incidents
     LEFT JOIN LATERAL (
-        SELECT type FROM incident_events
-        WHERE incident_id = incidents.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
-            'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED', 'REOPENED')
+        SELECT type FROM (
+            SELECT DISTINCT ON (attributes ->> 'approval_id') type, sequence FROM incident_events
+            WHERE incident_id = incidents.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
+                'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')
+            ORDER BY attributes ->> 'approval_id', CASE
+                WHEN attributes ->> 'approval_id' IS NULL OR type = 'PROPOSED' THEN 0
+                WHEN type = 'APPROVED' THEN 1
+                ELSE 2 END DESC, sequence DESC
+        ) AS approval
+        WHERE type IN ('PROPOSED', 'APPROVED') OR type IN ('EXECUTED', 'EXECUTION_FAILED') AND sequence > coalesce((
+            SELECT max(sequence) FROM incident_events
+            WHERE incident_id = incidents.incident_id AND type = 'REOPENED'), 0)
         ORDER BY sequence DESC LIMIT 1
     ) AS latest ON TRUE
     WHERE state <> 'RESOLVED' AND last_progress_time < now() - make_interval(secs => :stuck_seconds)

@@ -35,7 +35,6 @@ _OfIncident = (
     | IncidentIdTakenError
     | FingerprintTakenError
     | SideEffectNotFoundError
-    | SideEffectEndedError
     | NeverResolvedError
     | PostmortemNotWrittenError
 )
@@ -49,15 +48,18 @@ def _plain(code: grpc.StatusCode, reason: str) -> Callable[[IncidentError], Refu
     return lambda error: Refusal(code, str(error), reason)
 
 
-def _not_allowed(error: TransitionNotAllowedError) -> Refusal:
-    allowed = ", ".join(error.allowed)
-    return Refusal(
-        grpc.StatusCode.FAILED_PRECONDITION,
-        str(error),
-        "INCIDENT_STATE_NOT_ALLOWED",
-        metadata={"current_state": error.current, "allowed_states": allowed},
-        precondition=("STATE", error.incident_id, f"is {error.current}, must be one of: {allowed}"),
-    )
+def _state_not_allowed(reason: str) -> Callable[[TransitionNotAllowedError | SideEffectEndedError], Refusal]:
+    def refusal(error: TransitionNotAllowedError | SideEffectEndedError) -> Refusal:
+        allowed = ", ".join(error.allowed)
+        return Refusal(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            str(error),
+            reason,
+            metadata={"current_state": error.current, "allowed_states": allowed},
+            precondition=("STATE", error.incident_id, f"is {error.current}, must be one of: {allowed}"),
+        )
+
+    return refusal
 
 
 def _too_many_watchers(error: TooManyWatchersError) -> Refusal:
@@ -87,14 +89,14 @@ def _token_ahead(error: ResumeTokenAheadError) -> Refusal:
 ERRORS = ErrorTable(
     {
         IncidentNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND"),
-        TransitionNotAllowedError: _not_allowed,
+        TransitionNotAllowedError: _state_not_allowed("INCIDENT_STATE_NOT_ALLOWED"),
         IncidentChangedError: _of_incident(grpc.StatusCode.ABORTED, "INCIDENT_CHANGED"),
         RequestIdReusedError: _plain(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
         IncidentIdTakenError: _of_incident(grpc.StatusCode.ALREADY_EXISTS, "INCIDENT_ID_TAKEN"),
         FingerprintTakenError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "FINGERPRINT_TAKEN"),
         EventIdTakenError: _plain(grpc.StatusCode.ALREADY_EXISTS, "EVENT_ID_TAKEN"),
         SideEffectNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "SIDE_EFFECT_NOT_FOUND"),
-        SideEffectEndedError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "SIDE_EFFECT_ENDED"),
+        SideEffectEndedError: _state_not_allowed("SIDE_EFFECT_ENDED"),
         NeverResolvedError: _of_incident(grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED"),
         PostmortemNotWrittenError: _of_incident(grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN"),
         TooManyWatchersError: _too_many_watchers,

@@ -121,7 +121,9 @@ class TimelineUseCases:
             if found is None:
                 raise SideEffectNotFoundError(incident_id)
             if found.state in (SideEffectState.DONE, SideEffectState.SKIPPED):
-                raise SideEffectEndedError(incident_id)
+                raise SideEffectEndedError(
+                    incident_id, current=found.state, allowed=(SideEffectState.PARKED,)
+                )
             if found.state is SideEffectState.PARKED:
                 await queue.put_back(connection, found.sequence)
                 found = await side_effects.get_for_update(connection, incident_id, effect, number) or found

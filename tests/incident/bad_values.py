@@ -1,0 +1,63 @@
+"""Values that a request must not hold, by what is wrong with them, and a test's cases made of them."""
+
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+ID = "INC-20260507-99ADF2"
+BAD_IDS = {
+    "missing": "",
+    "blank": " ",
+    "NUL": "INC-20260507-99ADF\0",
+    "lower case": "inc-20260507-99adf2",
+    "too short": "INC-20260507-99ADF",
+    "too long": "INC-20260507-99ADF299ADF29",
+    "line break behind": f"{ID}\n",
+    "line break before": f"\n{ID}",
+    "not hexadecimal": "INC-20260507-99ADFG",
+    "other digits": "INC-" + chr(0x0662) * 8 + "-99ADF2",
+    "of an approval": "APR-20260507-99ADF2",
+    "very long": "INC-20260507-" + "A" * 100_000,
+}
+CONTROL = {
+    "NUL": "a\0b",
+    "line break": "a\nb",
+    "tab": "a\tb",
+    "escape": "a\x1bb",
+    "delete": "a\x7fb",
+    "C1": "a\x85b",
+}
+BLANK = {"blank": "   ", "white space": "\t\n", "ideographic space": "\u3000", "no-break space": "\u00a0"}
+
+
+def cases(rpc: str, field: str, build: Any, values: dict[str, Any], *, named: str | None = None) -> list[Any]:
+    """A case for each value of a field."""
+    return [
+        pytest.param(rpc, build(**{field: value}), named or field, id=f"{rpc} {field} {name}")
+        for name, value in values.items()
+    ]
+
+
+def at(seconds: int, nanos: int = 0) -> Timestamp:
+    """A time, as wrong as it may be."""
+    return Timestamp(seconds=seconds, nanos=nanos)
+
+
+LONG_LABELS = {
+    "too many": {f"k{number}": "v" for number in range(65)},
+    "thousands": {f"k{number}": "v" for number in range(5000)},
+    "empty key": {"": "v"},
+    "long key": {"k" * 257: "v"},
+    "long value": {"k": "v" * 257},
+    "NUL in a value": {"k": "a\0b"},
+    **{f"{name} in a key": {key: "v"} for name, key in CONTROL.items()},
+}
+BAD_ETAGS = {"too long": "x" * 129, "space": "a b", "NUL": "\0", "not ASCII": "ż", "line break behind": "1\n"}
+BAD_TIMES = {
+    "before 1970": at(-1),
+    "after 9999": at(253402300800),
+    "no year at all": at(2**62),
+    "negative nanos": at(1, -1),
+    "too many nanos": at(1, 1_000_000_000),
+}

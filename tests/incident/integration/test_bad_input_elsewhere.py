@@ -1,0 +1,317 @@
+"""Bad input to the RPCs on timelines, side effects and knowledge, to Watch and to the items of a batch.
+
+And what every RPC answers to bytes that are no message.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.incident.bad_values import (
+    BAD_ETAGS,
+    BAD_IDS,
+    BAD_TIMES,
+    BLANK,
+    ID,
+    LONG_LABELS,
+    cases,
+)
+from tests.incident.incidents import HUMAN, new_id, opened, resolved, token
+from tests.refusals import read_status, refused
+from tests.services import RunningService
+
+if TYPE_CHECKING:
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+    Stub = IncidentServiceAsyncStub
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+Type = incident_pb2.IncidentEvent
+Item = pb.BatchResolveRequest.Item
+TABLES = (
+    "incidents", "incident_events", "create_requests", "outbox", "postmortems", "dispositions", "knowledge",
+    "knowledge_uses", "counters",
+)  # fmt: skip
+
+
+def valid(build: Callable[..., Any], **fields: Any) -> Callable[..., Any]:
+    """A request in which only what a case replaces is wrong."""
+    return lambda **replaced: build(**(fields | replaced))
+
+
+resolve = valid(pb.ResolveRequest, incident_id=ID, resolution_type=HUMAN)
+reopen = valid(pb.ReopenRequest, incident_id=ID, reason="it came back")
+event = valid(pb.AddEventRequest, event_id="e", incident_id=ID, type=Type.TYPE_NOTE, summary="looked")
+proposed = valid(pb.AddEventRequest, event_id="e", incident_id=ID, type=Type.TYPE_PROPOSED)
+retry = valid(pb.RetrySideEffectRequest, incident_id=ID, effect=incident_pb2.SideEffect.EFFECT_WEBHOOK)
+postmortem = valid(pb.GetPostmortemRequest, incident_id=ID)
+search = valid(pb.SearchKnowledgeRequest, query="disk full")
+effects = valid(pb.ListSideEffectsRequest)
+watch = valid(pb.WatchRequest)
+
+SOME_IDS = {name: value for name, value in BAD_IDS.items() if value}
+BAD_NUMBERS = {"missing": 0, "unknown": 99, "negative": -1}
+KEYS = {"too long": "x" * 129, "space": "a b", "NUL": "\0", "not ASCII": "ż", "line break behind": "a\n"}
+TOKENS = {"nonsense": "nonsense", "too long": "x" * 4097, "NUL": "\0"}
+TEXTS = {"NUL": "a\0b", "too long": "x" * 8193, "too many bytes": "ż" * 4097}
+OF_AN_APPROVAL = {
+    "of an incident": ID,
+    "blank": " ",
+    "NUL": "APR-20260507-99ADF\0",
+    "lower case": "apr-20260507-99adf2",
+    "line break behind": "APR-20260507-99ADF2\n",
+    "too long": "APR-20260507-99ADF299ADF29",
+}
+ACTIONS = {"NUL": "a\0b", "too long": "ż" * 1025}
+OWN_TYPES = {
+    name: number
+    for name, number in Type.Type.items()
+    if name.removeprefix("TYPE_")
+    not in (
+        "PROPOSED",
+        "APPROVED",
+        "REJECTED",
+        "EXPIRED",
+        "CANCELLED",
+        "EXECUTED",
+        "EXECUTION_FAILED",
+        "NOTE",
+    )
+}
+
+
+def lists(rpc: str, field: str, build: Callable[..., Any]) -> list[Any]:
+    """Cases of a list of an enum's values."""
+    return [
+        *cases(rpc, field, build, {"UNSPECIFIED": [0]}, named=f"{field}[0]"),
+        *cases(rpc, field, build, {"unknown": [1, 99], "negative": [1, -1]}, named=f"{field}[1]"),
+        *cases(rpc, field, build, {"too many": [1] * 17}),
+    ]
+
+
+CASES = [
+    *cases("Resolve", "approval_id", resolve, OF_AN_APPROVAL),
+    *cases("Resolve", "action", resolve, ACTIONS),
+    *cases("Reopen", "incident_id", reopen, BAD_IDS),
+    *cases("Reopen", "reason", reopen, {"missing": "", **TEXTS, **BLANK}),
+    *cases("Reopen", "etag", reopen, BAD_ETAGS),
+    *cases("Reopen", "request_id", reopen, KEYS),
+    *cases("AddEvent", "event_id", event, {"missing": "", "of the service": "service:incident/a", **KEYS}),
+    *cases("AddEvent", "incident_id", event, BAD_IDS),
+    *cases("AddEvent", "type", event, {"unknown": 99, "negative": -1, **OWN_TYPES}),
+    *cases("AddEvent", "event_time", event, BAD_TIMES),
+    *cases("AddEvent", "summary", event, {"missing for a note": "", **BLANK}),
+    *cases("AddEvent", "summary", proposed, TEXTS),
+    *cases("AddEvent", "attributes", event, LONG_LABELS),
+    *lists("Watch", "states", watch),
+    *lists("Watch", "severities", watch),
+    *cases("Watch", "fingerprint", watch, {"NUL": "a\0b", "too long": "x" * 257}),
+    *cases("Watch", "labels", watch, LONG_LABELS),
+    *cases("Watch", "incident_id", watch, SOME_IDS),
+    *cases("Watch", "resume_token", watch, TOKENS),
+    *cases("ListSideEffects", "incident_id", effects, SOME_IDS),
+    *lists("ListSideEffects", "states", effects),
+    *lists("ListSideEffects", "effects", effects),
+    *cases("ListSideEffects", "page_size", effects, {"negative": -1, "very negative": -(2**31)}),
+    *cases("ListSideEffects", "page_token", effects, TOKENS),
+    *cases("RetrySideEffect", "incident_id", retry, BAD_IDS),
+    *cases("RetrySideEffect", "effect", retry, BAD_NUMBERS),
+    *cases("RetrySideEffect", "resolution_number", retry, {"negative": -1, "very negative": -(2**31)}),
+    *cases("GetPostmortem", "incident_id", postmortem, BAD_IDS),
+    *cases("GetPostmortem", "resolution_number", postmortem, {"negative": -1, "very negative": -(2**31)}),
+    *cases(
+        "SearchKnowledge", "query", search, {"missing": "", "NUL": "a\0b", "too long": "ż" * 1025, **BLANK}
+    ),
+    *lists("SearchKnowledge", "resolution_types", search),
+    *cases("SearchKnowledge", "page_size", search, {"negative": -1}),
+    *cases("SearchKnowledge", "page_token", search, TOKENS),
+]
+
+
+@pytest_asyncio.fixture
+async def untouched(rows: "Rows") -> AsyncIterator[None]:
+    """Nothing is written while the test runs."""
+
+    async def written() -> list[Any]:
+        return [await rows.fetch(f"SELECT xmin, xmax, ctid FROM {table}") for table in TABLES]  # noqa: S608 - constants
+
+    before = await written()
+    yield
+    assert await written() == before
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(("rpc", "request_message", "field"), CASES)
+async def test_a_bad_field_is_named_and_nothing_is_written(
+    stub: "Stub", rpc: str, request_message: Any, field: str
+) -> None:
+    call = getattr(stub, rpc)(request_message)
+    told = await refused(call.read() if rpc == "Watch" else call)
+    assert told.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert set(told.fields) == {field}
+    assert all(told.descriptions)
+    assert len(told.wire) < 4000
+
+
+SERVICE = pb.DESCRIPTOR.services_by_name["IncidentService"]
+METHODS = [pytest.param(method, id=method.name) for method in SERVICE.methods]
+
+
+@pytest.mark.parametrize(
+    "rpc",
+    ["Reopen", "AddEvent", "Watch", "ListSideEffects", "RetrySideEffect", "GetPostmortem", "SearchKnowledge"],
+)
+def test_every_field_that_may_be_wrong_has_a_case(rpc: str) -> None:
+    fields = SERVICE.methods_by_name[rpc].input_type.fields
+    may_be_wrong = {field.name for field in fields if field.type != field.TYPE_BOOL}
+    assert {case.values[2].partition("[")[0] for case in CASES if case.values[0] == rpc} == may_be_wrong
+
+
+ITEMS: dict[str, tuple[dict[str, Any], str]] = {
+    **{f"incident_id {name}": ({"incident_id": value}, "incident_id") for name, value in BAD_IDS.items()},
+    **{
+        f"type {name}": ({"resolution_type": value}, "resolution_type") for name, value in BAD_NUMBERS.items()
+    },
+    **{f"note {name}": ({"note": value}, "note") for name, value in TEXTS.items()},
+    **{
+        f"approval_id {name}": ({"approval_id": value}, "approval_id")
+        for name, value in OF_AN_APPROVAL.items()
+    },
+    **{f"action {name}": ({"action": value}, "action") for name, value in ACTIONS.items()},
+}
+
+
+async def test_a_bad_item_of_a_batch_has_its_field_named_and_the_items_around_it_are_resolved(
+    stub: "Stub",
+) -> None:
+    good = [(await opened(stub)).incident_id for _ in range(2)]
+    bad = (await opened(stub)).incident_id
+    item = valid(Item, incident_id=bad, resolution_type=HUMAN)
+    items = [item(**fields) for fields, _ in ITEMS.values()]
+    ends = [Item(incident_id=each, resolution_type=HUMAN) for each in good]
+    results = (await stub.BatchResolve(pb.BatchResolveRequest(items=[ends[0], *items, ends[1]]))).results
+    told = {name: read_status(result.status) for name, result in zip(ITEMS, list(results)[1:-1], strict=True)}
+    assert {name: (each.code, each.fields) for name, each in told.items()} == {
+        name: (grpc.StatusCode.INVALID_ARGUMENT, (field,)) for name, (_, field) in ITEMS.items()
+    }
+    assert [results[place].resolved.already_resolved for place in (0, -1)] == [False, False]
+    untouched = (await stub.Get(pb.GetRequest(incident_id=bad))).incident
+    assert untouched.state == incident_pb2.Incident.STATE_OPEN
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_bytes_that_are_no_message_are_an_error_and_the_service_goes_on(
+    service: RunningService, stub: "Stub", method: Any
+) -> None:
+    name = f"/{SERVICE.full_name}/{method.name}"
+    kinds: dict[str, tuple[bytes, grpc.StatusCode | None]] = {
+        "junk": (b"\xff" * 100, None),
+        "truncated": (b"\x0a\x7fab", None),
+        "deeply nested": (b"\x0b" * 10_000, None),
+        "above the limit": (b"\x0a" * ((1 << 20) + 1), grpc.StatusCode.RESOURCE_EXHAUSTED),
+    }
+    async with grpc.aio.insecure_channel(service.address) as channel:
+        ask: Any = channel.unary_unary(name)
+        watch_it: Any = channel.unary_stream(name)
+        for content, code in kinds.values():
+            call = (
+                watch_it(content, timeout=60).read() if method.name == "Watch" else ask(content, timeout=60)
+            )
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() not in (grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED)
+            assert code in (None, caught.value.code())
+    await opened(stub)
+
+
+async def many(rows: "Rows", incident_id: str, word: str) -> None:
+    """A thousand and five events, side effects and entries of knowledge."""
+    number = 1005
+    await rows.execute(
+        """
+        INSERT INTO incident_events (event_id, incident_id, type, actor, summary, resolution_number)
+        SELECT $1 || '/' || number, $1, 'NOTE', 'tester', '', 0 FROM generate_series(1, $2::int) AS number
+        """,
+        incident_id,
+        number,
+    )
+    await rows.execute(
+        """
+        INSERT INTO outbox (topic, dedup_key, payload, state, done_time)
+        SELECT 'effect.webhook', $1 || '/' || number,
+            jsonb_build_object('incident_id', $1::text, 'resolution_number', number), 'DONE', now()
+        FROM generate_series(1, $2::int) AS number
+        """,
+        incident_id,
+        number,
+    )
+    await rows.execute(
+        """
+        INSERT INTO knowledge (knowledge_id, symptom_key, resolution_type, action, incident_id, symptoms, resolution,
+            use_count, success_count, resolution_seconds_sum)
+        SELECT $1 || number, '', 'HUMAN', '', '', $1, '', 1, 1, 1 FROM generate_series(1, $2::int) AS number
+        """,
+        word,
+        number,
+    )
+
+
+async def test_no_page_size_means_fifty_and_a_huge_one_a_thousand(stub: "Stub", rows: "Rows") -> None:
+    incident_id, word = (await opened(stub)).incident_id, f"w{token()}"
+    await many(rows, incident_id, word)
+
+    async def sizes(page_size: int) -> list[int]:
+        events = await stub.ListEvents(pb.ListEventsRequest(incident_id=incident_id, page_size=page_size))
+        found = await stub.ListSideEffects(pb.ListSideEffectsRequest(page_size=page_size))
+        known = await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=word, page_size=page_size))
+        assert all(each.next_page_token for each in (events, found, known))
+        return [len(events.events), len(found.side_effects), len(known.matches)]
+
+    assert await sizes(0) == [50] * 3
+    assert await sizes(1) == [1] * 3
+    assert await sizes(1001) == [1000] * 3
+    assert await sizes(2**31 - 1) == [1000] * 3
+
+
+GOOD: dict[str, Any] = {
+    "the longest event": {
+        "event_id": "~" * 100 + new_id(),
+        "type": Type.TYPE_EXECUTED,
+        "summary": "x" * 8192,
+        "attributes": {f"{number:02}" + "k" * 254: "ż" * 256 for number in range(64)},
+    },
+    "line breaks and what a query must not be made of": {
+        "event_id": f"';--{new_id()}",
+        "type": Type.TYPE_NOTE,
+        "summary": "a\n\tb\x1b'; DROP TABLE incidents; -- %s :x {y} \\ 🔥 \u202eabc",
+        "attributes": {"k": "a\nb"},
+    },
+}
+
+
+@pytest.mark.parametrize("fields", GOOD.values(), ids=GOOD)
+async def test_what_is_just_within_the_limits_is_stored_as_it_was_given(
+    stub: "Stub", fields: dict[str, Any]
+) -> None:
+    incident_id = (await opened(stub)).incident_id
+    await stub.AddEvent(pb.AddEventRequest(incident_id=incident_id, **fields))
+    stored = (await stub.ListEvents(pb.ListEventsRequest(incident_id=incident_id))).events[-1]
+    for name, value in fields.items():
+        assert getattr(stored, name) == value
+
+
+async def test_the_longest_reason_and_action_are_stored_as_they_were_given(stub: "Stub") -> None:
+    incident_id = (await resolved(stub)).incident_id
+    reason, action = "ż" * 4096, "☂" * 1024
+    await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason=reason, request_id="~" * 128))
+    await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN, action=action))
+    types = [Type.TYPE_REOPENED, Type.TYPE_RESOLVED]
+    events = (await stub.ListEvents(pb.ListEventsRequest(incident_id=incident_id, types=types))).events
+    assert (events[1].summary, events[2].attributes["action"]) == (reason, action)

@@ -1,0 +1,119 @@
+"""The process is killed before and after each effect of a resolution: once another runs, each has taken effect once."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from incident.model import Effect
+from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled, event_types, opened
+from tests.incident.side_effects import EFFECTS, SideEffect, Telling, side_effects, telling
+from tests.services import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+OUTSIDE = (Effect.NOTIFICATION, Effect.WEBHOOK)
+BEFORE = "outbox_claimed"
+
+
+def instants(effect: Effect) -> Sequence[str]:
+    """Before the effect, and after it: told and not marked, or written and not committed."""
+    return (BEFORE, "outbox_delivered" if effect in OUTSIDE else "outbox_before_done_commit")
+
+
+@pytest_asyncio.fixture
+async def rows(database: str) -> "AsyncIterator[Rows]":
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.slow
+async def test_whatever_effect_it_dies_in_and_when_each_takes_effect_once(
+    database: str, rows: "Rows"
+) -> None:
+    killed: dict[tuple[Effect, str], str] = {}
+    told: Counter[str] = Counter()
+    for effect, instant in ((each, when) for each in Effect for when in instants(each)):
+        async with telling(database, {"FAILPOINTS": f"{instant}:{effect.topic}"}) as doomed:
+            incident_id = killed[effect, instant] = await resolved(doomed, f"{effect} {instant}")
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert await doomed.service.ended() == -signal.SIGKILL
+            told += heard(doomed)
+        # It died in this effect of this incident.
+        state = "SELECT state FROM outbox WHERE topic = $1 AND payload ->> 'incident_id' = $2"
+        assert await rows.fetchval(state, effect.topic, incident_id) == "PENDING"
+        # What it held is for whoever runs last; every other process dies in what is its own.
+        await rows.execute(
+            "UPDATE outbox SET next_attempt_time = now() + interval '1 hour' WHERE state = 'PENDING'"
+        )
+
+    async with telling(database) as last:
+        await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+        await effects_settled(rows)
+        told += heard(last)
+        for (effect, _), incident_id in killed.items():
+            found = await side_effects(last.stub, incident_id)
+            assert {each.state for each in found.values()} == {SideEffect.STATE_DONE}
+            assert set(found) == set(EFFECTS)
+            assert found[SideEffect.Effect.Value(f"EFFECT_{effect}")].attempts == 2
+            types = await event_types(last.stub, incident_id)
+            assert (types.count("RESOLVED"), types.count("EFFECT_DONE")) == (1, len(Effect))
+            again = await last.stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN))
+            assert again.already_resolved
+
+    for table in ("postmortems", "dispositions", "knowledge_uses"):
+        kept = await rows.fetch(f"SELECT incident_id, resolution_number FROM {table}")  # noqa: S608 - constants
+        assert sorted(map(tuple, kept)) == sorted((each, 1) for each in killed.values()), table
+    assert await counted(rows) == {
+        "incidents_resolved": len(killed),
+        "resolution_seconds_bucket": len(killed),
+    }
+    assert await rows.fetchval("SELECT sum(use_count) FROM knowledge") == len(killed)
+
+    # Others are told at least once, and a second time only where the mark that they were told did not come to be.
+    for (effect, instant), incident_id in killed.items():
+        for outside in OUTSIDE:
+            times = told[f"{incident_id}/{outside.value}"]
+            if outside is effect:
+                assert times == (1 if instant == BEFORE else 2), (effect, instant)
+            else:
+                assert times in (1, 2), (effect, instant, outside)
+
+
+async def resolved(doomed: Telling, title: str) -> str:
+    """Open and resolve an incident; the process may die before it has answered the latter."""
+    incident_id = (await opened(doomed.stub, title=title)).incident_id
+    request = pb.ResolveRequest(incident_id=incident_id, resolution_type=NO_ACTION)
+    await asyncio.gather(doomed.stub.Resolve(request), return_exceptions=True)
+    return incident_id
+
+
+def heard(process: Telling) -> Mapping[str, int]:
+    """How often the receivers of a process were told of each incident."""
+    posts = [f"{post.content['incident_id']}/{Effect.WEBHOOK.value}" for post in process.webhook.requests]
+    for post in process.webhook.requests:
+        assert post.headers["x-awoooi-delivery-id"] == f"{post.content['incident_id']}/webhook/1"
+    messages = [
+        f"{message.content['message'].split(',')[0]}/{Effect.NOTIFICATION.value}"
+        for message in process.people.requests
+    ]
+    return Counter(posts + messages)
+
+
+async def counted(rows: "Rows") -> Mapping[str, int]:
+    """The counters that a resolution raises by one."""
+    found = await rows.fetch(
+        """
+        SELECT name, sum(value)::bigint AS value FROM counters
+        WHERE name IN ('incidents_resolved', 'resolution_seconds_bucket') GROUP BY name
+        """
+    )
+    return {row["name"]: row["value"] for row in found}

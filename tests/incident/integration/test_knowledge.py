@@ -1,0 +1,297 @@
+"""SearchKnowledge: what resolved a problem before, how often that held and how long it took, best match first."""
+
+import asyncio
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.eventually import eventually
+from tests.incident.incidents import HUMAN, NO_ACTION, opened, token
+from tests.incident.side_effects import KNOWLEDGE, SideEffect, ended, side_effects
+from tests.refusals import refused
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+    Stub = IncidentServiceAsyncStub
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+AUTO_REPAIRED = incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
+RESTART = "RESTART deployment/api -n prod"
+Matches = list[pb.SearchKnowledgeResponse.Match]
+
+
+def word() -> str:
+    """A word that no other test uses and that no digit makes look like an id."""
+    return "".join(chr(ord("g") + int(digit, 16)) for digit in token())
+
+
+async def learnt(
+    stub: "Stub",
+    *,
+    resolution_type: incident_pb2.ResolutionType.ValueType = HUMAN,
+    note: str = "",
+    action: str = "",
+    rows: "Rows | None" = None,
+    seconds: int = 0,
+    **fields: Any,
+) -> str:
+    """Open an incident and, after `seconds` of it, resolve it; returns its id when what it taught is known."""
+    incident_id = (await opened(stub, **fields)).incident_id
+    if rows is not None:
+        await rows.execute(
+            "UPDATE incidents SET open_time = open_time - make_interval(secs => $1) WHERE incident_id = $2",
+            float(seconds),
+            incident_id,
+        )
+    await stub.Resolve(
+        pb.ResolveRequest(incident_id=incident_id, resolution_type=resolution_type, note=note, action=action)
+    )
+    await ended(stub, incident_id)
+    return incident_id
+
+
+async def search(stub: "Stub", query: str, **fields: Any) -> Matches:
+    return list((await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=query, **fields))).matches)
+
+
+async def counts(stub: "Stub", query: str) -> list[tuple[int, int]]:
+    """How often each entry that is found was used, and how often it held."""
+    return [(match.entry.use_count, match.entry.success_count) for match in await search(stub, query)]
+
+
+async def test_what_resolved_a_problem_is_found_by_its_symptoms(stub: "Stub") -> None:
+    name = word()
+    incident_id = await learnt(
+        stub,
+        title=f"{name} is filling its disk",
+        description="97 % used",
+        resolution_type=AUTO_REPAIRED,
+        note="restarted it",
+        action=RESTART,
+    )
+    (match,) = await search(stub, f"{name} fills disks")
+    entry = match.entry
+    assert match.rank > 0
+    assert (entry.incident_id, entry.resolution_type) == (incident_id, AUTO_REPAIRED)
+    assert entry.symptoms == f"{name} is filling its disk\n97 % used"
+    assert (entry.resolution, entry.action) == ("restarted it", RESTART)
+    assert (entry.use_count, entry.success_count) == (1, 1)
+    assert entry.create_time == entry.update_time
+    assert 0 <= entry.mean_resolution_time.ToTimedelta().total_seconds() < 600
+
+
+async def test_the_same_problem_resolved_in_the_same_way_is_counted_and_timed_in_one_entry(
+    stub: "Stub", rows: "Rows"
+) -> None:
+    name = word()
+    first = await learnt(
+        stub, title=f"{name} pod-1 slow", note="waited", resolution_type=NO_ACTION, rows=rows, seconds=10_000
+    )
+    (before,) = await search(stub, name)
+    await learnt(
+        stub, title=f"{name} pod-27 SLOW", note="", resolution_type=NO_ACTION, rows=rows, seconds=30_000
+    )
+    (match,) = await search(stub, name)
+    entry = match.entry
+    assert (entry.knowledge_id, entry.incident_id) == (before.entry.knowledge_id, first)
+    assert (entry.use_count, entry.success_count) == (2, 2)
+    mean = entry.mean_resolution_time.ToTimedelta().total_seconds()
+    assert mean == pytest.approx(20_000, abs=300)
+    # A resolution about which nothing was said does not wipe out what was.
+    assert entry.resolution == "waited"
+    assert entry.create_time == before.entry.create_time
+    assert entry.update_time.ToDatetime() > entry.create_time.ToDatetime()
+    await learnt(stub, title=f"{name} pod-3 slow", note="watched it", resolution_type=NO_ACTION)
+    (match,) = await search(stub, name)
+    assert (match.entry.use_count, match.entry.resolution) == (3, "watched it")
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "another way": {"resolution_type": HUMAN},
+    "another action": {"action": "SCALE deployment/api --replicas=3 -n prod"},
+    "other labels": {"labels": {"service": "web"}},
+    "another fingerprint": {"fingerprint": "another"},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+async def test_another_problem_or_another_way_out_is_an_entry_of_its_own(
+    stub: "Stub", other: dict[str, Any]
+) -> None:
+    usual: dict[str, Any] = {
+        "title": f"{word()} slow",
+        "resolution_type": AUTO_REPAIRED,
+        "action": RESTART,
+        "labels": {"service": "api"},
+    }
+    await learnt(stub, **usual)
+    await learnt(stub, **(usual | other))
+    assert await counts(stub, usual["title"].split()[0]) == [(1, 1), (1, 1)]
+
+
+async def test_a_fingerprint_makes_one_problem_of_different_words(stub: "Stub") -> None:
+    fingerprint, first, second = token(), word(), word()
+    await learnt(stub, title=f"{first} slow", fingerprint=fingerprint)
+    await learnt(stub, title=f"{second} down", fingerprint=fingerprint, labels={"a": "b"})
+    assert await counts(stub, first) == [(2, 2)]
+
+
+async def test_many_at_once_are_counted_each_once(stub: "Stub") -> None:
+    name = word()
+    incidents = await asyncio.gather(*(opened(stub, title=f"{name} {n} down") for n in range(40)))
+    await asyncio.gather(
+        *(
+            stub.Resolve(pb.ResolveRequest(incident_id=each.incident_id, resolution_type=HUMAN))
+            for each in incidents
+            for _ in range(2)
+        )
+    )
+    for each in incidents:
+        await ended(stub, each.incident_id)
+    assert await counts(stub, name) == [(40, 40)]
+
+
+async def test_what_did_not_hold_counts_as_used_and_not_as_a_success(stub: "Stub") -> None:
+    name = word()
+    held, failed = [await learnt(stub, title=f"{name} {number} down") for number in (1, 2)]
+    await stub.Reopen(pb.ReopenRequest(incident_id=failed, reason="it came back"))
+    assert await counts(stub, name) == [(2, 1)]
+    # What only knows the second number of this one must not take it for the first.
+    await stub.Resolve(pb.ResolveRequest(incident_id=failed, resolution_type=HUMAN))
+    await ended(stub, failed, number=2)
+    assert await counts(stub, name) == [(3, 2)]
+    await stub.Reopen(pb.ReopenRequest(incident_id=held, reason="this one, too"))
+    assert await counts(stub, name) == [(3, 1)]
+
+
+async def test_what_is_learnt_after_the_incident_was_reopened_is_known_not_to_have_held(
+    stub: "Stub", rows: "Rows"
+) -> None:
+    name = word()
+    incident_id = (await opened(stub, title=f"{name} down")).incident_id
+    await rows.execute("""
+        CREATE FUNCTION not_now() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not now'; END $$;
+        CREATE TRIGGER not_now BEFORE INSERT ON knowledge FOR EACH ROW EXECUTE FUNCTION not_now()
+    """)
+    try:
+        await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN))
+        failed = await eventually(
+            lambda: side_effects(stub, incident_id), lambda found: bool(found[KNOWLEDGE].last_error)
+        )
+        assert failed[KNOWLEDGE].state == SideEffect.STATE_PENDING
+        await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="it came back"))
+        assert await search(stub, name) == []
+    finally:
+        await rows.execute("DROP FUNCTION not_now CASCADE")
+    await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+    await ended(stub, incident_id)
+    assert await counts(stub, name) == [(1, 0)]
+
+
+async def test_more_words_in_common_come_first_and_at_equal_words_what_held_more_often(stub: "Stub") -> None:
+    one, two = word(), word()
+    await learnt(stub, title=f"{one} down")
+    await learnt(stub, title=f"{one} {two} down")
+    for number in range(3):
+        await learnt(stub, title=f"{two} down {number}")
+    found = await search(stub, f"{one} {two}")
+    first = found[0].entry.symptoms
+    assert first == f"{one} {two} down"
+    assert [match.entry.use_count for match in found] == [1, 3, 1]
+    for better, worse in pairwise(found):
+        assert better.rank >= worse.rank
+    assert found[0].rank > found[1].rank
+
+
+async def test_entries_are_narrowed_to_how_they_ended(stub: "Stub") -> None:
+    name = word()
+    for resolution_type in (HUMAN, NO_ACTION, AUTO_REPAIRED):
+        await learnt(stub, title=f"{name} down", resolution_type=resolution_type)
+
+    async def found(*types: int) -> set[int]:
+        return {match.entry.resolution_type for match in await search(stub, name, resolution_types=types)}
+
+    assert await found() == {HUMAN, NO_ACTION, AUTO_REPAIRED}
+    assert await found(HUMAN) == {HUMAN}
+    assert await found(NO_ACTION, AUTO_REPAIRED) == {NO_ACTION, AUTO_REPAIRED}
+    assert await found(incident_pb2.RESOLUTION_TYPE_DUPLICATE) == set()
+
+
+async def test_the_pages_show_every_match_once_and_in_order_ties_included(stub: "Stub") -> None:
+    name = word()
+    await asyncio.gather(
+        learnt(stub, title=f"{name} {name} down"),
+        *(learnt(stub, title=f"{name} down", labels={"service": word()}) for _ in range(7)),
+    )
+    whole = [match.entry.knowledge_id for match in await search(stub, name)]
+    assert len(whole) == len(set(whole)) == 8
+    for page_size in (1, 3, 8):
+        found: list[str] = []
+        request = pb.SearchKnowledgeRequest(query=name, page_size=page_size)
+        while True:
+            answer = await stub.SearchKnowledge(request)
+            assert len(answer.matches) <= page_size
+            found += [match.entry.knowledge_id for match in answer.matches]
+            if not answer.next_page_token:
+                break
+            request.page_token = answer.next_page_token
+        assert found == whole
+
+
+@pytest.mark.parametrize("other", ["query", "resolution_types"])
+async def test_a_token_is_good_for_its_own_query_only(stub: "Stub", other: str) -> None:
+    name = word()
+    await asyncio.gather(*(learnt(stub, title=f"{name} down", labels={"service": word()}) for _ in range(2)))
+    first = await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=name, page_size=1))
+    fields: dict[str, Any] = {"query": name, "page_token": first.next_page_token}
+    assert len(await search(stub, **fields)) == 1
+    value: dict[str, Any] = {"query": f"{name} down", "resolution_types": [HUMAN]}
+    told = await refused(stub.SearchKnowledge(pb.SearchKnowledgeRequest(**(fields | {other: value[other]}))))
+    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        pytest.param("zzyzx", id="no word in common"),
+        pytest.param("the and of", id="words that mean nothing"),
+        pytest.param("' & | ! ( ) :* <-> \\ \"", id="operators"),
+        pytest.param("%' OR zzyzx=zzyzx; --", id="what a statement must not be made of"),
+        pytest.param("?" * 1024, id="the longest"),
+    ],
+)
+async def test_without_a_match_the_page_is_empty(stub: "Stub", query: str) -> None:
+    assert await search(stub, query) == []
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param("{}'s queue", id="an apostrophe"),
+        pytest.param("a&b {} c|d", id="operators between words"),
+        pytest.param("{} (!urgent) :*", id="operators around words"),
+        pytest.param("ŻÓŁW {} ☂", id="letters of another language"),
+    ],
+)
+async def test_a_title_finds_what_was_learnt_from_it(stub: "Stub", build: str) -> None:
+    title = build.format(word())
+    await learnt(stub, title=title)
+    assert title in {match.entry.symptoms for match in await search(stub, title)}
+
+
+async def test_an_address_finds_what_was_learnt_of_it_before_what_was_of_another_on_its_host(
+    stub: "Stub",
+) -> None:
+    host = f"http://{word()}.example.org"
+    wanted, other = f"{host}/orders?shop=west&page=all", f"{host}/orders?shop=east&page=all"
+    await learnt(stub, title=wanted)
+    for _ in range(2):
+        await learnt(stub, title=other)
+    assert [match.entry.symptoms for match in await search(stub, wanted)] == [wanted, other]

@@ -1,0 +1,208 @@
+"""GetPostmortem: what is written of each resolution, and what is said when nothing is."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.databases import cloned_database
+from tests.incident.incidents import (
+    HUMAN,
+    NO_ACTION,
+    UNKNOWN_ID,
+    create_request,
+    event_types,
+    incident_stub,
+    opened,
+    resolved,
+    token,
+)
+from tests.incident.side_effects import POSTMORTEM, SideEffect, ended, figures, side_effect, side_effects
+from tests.migrated import migrate_incident
+from tests.refusals import refused
+from tests.services import RunningService, healthy_service
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+    Stub = IncidentServiceAsyncStub
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+AUTO_REPAIRED = incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
+
+
+async def postmortem(stub: "Stub", incident_id: str, number: int = 0) -> incident_pb2.Postmortem:
+    request = pb.GetPostmortemRequest(incident_id=incident_id, resolution_number=number)
+    return (await stub.GetPostmortem(request)).postmortem
+
+
+async def test_it_tells_what_was_wrong_what_was_done_and_how_long_it_took(
+    service: RunningService, rows: "Rows"
+) -> None:
+    fingerprint = token()
+    async with (
+        incident_stub(service.address, actor="detector") as detector,
+        incident_stub(service.address, actor="alice") as alice,
+    ):
+        incident = await opened(
+            detector,
+            title="disk full on db-1",
+            description="97 % of /var\nand rising",
+            source="alertmanager",
+            fingerprint=fingerprint,
+            severity=incident_pb2.SEVERITY_CRITICAL,
+        )
+        await detector.Create(create_request(fingerprint=fingerprint))
+        await alice.StartInvestigation(pb.StartInvestigationRequest(incident_id=incident.incident_id))
+        for kind, summary in (
+            ("PROPOSED", "RESTART deployment/db"),
+            ("EXECUTION_FAILED", "no such deployment"),
+        ):
+            await alice.AddEvent(
+                pb.AddEventRequest(
+                    event_id=token(),
+                    incident_id=incident.incident_id,
+                    type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{kind}"),
+                    summary=summary,
+                )
+            )
+        await rows.execute(
+            "UPDATE incidents SET open_time = open_time - interval '423 s' WHERE incident_id = $1",
+            incident.incident_id,
+        )
+        request = pb.ResolveRequest(
+            incident_id=incident.incident_id, resolution_type=AUTO_REPAIRED, note="old logs removed"
+        )
+        end = (await alice.Resolve(request)).incident
+        await ended(alice, incident.incident_id)
+        # What happens afterwards is not part of the story.
+        await alice.AddEvent(
+            pb.AddEventRequest(
+                event_id=token(),
+                incident_id=incident.incident_id,
+                type=incident_pb2.IncidentEvent.TYPE_NOTE,
+                summary="said later",
+            )
+        )
+        written = await postmortem(alice, incident.incident_id)
+    assert (written.incident_id, written.resolution_number, written.resolution_type) == (
+        incident.incident_id,
+        1,
+        AUTO_REPAIRED,
+    )
+    assert written.create_time.ToDatetime() >= end.resolve_time.ToDatetime()
+    lines = written.markdown.splitlines()
+    assert lines[0] == "# disk full on db-1"
+    assert lines[2] == f"{incident.incident_id}, resolution 1"
+    assert "Severity CRITICAL; 2 reports, source alertmanager." in lines
+    assert {"> 97 % of /var", "> and rising", "> old logs removed"} <= set(lines)
+    (took,) = [line for line in lines if line.startswith("AUTO_REPAIRED by alice, ")]
+    assert re.fullmatch(r"AUTO_REPAIRED by alice, 7 min \d+ s after it was opened\.", took)
+
+    def entries(heading: str) -> list[str]:
+        """The list under a heading, without its times."""
+        section = written.markdown.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        return re.findall(r"^- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC (.*)$", section, re.MULTILINE)
+
+    tried = ["PROPOSED by alice: RESTART deployment/db", "EXECUTION_FAILED by alice: no such deployment"]
+    assert entries("What was tried") == tried
+    assert entries("Timeline") == [
+        "OPENED by detector: disk full on db-1",
+        "DEDUPLICATED by detector: disk full on db-1",
+        "INVESTIGATION_STARTED by alice",
+        *tried,
+        "RESOLVED by alice: old logs removed",
+    ]
+
+
+async def test_every_resolution_has_its_own_and_the_latest_is_given_without_a_number(stub: "Stub") -> None:
+    incident_id = (await resolved(stub)).incident_id
+    await ended(stub, incident_id)
+    first = await postmortem(stub, incident_id)
+    await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="it came back"))
+    # Of an incident that is open again, the latest is still that of the resolution before.
+    assert await postmortem(stub, incident_id) == first
+    await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN, note="replaced it"))
+    await ended(stub, incident_id, number=2)
+    second = await postmortem(stub, incident_id)
+    assert await postmortem(stub, incident_id, 1) == first
+    assert await postmortem(stub, incident_id, 2) == second
+    assert (first.resolution_type, second.resolution_type) == (NO_ACTION, HUMAN)
+    assert "replaced it" in second.markdown
+    assert "replaced it" not in first.markdown
+    # The second tells the whole story.
+    assert "observed" in second.markdown
+
+
+async def test_what_was_not_written_is_not_found_and_the_reason_tells_why(stub: "Stub", rows: "Rows") -> None:
+    told = await refused(postmortem(stub, UNKNOWN_ID))
+    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
+
+    incident_id = (await opened(stub)).incident_id
+    told = await refused(postmortem(stub, incident_id))
+    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED")
+    assert told.resource == ("awoooi.incident.v1.Incident", incident_id)
+
+    async with rows.transaction():
+        # Nothing is written while this is held.
+        await rows.execute("LOCK TABLE postmortems IN SHARE MODE")
+        await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=NO_ACTION))
+        told = await refused(postmortem(stub, incident_id))
+        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
+        assert (await side_effects(stub, incident_id))[POSTMORTEM].state == SideEffect.STATE_PENDING
+    await ended(stub, incident_id)
+    assert (await postmortem(stub, incident_id)).resolution_number == 1
+
+    told = await refused(postmortem(stub, incident_id, 2))
+    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def particular(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningService]:
+    """A service with a template of its operator's, that writes none of what only was observed."""
+    template = tmp_path_factory.mktemp("templates") / "short.md.j2"
+    template.write_text(
+        "{{ title }}: {{ how }} ({{ labels['host'] | default('nowhere') }})", encoding="utf-8"
+    )
+    variables = {"INCIDENT_POSTMORTEM_TEMPLATE": f"{template}", "INCIDENT_POSTMORTEM_SKIP": "NO_ACTION"}
+    async with (
+        cloned_database("incident", migrate_incident) as database,
+        healthy_service("incident", database, variables=variables) as running,
+    ):
+        yield running
+
+
+async def test_a_type_that_is_left_out_is_skipped_with_its_reason_and_nothing_is_written(
+    particular: RunningService,
+) -> None:
+    async with incident_stub(particular.address) as stub:
+        incident_id = (await resolved(stub)).incident_id
+        skipped = await side_effect(stub, incident_id, POSTMORTEM, "SKIPPED")
+        assert skipped.skip_reason == "INCIDENT_POSTMORTEM_SKIP leaves out NO_ACTION"
+        assert skipped.last_error == ""
+        assert skipped.HasField("done_time")
+        told = await refused(postmortem(stub, incident_id))
+        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
+        await ended(stub, incident_id)
+        # Left out is the postmortem alone.
+        types = await event_types(stub, incident_id)
+        assert (types.count("EFFECT_SKIPPED"), types.count("EFFECT_DONE")) == (1, 2)
+    written = (await figures(particular.address)).resolutions.postmortems_24h
+    assert not [each for each in written if each.resolution_type == NO_ACTION and each.count]
+
+
+async def test_the_others_are_written_with_the_operators_template(particular: RunningService) -> None:
+    async with incident_stub(particular.address) as stub:
+        incident = await opened(stub, title="swap full", labels={"host": "db-2"})
+        await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN))
+        await side_effect(stub, incident.incident_id, POSTMORTEM, "DONE")
+        written = await postmortem(stub, incident.incident_id)
+    assert written.markdown == "swap full: A person repaired it. (db-2)"
+    assert written.resolution_type == HUMAN

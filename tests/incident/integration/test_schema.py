@@ -1,0 +1,207 @@
+"""The migrations against the tables that the code is written for, and with data in them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from incident.tables import metadata
+from servicekit.database import create_engine
+from servicekit.migrations import Migrations
+from tests.databases import empty_database
+from tests.incident.incidents import HUMAN, RESOLVED, effects_settled, incident_stub, opened, resolved, token
+from tests.incident.side_effects import figures
+from tests.services import healthy_service
+
+MIGRATIONS = "incident:migrations"
+
+
+def revisions() -> Sequence[str]:
+    """Every revision, the oldest first."""
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config).walk_revisions()
+    return [script.revision for script in reversed(list(scripts))]
+
+
+async def schema(url: str) -> Sequence[tuple[Any, ...]]:
+    """Tables, columns, indexes, constraints, triggers and functions, but for alembic's own."""
+    connection = await asyncpg.connect(url)
+    try:
+        found = await connection.fetch(
+            """
+            SELECT 'column', table_name, column_name, concat_ws(' ', data_type, is_nullable,
+                -- A number may be written as a number or as a text that becomes one.
+                regexp_replace(column_default, '^''([0-9]+)''::[a-z]+$', '\\1'), is_identity, generation_expression)
+            FROM information_schema.columns WHERE table_schema = 'public'
+            UNION ALL SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+            UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+            FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+            UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname, pg_get_triggerdef(oid)
+            FROM pg_trigger WHERE NOT tgisinternal
+            UNION ALL SELECT 'function', '', proname, pg_get_functiondef(oid)
+            FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+            ORDER BY 1, 2, 3, 4
+            """
+        )
+    finally:
+        await connection.close()
+    return [tuple(row) for row in found if row[1] != "alembic_version"]
+
+
+async def test_the_migrations_make_the_tables_that_the_code_knows(database: str) -> None:
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": False}
+        )
+        return list(compare_metadata(context, metadata))
+
+    engine = create_engine(database, application_name="tests", pool_size=1)
+    try:
+        async with engine.connect() as connection:
+            assert await connection.run_sync(differences) == []
+    finally:
+        await engine.dispose()
+
+
+async def test_the_code_knows_every_default_check_and_index_condition_that_the_migrations_make(
+    database: str,
+) -> None:
+    """What alembic's comparison does not look at."""
+    kinds = ("column", "index", "constraint")
+    async with empty_database() as url:
+        engine = create_engine(url, application_name="tests", pool_size=1)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(metadata.create_all)
+        finally:
+            await engine.dispose()
+        by_code = [each for each in await schema(url) if each[0] in kinds]
+    assert [each for each in await schema(database) if each[0] in kinds] == by_code
+
+
+async def test_each_migration_goes_back_and_forth_and_the_first_leaves_nothing() -> None:
+    migrations = Migrations(MIGRATIONS)
+    async with empty_database() as url:
+        engine = create_engine(url, application_name="tests", pool_size=1)
+        try:
+            steps = {"base": await schema(url)}
+            for revision in revisions():
+                await migrations.upgrade(engine, revision=revision)
+                steps[revision] = await schema(url)
+            assert await migrations.is_current(engine)
+            assert len({str(step) for step in steps.values()}) == len(steps)
+            for revision in reversed(steps):
+                await migrations.downgrade(engine, revision=revision)
+                assert await schema(url) == steps[revision], revision
+            assert not await migrations.is_current(engine)
+            assert steps["base"] == []
+            await migrations.upgrade(engine)
+            assert await schema(url) == steps[revisions()[-1]]
+        finally:
+            await engine.dispose()
+
+
+async def contents(url: str, tables: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[Any]]:
+    """Every row of these tables, as far as these columns go."""
+    connection = await asyncpg.connect(url)
+    try:
+        return {
+            table: await connection.fetch(f"SELECT {every} FROM {table} ORDER BY ROW({every})::text")  # noqa: S608 - names from the catalogue
+            for table, every in ((table, ", ".join(columns)) for table, columns in tables.items())
+        }
+    finally:
+        await connection.close()
+
+
+async def columns_of(url: str) -> Mapping[str, Sequence[str]]:
+    found: dict[str, list[str]] = {}
+    for kind, table, column, _ in await schema(url):
+        if kind == "column":
+            found.setdefault(table, []).append(column)
+    return found
+
+
+@pytest.mark.parametrize("revision", revisions())
+async def test_a_database_in_use_keeps_its_data_over_an_upgrade(database: str, revision: str) -> None:
+    """From `revision` to the newest; what a revision before the newest holds is taken from rows of today."""
+    symptom = token()
+    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
+        done = await resolved(stub, title=f"{symptom} down", labels={"zone": "a"}, request_id=token())
+        await stub.Reopen(pb.ReopenRequest(incident_id=done.incident_id, reason="it came back"))
+        await stub.Resolve(pb.ResolveRequest(incident_id=done.incident_id, resolution_type=HUMAN))
+        waiting = await opened(stub, fingerprint=token())
+        connection = await asyncpg.connect(database)
+        await effects_settled(connection)
+        await connection.close()
+        before = await figures(service.address)
+        done = (await stub.Get(pb.GetRequest(incident_id=done.incident_id))).incident
+
+    engine = create_engine(database, application_name="tests", pool_size=1)
+    try:
+        migrations = Migrations(MIGRATIONS)
+        await migrations.downgrade(engine, revision=revision)
+        known = await columns_of(database)
+        old = await contents(database, known)
+        assert {table for table, found in old.items() if found} >= {
+            "incidents", "incident_events", "create_requests", "postmortems", "dispositions", "knowledge",
+            "knowledge_uses", "outbox", "counters", "service_keys",
+        }  # fmt: skip
+        await migrations.upgrade(engine)
+    finally:
+        await engine.dispose()
+    assert await contents(database, known) == old
+
+    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
+        assert (await stub.Get(pb.GetRequest(incident_id=done.incident_id))).incident == done
+        after = await figures(service.address)
+        for each in (before, after):
+            each.ClearField("read_time")
+        assert after == before
+        matches = (await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=symptom))).matches
+        assert [match.entry.incident_id for match in matches] == [done.incident_id] * 2
+        answer = await stub.Resolve(pb.ResolveRequest(incident_id=waiting.incident_id, resolution_type=HUMAN))
+        assert (answer.incident.state, answer.already_resolved) == (RESOLVED, False)
+
+
+@pytest.mark.parametrize(
+    ("statement", "constraint"),
+    [
+        pytest.param("UPDATE incidents SET state = 'DONE'", "incidents_state", id="a state that is none"),
+        pytest.param(
+            "UPDATE incidents SET state = 'RESOLVED'", "incidents_resolved", id="resolved at no time"
+        ),
+        pytest.param(
+            "UPDATE incidents SET resolve_time = now(), resolution_type = 'HUMAN'",
+            "incidents_resolved",
+            id="a resolution of what is open",
+        ),
+        pytest.param("UPDATE outbox SET state = 'LOST'", "outbox_state", id="an effect's state that is none"),
+    ],
+)
+async def test_what_must_never_be_is_refused_by_the_tables(
+    database: str, statement: str, constraint: str
+) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(
+            """
+            INSERT INTO incidents (incident_id, title, description, severity, state, fingerprint, labels, source, opened_by,
+                content_hash)
+            VALUES ('INC-20260507-99ADF2', 'disk full', '', 'HIGH', 'OPEN', '', '{}', '', 'tester', '')
+            """
+        )
+        await connection.execute("INSERT INTO outbox (topic, dedup_key, payload) VALUES ('t', 'k', '{}')")
+        with pytest.raises(asyncpg.CheckViolationError) as caught:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+    assert caught.value.constraint_name == constraint

@@ -1,0 +1,302 @@
+"""ListSideEffects and RetrySideEffect: what became of each consequence of a resolution, and what an operator does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.databases import cloned_database
+from tests.incident.incidents import (
+    HUMAN,
+    UNKNOWN_ID,
+    event_types,
+    incident_stub,
+    opened,
+    resolved,
+)
+from tests.incident.receiver import Held, status
+from tests.incident.side_effects import (
+    DISPOSITION,
+    EFFECTS,
+    KNOWLEDGE,
+    NOTIFICATION,
+    POSTMORTEM,
+    WEBHOOK,
+    Number,
+    SideEffect,
+    Telling,
+    ended,
+    figures,
+    side_effect,
+    side_effects,
+    telling,
+)
+from tests.migrated import migrate_incident
+from tests.refusals import refused
+from tests.services import RunningService
+
+if TYPE_CHECKING:
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+    Stub = IncidentServiceAsyncStub
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FULL = stats_pb.GetFlywheelStatsRequest.VIEW_FULL
+REFUSAL = "the receiver answered 400"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def told() -> AsyncIterator[Telling]:
+    async with cloned_database("incident", migrate_incident) as database, telling(database) as running:
+        yield running
+
+
+def retry(incident_id: str, effect: Number = WEBHOOK, number: int = 0) -> pb.RetrySideEffectRequest:
+    return pb.RetrySideEffectRequest(incident_id=incident_id, effect=effect, resolution_number=number)
+
+
+async def parked(told: Telling) -> SideEffect:
+    """The webhook of a resolution whose receiver refused it; all else of the resolution is done."""
+    told.webhook.answers.append(status(400))
+    incident = await resolved(told.stub)
+    found = await ended(told.stub, incident.incident_id)
+    assert found[WEBHOOK].state == SideEffect.STATE_PARKED
+    return found[WEBHOOK]
+
+
+async def counted(told: Telling, state: "SideEffect.State.ValueType") -> int:
+    """How many webhooks the figures say are in a state."""
+    found = (await figures(told.service.address)).side_effects.side_effects
+    (count,) = [each.count for each in found if (each.effect, each.state) == (WEBHOOK, state)]
+    return count
+
+
+async def test_every_effect_that_is_done_says_when_and_after_how_many_tries(told: Telling) -> None:
+    incident = await resolved(told.stub)
+    found = await ended(told.stub, incident.incident_id)
+    assert set(found) == set(EFFECTS)
+    for effect, each in found.items():
+        name = SideEffect.Effect.Name(effect).removeprefix("EFFECT_").lower()
+        assert each == SideEffect(
+            incident_id=incident.incident_id,
+            effect=effect,
+            resolution_number=1,
+            state=SideEffect.STATE_DONE,
+            attempts=1,
+            create_time=incident.resolve_time,
+            done_time=each.done_time,
+            delivery_id=f"{incident.incident_id}/{name}/1",
+        )
+        assert each.done_time.ToDatetime() > each.create_time.ToDatetime()
+
+
+async def test_a_refused_effect_is_listed_counted_put_back_and_done_once_its_receiver_is_mended(
+    told: Telling,
+) -> None:
+    refused_effect = await parked(told)
+    incident_id = refused_effect.incident_id
+    assert (refused_effect.last_error, refused_effect.attempts) == (REFUSAL, 1)
+    assert not refused_effect.HasField("done_time")
+    assert not refused_effect.HasField("next_attempt_time")
+    narrow = pb.ListSideEffectsRequest(states=[SideEffect.STATE_PARKED], effects=[WEBHOOK])
+    assert list((await told.stub.ListSideEffects(narrow)).side_effects) == [refused_effect]
+    assert await counted(told, SideEffect.STATE_PARKED) == 1
+    assert list((await figures(told.service.address, FULL)).side_effects.waiting) == [refused_effect]
+
+    back = (await told.stub.RetrySideEffect(retry(incident_id))).side_effect
+    assert back.state == SideEffect.STATE_PENDING
+    done = await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
+    assert (done.attempts, done.delivery_id) == (2, refused_effect.delivery_id)
+    assert len(told.posts(incident_id)) == 2
+    assert await counted(told, SideEffect.STATE_PARKED) == 0
+    assert not (await figures(told.service.address, FULL)).side_effects.waiting
+    types = await event_types(told.stub, incident_id)
+    assert types.count("EFFECT_PARKED") == 1
+    assert types.count("EFFECT_DONE") == len(EFFECTS)
+
+
+async def test_an_effect_that_is_put_back_too_early_is_parked_again(told: Telling) -> None:
+    incident_id = (await parked(told)).incident_id
+    told.webhook.answers.append(status(410))
+    await told.stub.RetrySideEffect(retry(incident_id))
+    found = (await ended(told.stub, incident_id))[WEBHOOK]
+    assert (found.state, found.attempts) == (SideEffect.STATE_PARKED, 2)
+    assert found.last_error == "the receiver answered 410"
+    assert (await event_types(told.stub, incident_id)).count("EFFECT_PARKED") == 2
+    await told.stub.RetrySideEffect(retry(incident_id))
+    await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
+
+
+async def test_of_many_who_put_an_effect_back_at_once_one_does_and_all_succeed(told: Telling) -> None:
+    incident_id = (await parked(told)).incident_id
+    held = Held(status(204))
+    told.webhook.answers.append(held)
+    answers = await asyncio.gather(*(told.stub.RetrySideEffect(retry(incident_id)) for _ in range(20)))
+    assert {answer.side_effect.state for answer in answers} == {SideEffect.STATE_PENDING}
+    assert await counted(told, SideEffect.STATE_PENDING) == 1
+    held.release.set()
+    done = await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
+    assert (done.attempts, len(told.posts(incident_id))) == (2, 2)
+
+
+async def test_an_effect_under_way_is_left_to_itself(told: Telling) -> None:
+    held = Held(status(204))
+    told.webhook.answers.append(held)
+    incident_id = (await resolved(told.stub)).incident_id
+    before = await side_effect(told.stub, incident_id, WEBHOOK, "PENDING")
+    assert before.HasField("next_attempt_time")
+    answer = await told.stub.RetrySideEffect(retry(incident_id))
+    assert answer.side_effect == (await side_effects(told.stub, incident_id))[WEBHOOK]
+    held.release.set()
+    done = await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
+    assert (done.attempts, len(told.posts(incident_id))) == (1, 1)
+
+
+async def test_an_effect_of_an_earlier_resolution_can_be_put_back_by_its_number(told: Telling) -> None:
+    incident_id = (await parked(told)).incident_id
+    await told.stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="it came back"))
+    await told.stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN))
+    await ended(told.stub, incident_id, number=2)
+    # Without a number the latest is meant, and that one is done.
+    assert (await refused(told.stub.RetrySideEffect(retry(incident_id)))).reason == "SIDE_EFFECT_ENDED"
+    await told.stub.RetrySideEffect(retry(incident_id, number=1))
+    await side_effect(told.stub, incident_id, WEBHOOK, "DONE", number=1)
+    assert [post.content["resolution_number"] for post in told.posts(incident_id)] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=SideEffect.Effect.Name)
+async def test_what_is_done_is_not_tried_again(told: Telling, effect: Number) -> None:
+    incident_id = (await resolved(told.stub)).incident_id
+    before = await ended(told.stub, incident_id)
+    answer = await refused(told.stub.RetrySideEffect(retry(incident_id, effect)))
+    assert (answer.code, answer.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SIDE_EFFECT_ENDED")
+    assert answer.metadata == {"current_state": "DONE", "allowed_states": "PARKED"}
+    assert answer.preconditions == ("is DONE, must be one of: PARKED",)
+    assert await side_effects(told.stub, incident_id) == before
+
+
+async def test_what_is_left_out_says_why_and_is_not_tried_again(service: RunningService) -> None:
+    # A service that nobody is named for.
+    async with incident_stub(service.address) as stub:
+        incident = await resolved(stub)
+        found = await ended(stub, incident.incident_id)
+        reasons = {
+            NOTIFICATION: "INCIDENT_NOTIFY_URLS is not set",
+            WEBHOOK: "INCIDENT_WEBHOOK_URL is not set",
+        }
+        for effect, reason in reasons.items():
+            skipped = found[effect]
+            assert (skipped.state, skipped.skip_reason) == (SideEffect.STATE_SKIPPED, reason)
+            assert (skipped.last_error, skipped.attempts) == ("", 0)
+            assert skipped.HasField("done_time")
+            answer = await refused(stub.RetrySideEffect(retry(incident.incident_id, effect)))
+            assert (answer.code, answer.reason) == (
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "SIDE_EFFECT_ENDED",
+            )
+            assert answer.metadata == {"current_state": "SKIPPED", "allowed_states": "PARKED"}
+        assert {effect for effect in found if effect not in reasons} == {POSTMORTEM, KNOWLEDGE, DISPOSITION}
+        assert await side_effects(stub, incident.incident_id) == found
+
+
+UNKNOWN: dict[str, tuple[Callable[[str], Any], str]] = {
+    "an unknown incident": (lambda _: retry(UNKNOWN_ID), "INCIDENT_NOT_FOUND"),
+    "an unresolved incident": (retry, "SIDE_EFFECT_NOT_FOUND"),
+    "a resolution to come": (lambda incident_id: retry(incident_id, number=1), "SIDE_EFFECT_NOT_FOUND"),
+    "the last number there is": (
+        lambda incident_id: retry(incident_id, number=2**31 - 1),
+        "SIDE_EFFECT_NOT_FOUND",
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_for", "reason"), UNKNOWN.values(), ids=UNKNOWN)
+async def test_what_is_not_there_is_not_found(
+    told: Telling, request_for: Callable[[str], pb.RetrySideEffectRequest], reason: str
+) -> None:
+    request = request_for((await opened(told.stub)).incident_id)
+    answer = await refused(told.stub.RetrySideEffect(request))
+    assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, reason)
+    assert answer.resource == ("awoooi.incident.v1.Incident", request.incident_id)
+
+
+async def test_the_list_of_an_unknown_incident_is_not_found_and_of_an_unresolved_one_is_empty(
+    told: Telling,
+) -> None:
+    answer = await refused(told.stub.ListSideEffects(pb.ListSideEffectsRequest(incident_id=UNKNOWN_ID)))
+    assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
+    unresolved = await opened(told.stub)
+    assert await side_effects(told.stub, unresolved.incident_id) == {}
+
+
+async def test_filters_narrow_and_all_of_them_must_be_passed(told: Telling) -> None:
+    refused_effect = await parked(told)
+    incident_id = refused_effect.incident_id
+
+    async def found(**fields: Any) -> set[Number]:
+        request = pb.ListSideEffectsRequest(incident_id=incident_id, **fields)
+        return {each.effect for each in (await told.stub.ListSideEffects(request)).side_effects}
+
+    assert await found() == set(EFFECTS)
+    assert await found(states=[SideEffect.STATE_PARKED]) == {WEBHOOK}
+    assert await found(states=[SideEffect.STATE_DONE]) == set(EFFECTS) - {WEBHOOK}
+    assert await found(states=[SideEffect.STATE_DONE, SideEffect.STATE_PARKED]) == set(EFFECTS)
+    assert await found(effects=[KNOWLEDGE, WEBHOOK]) == {KNOWLEDGE, WEBHOOK}
+    assert await found(effects=[KNOWLEDGE], states=[SideEffect.STATE_PARKED]) == set()
+    await told.stub.RetrySideEffect(retry(incident_id))
+    await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
+
+
+@pytest.mark.parametrize("of_one", [True, False], ids=["of an incident", "of all"])
+async def test_the_pages_show_every_effect_once_the_newest_first(told: Telling, of_one: bool) -> None:
+    incident = await resolved(told.stub)
+    for number in (1, 2):
+        await ended(told.stub, incident.incident_id, number=number)
+        await told.stub.Reopen(pb.ReopenRequest(incident_id=incident.incident_id, reason="again"))
+        request = pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN)
+        await told.stub.Resolve(request)
+    await ended(told.stub, incident.incident_id, number=3)
+
+    asked = pb.ListSideEffectsRequest(incident_id=incident.incident_id if of_one else "", page_size=4)
+    found: list[SideEffect] = []
+    while True:
+        answer = await told.stub.ListSideEffects(asked)
+        assert len(answer.side_effects) <= 4
+        found += answer.side_effects
+        if not answer.next_page_token:
+            break
+        asked.page_token = answer.next_page_token
+        if not of_one:
+            # What comes meanwhile is newer than every page to come.
+            await resolved(told.stub)
+    mine = [each for each in found if each.incident_id == incident.incident_id]
+    assert [each.resolution_number for each in mine] == [3] * 5 + [2] * 5 + [1] * 5
+    assert len({each.delivery_id for each in found}) == len(found)
+    for newer, older in pairwise(found):
+        assert newer.create_time.ToNanoseconds() >= older.create_time.ToNanoseconds()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"incident_id": ""}, id="no incident"),
+        pytest.param({"states": [SideEffect.STATE_DONE]}, id="states"),
+        pytest.param({"effects": [WEBHOOK]}, id="effects"),
+    ],
+)
+async def test_a_token_is_good_for_its_own_filters_only(told: Telling, other: dict[str, Any]) -> None:
+    incident = await resolved(told.stub)
+    fields: dict[str, Any] = {"incident_id": incident.incident_id, "page_size": 1}
+    first = await told.stub.ListSideEffects(pb.ListSideEffectsRequest(**fields))
+    good = pb.ListSideEffectsRequest(**(fields | {"page_size": 2}), page_token=first.next_page_token)
+    assert len((await told.stub.ListSideEffects(good)).side_effects) == 2
+    request = pb.ListSideEffectsRequest(**(fields | other), page_token=first.next_page_token)
+    answer = await refused(told.stub.ListSideEffects(request))
+    assert (answer.code, answer.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))

@@ -1,0 +1,121 @@
+"""Why an incident is stuck: what its own timeline says of the actions that were proposed for it."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from awoooi.flywheel.v1 import flywheel_stats_pb2
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.incident.incidents import NO_ACTION, opened, resolved, token
+from tests.incident.side_effects import figures
+from tests.services import RunningService
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+    Stub = IncidentServiceAsyncStub
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+FULL = stats_pb.GetFlywheelStatsRequest.VIEW_FULL
+Reason = flywheel_stats_pb2.StuckReason
+
+# What a timeline says of an incident's approvals, and why the incident is stuck then. An event of no approval has no number.
+Entry = tuple[str, int | None]
+STUCK: dict[str, tuple[Sequence[Entry], str]] = {
+    "nobody proposed anything": ([], "NO_APPROVAL"),
+    "somebody wrote something down": ([("NOTE", None)], "NO_APPROVAL"),
+    "proposed": ([("PROPOSED", 1)], "APPROVAL_PENDING"),
+    "proposed by hand": ([("PROPOSED", None)], "APPROVAL_PENDING"),
+    "rejected": ([("PROPOSED", 1), ("REJECTED", 1)], "NO_APPROVAL"),
+    "expired": ([("PROPOSED", 1), ("EXPIRED", 1)], "NO_APPROVAL"),
+    "withdrawn": ([("PROPOSED", 1), ("CANCELLED", 1)], "NO_APPROVAL"),
+    "withdrawn after the approval": ([("PROPOSED", 1), ("APPROVED", 1), ("CANCELLED", 1)], "NO_APPROVAL"),
+    "approved": ([("PROPOSED", 1), ("APPROVED", 1)], "APPROVED_NOT_EXECUTED"),
+    "approved, told before it was proposed": ([("APPROVED", 1), ("PROPOSED", 1)], "APPROVED_NOT_EXECUTED"),
+    "failed": ([("PROPOSED", 1), ("APPROVED", 1), ("EXECUTION_FAILED", 1)], "EXECUTION_FAILED"),
+    "failed, told before it was approved": (
+        [("EXECUTION_FAILED", 1), ("PROPOSED", 1), ("APPROVED", 1)],
+        "EXECUTION_FAILED",
+    ),
+    "executed": ([("PROPOSED", 1), ("APPROVED", 1), ("EXECUTED", 1)], "EXECUTED_NOT_RESOLVED"),
+    "one rejected, another waits": ([("PROPOSED", 1), ("PROPOSED", 2), ("REJECTED", 2)], "APPROVAL_PENDING"),
+    "one failed, another is proposed": (
+        [("PROPOSED", 1), ("APPROVED", 1), ("EXECUTION_FAILED", 1), ("PROPOSED", 2)],
+        "APPROVAL_PENDING",
+    ),
+    "one failed, the next was rejected": (
+        [("PROPOSED", 1), ("APPROVED", 1), ("EXECUTION_FAILED", 1), ("PROPOSED", 2), ("REJECTED", 2)],
+        "EXECUTION_FAILED",
+    ),
+    "proposed again by hand after a failure": (
+        [("PROPOSED", None), ("EXECUTION_FAILED", None), ("PROPOSED", None)],
+        "APPROVAL_PENDING",
+    ),
+    "executed and reopened": ([("PROPOSED", 1), ("EXECUTED", 1), ("REOPENED", None)], "NO_APPROVAL"),
+    "executed and reopened while another waits": (
+        [("PROPOSED", 1), ("PROPOSED", 2), ("EXECUTED", 2), ("REOPENED", None)],
+        "APPROVAL_PENDING",
+    ),
+    "proposed after it was reopened": (
+        [("PROPOSED", 1), ("EXECUTED", 1), ("REOPENED", None), ("PROPOSED", 2)],
+        "APPROVAL_PENDING",
+    ),
+}
+
+
+async def tell(stub: "Stub", incident_id: str, entry: Entry) -> None:
+    kind, approval = entry
+    if kind == "REOPENED":
+        await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=NO_ACTION))
+        await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="it came back"))
+        return
+    attributes = {} if approval is None else {"approval_id": f"APR-20260507-00000{approval}"}
+    await stub.AddEvent(
+        pb.AddEventRequest(
+            event_id=token(),
+            incident_id=incident_id,
+            type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{kind}"),
+            summary="as it was",
+            attributes=attributes,
+        )
+    )
+
+
+async def move(rows: "Rows", incident_ids: Sequence[str], ago: timedelta) -> None:
+    """Set the last progress of incidents to so long ago."""
+    await rows.execute(
+        "UPDATE incidents SET last_progress_time = now() - $1::interval WHERE incident_id = ANY ($2)",
+        ago,
+        incident_ids,
+    )
+
+
+async def test_what_is_stuck_is_counted_by_the_reason_that_its_timeline_tells(
+    service: RunningService, stub: "Stub", rows: "Rows"
+) -> None:
+    ids: dict[str, str] = {}
+    for title, (entries, _) in STUCK.items():
+        ids[(await opened(stub, title=title)).incident_id] = title
+        incident_id = list(ids)[-1]
+        for entry in entries:
+            await tell(stub, incident_id, entry)
+    # Neither is stuck: one has made progress in time, one is resolved.
+    await move(rows, [(await opened(stub)).incident_id], timedelta(minutes=29))
+    await move(rows, [(await resolved(stub)).incident_id], timedelta(days=1))
+    await move(rows, list(ids), timedelta(minutes=31))
+
+    found = await figures(service.address, FULL)
+    told = {
+        ids[each.incident_id]: Reason.Name(each.reason).removeprefix("STUCK_REASON_")
+        for each in found.incidents.stuck_incidents
+    }
+    assert told == {title: reason for title, (_, reason) in STUCK.items()}
+    assert found.incidents.stuck == len(STUCK)
+    expected = dict.fromkeys(Reason.values()[1:], 0)
+    for _, reason in STUCK.values():
+        expected[Reason.Value(f"STUCK_REASON_{reason}")] += 1
+    assert {each.reason: each.count for each in found.incidents.stuck_by_reason} == expected

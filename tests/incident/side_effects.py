@@ -1,0 +1,112 @@
+"""Side effects as callers see them, and a service that has somebody to tell."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.eventually import eventually
+from tests.incident.incidents import incident_stub, stats_stub
+from tests.incident.receiver import Received, Receiver, receiver
+from tests.services import RunningService, healthy_service
+
+if TYPE_CHECKING:
+    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+    Stub = IncidentServiceAsyncStub
+
+SideEffect = incident_pb2.SideEffect
+Number: TypeAlias = incident_pb2.SideEffect.Effect.ValueType
+POSTMORTEM = SideEffect.EFFECT_POSTMORTEM
+KNOWLEDGE = SideEffect.EFFECT_KNOWLEDGE
+DISPOSITION = SideEffect.EFFECT_DISPOSITION
+NOTIFICATION = SideEffect.EFFECT_NOTIFICATION
+WEBHOOK = SideEffect.EFFECT_WEBHOOK
+EFFECTS = (POSTMORTEM, KNOWLEDGE, DISPOSITION, NOTIFICATION, WEBHOOK)
+
+_SECRET = "signed-by-nobody-else"
+
+
+async def side_effects(
+    stub: "Stub", incident_id: str, *, number: int = 1
+) -> Mapping[Number, incident_pb2.SideEffect]:
+    """The side effects of one RESOLVED transition."""
+    answer = await stub.ListSideEffects(pb.ListSideEffectsRequest(incident_id=incident_id))
+    mine = [found for found in answer.side_effects if found.resolution_number == number]
+    by_effect = {found.effect: found for found in mine}
+    assert len(by_effect) == len(mine), "an effect comes twice"
+    return by_effect
+
+
+async def ended(
+    stub: "Stub", incident_id: str, *, number: int = 1
+) -> Mapping[Number, incident_pb2.SideEffect]:
+    """The side effects of one RESOLVED transition, as soon as none is PENDING any more."""
+    return await eventually(
+        lambda: side_effects(stub, incident_id, number=number),
+        lambda found: all(each.state != SideEffect.STATE_PENDING for each in found.values()),
+    )
+
+
+async def side_effect(
+    stub: "Stub", incident_id: str, effect: Number, state: str, *, number: int = 1
+) -> incident_pb2.SideEffect:
+    """A side effect as soon as it is in a state, such as `PARKED`."""
+    wanted = SideEffect.State.Value(f"STATE_{state}")
+    found = await eventually(
+        lambda: side_effects(stub, incident_id, number=number),
+        lambda effects: effects[effect].state == wanted,
+    )
+    return found[effect]
+
+
+async def figures(
+    address: str,
+    view: stats_pb.GetFlywheelStatsRequest.View.ValueType = stats_pb.GetFlywheelStatsRequest.VIEW_BASIC,
+) -> stats_pb.GetFlywheelStatsResponse:
+    """What the service tells of the loop."""
+    async with stats_stub(address) as stub:
+        return await stub.GetFlywheelStats(stats_pb.GetFlywheelStatsRequest(view=view))
+
+
+@dataclass(frozen=True)
+class Telling:
+    """A service, and the two whom it tells of resolutions."""
+
+    service: RunningService
+    stub: "Stub"
+    webhook: Receiver
+    people: Receiver
+
+    def posts(self, incident_id: str) -> list[Received]:
+        """What the webhook's receiver was sent about an incident."""
+        return [each for each in self.webhook.requests if each.content["incident_id"] == incident_id]
+
+    def messages(self, title: str) -> list[Received]:
+        """The notifications about incidents of this title."""
+        return [each for each in self.people.requests if each.content["title"] == f"Resolved: {title}"]
+
+
+@asynccontextmanager
+async def telling(database_url: str, variables: Mapping[str, str] | None = None) -> AsyncIterator[Telling]:
+    """A healthy service over the database that has a webhook and somebody to notify."""
+    async with (
+        receiver() as webhook,
+        receiver() as people,
+        healthy_service(
+            "incident", database_url, variables={**_tells(webhook, people), **(variables or {})}
+        ) as service,
+        incident_stub(service.address) as stub,
+    ):
+        yield Telling(service, stub, webhook, people)
+
+
+def _tells(webhook: Receiver, people: Receiver) -> Mapping[str, str]:
+    return {
+        "INCIDENT_WEBHOOK_URL": webhook.url("/hook"),
+        "INCIDENT_WEBHOOK_SECRET": _SECRET,
+        "INCIDENT_NOTIFY_URLS": f"json://127.0.0.1:{people.port}/",
+    }
