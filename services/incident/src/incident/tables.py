@@ -111,6 +111,15 @@ incident_events = Table(
         "type",
         postgresql_where=text("type IN ('OPENED', 'INVESTIGATION_STARTED', 'RESOLVED', 'REOPENED')"),
     ),
+    # Why an incident is stuck, at a cost that does not grow with how often it was reported.
+    Index(
+        "incident_events_approvals",
+        "incident_id",
+        "sequence",
+        postgresql_where=text(
+            "type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED', 'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')"
+        ),
+    ),
 )
 
 create_requests = Table(

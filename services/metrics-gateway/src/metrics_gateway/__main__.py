@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import uvloop
 
@@ -11,6 +12,7 @@ from metrics_gateway.deadlines import Deadlines
 from metrics_gateway.exposition import Exposition
 from metrics_gateway.http import Endpoints, build_app
 from metrics_gateway.http_server import CannotListenError, HttpServer
+from metrics_gateway.page import Page, PageTemplate
 from metrics_gateway.settings import GatewaySettings
 from metrics_gateway.sources import Source, Sources
 from servicekit.addresses import is_loopback
@@ -44,10 +46,12 @@ async def serve(settings: GatewaySettings) -> None:
         )
         for address in settings.sources
     )
-    endpoints = Endpoints(sources, Exposition(version(_DISTRIBUTION)), deadlines)
+    ours = version(_DISTRIBUTION)
+    endpoints = Endpoints(sources, Exposition(ours), deadlines)
+    page = Page(sources, PageTemplate(version=ours), deadline=deadlines.default)
     try:
         server = HttpServer(
-            build_app(endpoints), settings.listen, drain_seconds=deadlines.longest + _WRITING_SECONDS
+            build_app(endpoints, page), settings.listen, drain_seconds=deadlines.longest + _WRITING_SECONDS
         )
         await server.serve_until(stop)
     finally:
@@ -66,7 +70,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="listen beyond loopback although there is no authentication",
     )
+    checking = commands.add_parser(
+        "check-rules",
+        help="check that Prometheus rules and Grafana dashboards use only series, labels and values that exist",
+        description="Reads Prometheus rule files (YAML) and Grafana dashboards (JSON) and names every use of a flywheel"
+        " series, label or label value that this gateway does not export. Series of other exporters are ignored; series"
+        " that a rule in one of the files records exist.",
+        epilog="Exit code: 0 when all exist, 1 when some do not, 2 when a file is not what it should be.",
+    )
+    checking.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    checking.add_argument(
+        "--target-label",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a label that your Prometheus adds when it scrapes, besides job and instance; may be repeated",
+    )
     parsed = parser.parse_args(arguments)
+    if parsed.command == "check-rules":
+        # Here and not above: serving does without a PromQL parser.
+        from metrics_gateway import rule_check  # noqa: PLC0415
+
+        return rule_check.run(parsed.files, parsed.target_label)
     try:
         settings = GatewaySettings.from_environment()
         if not (parsed.insecure or settings.insecure or is_loopback(settings.listen)):

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from awoooi.flywheel.v1.flywheel_stats_pb2 import Histogram
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
@@ -52,10 +54,21 @@ def _check_fields(message: Message, path: str = "") -> None:
             entries: Iterable[Message] = value if field.is_repeated else (value,)
             for entry in entries:
                 _check_fields(entry, f"{here}.")
+                _check_time(entry, here)
             if field.is_repeated:
                 _check_distinct(value, here)
         elif field.cpp_type in _NUMBERS and not (math.isfinite(value) and value >= 0):
             raise NonsenseError(f"{here}: negative or not finite")
+
+
+def _check_time(message: Message, path: str) -> None:
+    try:
+        if isinstance(message, Timestamp):
+            message.ToDatetime()
+        elif isinstance(message, Duration):
+            message.ToTimedelta()
+    except (ValueError, OverflowError) as exc:
+        raise NonsenseError(f"{path}: beyond the range of a time") from exc
 
 
 def _check_distinct(entries: Iterable[Message], path: str) -> None:

@@ -5,11 +5,12 @@ import gzip
 from prometheus_client.exposition import gzip_accepted
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from metrics_gateway.deadlines import SCRAPE_TIMEOUT_HEADER, Deadlines
 from metrics_gateway.exposition import Exposition, encode
+from metrics_gateway.page import Page
 from metrics_gateway.sources import Sources
 
 METRICS = "/metrics"
@@ -19,26 +20,6 @@ READY = "/-/ready"
 
 # Higher levels take twice the time to save a tenth.
 _GZIP_LEVEL = 1
-
-_LANDING_PAGE = f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>Flywheel metrics gateway</title>
-<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 2rem auto; padding: 0 1rem }}</style>
-<h1>Flywheel metrics gateway</h1>
-<ul>
-<li><a href="{METRICS}">{METRICS}</a>: everything, for Prometheus</li>
-<li><a href="{FLYWHEEL_METRICS}">{FLYWHEEL_METRICS}</a>: the flywheel series alone</li>
-<li><a href="{HEALTHY}">{HEALTHY}</a>, <a href="{READY}">{READY}</a>: this process</li>
-</ul>
-</html>
-"""
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class Endpoints:
@@ -78,11 +59,7 @@ async def _alive(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-async def _landing_page(_: Request) -> Response:
-    return HTMLResponse(_LANDING_PAGE, headers=_PAGE_HEADERS)
-
-
-def build_app(endpoints: Endpoints) -> Starlette:
+def build_app(endpoints: Endpoints, page: Page) -> Starlette:
     """Return the application: GET and HEAD on the paths above, 405 for other methods and 404 for other paths."""
     app = Starlette(
         routes=[
@@ -90,7 +67,7 @@ def build_app(endpoints: Endpoints) -> Starlette:
             Route(FLYWHEEL_METRICS, endpoints.flywheel_metrics),
             Route(HEALTHY, _alive),
             Route(READY, _alive),
-            Route("/", _landing_page),
+            Route("/", page.show),
         ]
     )
     # `/metrics/` is an unknown path, not another name.

@@ -16,7 +16,9 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     StuckReason,
 )
 from awoooi.incident.v1.incident_pb2 import Incident, ResolutionType, Severity, SideEffect
-from metrics_gateway.shapes import Counts, Distribution, Figure, Label, S, Series, enum_label
+from metrics_gateway.labels import Label, OpenLabel, enum_label
+from metrics_gateway.settings import SOURCE_NAME
+from metrics_gateway.shapes import Counts, Distribution, Exported, Figure, S, Series
 from metrics_gateway.sources import Reading, Reason
 
 _EXECUTIONS: Sequence[Series[ExecutionStats]] = (
@@ -203,7 +205,7 @@ SECTIONS: Sequence[Section[Any]] = (
 )
 
 # What the gateway itself knows about each source. Their first label is SOURCE; they are there from the first scrape on.
-SOURCE = "source"
+SOURCE = OpenLabel("source", lambda value: bool(SOURCE_NAME.fullmatch(value)), "names as in GATEWAY_SOURCES")
 SOURCE_SERIES: Sequence[Series[Reading]] = (
     Figure(
         "gauge",
@@ -233,10 +235,18 @@ SOURCE_SERIES: Sequence[Series[Reading]] = (
 )
 
 # The gateway's own version is the value of the label VERSION.
-VERSION = "version"
+VERSION = OpenLabel("version", bool, "versions")
 BUILD_INFO: Figure[str] = Figure(
     "gauge",
     "awoooi_flywheel_build_info",
     "Always 1; the label is the version of the gateway that answers.",
     lambda _: 1,
 )
+
+
+def exported_series() -> Exported:
+    """Return the labels of all series above by the name they are scraped under."""
+    every = [series.exported() for section in SECTIONS for series in section.series]
+    every += [series.exported([SOURCE]) for series in SOURCE_SERIES]
+    every += [BUILD_INFO.exported([VERSION])]
+    return {name: labels for exported in every for name, labels in exported.items()}

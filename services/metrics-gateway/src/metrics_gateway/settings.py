@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from servicekit.settings import Address, Duration, Settings, parse_address
 
 # A source's name becomes a label value that rules and dashboards quote.
-_SOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+SOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _SHORTEST = timedelta(milliseconds=1)
 
 
@@ -35,7 +35,7 @@ def parse_sources(value: object) -> object:
         name, separator, target = (part.strip() for part in entry.partition("="))
         if not separator:
             raise ValueError(f"entry {position}: expected name=host:port, such as incident=127.0.0.1:50051")
-        if not _SOURCE_NAME.fullmatch(name):
+        if not SOURCE_NAME.fullmatch(name):
             raise ValueError(
                 f"entry {position}: a name is a lower-case letter and then up to 31 lower-case letters, digits, _ or -"
             )
@@ -56,7 +56,8 @@ class GatewaySettings(Settings):
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
-    # Where HTTP is served. Beyond loopback only with INSECURE: whoever reaches the port may read every figure.
+    # Where HTTP is served. Beyond loopback only with INSECURE: whoever reaches the port may read every figure,
+    # and on the page the titles of stuck incidents and the actions that wait for a decision.
     listen: Address = "127.0.0.1:9464"
     # Serve HTTP beyond loopback although there is no authentication. The same as the option --insecure.
     insecure: bool = False

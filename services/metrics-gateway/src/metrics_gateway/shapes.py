@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Generic, Literal, TypeVar
 
-from google.protobuf.descriptor import EnumDescriptor
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from awoooi.flywheel.v1.flywheel_stats_pb2 import Histogram
+from metrics_gateway.labels import AnyLabel, Label, OpenLabel
 
 # What a series is read from: a section of an answer, a source's reading.
 S = TypeVar("S")
@@ -17,29 +17,12 @@ Kind = Literal["gauge", "counter"]
 # The thing a series is read from, with the values of the labels that say which one of several it is.
 Subject = tuple[tuple[str, ...], S]
 
-# The label value of everything outside a closed set, so that no source can make up series.
-OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A label with a closed set of values, by what stands for them where they are read."""
-
-    name: str
-    values: Mapping[Hashable, str]
-
-    def value_of(self, key: Hashable) -> str:
-        """Return the label value, `other` for what is not in the set."""
-        return self.values.get(key, OTHER)
-
-
-def enum_label(name: str, enum: EnumDescriptor, *numbers: int) -> Label:
-    """Return a label for `numbers` of a protobuf enum, or all of them but UNSPECIFIED: `STATE_OPEN` becomes `open`."""
-    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    chosen = numbers or [number for number in enum.values_by_number if number != 0]
-    return Label(
-        name, {number: enum.values_by_number[number].name.removeprefix(prefix).lower() for number in chosen}
-    )
+# The bound of a bucket as prometheus_client writes it, which is how it has to be quoted: "60.0" and not "60".
+BUCKET = OpenLabel(
+    "le", lambda value: value == "+Inf" or _is_written_bound(value), 'bounds such as "60.0" or "+Inf"'
+)
+# Which labels each series has, by its name as it is scraped.
+Exported = Mapping[str, Sequence[AnyLabel]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +34,7 @@ class Figure(Generic[S]):
     help: str
     value: Callable[[S], float | None]
 
-    def family(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[str] = ()) -> Metric:
+    def family(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
         """Return the series of all subjects; without samples when there is no number."""
         family = _new_family(self.kind, self.name, self.help, subject_labels)
         for subject, read_from in subjects:
@@ -59,6 +42,10 @@ class Figure(Generic[S]):
             if value is not None:
                 family.add_metric(subject, value)
         return family
+
+    def exported(self, subject_labels: Sequence[AnyLabel] = ()) -> Exported:
+        """Return the names and labels of what `family` gives."""
+        return {self.name: subject_labels}
 
 
 @dataclass(frozen=True)
@@ -72,11 +59,9 @@ class Counts(Generic[S]):
     # Each count with what stands for its label values, one for each label.
     counts: Callable[[S], Iterable[tuple[tuple[Hashable, ...], float]]]
 
-    def family(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[str] = ()) -> Metric:
+    def family(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
         """Return the series of all subjects. What falls outside the closed sets is added up under `other`."""
-        family = _new_family(
-            self.kind, self.name, self.help, (*subject_labels, *(label.name for label in self.labels))
-        )
+        family = _new_family(self.kind, self.name, self.help, (*subject_labels, *self.labels))
         for subject, read_from in subjects:
             totals: dict[tuple[str, ...], float] = defaultdict(float)
             for values in product(*(label.values.values() for label in self.labels)):
@@ -87,6 +72,10 @@ class Counts(Generic[S]):
                 family.add_metric((*subject, *values), total)
         return family
 
+    def exported(self, subject_labels: Sequence[AnyLabel] = ()) -> Exported:
+        """Return the names and labels of what `family` gives."""
+        return {self.name: (*subject_labels, *self.labels)}
+
 
 @dataclass(frozen=True)
 class Distribution(Generic[S]):
@@ -96,9 +85,9 @@ class Distribution(Generic[S]):
     help: str
     histogram: Callable[[S], Histogram | None]
 
-    def family(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[str] = ()) -> Metric:
+    def family(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
         """Return the histograms of all subjects; without samples when there is none."""
-        family = HistogramMetricFamily(self.name, self.help, labels=subject_labels)
+        family = HistogramMetricFamily(self.name, self.help, labels=_names(subject_labels))
         for subject, read_from in subjects:
             histogram = self.histogram(read_from)
             if histogram is not None:
@@ -108,12 +97,31 @@ class Distribution(Generic[S]):
                 family.add_metric(subject, [*buckets, ("+Inf", histogram.count)], histogram.sum)
         return family
 
+    def exported(self, subject_labels: Sequence[AnyLabel] = ()) -> Exported:
+        """Return the names and labels of what `family` gives."""
+        return {
+            f"{self.name}_bucket": (*subject_labels, BUCKET),
+            f"{self.name}_sum": subject_labels,
+            f"{self.name}_count": subject_labels,
+        }
+
 
 Series = Figure[S] | Counts[S] | Distribution[S]
 
 
 def _new_family(
-    kind: Kind, name: str, documentation: str, labels: Sequence[str]
+    kind: Kind, name: str, documentation: str, labels: Sequence[AnyLabel]
 ) -> CounterMetricFamily | GaugeMetricFamily:
     family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
-    return family(name, documentation, labels=labels)
+    return family(name, documentation, labels=_names(labels))
+
+
+def _names(labels: Iterable[AnyLabel]) -> Sequence[str]:
+    return [label.name for label in labels]
+
+
+def _is_written_bound(value: str) -> bool:
+    try:
+        return str(float(value)) == value
+    except ValueError:
+        return False

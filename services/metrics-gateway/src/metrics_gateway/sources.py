@@ -20,7 +20,7 @@ from servicekit.channel import open_channel
 _log = structlog.get_logger()
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name
-_REQUEST = pb.GetFlywheelStatsRequest(view=pb.GetFlywheelStatsRequest.VIEW_BASIC)
+View = pb.GetFlywheelStatsRequest.View
 # One replica may have gone away since the last scrape; the second attempt goes to another.
 _ATTEMPTS = 2
 # A scrape waits this much longer than its request may take, so that it learns and counts why the request failed.
@@ -65,12 +65,16 @@ class Reading:
     last_success_timestamp: float
     # Failed attempts since the gateway started.
     errors: Mapping[Reason, int]
+    # Why the latest request that ended failed; None if it was answered well, or none has ended.
+    failing: Reason | None = None
+    # When requests began to end like the latest one, in seconds since 1970; 0 if none has ended.
+    since_timestamp: float = 0.0
 
 
 class Source:
     """One service behind one channel.
 
-    At most one request is on its way, whoever and how many wait for it. It belongs to the source, not to the scrape that
+    At most one request of each view is on its way, whoever and how many wait for it. It belongs to the source, not to the scrape that
     started it: a scrape that gives up or goes away ends its own waiting and nothing else.
 
     Circuit breaker: while the latest request hung until its deadline, scrapes wait only `hung_patience` seconds. Each
@@ -90,17 +94,19 @@ class Source:
         self._hung_patience = hung_patience
         self._channel = open_channel(address.target, [_SERVICE], max_attempts=_ATTEMPTS)
         self._stub = FlywheelStatsServiceStub(self._channel)
-        self._request: asyncio.Task[pb.GetFlywheelStatsResponse | None] | None = None
+        self._requests: dict[View.ValueType, asyncio.Task[pb.GetFlywheelStatsResponse | None]] = {}
         self._failing: Reason | None = None
         self._errors: Counter[Reason] = Counter()
         self._last_success_timestamp = 0.0
+        self._since_timestamp = 0.0
 
-    async def read(self, deadline: float) -> Reading:
+    async def read(self, deadline: float, view: View.ValueType) -> Reading:
         """Wait at most `deadline` seconds for an answer that is given while this waits. Never raises for the source."""
         started = time.monotonic()
-        if self._request is None:
-            self._request = asyncio.create_task(self._ask(max(deadline, self._shortest_deadline)))
-        request = self._request
+        request = self._requests.get(view)
+        if request is None:
+            request = asyncio.create_task(self._ask(view, max(deadline, self._shortest_deadline)))
+            self._requests[view] = request
         patience = deadline + _SETTLE_SECONDS
         if self._failing is Reason.DEADLINE:
             patience = min(patience, self._hung_patience)
@@ -111,17 +117,20 @@ class Source:
             duration_seconds=time.monotonic() - started,
             last_success_timestamp=self._last_success_timestamp,
             errors=self._errors.copy(),
+            failing=self._failing,
+            since_timestamp=self._since_timestamp,
         )
 
     async def close(self) -> None:
-        """Give up a request on its way and close the channel."""
-        if self._request is not None:
-            self._request.cancel()
+        """Give up what is on its way and close the channel."""
+        for request in self._requests.values():
+            request.cancel()
         await self._channel.close()
 
-    async def _ask(self, deadline: float) -> pb.GetFlywheelStatsResponse | None:
+    async def _ask(self, view: View.ValueType, deadline: float) -> pb.GetFlywheelStatsResponse | None:
         try:
-            answer = check_answer(await self._stub.GetFlywheelStats(_REQUEST, timeout=deadline))
+            request = pb.GetFlywheelStatsRequest(view=view)
+            answer = check_answer(await self._stub.GetFlywheelStats(request, timeout=deadline))
         except grpc.aio.AioRpcError as exc:
             self._failed(_REASONS.get(exc.code(), Reason.OTHER), f"{exc.code().name}: {exc.details()}")
         except NonsenseError as exc:
@@ -132,11 +141,13 @@ class Source:
             self._succeeded()
             return answer
         finally:
-            self._request = None
+            del self._requests[view]
         return None
 
     def _failed(self, reason: Reason, detail: str) -> None:
         self._errors[reason] += 1
+        if self._failing is None:
+            self._since_timestamp = time.time()
         if reason is not self._failing:
             _log.warning(
                 "prometheus_metrics_flywheel_error",
@@ -147,7 +158,10 @@ class Source:
         self._failing = reason
 
     def _succeeded(self) -> None:
-        self._last_success_timestamp = time.time()
+        now = time.time()
+        if self._failing is not None or not self._last_success_timestamp:
+            self._since_timestamp = now
+        self._last_success_timestamp = now
         if self._failing is not None:
             _log.info("prometheus_metrics_flywheel_recovered", source=self._name)
         self._failing = None
@@ -159,9 +173,9 @@ class Sources:
     def __init__(self, sources: Iterable[Source]) -> None:
         self._sources = tuple(sources)
 
-    async def read(self, deadline: float) -> Sequence[Reading]:
+    async def read(self, deadline: float, view: View.ValueType = View.VIEW_BASIC) -> Sequence[Reading]:
         """Ask all sources at once and return their readings within about `deadline` seconds, whatever they do."""
-        return await asyncio.gather(*(source.read(deadline) for source in self._sources))
+        return await asyncio.gather(*(source.read(deadline, view) for source in self._sources))
 
     async def close(self) -> None:
         """Close all channels."""

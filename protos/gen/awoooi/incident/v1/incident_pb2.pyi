@@ -531,8 +531,8 @@ class SideEffect(_message.Message):
     attempts: _builtins.int
     """Output only. How often it was started; also counts the tries whose process died."""
     last_error: _builtins.str
-    """Output only. What the latest failed try said, without secrets; empty when none failed. At most 1024
-    characters.
+    """Output only. What the latest failed try said, without secrets; empty when none failed, and once the effect
+    is DONE. At most 1024 characters.
     """
     skip_reason: _builtins.str
     """Output only. Why it was left out. Empty unless SKIPPED."""

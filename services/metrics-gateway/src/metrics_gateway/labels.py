@@ -1,0 +1,71 @@
+"""The labels that series can have, and which values each of them takes."""
+
+import re
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import EnumDescriptor
+
+# The label value of everything outside a closed set, so that no source can make up series.
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label with a closed set of values, by what stands for them where they are read."""
+
+    name: str
+    values: Mapping[Hashable, str]
+
+    def value_of(self, key: Hashable) -> str:
+        """Return the label value, `other` for what is not in the set."""
+        return self.values.get(key, OTHER)
+
+    def takes(self, value: str) -> bool:
+        """Whether a series can have this value."""
+        return value in self._possible()
+
+    def takes_any(self, pattern: re.Pattern[str]) -> bool:
+        """Whether a series can have a value that the pattern matches as a whole."""
+        return any(pattern.fullmatch(value) for value in self._possible())
+
+    def described(self) -> str:
+        """Return the values in words."""
+        return ", ".join(sorted(self._possible()))
+
+    def _possible(self) -> set[str]:
+        return {*self.values.values(), OTHER}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLabel:
+    """A label whose values are told by configuration or by a source, and have a form only."""
+
+    name: str
+    has_form: Callable[[str], bool]
+    # The form in words.
+    form: str
+
+    def takes(self, value: str) -> bool:
+        """Whether a series can have this value."""
+        return self.has_form(value)
+
+    def takes_any(self, _: re.Pattern[str]) -> bool:
+        """Whether a series can have a value that the pattern matches: nobody knows that it cannot."""
+        return True
+
+    def described(self) -> str:
+        """Return the form in words."""
+        return self.form
+
+
+AnyLabel = Label | OpenLabel
+
+
+def enum_label(name: str, enum: EnumDescriptor, *numbers: int) -> Label:
+    """Return a label for `numbers` of a protobuf enum, or all of them but UNSPECIFIED: `STATE_OPEN` becomes `open`."""
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    chosen = numbers or [number for number in enum.values_by_number if number != 0]
+    return Label(
+        name, {number: enum.values_by_number[number].name.removeprefix(prefix).lower() for number in chosen}
+    )

@@ -1,0 +1,96 @@
+"""YAML and JSON as plain dicts and lists whose strings know their lines."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+
+class UnreadableError(Exception):
+    """The file is not what it should be; the message says why, in one line."""
+
+
+class Located(str):
+    """A string with the lines of its file that it was read from, counted from 1; `last` is inclusive."""
+
+    __slots__ = ("first", "last")
+
+    first: int
+    last: int
+
+    @classmethod
+    def at(cls, text: str, first: int, last: int) -> "Located":
+        """Return the text with its lines."""
+        located = cls(text)
+        located.first, located.last = first, last
+        return located
+
+
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"(?P<key>\s*:)?', re.DOTALL)
+
+
+def read_yaml(text: str) -> list[Any]:
+    """Return the documents of a YAML text: dicts, lists, and every scalar as a Located string.
+
+    Raises UnreadableError when it is not YAML.
+    """
+    try:
+        return [_from_node(node) for node in yaml.compose_all(text, yaml.SafeLoader)]
+    except yaml.YAMLError as exc:
+        raise UnreadableError(f"not YAML: {' '.join(str(exc).split())}") from exc
+    except RecursionError as exc:
+        raise UnreadableError("not YAML that ends: it contains itself") from exc
+
+
+def _from_node(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {key.value: _from_node(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_from_node(each) for each in node.value]
+    # A block scalar begins with its indicator, alone on a line, and ends where the next thing begins.
+    block = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
+    first = node.start_mark.line + (2 if block else 1)
+    last = node.end_mark.line + (0 if block else 1)
+    return Located.at(node.value, first, max(first, last))
+
+
+def read_json(text: str) -> Any:
+    """Return the value of a JSON text: dicts, lists, numbers, and every string as a Located one.
+
+    Raises UnreadableError when it is not JSON, or when a key comes twice.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as exc:
+        raise UnreadableError(f"not JSON: {exc}") from exc
+    return _numbered(value, _lines_of_strings(text))
+
+
+def _lines_of_strings(text: str) -> Iterator[int]:
+    """Give the line of each string that is a value, in the order of the text."""
+    line, position = 1, 0
+    for found in _JSON_STRING.finditer(text):
+        line += text.count("\n", position, found.start())
+        position = found.start()
+        if not found["key"]:
+            yield line
+
+
+def _numbered(value: Any, lines: Iterator[int]) -> Any:
+    if isinstance(value, dict):
+        return {key: _numbered(each, lines) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_numbered(each, lines) for each in value]
+    if isinstance(value, str):
+        line = next(lines)
+        return Located.at(value, line, line)
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice in one object")
+    return found
