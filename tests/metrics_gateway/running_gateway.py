@@ -11,6 +11,7 @@ from metrics_gateway.deadlines import Deadlines
 from metrics_gateway.exposition import Exposition
 from metrics_gateway.http import Endpoints, build_app
 from metrics_gateway.http_server import HttpServer
+from metrics_gateway.page import Page, PageTemplate
 from metrics_gateway.settings import SourceAddress
 from metrics_gateway.sources import Source, Sources
 from tests.metrics_gateway.scrapes import Scrape, read_text
@@ -67,15 +68,20 @@ async def running_gateway(
     default: float = 30.0,
     longest: float = 30.0,
     hung_patience: float = 30.0,
+    refresh_seconds: int = 3_600,
     arrivals: Arrivals | None = None,
 ) -> AsyncIterator[Gateway]:
-    """A gateway that asks `sources` (targets by name), until the block is left. Times are in seconds."""
+    """A gateway that asks `sources` (targets by name), until the block is left. Times are in seconds.
+
+    Its page stays as it is, unless told to refresh itself.
+    """
     asked = Sources(
         Source(SourceAddress(name, target), shortest_deadline=default, hung_patience=hung_patience)
         for name, target in sources.items()
     )
     deadlines = Deadlines(default=default, longest=longest, margin=0.5)
-    app = build_app(Endpoints(asked, Exposition("1.2.3"), deadlines))
+    template = PageTemplate(version="1.2.3", refresh_seconds=refresh_seconds)
+    app = build_app(Endpoints(asked, Exposition("1.2.3"), deadlines), Page(asked, template, deadline=default))
     counted = arrivals.counted(app) if arrivals else app
     server = HttpServer(counted, "127.0.0.1:0", drain_seconds=PATIENCE_SECONDS)
     stop = asyncio.Event()

@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from metrics_gateway.exposition import Exposition, encode
 from metrics_gateway.sources import Reading, Reason
 from tests.metrics_gateway.honest_answers import READ_TIME, approval_answer, incident_answer
 from tests.metrics_gateway.scrapes import Scrape, read_openmetrics, read_text
+from tests.prometheus.programs import promtool
 
 # The contract with rules and dashboards: name, type, labels. Changing a line here breaks somebody's alert.
 SERIES = {
@@ -279,11 +279,10 @@ def test_the_accept_header_chooses_the_format(accept: str, content_type: str) ->
     (read_openmetrics if "openmetrics" in chosen else read_text)(body.decode())
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on the PATH")
 @pytest.mark.parametrize("readings", [both(), [reading("incident", None)]], ids=["all up", "all down"])
 def test_promtool_finds_nothing_to_say(readings: Sequence[Reading]) -> None:
     checked = subprocess.run(
-        ["promtool", "check", "metrics"],
+        [promtool(), "check", "metrics"],
         input=exposed(*readings, with_process=True),
         capture_output=True,
         text=True,

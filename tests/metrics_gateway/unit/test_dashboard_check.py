@@ -1,0 +1,149 @@
+"""`metrics-gateway check-rules` over Grafana dashboards."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metrics_gateway.__main__ import run
+
+PROMETHEUS = {"type": "prometheus", "uid": "${datasource}"}
+
+
+def panel(expression: str, **fields: Any) -> dict[str, Any]:
+    target = {"expr": expression, "refId": "A"} | fields
+    return {"title": "Stuck", "datasource": PROMETHEUS, "targets": [target]}
+
+
+def variable(query: Any) -> dict[str, Any]:
+    return {"name": "v", "type": "query", "datasource": PROMETHEUS, "query": query}
+
+
+def findings(path: Path, capsys: pytest.CaptureFixture[str], dashboard: Any) -> list[str]:
+    path.write_text(json.dumps(dashboard, indent=2), encoding="utf-8")
+    code = run(["check-rules", str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert code == (0 if lines[-1].endswith("all series exist") else 1), lines
+    return [line.removeprefix(f"{path}:") for line in lines]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "sum by (outcome) (rate(awoooi_flywheel_executions_total[$__rate_interval]))",
+        "max_over_time(awoooi_flywheel_incidents_stuck[$__range:$__interval])",
+        "max_over_time(awoooi_flywheel_incidents_stuck[${window}:] offset $shift)",
+        "max_over_time(awoooi_flywheel_incidents_stuck[${hours}h])",
+        "max_over_time(awoooi_flywheel_incidents_stuck[[[window]]])",
+        'awoooi_flywheel_approvals{state=~"$state", job=~"${job:regex}"}',
+        'awoooi_flywheel_approvals{state=~"pending|$state"}',
+        "topk($number, awoooi_flywheel_approvals)",
+        "awoooi_flywheel_incidents_stuck > $threshold",
+        "sum by ($by) (awoooi_flywheel_approvals)",
+        "$metric{job='x'}",
+        "rate(awoooi_flywheel_executions_total[5m]) * $__interval_ms / 1000",
+        'label_replace(awoooi_flywheel_approvals, "kind", "$1", "state", "(.*)")',
+    ],
+)
+def test_variables_stand_for_what_they_may(
+    expression: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = findings(tmp_path / "d.json", capsys, {"panels": [panel(expression)]})
+    assert lines == ["1 file, 1 dashboard query: all series exist"]
+
+
+@pytest.mark.parametrize(
+    "dashboard",
+    [
+        pytest.param({"panels": [panel("awoooi_flywheel_x")]}, id="a panel"),
+        pytest.param({"panels": [{"type": "row", "panels": [panel("awoooi_flywheel_x")]}]}, id="a row"),
+        pytest.param({"rows": [{"panels": [panel("awoooi_flywheel_x")]}]}, id="a row of old"),
+        pytest.param({"dashboard": {"panels": [panel("awoooi_flywheel_x")]}}, id="as the API gives it"),
+        pytest.param(
+            {"panels": [panel("awoooi_flywheel_x") | {"datasource": None}]}, id="the default source"
+        ),
+        pytest.param(
+            {"panels": [panel("awoooi_flywheel_x") | {"datasource": "Prometheus"}]}, id="a source by name"
+        ),
+        pytest.param({"panels": [panel("rate(awoooi_flywheel_x[$__rate_interval])")]}, id="with variables"),
+        pytest.param(
+            {"templating": {"list": [variable("label_values(awoooi_flywheel_x, job)")]}}, id="label_values"
+        ),
+        pytest.param(
+            {"templating": {"list": [variable({"query": "query_result(awoooi_flywheel_x)"})]}},
+            id="query_result in an object",
+        ),
+        pytest.param({"templating": {"list": [variable("awoooi_flywheel_x")]}}, id="a plain variable"),
+        pytest.param(
+            {"annotations": {"list": [{"name": "n", "datasource": PROMETHEUS, "expr": "awoooi_flywheel_x"}]}},
+            id="an annotation",
+        ),
+        pytest.param(
+            {"annotations": {"list": [{"name": "n", "target": {"expr": "awoooi_flywheel_x"}}]}},
+            id="an annotation's target",
+        ),
+    ],
+)
+def test_every_place_for_a_query_is_looked_at(
+    dashboard: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = findings(tmp_path / "d.json", capsys, dashboard)
+    number, _, said = line.partition(": ")
+    assert said.endswith(": no series awoooi_flywheel_x")
+    assert "awoooi_flywheel_x" in (tmp_path / "d.json").read_text().splitlines()[int(number) - 1]
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("label_values(awoooi_flywheel_approvals, status)", "no label status in count"),
+        (
+            'label_values(awoooi_flywheel_approvals{state="x"}, state)',
+            'no state="x" in awoooi_flywheel_approvals',
+        ),
+        ("metrics(awoooi_flywheel_stuck.*)", "no series has a name like awoooi_flywheel_stuck.*"),
+        ("label_values(awoooi_flywheel_approvals{, job)", "not PromQL"),
+    ],
+)
+def test_what_a_variable_asks_for_has_to_exist(
+    query: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = findings(tmp_path / "d.json", capsys, {"templating": {"list": [variable(query)]}})
+    assert reason in line
+    assert "variable v" in line
+
+
+def test_variables_that_name_no_series_are_let_through(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queries = ["label_values(job)", "label_names()", "metrics(node_.*)", "label_values(node_load1, instance)"]
+    others = [
+        {"name": "i", "type": "interval", "query": "1m,10m"},
+        {
+            "name": "s",
+            "type": "query",
+            "datasource": {"type": "postgres"},
+            "query": "SELECT awoooi_flywheel_x",
+        },
+    ]
+    dashboard = {"templating": {"list": [*map(variable, queries), *others]}}
+    assert findings(tmp_path / "d.json", capsys, dashboard) == [
+        "1 file, 2 dashboard queries: all series exist"
+    ]
+
+
+def test_a_label_in_a_legend_has_to_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expression = "sum by (state) (awoooi_flywheel_approvals)"
+    (line,) = findings(
+        tmp_path / "d.json", capsys, {"panels": [panel(expression, legendFormat="{{state}} {{ job }}")]}
+    )
+    assert line.endswith('panel "Stuck": no label job to be shown (there: state)')
+
+
+def test_queries_of_other_data_sources_are_not_promql(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = panel('{app="x"} |= "awoooi_flywheel_x"', datasource={"type": "loki", "uid": "l"})
+    lines = findings(tmp_path / "d.json", capsys, {"panels": [logs, panel("up")]})
+    assert lines == ["1 file, 1 dashboard query: all series exist"]
