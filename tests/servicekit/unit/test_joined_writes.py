@@ -59,7 +59,7 @@ async def test_callers_that_are_ready_together_go_together_and_each_gets_its_own
 async def test_callers_during_a_write_wait_and_go_together_in_the_next_one_in_order() -> None:
     ledger = Ledger()
     ledger.may_end.clear()
-    joined = JoinedWrites(ledger)
+    joined = JoinedWrites(ledger, max_flushes=1)
     async with asyncio.TaskGroup() as group:
         group.create_task(joined(0))
         await ledger.began.wait()
@@ -78,11 +78,19 @@ async def test_a_batch_is_not_larger_than_allowed() -> None:
     assert [len(batch) for batch in ledger.batches] == [4, 4, 2]
 
 
-async def test_one_write_is_under_way_at_a_time() -> None:
+@pytest.mark.parametrize("flushes", [1, 2, 3])
+async def test_as_many_writes_are_under_way_as_allowed(flushes: int) -> None:
     ledger = Ledger()
-    joined = JoinedWrites(ledger, max_batch=1)
-    await asyncio.gather(*(joined(number) for number in range(12)))
-    assert ledger.most_under_way == 1
+    ledger.may_end.clear()
+    joined = JoinedWrites(ledger, max_batch=1, max_flushes=flushes)
+    callers = [asyncio.create_task(joined(number)) for number in range(12)]
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert ledger.under_way == flushes
+    ledger.may_end.set()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*callers) == [number * 10 for number in range(12)]
+    assert ledger.most_under_way == flushes
     assert [number for batch in ledger.batches for number in batch] == list(range(12))
 
 
@@ -90,6 +98,7 @@ async def test_a_crowd_that_was_answered_is_written_together_again_when_it_comes
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
+    monkeypatch.setattr(joined_writes, "_LARGE", 8)
     ledger = Ledger()
     joined = JoinedWrites(ledger)
 
@@ -104,7 +113,7 @@ async def test_a_crowd_that_was_answered_is_written_together_again_when_it_comes
     assert [len(batch) for batch in ledger.batches] == [8] * 5
 
 
-async def test_of_a_large_crowd_one_half_is_written_while_the_other_is_on_its_way(
+async def test_of_a_large_crowd_a_part_is_written_while_the_rest_is_on_its_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
@@ -251,7 +260,7 @@ async def test_a_cancelled_caller_leaves_the_write_and_its_neighbours_alone() ->
 async def test_a_caller_that_was_cancelled_while_it_waited_is_not_written() -> None:
     ledger = Ledger()
     ledger.may_end.clear()
-    joined = JoinedWrites(ledger)
+    joined = JoinedWrites(ledger, max_flushes=1)
     first = asyncio.create_task(joined(1))
     await ledger.began.wait()
     waiting, leaving = asyncio.create_task(joined(2)), asyncio.create_task(joined(3))

@@ -1,6 +1,7 @@
 """The command line that both services have: `serve`, `migrate` and `import`."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -49,6 +50,7 @@ def run_service(
             request = ImportRequest(arguments.files, migrate=arguments.migrate, ask=arguments.ask)
             code = 0 if uvloop.run(_as_coroutine(import_lines(found, request))) else _EXIT_FAILED
         else:
+            _collect_less()
             uvloop.run(_as_coroutine(serve(found, arguments.migrate)))
     except SettingsError as exc:
         code = _fail(f"{exc}", _EXIT_USAGE)
@@ -71,6 +73,14 @@ def run_service(
     except BackgroundEndedError as exc:
         code = _fail(f"stopped because background work ended: {exc}", _EXIT_FAILED)
     return code
+
+
+def _collect_less() -> None:
+    # What is loaded by now stays. A call makes hundreds of objects and leaves none: looking for garbage after every 700 of
+    # them would cost a twentieth of all processor time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _parser(name: str) -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ a single caller pays no delay.
 
 When several callers are about, a flush waits a moment for those who were answered just now and are on their way back: a
 server takes in one call at a time, so flushing whoever is there would make every flush one call small and all its time
-spent on statements.
+spent on statements. Two flushes may be under way, so that one crowd is written while the next is taken in.
 """
 
 import asyncio
@@ -26,12 +26,13 @@ Result = TypeVar("Result")
 
 # A crowd is waited for until nobody came for so long, and at most so many times.
 _QUIET_SECONDS = 0.001
-_MOST_WAITS = 5
+_MOST_WAITS = 10
+# A timer may be late by a whole turn of the loop; in so many turns who has arrived meanwhile has joined.
+_QUIET_TURNS = 5
 # Who was answered longer ago than this is not on the way back.
 _BACK_SECONDS = 0.02
-# So many together cost each hardly more than any larger number: half of the crowd can be written while the other half is
-# answered.
-_LARGE = 16
+# So many together cost each hardly more than any larger number.
+_LARGE = 32
 
 
 class JoinedWrites(Generic[Command, Result]):
@@ -47,18 +48,23 @@ class JoinedWrites(Generic[Command, Result]):
         write: Callable[[Sequence[Command]], Awaitable[Sequence[Result | Exception]]],
         *,
         max_batch: int = 256,
+        max_flushes: int = 2,
     ) -> None:
-        """Flush at most `max_batch` commands together, one batch at a time."""
+        """Flush at most `max_batch` commands together and at most `max_flushes` batches at a time."""
         self._write = write
         self._max_batch = max_batch
+        self._max_flushes = max_flushes
         self._waiting: list[tuple[Command, asyncio.Future[Result]]] = []
         # The loop itself keeps only weak references to its tasks.
-        self._flushing: asyncio.Task[None] | None = None
-        # How many callers were about at the end of the last flush: answered by it, or waiting.
+        self._gathering: asyncio.Task[None] | None = None
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._in_flush = 0
+        # How many callers were about when the last flush ended: answered by it, in the other one, or waiting.
         self._crowd = 0
         self._crowd_time = 0.0
-        # Set while a flush waits for the crowd; done when there is no more to wait for.
-        self._gathered: asyncio.Future[None] | None = None
+        # What `_gathering` waits for: more callers, or the end of a flush.
+        self._more: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
 
     async def __call__(self, command: Command) -> Result:
         """Run `command` and return its result.
@@ -68,45 +74,69 @@ class JoinedWrites(Generic[Command, Result]):
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
-        if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush_until_empty())
-        elif self._gathered is not None and self._is_gathered():
-            _wake(self._gathered)
+        if self._gathering is None:
+            self._gathering = asyncio.create_task(self._gather_until_empty())
+        elif self._more is not None and self._is_gathered():
+            _wake(self._more)
         return await future
 
-    async def _flush_until_empty(self) -> None:
+    async def _gather_until_empty(self) -> None:
         # The task's first step comes after every caller that is ready in this turn of the loop has joined.
         try:
             while self._waiting:
+                while len(self._flushes) >= self._max_flushes:
+                    self._ended = asyncio.get_running_loop().create_future()
+                    await self._ended
                 await self._gather()
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-                await self._flush([entry for entry in batch if not entry[1].done()])
-                self._crowd, self._crowd_time = len(batch) + len(self._waiting), _now()
+                flush = asyncio.create_task(self._flush_and_count(batch))
+                self._flushes.add(flush)
+                flush.add_done_callback(self._flush_ended)
         finally:
-            # Here, and not when the task is seen to have ended: who comes in between must start a flush of their own.
-            self._flushing = None
+            # Here, and not when the task is seen to have ended: who comes in between must start one of their own.
+            self._gathering = None
 
     def _is_gathered(self) -> bool:
-        waiting = len(self._waiting)
-        return waiting >= min(self._crowd, max(_LARGE, self._crowd // 2), self._max_batch)
+        # One caller after the other is no crowd.
+        return self._crowd <= 1 or len(self._waiting) >= min(_LARGE, self._max_batch)
 
     async def _gather(self) -> None:
         if _now() - self._crowd_time > _BACK_SECONDS:
             self._crowd = 0
-        loop = asyncio.get_running_loop()
         for _ in range(_MOST_WAITS):
             if self._is_gathered():
                 return
             before = len(self._waiting)
-            self._gathered = loop.create_future()
-            timer = loop.call_later(_QUIET_SECONDS, _wake, self._gathered)
-            try:
-                await self._gathered
-            finally:
-                timer.cancel()
-                self._gathered = None
-            if len(self._waiting) == before:
+            await self._quiet_or_gathered()
+            for _ in range(_QUIET_TURNS):
+                if len(self._waiting) > before:
+                    break
+                await asyncio.sleep(0)
+            else:
                 return
+
+    async def _quiet_or_gathered(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._more = loop.create_future()
+        timer = loop.call_later(_QUIET_SECONDS, _wake, self._more)
+        try:
+            await self._more
+        finally:
+            timer.cancel()
+            self._more = None
+
+    async def _flush_and_count(self, batch: Sequence[tuple[Command, asyncio.Future[Result]]]) -> None:
+        self._in_flush += len(batch)
+        try:
+            await self._flush([entry for entry in batch if not entry[1].done()])
+        finally:
+            self._crowd, self._crowd_time = self._in_flush + len(self._waiting), _now()
+            self._in_flush -= len(batch)
+
+    def _flush_ended(self, flush: asyncio.Task[None]) -> None:
+        self._flushes.discard(flush)
+        if self._ended is not None:
+            _wake(self._ended)
 
     async def _flush(self, batch: Sequence[tuple[Command, asyncio.Future[Result]]]) -> None:
         if not batch:

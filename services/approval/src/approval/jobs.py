@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from approval import repository
 from approval.deliveries import RESOLVE_TOPIC, resolve_intent
-from approval.errors import ApprovalError, IncidentUnreachableError
+from approval.errors import ApprovalError, ExecutorMissingError, IncidentUnreachableError
 from approval.execution import Executions
 from approval.model import Execute, ResolutionType, ResolveIntent, TimelineEntry
 from approval.timeline import TIMELINE_TOPIC, timeline_entry
@@ -70,7 +70,8 @@ class ExecuteHandler(Handler):
         try:
             # An operation is only started here: from then on it has a lease of its own.
             await self._executions.execute(Execute(approval_id), wait=False)
-        except IncidentUnreachableError as exc:
+        except (IncidentUnreachableError, ExecutorMissingError) as exc:
+            # Tried again until it expires: another replica may have the executor that this one was started without.
             return exc
         except ApprovalError as exc:
             # Cancelled, expired or changed since it was approved: there is nothing left to do.

@@ -20,7 +20,7 @@ from approval.errors import (
     IncidentNotFoundError,
     IncidentUnreachableError,
 )
-from approval.executors.protocol import Executor, OperationFailedError, RunContext
+from approval.executors.protocol import Executor, OperationFailedError, RunContext, kept
 from approval.executors.registry import Executors
 from approval.judgement import judge
 from approval.model import (
@@ -164,7 +164,10 @@ class Operations:
                 connection, approval, actor=_ACTOR, reason=reason, shard=self._counter_shard
             )
             return await self._settled(connection, approval, TimelineEvent.CANCELLED, reason)
-        refusal = self._limits.refusal(await operations_repository.lock_target(connection, operation.target))
+        recent = await operations_repository.lock_target(
+            connection, operation.target, approval.approval_id, within=self._limits.cooldown
+        )
+        refusal = self._limits.refusal(recent)
         if refusal is not None:
             outcome = Outcome(State.FAILED, refusal, ExecutionOutcome.FAILED, None)
             await repository.finish(connection, [(approval, outcome)], shard=self._counter_shard)
@@ -197,9 +200,9 @@ class Operations:
         bound = asyncio.timeout(self._limits.timeout.total_seconds())
         try:
             async with bound:
-                return RunResult(succeeded=True, text=await run.executor.run(run.operation, context))
+                return RunResult(succeeded=True, text=kept(await run.executor.run(run.operation, context)))
         except OperationFailedError as exc:
-            return RunResult(succeeded=False, text=str(exc))
+            return RunResult(succeeded=False, text=kept(exc))
         except Exception as exc:
             if bound.expired():
                 seconds = self._limits.timeout.total_seconds()
@@ -214,13 +217,13 @@ class Operations:
             await asyncio.sleep(self._limits.lease.total_seconds() / 3)
             try:
                 async with self._one_statement.connect() as connection:
-                    kept = await operations_repository.heartbeat(
+                    is_mine = await operations_repository.heartbeat(
                         connection, run.approval.approval_id, run.token, lease=self._limits.lease
                     )
             except Exception as exc:
                 _log.warning("heartbeat_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
                 continue
-            if not kept:
+            if not is_mine:
                 _log.error("operation_lease_lost", approval_id=run.approval.approval_id)
                 return
 
@@ -303,15 +306,16 @@ class Operations:
 
 
 def _intents(run: _Run, result: RunResult) -> Sequence[NewJob]:
-    event = TimelineEvent.EXECUTED if result.succeeded else TimelineEvent.EXECUTION_FAILED
-    told = timeline_job(
-        run.approval, event, summary=run.approval.action, attributes={"executor": run.executor_name}
-    )
+    executor = {"executor": run.executor_name}
     if not result.succeeded:
-        return [told]
+        return [
+            timeline_job(
+                run.approval, TimelineEvent.EXECUTION_FAILED, summary=result.text, attributes=executor
+            )
+        ]
     approval = run.approval
     return [
-        told,
+        timeline_job(approval, TimelineEvent.EXECUTED, summary=approval.action, attributes=executor),
         deliveries.resolve_job(
             ResolveIntent(
                 approval.approval_id, approval.incident_id, ResolutionType.AUTO_REPAIRED, approval.action

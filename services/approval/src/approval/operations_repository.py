@@ -15,31 +15,51 @@ from approval.model import Approval, ExecutionOutcome, Operation, State
 from approval.repository import APPROVALS, EXECUTIONS
 from servicekit.counters import raise_counters
 
+_HOUR = timedelta(hours=1)
 # One transaction at a time judges whether a target has had enough.
 _LOCK_TARGET = text("SELECT pg_advisory_xact_lock(hashtextextended(:target, 0))")
 _RECENT = text("""
+    WITH ended AS (
+        SELECT finish_time FROM auto_repair_executions
+        WHERE target = :target AND finish_time > now() - make_interval(secs => :within_seconds)
+        -- Nobody knows whether these happened: they count as if they had, or a crash would be a way around the limits.
+        -- Only the one that an operator has run again does not stand in its own way.
+        UNION ALL
+        SELECT finish_time FROM approvals
+        WHERE target = :target AND finish_time > now() - make_interval(secs => :within_seconds)
+            AND state IN ('INDETERMINATE', 'CANCELLED') AND approval_id <> :approval_id
+    )
     SELECT
         (SELECT count(*) FROM approvals WHERE target = :target AND state = 'EXECUTING') AS running,
-        (SELECT count(*) FROM auto_repair_executions
-            WHERE target = :target AND finish_time > now() - interval '1 hour') AS last_hour,
-        (SELECT extract(epoch FROM now() - max(finish_time))::float8 FROM auto_repair_executions
-            WHERE target = :target) AS seconds_since
-""")
+        count(*) FILTER (WHERE finish_time > now() - interval '1 hour') AS last_hour,
+        extract(epoch FROM now() - max(finish_time))::float8 AS seconds_since
+    FROM ended
+""").bindparams(bindparam("within_seconds", type_=Float))
 
 
 @dataclass(frozen=True, slots=True)
 class RecentRuns:
-    """What was done to a target lately; `seconds_since` is None when nothing ever was."""
+    """What was done to a target lately; `seconds_since` is None when nothing was."""
 
     running: int
     last_hour: int
     seconds_since: float | None
 
 
-async def lock_target(connection: AsyncConnection, target: str) -> RecentRuns:
-    """Return what was done to a target lately, locked so that nobody starts something on it before the commit."""
+async def lock_target(
+    connection: AsyncConnection, target: str, approval_id: str, *, within: timedelta
+) -> RecentRuns:
+    """Return what others than this approval did to a target within that time, at least an hour.
+
+    The target is locked: nobody starts something on it before the commit.
+    """
     await connection.execute(_LOCK_TARGET, {"target": target})
-    row = (await connection.execute(_RECENT, {"target": target})).one()
+    asked = {
+        "target": target,
+        "approval_id": approval_id,
+        "within_seconds": max(within, _HOUR).total_seconds(),
+    }
+    row = (await connection.execute(_RECENT, asked)).one()
     return RecentRuns(row.running, row.last_hour, row.seconds_since)
 
 

@@ -200,6 +200,6 @@ service_keys = Table(
     Column("key", LargeBinary, nullable=False),
 )
 
-outbox = define_outbox_table(metadata)
+outbox = define_outbox_table(metadata, keeps_done=True)
 counters = define_counters_table(metadata)
 imported_rows = define_imported_rows_table(metadata)

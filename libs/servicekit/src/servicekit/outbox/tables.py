@@ -22,13 +22,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 NOTIFY_CHANNEL = "outbox"
 
 
-def define_outbox_table(metadata: MetaData) -> Table:
-    """Define the table `outbox` in `metadata`.
+def define_outbox_table(metadata: MetaData, *, keeps_done: bool) -> Table:
+    """Define the table `outbox` in `metadata`; where its worker removes done jobs, `keeps_done` is false.
 
     States: PENDING (to be delivered; in a worker's hands while it has a lease token), DONE, SKIPPED (not wanted,
     `last_error` says why), PARKED (cannot succeed as it is; an operator looks).
     """
     now = text("now()")
+    # An index entry for every job that is done is paid only where something looks for them.
+    by_done_time = Index("outbox_done", "done_time", postgresql_where=text("state IN ('DONE', 'SKIPPED')"))
     return Table(
         "outbox",
         metadata,
@@ -53,5 +55,5 @@ def define_outbox_table(metadata: MetaData) -> Table:
         # The claim reads a topic's due jobs in order; the done rows, which are the many, are not in it.
         Index("outbox_due", "topic", "next_attempt_time", postgresql_where=text("state = 'PENDING'")),
         Index("outbox_parked", "topic", postgresql_where=text("state = 'PARKED'")),
-        Index("outbox_done", "done_time", postgresql_where=text("state IN ('DONE', 'SKIPPED')")),
+        *([] if keeps_done else [by_done_time]),
     )

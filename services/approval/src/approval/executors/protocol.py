@@ -9,6 +9,8 @@ from approval.model import Operation, OperationKind, PlanCheck
 
 # The entry point group in which executors are found; an entry's name is what APPROVAL_EXECUTORS names.
 ENTRY_POINT_GROUP = "awoooi.flywheel.executors"
+# Of what an executor says, so much is kept and shown: bytes of UTF-8.
+_MOST_KEPT_BYTES = 8192
 
 
 class OperationFailedError(Exception):
@@ -55,3 +57,12 @@ class ExecutorFactory(Protocol):
 
     def __call__(self, environment: Mapping[str, str]) -> Executor:
         """Make the executor from environment variables. Raises ValueError naming the variable that is wrong."""
+
+
+def kept(said: object) -> str:
+    """Return what of an executor's words is kept: text that the database takes, cut at a limit.
+
+    The executor may be anybody's: whatever it says, the outcome of its run must not be lost over it.
+    """
+    whole = str(said).replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
+    return whole[:_MOST_KEPT_BYTES].decode("utf-8", "ignore")

@@ -1,4 +1,4 @@
-"""An index of what timelines say about approvals."""
+"""An index of what timelines say about approvals; none of done side effects, which only went with their incident."""
 
 from alembic import op
 
@@ -13,7 +13,9 @@ def upgrade() -> None:
         CREATE INDEX incident_events_approvals ON incident_events (incident_id, sequence)
         WHERE type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED', 'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')
     """)
+    op.execute("DROP INDEX outbox_done")
 
 
 def downgrade() -> None:
+    op.execute("CREATE INDEX outbox_done ON outbox (done_time) WHERE state IN ('DONE', 'SKIPPED')")
     op.execute("DROP INDEX incident_events_approvals")
