@@ -39,7 +39,7 @@ class WorkerSettings:
     keep_done: timedelta | None = None
     backoff: Backoff = field(default_factory=Backoff)
     # While callers wait for this process, a batch waits for them, at most this long: then it runs all the same.
-    give_way: timedelta = timedelta(seconds=1)
+    give_way: timedelta = timedelta(seconds=5)
 
 
 class OutboxWorker:
