@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from approval.deliveries import RESOLVE_TOPIC, resolve_job
@@ -23,13 +23,17 @@ _BATCH = 1000
 
 # The approvals are few: an index holds those that succeeded and were never acknowledged. A delivery that is done and yet
 # not acknowledged on the approval says that the two were restored apart: its row makes way for a new one.
-_FIND = text("""
+_FORGOTTEN = """
     SELECT approval_id, incident_id, operation_kind, action FROM approvals
     WHERE state = 'SUCCEEDED' AND incident_resolve_time IS NULL AND NOT EXISTS (
         SELECT FROM outbox
         WHERE topic = :topic AND dedup_key = approvals.approval_id AND outbox.state IN ('PENDING', 'PARKED'))
     ORDER BY finish_time, approval_id LIMIT :limit
-""")
+"""
+_FIND = text(_FORGOTTEN)
+# An approval that is being acknowledged, or queued by another reconciliation, is not forgotten. One that was acknowledged
+# since this statement began is seen to be when it is locked.
+_FIND_AND_LOCK = text(f"{_FORGOTTEN} FOR NO KEY UPDATE OF approvals SKIP LOCKED")
 _MAKE_WAY = text("""
     DELETE FROM outbox WHERE topic = :topic AND dedup_key = :approval_id AND state NOT IN ('PENDING', 'PARKED')
 """)
@@ -51,10 +55,10 @@ class Reconciler:
         first: list[str] = []
         while True:
             async with self._engine.begin() as connection:
-                forgotten = await self._find(connection)
+                forgotten = await self._find(connection, _FIND if validate_only else _FIND_AND_LOCK)
                 queued: Sequence[str] = [intent.approval_id for intent in forgotten]
                 if not validate_only:
-                    # Another reconciliation at the same time may have queued some of them.
+                    # Another reconciliation may just have queued some of them.
                     queued = await self._queue(connection, forgotten)
             count += len(queued)
             first.extend(queued[: _BATCH - len(first)])
@@ -75,8 +79,8 @@ class Reconciler:
                 _log.warning("reconcile_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
 
     @staticmethod
-    async def _find(connection: AsyncConnection) -> Sequence[ResolveIntent]:
-        rows = await connection.execute(_FIND, {"topic": RESOLVE_TOPIC, "limit": _BATCH})
+    async def _find(connection: AsyncConnection, statement: TextClause) -> Sequence[ResolveIntent]:
+        rows = await connection.execute(statement, {"topic": RESOLVE_TOPIC, "limit": _BATCH})
         return [
             ResolveIntent(
                 row.approval_id,

@@ -1,0 +1,84 @@
+"""What an operation leaves behind: its row, its figures, its incident's timeline."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from awoooi.approval.v1 import approval_pb2
+from awoooi.approval.v1 import approval_service_pb2 as pb
+from awoooi.flywheel.v1 import flywheel_stats_pb2
+from awoooi.incident.v1 import incident_pb2
+from tests.approval.callers import Approvals, Incidents
+from tests.eventually import eventually
+from tests.services import PATIENCE_SECONDS
+
+EventType = incident_pb2.IncidentEvent
+Outcome = flywheel_stats_pb2.ExecutionOutcome
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """The figures that operations change."""
+
+    samples: int
+    successes: int
+    succeeded: int
+    failed: int
+    indeterminate: int
+
+    def __sub__(self, before: "Repairs") -> "Repairs":
+        return Repairs(
+            self.samples - before.samples,
+            self.successes - before.successes,
+            self.succeeded - before.succeeded,
+            self.failed - before.failed,
+            self.indeterminate - before.indeterminate,
+        )
+
+
+async def repairs(approvals: Approvals) -> Repairs:
+    """The figures as the service tells them; not one of them counts observations."""
+    executions = (await approvals.figures()).executions
+    total = {each.outcome: each.count for each in executions.executions_total}
+    return Repairs(
+        executions.samples,
+        executions.successes,
+        total[Outcome.EXECUTION_OUTCOME_SUCCEEDED],
+        total[Outcome.EXECUTION_OUTCOME_FAILED],
+        total[Outcome.EXECUTION_OUTCOME_INDETERMINATE],
+    )
+
+
+async def logged(approvals: Approvals, approval_id: str) -> Sequence[approval_pb2.Execution]:
+    """The rows of an approval in the log of repairs."""
+    request = pb.ListExecutionsRequest(approval_id=approval_id)
+    return (await approvals.stub.ListExecutions(request, timeout=PATIENCE_SECONDS)).executions
+
+
+async def until_ended(approvals: Approvals, approval_id: str) -> approval_pb2.Approval:
+    """The approval, once its execution has ended."""
+    return await eventually(lambda: approvals.get(approval_id), lambda found: found.HasField("finish_time"))
+
+
+async def told(
+    incidents: Incidents, incident_id: str, *types: incident_pb2.IncidentEvent.Type.ValueType
+) -> Sequence[incident_pb2.IncidentEvent]:
+    """The incident's event of each of these types, once all are there; fails when one is there twice.
+
+    In the order asked for: each is delivered on its own, in no order.
+    """
+    events = await eventually(
+        lambda: incidents.events(incident_id, *types),
+        lambda found: {event.type for event in found} == set(types),
+    )
+    assert Counter(event.type for event in events) == Counter(types)
+    return sorted(events, key=lambda event: types.index(event.type))
+
+
+async def assert_left_open(
+    incidents: Incidents, approvals: Approvals, approval: approval_pb2.Approval
+) -> None:
+    """Nobody was told, and nobody is going to be told, that the approval's incident is resolved."""
+    assert not (await approvals.deliveries(approval_id=approval.approval_id)).deliveries
+    incident = await incidents.get(approval.incident_id)
+    assert (incident.state, incident.resolution_number) == (incident_pb2.Incident.STATE_OPEN, 0)
