@@ -188,7 +188,8 @@ class ApprovalServiceServicer:
 
     def Execute(self, request, context):
         """Runs an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is an
-        outcome, not an error of this call.
+        outcome, not an error of this call. So is an incident that is RESOLVED by the time a real operation would
+        run: the approval is CANCELLED and nothing runs.
 
         A NO_ACTION always succeeds, and the intent to resolve its incident commits in the same transaction, as
         for an operation that worked; whether the incident service can be reached now changes neither this answer
@@ -198,7 +199,8 @@ class ApprovalServiceServicer:
 
         Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING among them: of concurrent calls one
         runs it), when it expired, or when the action no longer has the approved hash; ABORTED when `etag` is not
-        its current one.
+        its current one. Of a real operation also, and nothing runs: UNAVAILABLE when the incident service cannot
+        be asked, NOT_FOUND when it knows no such incident.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -93,7 +93,8 @@ class ApprovalServiceStub:
     """
     Execute: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ExecuteRequest, _approval_service_pb2.ExecuteResponse]
     """Runs an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is an
-    outcome, not an error of this call.
+    outcome, not an error of this call. So is an incident that is RESOLVED by the time a real operation would
+    run: the approval is CANCELLED and nothing runs.
 
     A NO_ACTION always succeeds, and the intent to resolve its incident commits in the same transaction, as
     for an operation that worked; whether the incident service can be reached now changes neither this answer
@@ -103,7 +104,8 @@ class ApprovalServiceStub:
 
     Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING among them: of concurrent calls one
     runs it), when it expired, or when the action no longer has the approved hash; ABORTED when `etag` is not
-    its current one.
+    its current one. Of a real operation also, and nothing runs: UNAVAILABLE when the incident service cannot
+    be asked, NOT_FOUND when it knows no such incident.
     """
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListExecutionsRequest, _approval_service_pb2.ListExecutionsResponse]
     """Returns the log of repairs that passes every given filter, newest first, page by page. Errors:
@@ -193,7 +195,8 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     """
     Execute: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ExecuteRequest, _approval_service_pb2.ExecuteResponse]  # type: ignore[assignment]
     """Runs an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is an
-    outcome, not an error of this call.
+    outcome, not an error of this call. So is an incident that is RESOLVED by the time a real operation would
+    run: the approval is CANCELLED and nothing runs.
 
     A NO_ACTION always succeeds, and the intent to resolve its incident commits in the same transaction, as
     for an operation that worked; whether the incident service can be reached now changes neither this answer
@@ -203,7 +206,8 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
 
     Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING among them: of concurrent calls one
     runs it), when it expired, or when the action no longer has the approved hash; ABORTED when `etag` is not
-    its current one.
+    its current one. Of a real operation also, and nothing runs: UNAVAILABLE when the incident service cannot
+    be asked, NOT_FOUND when it knows no such incident.
     """
     ListExecutions: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListExecutionsRequest, _approval_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
     """Returns the log of repairs that passes every given filter, newest first, page by page. Errors:
@@ -325,7 +329,8 @@ class ApprovalServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.ExecuteResponse, _abc.Awaitable[_approval_service_pb2.ExecuteResponse]]:
         """Runs an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is an
-        outcome, not an error of this call.
+        outcome, not an error of this call. So is an incident that is RESOLVED by the time a real operation would
+        run: the approval is CANCELLED and nothing runs.
 
         A NO_ACTION always succeeds, and the intent to resolve its incident commits in the same transaction, as
         for an operation that worked; whether the incident service can be reached now changes neither this answer
@@ -335,7 +340,8 @@ class ApprovalServiceServicer:
 
         Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING among them: of concurrent calls one
         runs it), when it expired, or when the action no longer has the approved hash; ABORTED when `etag` is not
-        its current one.
+        its current one. Of a real operation also, and nothing runs: UNAVAILABLE when the incident service cannot
+        be asked, NOT_FOUND when it knows no such incident.
         """
 
     def ListExecutions(
