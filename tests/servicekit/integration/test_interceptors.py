@@ -1,8 +1,10 @@
 """What every RPC passes through, on a real server: telemetry, errors, deadline, identity, validation."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +17,7 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from servicekit.error_table import ErrorTable
 from servicekit.identity import current_actor
+from servicekit.interceptors.validation import PATTERN_WORDS
 from servicekit.server import ServerLimits
 from servicekit.status import Refusal
 from tests.eventually import eventually
@@ -175,6 +178,13 @@ async def actor_seen(running: Running, metadata: tuple[tuple[str, str], ...]) ->
     return seen[0]
 
 
+def test_every_pattern_of_the_contracts_has_words_of_its_own() -> None:
+    text = "".join(
+        path.read_text() for path in (Path(__file__).parents[3] / "protos/awoooi").rglob("*.proto")
+    )
+    assert set(re.findall(r'pattern\W*"(.*?)"', text)) == set(PATTERN_WORDS)
+
+
 @pytest.mark.parametrize(
     "incident_id", ["", " ", "inc-20260507-99adf2", "INC-20260507-99ADF2\n", "INC-20260507-99ADF"]
 )
@@ -184,7 +194,12 @@ async def test_a_request_that_breaks_a_rule_names_the_field_and_never_its_value(
     told = await refused(running.stub.Get(pb.GetRequest(incident_id=incident_id)))
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
     assert set(told.fields) == {"incident_id"}
-    assert told.message == "invalid argument: incident_id"
+    wrong = (
+        "must be INC-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits"
+        if incident_id
+        else "value is required"
+    )
+    assert told.message == f"invalid argument: incident_id: {wrong}"
     assert not incident_id.strip() or incident_id not in told.wire
     assert running.service.calls == 0
     await handled(running, "INVALID_ARGUMENT")

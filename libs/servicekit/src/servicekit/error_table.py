@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from servicekit.database import is_unavailable
 from servicekit.page_tokens import InvalidPageTokenError
-from servicekit.status import FieldViolation, Refusal, RefusedError
+from servicekit.status import FieldViolation, Refusal, RefusedError, invalid_argument_message
 
 _log = structlog.get_logger()
 
@@ -30,11 +30,12 @@ _BUSY = Refusal(
 _UNIMPLEMENTED = Refusal(
     grpc.StatusCode.UNIMPLEMENTED, "this method is not implemented by this version", "UNIMPLEMENTED"
 )
+_PAGE_TOKEN_VIOLATIONS = [FieldViolation("page_token", "was not given by this service for this request")]
 _PAGE_TOKEN = Refusal(
     grpc.StatusCode.INVALID_ARGUMENT,
-    "invalid argument: page_token",
+    invalid_argument_message(_PAGE_TOKEN_VIOLATIONS),
     "INVALID_ARGUMENT",
-    field_violations=[FieldViolation("page_token", "was not given by this service for this request")],
+    field_violations=_PAGE_TOKEN_VIOLATIONS,
 )
 
 

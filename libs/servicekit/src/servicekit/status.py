@@ -1,6 +1,7 @@
 """google.rpc.Status for the wire: one ErrorInfo, and the details that help a caller act.
 
-Texts are constant. What varies goes into the details' fields, and only what the caller may know.
+Texts are constant, but for the names of bad fields. What varies goes into the details' fields, and only what the caller may
+know.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 DOMAIN = "flywheel.awoooi"
 # gRPC puts the status details into a header; a peer may refuse large ones.
 _MAX_VIOLATIONS = 20
+_MAX_TOLD_CHARACTERS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,23 @@ class FieldViolation:
 
     field: str
     description: str
+
+
+def invalid_argument_message(violations: Sequence[FieldViolation]) -> str:
+    """Return the message for bad fields: each with what is wrong with it, as far as there is room, else its name.
+
+    Many clients show the message alone and leave the details encoded.
+    """
+    told: list[str] = []
+    room = _MAX_TOLD_CHARACTERS
+    firsts: dict[str, str] = {}
+    for violation in violations:
+        firsts.setdefault(violation.field, violation.description)
+    for name, description in firsts.items():
+        text = f"{name}: {description}"
+        told.append(text if len(text) <= room else name)
+        room -= len(text)
+    return f"invalid argument: {'; '.join(told)}"
 
 
 @dataclass(frozen=True, slots=True)

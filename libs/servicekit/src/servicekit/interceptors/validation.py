@@ -7,7 +7,15 @@ import grpc
 import protovalidate
 
 from servicekit.interceptors.chain import Context, StreamBehavior, UnaryBehavior
-from servicekit.status import FieldViolation, Refusal, RefusedError
+from servicekit.status import FieldViolation, Refusal, RefusedError, invalid_argument_message
+
+# What the patterns of our contracts ask for, in a person's words.
+PATTERN_WORDS = {
+    "^INC-[0-9]{8}-[0-9A-F]{6,12}$": "must be INC-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits",
+    "^APR-[0-9]{8}-[0-9A-F]{6,12}$": "must be APR-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits",
+    "^[!-~]*$": "must be printable ASCII characters without spaces",
+    "^[!-~]+$": "must be printable ASCII characters without spaces",
+}
 
 
 class ValidationLayer:
@@ -44,18 +52,21 @@ def check(message: Any) -> None:
 def field_violations(error: protovalidate.ValidationError) -> Sequence[FieldViolation]:
     """Return the fields that broke a rule, each with the rule's message."""
     return [
-        FieldViolation(_field(violation.proto), violation.proto.message or "is not valid")
+        FieldViolation(_field(violation.proto), _in_words(violation.proto.message) or "is not valid")
         for violation in error.violations
     ]
 
 
+def _in_words(message: str) -> str:
+    return next((words for pattern, words in PATTERN_WORDS.items() if f"`{pattern}`" in message), message)
+
+
 def invalid_argument(*violations: FieldViolation) -> RefusedError:
     """Return the error that answers INVALID_ARGUMENT for these fields."""
-    fields = ", ".join(dict.fromkeys(violation.field for violation in violations))
     return RefusedError(
         Refusal(
             grpc.StatusCode.INVALID_ARGUMENT,
-            f"invalid argument: {fields}",
+            invalid_argument_message(violations),
             "INVALID_ARGUMENT",
             field_violations=violations,
         )
