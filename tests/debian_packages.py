@@ -43,8 +43,10 @@ def _install(programs: Sequence[str], packages: Sequence[str]) -> str | None:
         return "another process has been installing packages for too long"
     try:
         if not _all_found(programs):
-            # The lists of what there is are missing or old on most machines.
-            problem = _apt_get("update") or _apt_get("install", "--no-install-recommends", *packages)
+            # The lists of what there is are missing or old on most machines. One of several sources may be out of reach:
+            # whether that matters, the installation tells.
+            _apt_get("update")
+            problem = _apt_get("install", "--no-install-recommends", *packages)
             return problem if problem or _all_found(programs) else f"{' '.join(packages)} did not bring them"
         return None
     finally:
@@ -53,13 +55,16 @@ def _install(programs: Sequence[str], packages: Sequence[str]) -> str | None:
 
 def _apt_get(*arguments: str) -> str | None:
     """Run apt-get and return None, or what it said when it failed."""
-    finished = subprocess.run(
-        ["apt-get", "-qq", "-y", *arguments],
-        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_PATIENCE_SECONDS,
-    )
+    try:
+        finished = subprocess.run(
+            ["apt-get", "-qq", "-y", *arguments],
+            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"apt-get {arguments[0]} took longer than {_PATIENCE_SECONDS:.0f} s"
     return None if finished.returncode == 0 else f"apt-get failed: {finished.stderr.strip()[-300:]}"
