@@ -16,6 +16,8 @@ up: .venv/.runtime ## start PostgreSQL and the three services here; Ctrl-C stops
 demo: .venv/.runtime ## 566 stuck incidents and what becomes of them, on a stack of its own
 	@exec $(bin)/flywheel demo $(ARGS)
 
+tools: .venv/.dev ## install buf and what tests and lint need
+
 test: .venv/.dev ## run every test: unit, integration, contract, end to end
 	@$(bin)/python -m pytest $(ARGS)
 
@@ -52,7 +54,7 @@ clean: ## remove .venv and caches; data in .flywheel stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(filter-out protos,$(dists)) protos/gen tests $(wildcard benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help up demo test lint format proto bench test-compose lock clean
+.PHONY: help up demo tools test lint format proto bench test-compose lock clean
 
 # The services' dependencies are in every lock; the later locks follow the versions of the first, so that all agree.
 compile = $(bin)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
