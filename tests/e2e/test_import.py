@@ -34,6 +34,7 @@ from tests.imports import (
 from tests.services import healthy_service
 
 STUCK = 566
+RECONCILE = "awoooi.approval.v1.ApprovalService/Reconcile"
 DOCUMENT = Path(__file__).parents[2] / "docs/import.md"
 
 
@@ -91,6 +92,8 @@ async def test_what_was_stuck_is_imported_and_healed_by_reconcile(
         assert f"incidents: {STUCK} new, 0 imported before" in done.stdout
         assert f"approvals: {STUCK} new, 0 imported before" in done.stdout
         assert f"executed and never told: {STUCK}." in done.stdout
+        assert f"' ADDRESS {RECONCILE}\n" in done.stdout
+        assert done.stdout.endswith("where ADDRESS is the approval service's address\n")
         figures = await incidents.figures()
         assert figures.incidents.stuck == STUCK
         assert {each.reason: each.count for each in figures.incidents.stuck_by_reason if each.count} == {
@@ -269,6 +272,7 @@ async def test_the_documents_example_is_imported_into_a_stack_that_runs_and_into
     await asyncio.to_thread(stack.start)
     try:
         done = await flywheel_import(example, variables={}, options=options)
+        said = said.replace("127.0.0.1:50052", str(stack.approval.address))
         assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
         async with incidents_at(str(stack.incident.address)) as incidents:
             assert (await incidents.figures()).incidents.stuck == 1

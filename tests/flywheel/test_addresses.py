@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from flywheel.addresses import Address, ReservedAddress
+from flywheel.addresses import Address, ReservedAddress, reserve_all
 from flywheel.errors import FlywheelError
 
 
@@ -85,3 +85,51 @@ def test_a_reserved_address_goes_to_its_server_again_and_again_and_to_nobody_who
     reserved.release()
     with socket.socket() as other:
         other.bind(("127.0.0.1", reserved.address.port))
+
+
+@pytest.mark.parametrize(
+    ("incident", "approval", "message"),
+    [
+        pytest.param(
+            "127.0.0.1:53051",
+            "127.0.0.1:53051",
+            "INCIDENT_LISTEN and APPROVAL_LISTEN are both 127.0.0.1:53051; give each its own",
+            id="equal",
+        ),
+        pytest.param(
+            "0.0.0.0:53051",
+            "127.0.0.1:53051",
+            "INCIDENT_LISTEN is 0.0.0.0:53051 and APPROVAL_LISTEN is 127.0.0.1:53051: that is one port twice; "
+            "give each its own",
+            id="one listens everywhere",
+        ),
+    ],
+)
+def test_one_address_for_two_servers_is_refused(incident: str, approval: str, message: str) -> None:
+    wanted = {"INCIDENT_LISTEN": incident, "APPROVAL_LISTEN": approval, "GATEWAY_LISTEN": "127.0.0.1:0"}
+    with pytest.raises(FlywheelError) as caught:
+        reserve_all({name: Address.parse(text, variable=name) for name, text in wanted.items()})
+    assert caught.value.message == message
+
+
+def test_port_0_three_times_gives_three_addresses() -> None:
+    reserved = reserve_all(dict.fromkeys("abc", Address("127.0.0.1", 0)))
+    assert len({str(each.address) for each in reserved}) == 3
+    for each in reserved:
+        each.release()
+
+
+def test_all_addresses_in_use_are_told_together() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        ports = [each.getsockname()[1] for each in (one, two)]
+        wanted = {
+            "INCIDENT_LISTEN": Address("127.0.0.1", ports[0]),
+            "APPROVAL_LISTEN": Address("127.0.0.1", 0),
+            "GATEWAY_LISTEN": Address("127.0.0.1", ports[1]),
+        }
+        with pytest.raises(FlywheelError) as caught:
+            reserve_all(wanted)
+    assert caught.value.message == "; ".join(f"the address 127.0.0.1:{port} is in use" for port in ports)
+    assert caught.value.advice == (
+        "set INCIDENT_LISTEN and GATEWAY_LISTEN to others, or to port 0 for any that is free"
+    )

@@ -3,7 +3,9 @@
 import stat
 from pathlib import Path
 
-from flywheel.log_files import keep_previous, open_log, tail
+import pytest
+
+from flywheel.log_files import keep_previous, last_reason, open_log, tail
 
 
 def test_a_log_is_for_its_owner_alone_and_appended_to(tmp_path: Path) -> None:
@@ -33,3 +35,32 @@ def test_the_end_of_a_log_is_shown_indented(tmp_path: Path) -> None:
     assert tail(path) == ""
     path.write_bytes(b"x" * 100_000 + b"\n" + b"".join(b"line %d \xff\n" % number for number in range(30)))
     assert tail(path, lines=2) == "    line 28 �\n    line 29 �"
+
+
+ROUTINE = '{"event":"serving","level":"info"}'
+WARNING = '{"event":"database_away","level":"warning"}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown", "reason"),
+    [
+        pytest.param(["the reason", ROUTINE, ROUTINE], ["the reason"], "", id="routine last"),
+        pytest.param(
+            [ROUTINE, WARNING, "the reason", ""], [WARNING, "the reason", ""], "the reason", id="text"
+        ),
+        pytest.param([ROUTINE, WARNING], [WARNING], WARNING, id="a warning"),
+        pytest.param([ROUTINE], [ROUTINE], "", id="nothing but routine"),
+        pytest.param(["1", "[]"], ["1", "[]"], "[]", id="other JSON"),
+    ],
+)
+def test_what_is_said_while_all_is_well_gives_no_reason(
+    tmp_path: Path, lines: list[str], shown: list[str], reason: str
+) -> None:
+    path = tmp_path / "incident.log"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert tail(path).splitlines() == [f"    {line}" for line in shown]
+    assert last_reason(path) == reason
+
+
+def test_no_log_gives_no_reason(tmp_path: Path) -> None:
+    assert last_reason(tmp_path / "incident.log") == ""

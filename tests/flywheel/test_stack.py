@@ -15,6 +15,7 @@ import pytest
 from flywheel.addresses import Address
 from flywheel.embedded_postgres import EmbeddedPostgres
 from flywheel.errors import FlywheelError
+from flywheel.leftovers import setting_of
 from flywheel.readiness import grpc_is_serving, http_is_ready
 from flywheel.service import Service, wait_until_ready
 from flywheel.stack import Stack
@@ -237,6 +238,30 @@ def test_what_a_killed_service_started_ends_before_the_next(service: Any) -> Non
     parent.restart()
     child.wait(10)
     wait_until_ready([parent])
+
+
+def test_a_service_that_failed_says_why_and_a_killed_one_does_not(service: Any) -> None:
+    failed = service("crashing")
+    assert failed.why_it_ended() == ""
+    failed.launch()
+    eventually(failed.how_it_ended)
+    assert failed.why_it_ended() == "the stand-in was told to crash"
+    killed = service()
+    killed.start()
+    os.kill(killed.pid, signal.SIGKILL)
+    eventually(killed.how_it_ended)
+    assert killed.why_it_ended() == ""
+
+
+def test_a_setting_of_a_running_stack_is_found_by_its_folder(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    data_dir = tmp_path / "data"
+    assert setting_of(data_dir, "APPROVAL_LISTEN") is None
+    with stack_on(data_dir, environment) as stack:
+        assert setting_of(data_dir, "APPROVAL_LISTEN") == str(stack.approval.address)
+        assert setting_of(tmp_path, "APPROVAL_LISTEN") is None
+    assert setting_of(data_dir, "APPROVAL_LISTEN") is None
 
 
 def test_a_stopped_service_has_not_ended_by_itself(service: Any) -> None:

@@ -22,6 +22,9 @@ class Ending:
     def how_it_ended(self) -> str | None:
         return "exit status 1" if self.ended else None
 
+    def why_it_ended(self) -> str:
+        return self.log_path.read_text().strip() if self.log_path.exists() else ""
+
     def restart(self) -> None:
         self.ended = self.keeps_ending
         self.restarts.append(self.now)
@@ -55,7 +58,7 @@ def test_a_first_end_is_followed_by_a_restart_at_once(part: Ending) -> None:
     part.ended = True
     watch(Supervisor([part], said.append, lambda: part.now), part, 10)
     assert part.restarts == [0.1]
-    assert said == ["incident ended (exit status 1); starting it again"]
+    assert said == ["incident ended (exit status 1); starting it again: the reason"]
 
 
 def test_what_keeps_ending_is_restarted_ever_later_and_then_given_up_with_its_log(part: Ending) -> None:
@@ -65,7 +68,7 @@ def test_what_keeps_ending_is_restarted_ever_later_and_then_given_up_with_its_lo
         watch(Supervisor([part], said.append, lambda: part.now), part, 60)
     assert part.restarts == pytest.approx([0.1, 0.7, 1.8, 3.9, 8.0])
     assert "    the reason" in caught.value.details
-    assert said[-1] == "incident ended (exit status 1); starting it again in 4.0 s"
+    assert said[-1] == "incident ended (exit status 1); starting it again in 4.0 s: the reason"
 
 
 def test_what_ends_now_and_then_is_never_given_up(part: Ending) -> None:

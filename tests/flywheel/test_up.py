@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -240,8 +241,8 @@ def test_someone_at_a_terminal_sees_what_is_being_done(tmp_path: Path, environme
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        assert line_of(process.stdout).startswith("ready ")
-        eventually(lambda: b"Ctrl-C stops" in seen)
+        ready = line_of(process.stdout)
+        eventually(lambda: b"Ctrl-C stops it" in seen)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_SECONDS) == 0
     finally:
@@ -249,6 +250,8 @@ def test_someone_at_a_terminal_sees_what_is_being_done(tmp_path: Path, environme
         process.communicate()
         reader.join()
         os.close(ours)
+    page = f"page http://{addresses_in(ready)['gateway']} · logs {tmp_path / 'data' / 'log'} · Ctrl-C stops it\r\n"
+    assert page in seen.decode()
     for step in (b"making the database", b"starting the services", b"stopping PostgreSQL"):
         assert step in seen
 
@@ -259,3 +262,21 @@ def test_help_comes_without_loading_what_a_stack_needs() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_the_version_is_printed() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "flywheel", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"flywheel {version('awoooi-flywheel')}\n"
+
+
+def test_one_address_given_twice_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    same = {"INCIDENT_LISTEN": "127.0.0.1:53051", "APPROVAL_LISTEN": "127.0.0.1:53051"}
+    with flywheel_up(tmp_path / "data", same) as up:
+        out, err = up.communicate(timeout=PATIENCE_SECONDS)
+    assert (up.returncode, out) == (1, "")
+    assert err.splitlines() == [
+        "flywheel: INCIDENT_LISTEN and APPROVAL_LISTEN are both 127.0.0.1:53051; give each its own"
+    ]
+    assert not (tmp_path / "data" / "postgres").exists()

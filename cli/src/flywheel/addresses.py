@@ -4,7 +4,9 @@ import errno
 import re
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 from flywheel.errors import FlywheelError
 
@@ -39,6 +41,28 @@ class Address:
         """Where a client on this machine finds the server: loopback for one that listens everywhere."""
         return Address(_ANY_HOST.get(self.host, self.host), self.port)
 
+    def overlaps(self, other: "Address") -> bool:
+        """Tell whether two servers would get in each other's way. Port 0 is another one for each."""
+        if self.port == 0 or self.port != other.port:
+            return False
+        return self.dialled == other.dialled or not _ANY_HOST.keys().isdisjoint((self.host, other.host))
+
+
+def refuse_overlaps(wanted: Mapping[str, Address]) -> None:
+    """Raise FlywheelError when two of the addresses, by their variables, are one.
+
+    Both could be reserved, and the server of one would answer the health check that is meant for the other.
+    """
+    shared = [
+        f"{one} and {other} are both {wanted[one]}; give each its own"
+        if wanted[one] == wanted[other]
+        else f"{one} is {wanted[one]} and {other} is {wanted[other]}: that is one port twice; give each its own"
+        for one, other in combinations(wanted, 2)
+        if wanted[one].overlaps(wanted[other])
+    ]
+    if shared:
+        raise FlywheelError(shared[0], details="\n".join(shared[1:]))
+
 
 class ReservedAddress:
     """An address kept for one server, across its restarts, until `release`.
@@ -69,3 +93,25 @@ class ReservedAddress:
     def release(self) -> None:
         """Let others have the address."""
         self._socket.close()
+
+
+def reserve_all(wanted: Mapping[str, Address]) -> list[ReservedAddress]:
+    """Reserve every address, or none. Raises FlywheelError, which tells of all that cannot be had."""
+    refuse_overlaps(wanted)
+    reserved: list[ReservedAddress] = []
+    refused: dict[str, FlywheelError] = {}
+    for variable, address in wanted.items():
+        try:
+            reserved.append(ReservedAddress(address, variable=variable))
+        except FlywheelError as exc:
+            refused[variable] = exc
+    if not refused:
+        return reserved
+    for each in reserved:
+        each.release()
+    if len(refused) == 1:
+        raise next(iter(refused.values()))
+    raise FlywheelError(
+        "; ".join(exc.message for exc in refused.values()),
+        advice=f"set {' and '.join(refused)} to others, or to port 0 for any that is free",
+    )

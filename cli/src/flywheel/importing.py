@@ -9,13 +9,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from flywheel.addresses import Address
 from flywheel.errors import FlywheelError
 from flywheel.import_databases import SERVICES, ImportDatabases, import_databases
+from flywheel.leftovers import setting_of
 from flywheel.progress import Progress as Steps
 from flywheel.service_import import ServiceImport, bad_lines_error
 
 _RECONCILE = "awoooi.approval.v1.ApprovalService/Reconcile"
-_APPROVAL_ADDRESS = "127.0.0.1:50052"
+_UNKNOWN_ADDRESS = "ADDRESS"
 
 
 def run(files: Sequence[Path], data_dir: Path) -> None:
@@ -26,7 +28,15 @@ def run(files: Sequence[Path], data_dir: Path) -> None:
     """
     with import_databases(data_dir, Steps()) as databases:
         incidents, approvals = _import(files, databases)
-    _say_done(incidents, approvals)
+    _say_done(incidents, approvals, _approval_address(data_dir, databases))
+
+
+def _approval_address(data_dir: Path, databases: ImportDatabases) -> str | None:
+    """Return where the approval service of these databases listens, as far as it can be known."""
+    listen = os.environ.get("APPROVAL_LISTEN")
+    if "approval" in databases.embedded:
+        listen = setting_of(data_dir, "APPROVAL_LISTEN")
+    return str(Address.parse(listen, variable="APPROVAL_LISTEN").dialled) if listen else None
 
 
 def _import(files: Sequence[Path], databases: ImportDatabases) -> Sequence[Mapping[str, int]]:
@@ -82,7 +92,7 @@ def _bar(bars: Progress, what: str, *, start: bool) -> Callable[[int, int], None
     return show
 
 
-def _say_done(incidents: Mapping[str, int], approvals: Mapping[str, int]) -> None:
+def _say_done(incidents: Mapping[str, int], approvals: Mapping[str, int], address: str | None) -> None:
     new = incidents["new"] + approvals["new"]
     if new == 0 and incidents["events"] == 0:
         known = incidents["known"] + approvals["known"]
@@ -93,10 +103,12 @@ def _say_done(incidents: Mapping[str, int], approvals: Mapping[str, int]) -> Non
             for name, figures in (("incidents", incidents), ("approvals", approvals))
         ]
     if approvals["untold"]:
-        address = os.environ.get("APPROVAL_LISTEN") or _APPROVAL_ADDRESS
+        at = address or _UNKNOWN_ADDRESS
         lines += [
-            f"executed and never told: {approvals['untold']}. The approval service reconciles by itself, every 5 minutes",
-            "unless set otherwise, and at once by",
-            f"  grpcurl -plaintext -H 'awoooi-actor: operator' {address} {_RECONCILE}",
+            f"executed and never told: {approvals['untold']}. The approval service reconciles by itself once it runs, every",
+            "5 minutes unless set otherwise, and at once by one of",
+            f"  grpcurl -plaintext -H 'awoooi-actor: operator' {at} {_RECONCILE}",
+            f"  buf curl --protocol grpc --http2-prior-knowledge -H 'awoooi-actor: operator' http://{at}/{_RECONCILE}",
         ]
+        lines += [] if address else [f"where {at} is the approval service's address"]
     print("\n".join(lines))  # noqa: T201 - the command's result

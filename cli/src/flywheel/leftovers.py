@@ -24,6 +24,19 @@ def mark(data_dir: Path) -> dict[str, str]:
     return {_MARK: folder_identity(data_dir)}
 
 
+def setting_of(data_dir: Path, variable: str) -> str | None:
+    """Return what a running service of the stack in `data_dir` has in its environment; None when none runs."""
+    if not data_dir.is_dir():
+        return None
+    for process in _marked(folder_identity(data_dir)):
+        try:
+            if (value := process.environ().get(variable)) is not None:
+                return value
+        except psutil.Error:
+            continue  # gone meanwhile
+    return None
+
+
 def stop_leftovers(data_dir: Path) -> None:
     """End the services that an earlier owner of `data_dir` left running. The caller holds the folder's lock."""
     left = list(_marked(folder_identity(data_dir)))

@@ -1,10 +1,13 @@
 """Log files of started programs: opened for one owner, the previous run kept beside, the end shown in errors."""
 
+import json
 import os
 from pathlib import Path
 from typing import BinaryIO
 
 _TAIL_BYTES = 16_384
+_LONGEST_REASON = 300
+_ROUTINE = frozenset({"debug", "info"})
 
 
 def open_log(path: Path) -> BinaryIO:
@@ -20,11 +23,34 @@ def keep_previous(path: Path) -> None:
 
 
 def tail(path: Path, lines: int = 15) -> str:
-    """Return the last `lines` lines of a log, indented; empty when there is no log."""
+    """Return the last `lines` lines of a log, indented; empty when there is no log.
+
+    What a service says while all is well is left out, so that the reason stands first; with nothing else it is shown.
+    """
+    found = _last_lines(path)
+    telling = [line for line in found if not _is_routine(line)]
+    return "\n".join(f"    {line}" for line in (telling or found)[-lines:])
+
+
+def last_reason(path: Path) -> str:
+    """Return the last line of a log when it may say why the program ended, shortened; else nothing."""
+    last = next((line.strip() for line in reversed(_last_lines(path)) if line.strip()), "")
+    return "" if _is_routine(last) else last[:_LONGEST_REASON]
+
+
+def _is_routine(line: str) -> bool:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(event, dict) and event.get("level") in _ROUTINE
+
+
+def _last_lines(path: Path) -> list[str]:
     try:
         with path.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
             text = log.read().decode(errors="replace")
     except FileNotFoundError:
-        return ""
-    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+        return []
+    return text.splitlines()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flywheel.addresses import Address
 from flywheel.errors import FlywheelError
-from flywheel.log_files import open_log, tail
+from flywheel.log_files import last_reason, open_log, tail
 from flywheel.readiness import Probe
 
 _POLL_SECONDS = 0.01
@@ -88,6 +88,11 @@ class Service:
             return None
         status = self._process.returncode
         return f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
+
+    def why_it_ended(self) -> str:
+        """Return what the process said last, when it ended by itself with a failure; a killed one says nothing."""
+        failed = self._process is not None and (self._process.poll() or 0) > 0
+        return last_reason(self.log_path) if failed else ""
 
     def restart(self) -> None:
         """Start the process again after it ended by itself, and clear away what it may have left."""

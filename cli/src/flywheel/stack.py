@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flywheel.addresses import Address, ReservedAddress
+from flywheel.addresses import Address, ReservedAddress, reserve_all
 from flywheel.embedded_postgres import EmbeddedPostgres
 from flywheel.errors import FlywheelError
 from flywheel.file_lock import FileLock
@@ -86,7 +86,7 @@ class Stack:
         self._take_folder()
         try:
             stop_leftovers(self.data_dir)
-            self._reserve_addresses()
+            self._reserved = reserve_all(self._listen)
             urls = self._start_databases()
             self._on_step("starting the services")
             self._make_services(urls)
@@ -153,10 +153,6 @@ class Stack:
                 advice=f"stop it: kill {pid}; or choose another place with --data-dir",
             )
 
-    def _reserve_addresses(self) -> None:
-        for variable, wanted in self._listen.items():
-            self._reserved.append(ReservedAddress(wanted, variable=variable))
-
     def _start_databases(self) -> dict[str, str]:
         embedded = [name for name, url in self._database_urls.items() if url is None]
         urls = {name: url for name, url in self._database_urls.items() if url is not None}
@@ -221,6 +217,9 @@ class _WatchedDatabase:
 
     def how_it_ended(self) -> str | None:
         return None if self._database.is_running() else "its server process is gone"
+
+    def why_it_ended(self) -> str:
+        return ""
 
     def restart(self) -> None:
         self._database.start()

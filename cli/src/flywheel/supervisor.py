@@ -29,6 +29,9 @@ class Part(Protocol):
     def how_it_ended(self) -> str | None:
         """Return in words how it ended by itself; None when it runs or was stopped."""
 
+    def why_it_ended(self) -> str:
+        """Return the line of its log that says why; empty when there is none."""
+
     def restart(self) -> None:
         """Start it again."""
 
@@ -74,4 +77,9 @@ class Supervisor:
         pause = _PAUSES_SECONDS[len(history.ends)]
         history.ends.append(now)
         history.restart_time = now + pause
-        self._say(f"{part.name} ended ({ended}); starting it again" + (f" in {pause} s" if pause else ""))
+        why = part.why_it_ended()
+        self._say(
+            f"{part.name} ended ({ended}); starting it again"
+            + (f" in {pause} s" if pause else "")
+            + (f": {why}" if why else "")
+        )

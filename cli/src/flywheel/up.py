@@ -60,9 +60,10 @@ def _say_ready(stack: Stack) -> None:
     )
     print(f"ready {addresses}", flush=True)  # noqa: T201 - the command's one result
     if sys.stderr.isatty():
-        _say(
-            f"figures at http://{stack.gateway.address.dialled}/metrics, logs in {stack.data_dir / 'log'}; Ctrl-C stops"
+        hint = (
+            f"page http://{stack.gateway.address.dialled} · logs {stack.data_dir / 'log'} · Ctrl-C stops it"
         )
+        print(hint, file=sys.stderr, flush=True)  # noqa: T201 - as below
 
 
 def _say(line: str) -> None:

@@ -111,7 +111,7 @@ async def test_a_secret_that_is_gone_fails_before_anything_is_sent(tmp_path: Pat
         (tmp_path / "secret").unlink()
         said = await failure(hook)
         planned = await hook.plan(ACTION)
-    reason = "the secret file cannot be read: FileNotFoundError"
+    reason = "the secret file cannot be read: there is no such file"
     assert said == f"nothing was sent to the hook restart-batch: {reason}"
     assert planned[-1] == PlanCheck("secret_readable", passed=False, message=reason)
     assert running.requests == []

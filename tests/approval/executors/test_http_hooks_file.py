@@ -109,7 +109,7 @@ def test_a_good_file_is_taken(folder: Path, line: str) -> None:
         ),
         pytest.param(
             with_line('secret_file = "nowhere"'),
-            "hooks.pager.secret_file: the secret file cannot be read: FileNotFoundError",
+            "hooks.pager.secret_file: the secret file cannot be read: there is no such file",
             id="no secret",
         ),
         pytest.param(
@@ -136,7 +136,7 @@ def test_insecure_takes_another_machine_without_tls(folder: Path) -> None:
     [
         pytest.param({}, "required by the executor http", id="not set"),
         pytest.param(
-            {"APPROVAL_HTTP_HOOKS_FILE": "/nowhere"}, "cannot be read: FileNotFoundError", id="missing"
+            {"APPROVAL_HTTP_HOOKS_FILE": "/nowhere"}, "/nowhere: there is no such file", id="missing"
         ),
     ],
 )

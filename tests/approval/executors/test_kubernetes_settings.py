@@ -41,7 +41,7 @@ def refusal(variables: dict[str, str]) -> str:
             "'secret' is none of deployment, statefulset, daemonset, pod",
             id="a kind that no operation has",
         ),
-        pytest.param("KUBECONFIG", "/nowhere", "there is no such file", id="a missing file"),
+        pytest.param("KUBECONFIG", "/nowhere", "/nowhere: there is no such file", id="a missing file"),
         pytest.param("KUBECONFIG", "", "not set, and this is no pod with a service account", id="nothing"),
     ],
 )

@@ -279,7 +279,7 @@ def _folder(path: Path) -> None:
 
 
 NOT_ON = "APPROVAL_AUTO_APPROVE_FILE does not say on"
-CANNOT_BE_READ = "APPROVAL_AUTO_APPROVE_FILE cannot be read"
+SWITCH_FILE = "APPROVAL_AUTO_APPROVE_FILE: {path}"
 SWITCHED_OFF: dict[str, tuple[Callable[[Path], object], str]] = {
     "off": (_says(b"off\n"), NOT_ON),
     "OFF": (_says(b"OFF"), NOT_ON),
@@ -287,9 +287,9 @@ SWITCHED_OFF: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (_says(b""), NOT_ON),
     "a word": (_says(b"stop\n"), NOT_ON),
     "on and more": (_says(b"on\noff\n"), NOT_ON),
-    "no text": (_says(b"\xff\xfe"), f"{CANNOT_BE_READ}: UnicodeDecodeError"),
-    "gone": (Path.unlink, f"{CANNOT_BE_READ}: FileNotFoundError"),
-    "a folder": (_folder, f"{CANNOT_BE_READ}: IsADirectoryError"),
+    "no text": (_says(b"\xff\xfe"), f"{SWITCH_FILE}: it is not UTF-8 text"),
+    "gone": (Path.unlink, f"{SWITCH_FILE}: there is no such file"),
+    "a folder": (_folder, f"{SWITCH_FILE}: it is a folder"),
 }
 
 
@@ -310,7 +310,7 @@ async def test_the_switch_counts_from_the_next_proposal_on(
     )
     # Once, not for each proposal.
     (line,) = ruled.service.events("auto_approval_off")[told:]
-    assert (line["level"], line["reason"]) == ("warning", reason)
+    assert (line["level"], line["reason"]) == ("warning", reason.format(path=ruled.switch_file))
 
     if ruled.switch_file.is_dir():
         ruled.switch_file.rmdir()
@@ -358,7 +358,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: path.write_text(f"{POLICY}[rules."),
         "is not TOML: Invalid initial character for a key part (at end of document)",
     ),
-    "gone": (Path.unlink, "cannot be read: FileNotFoundError"),
+    "gone": (Path.unlink, "there is no such file"),
 }  # fmt: skip
 
 

@@ -7,12 +7,30 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
+
+from servicekit.files import why_unreadable
+from servicekit.log import redact_url_passwords
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _UNIT_SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5})")
 _MAX_PORT = 65_535
+
+# What the library's errors are to somebody who sets a variable.
+_EXPECTED = {
+    "bool_parsing": "expected true or false, or on or off",
+    "bool_type": "expected true or false, or on or off",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "int_parsing_size": "expected a smaller number",
+    "float_parsing": "expected a number",
+    "missing": "must be set",
+}
+_OUT_OF_RANGE = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
+_WORDS = re.compile(r"\^\(([A-Za-z|]+)\)\$")
 
 
 class SettingsError(Exception):
@@ -65,8 +83,8 @@ class Settings(BaseSettings):
         except ValidationError as exc:
             lines = [
                 f"{prefix}{'_'.join(str(part) for part in error['loc'])}".upper()
-                + f": {_reason(error['msg'])}"
-                for error in exc.errors(include_url=False, include_input=False, include_context=False)
+                + f": {_reason(error, cls.model_fields.get(str(error['loc'][0])) if error['loc'] else None)}"
+                for error in exc.errors(include_url=False, include_input=False)
             ]
             raise SettingsError("\n".join(lines)) from None
 
@@ -83,9 +101,37 @@ class Settings(BaseSettings):
             try:
                 secrets[name] = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as exc:
-                raise SettingsError(f"{variable}_FILE: cannot be read: {type(exc).__name__}") from None
+                shown = redact_url_passwords(path)
+                raise SettingsError(f"{variable}_FILE: {shown}: {why_unreadable(exc)}") from None
         return secrets
 
 
-def _reason(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _reason(error: ErrorDetails, field: FieldInfo | None) -> str:
+    kind = error["type"]
+    if kind in _OUT_OF_RANGE and field is not None:
+        return f"expected {_range(field)}"
+    if kind == "string_pattern_mismatch" and (words := _WORDS.fullmatch(error["ctx"]["pattern"])):
+        *first, last = words[1].split("|")
+        return f"expected {', '.join(first)} or {last}" if first else f"expected {last}"
+    return _EXPECTED.get(kind) or error["msg"].removeprefix("Value error, ")
+
+
+def _range(field: FieldInfo) -> str:
+    """Return the bounds of a field in words, such as `3 to 200`."""
+    bounds = {
+        name: _shown(getattr(item, name))
+        for item in field.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(item, name, None) is not None
+    }
+    if {"ge", "le"} <= bounds.keys():
+        return f"{bounds['ge']} to {bounds['le']}"
+    words = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
+    return " and ".join(words[name].format(bound) for name, bound in bounds.items())
+
+
+def _shown(bound: object) -> str:
+    if not isinstance(bound, timedelta):
+        return str(bound)
+    seconds = bound.total_seconds()
+    return f"{seconds * 1000:g}ms" if 0 < seconds < 1 else f"{seconds:g}s"

@@ -12,6 +12,7 @@ import structlog
 
 from approval.policy import Policy
 from approval.policy_file import PolicyFileError, parse_policy
+from servicekit.files import why_unreadable
 from servicekit.settings import SettingsError
 
 _log = structlog.get_logger()
@@ -90,7 +91,7 @@ class AutoApproval:
         try:
             content = self._policy_file.read_bytes()
         except OSError as exc:
-            raise PolicyFileError([f"cannot be read: {type(exc).__name__}"]) from None
+            raise PolicyFileError([why_unreadable(exc)]) from None
         if content != self._content:
             self._policy = parse_policy(content)
             self._content = content
@@ -101,6 +102,6 @@ def _require_on(switch_file: Path) -> None:
     try:
         says = switch_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
-        raise _OffError(f"APPROVAL_AUTO_APPROVE_FILE cannot be read: {type(exc).__name__}") from None
+        raise _OffError(f"APPROVAL_AUTO_APPROVE_FILE: {switch_file}: {why_unreadable(exc)}") from None
     if says.lower() != "on":
         raise _OffError("APPROVAL_AUTO_APPROVE_FILE does not say on")

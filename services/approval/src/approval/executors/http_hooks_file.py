@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from approval.action_grammar import ActionSyntaxError, parse_action
 from servicekit.addresses import is_loopback
+from servicekit.files import why_unreadable
 from servicekit.settings import Duration
 
 _FEWEST_SECRET_CHARACTERS = 16
@@ -82,7 +83,7 @@ class Hook(BaseModel):
         try:
             secret = self.secret_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as exc:
-            raise ValueError(f"the secret file cannot be read: {type(exc).__name__}") from None
+            raise ValueError(f"the secret file cannot be read: {why_unreadable(exc)}") from None
         if len(secret) < _FEWEST_SECRET_CHARACTERS:
             raise ValueError(f"the secret file holds less than {_FEWEST_SECRET_CHARACTERS} characters")
         return secret.encode()
@@ -111,7 +112,7 @@ def read_hooks(path: Path) -> Mapping[str, Hook]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f"cannot be read: {type(exc).__name__}") from None
+        raise ValueError(f"{path}: {why_unreadable(exc)}") from None
     except tomllib.TOMLDecodeError:
         # Its text may quote the line.
         raise ValueError("is not TOML") from None

@@ -15,6 +15,7 @@ import aiohttp
 from kubernetes_asyncio import client, config
 
 from approval.model import Operation
+from servicekit.files import why_unreadable
 
 Json = Mapping[str, Any]
 
@@ -178,8 +179,11 @@ class Connector:
                 config.load_incluster_config(client_configuration=client.Configuration())
             except (config.ConfigException, OSError):
                 raise ValueError("not set, and this is no pod with a service account") from None
-        elif not kubeconfig.is_file():
-            raise ValueError("there is no such file")
+        else:
+            try:
+                kubeconfig.open("rb").close()
+            except OSError as exc:
+                raise ValueError(f"{kubeconfig}: {why_unreadable(exc)}") from None
 
     @asynccontextmanager
     async def connect(self, operation: Operation) -> AsyncIterator[Cluster]:
@@ -195,8 +199,7 @@ class Connector:
             api = client.ApiClient(settings)
         except Exception as exc:
             # The library raises what comes: of files, YAML, certificates, plug-ins. Their texts may quote secrets.
-            raise ClusterError(
-                f"the credentials for the cluster cannot be used: {type(exc).__name__}"
-            ) from None
+            reason = why_unreadable(exc) if isinstance(exc, OSError) else type(exc).__name__
+            raise ClusterError(f"the credentials for the cluster cannot be used: {reason}") from None
         async with api:
             yield Cluster(api, operation, call_timeout=self._call_timeout)
