@@ -13,6 +13,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_run] = SharedRun()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: begun last, it would keep one worker busy while the others have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None and "/e2e/" not in item.nodeid)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the run when all workers have finished."""
     if _run in config.stash:

@@ -60,12 +60,15 @@ class PostgresServer:
         # The server notes that it takes connections; asking it before that would only fill its log.
         wait_until(lambda: self._is_ready(server) or not is_alive(server), deadline - time.monotonic())
         if not self._answers(server, deadline):
-            raise FlywheelError(
-                f"PostgreSQL did not start on {self.data_dir}",
-                advice=f"see {self.log_path}",
-                details=tail(self.log_path),
-            )
+            raise self._not_started()
         return server
+
+    def _not_started(self) -> FlywheelError:
+        return FlywheelError(
+            f"PostgreSQL did not start on {self.data_dir}",
+            advice=f"see {self.log_path}",
+            details=tail(self.log_path),
+        )
 
     def bring_down(self) -> None:
         """Return when no process of the cluster is left: by a fast shutdown, and by force where that takes too long."""
@@ -103,9 +106,8 @@ class PostgresServer:
         try:
             return psutil.Process(int(shell.stdout))
         except psutil.NoSuchProcess:
-            raise FlywheelError(
-                f"PostgreSQL ended at once on {self.data_dir}", details=tail(self.log_path)
-            ) from None
+            # It ended before it could be looked at.
+            raise self._not_started() from None
 
     def _is_ready(self, server: psutil.Process) -> bool:
         try:
