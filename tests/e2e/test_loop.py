@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import httpx
@@ -13,7 +13,7 @@ from tests.approval.callers import NO_ACTION, UNPARSABLE, Approvals, State, appr
 from tests.approval.schemas import approval_database, incident_database, rows
 from tests.e2e.once import assert_resolved_once, resolutions_counted
 from tests.eventually import eventually
-from tests.metrics_gateway.scrapes import Scrape, read_text
+from tests.metrics_gateway.scrapes import Labels, Scrape, read_text
 from tests.services import PATIENCE_SECONDS, ServiceProcess, healthy_service
 from tests.tcp_proxy import tcp_proxy
 
@@ -128,6 +128,50 @@ async def test_an_outage_leaves_no_incident_behind_and_the_figures_show_it() -> 
             assert _flywheel(scrape, "noop_executions_total") == INCIDENTS
             assert _flywheel(scrape, "noop_resolutions_total") == INCIDENTS
             assert _flywheel(scrape, "incidents_resolved_total", resolution_type="no_action") == INCIDENTS
+
+
+async def test_no_counter_of_the_loop_falls_when_every_process_is_killed_and_started_again() -> None:
+    async with incident_database() as incident_url, approval_database() as approval_url:
+        before: Mapping[tuple[str, Labels], float] = {}
+        for life in range(1, 3):
+            async with (
+                healthy_service("incident", incident_url) as incident,
+                _stack(approval_url, incident.address) as (approvals, metrics),
+                incidents_at(incident.address) as incidents,
+            ):
+                first = _loop_counters(await metrics.until(_all_up))
+                fallen = {
+                    key: (value, first.get(key))
+                    for key, value in before.items()
+                    if first.get(key, -1) < value
+                }
+                assert not fallen
+                approval = await approvals.approved(await incidents.opened(), NO_ACTION)
+                await approvals.execute(approval.approval_id)
+
+                def told(found: Scrape, lives: int = life) -> bool:
+                    resolved = _flywheel(found, "incidents_resolved_total", resolution_type="no_action")
+                    return _flywheel(found, "noop_resolutions_total") == resolved == lives
+
+                before = _loop_counters(await metrics.until(told))
+                # The gateway and the approval service are killed by their own contexts.
+                incident.send(signal.SIGKILL)
+                await incident.ended()
+
+
+def _all_up(scrape: Scrape) -> bool:
+    return all(_flywheel(scrape, "source_up", source=source) == 1 for source in ("incident", "approval"))
+
+
+def _loop_counters(scrape: Scrape) -> Mapping[tuple[str, Labels], float]:
+    """The counters that the services keep; those of the gateway are its process's own."""
+    return {
+        (name, labels): value
+        for (name, labels), value in scrape.samples.items()
+        if name.startswith("awoooi_flywheel_")
+        and name.endswith(("_total", "_bucket", "_count", "_sum"))
+        and "source" not in dict(labels)
+    }
 
 
 async def test_from_the_alert_to_the_postmortem_nobody_has_to_do_more_than_approve() -> None:
