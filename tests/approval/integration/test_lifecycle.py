@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
@@ -163,6 +164,27 @@ async def test_of_reconcilers_at_once_only_those_who_queued_count_it(
     await _forget(approval_service, approval.approval_id)
     answers = await asyncio.gather(*((approvals, replica)[turn % 2].reconcile() for turn in range(6)))
     assert sum(answer.queued_count for answer in answers) == 1
+    await approvals.until_delivered(approval.approval_id)
+
+
+async def test_an_approval_that_is_being_acknowledged_is_not_queued_again(
+    approvals: Approvals, incidents: Incidents, approval_service: RunningService
+) -> None:
+    approval = await approvals.executed(await incidents.opened())
+    await approvals.until_delivered(approval.approval_id)
+    await _forget(approval_service, approval.approval_id)
+    connection = await asyncpg.connect(approval_service.database_url)
+    try:
+        async with connection.transaction():
+            # As the transaction that marks it acknowledged holds it.
+            await connection.execute(
+                "SELECT FROM approvals WHERE approval_id = $1 FOR NO KEY UPDATE", approval.approval_id
+            )
+            answer = await approvals.reconcile()
+            assert approval.approval_id not in answer.approval_ids
+    finally:
+        await connection.close()
+    assert approval.approval_id in (await approvals.reconcile()).approval_ids
     await approvals.until_delivered(approval.approval_id)
 
 

@@ -57,6 +57,7 @@ CASES: dict[str, tuple[Exception, grpc.StatusCode, str]] = {
         "NO",
     ),
     "page token": (InvalidPageTokenError(SECRET), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+    # What generated code raises for a method that a servicer does not have.
     "not implemented": (NotImplementedError(SECRET), grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED"),
     "pool exhausted": (PoolTimeoutError(SECRET), grpc.StatusCode.RESOURCE_EXHAUSTED, "DATABASE_BUSY"),
     "no connection": (DatabaseUnavailableError(SECRET), grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
