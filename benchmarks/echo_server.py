@@ -11,7 +11,7 @@ import uvloop
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1 import incident_service_pb2_grpc
-from servicekit.signals import stop_event
+from servicekit.process.signals import stop_event
 
 
 class EchoServicer(incident_service_pb2_grpc.IncidentServiceServicer):

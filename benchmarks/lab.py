@@ -20,8 +20,8 @@ from benchmarks.servers import RunningServer, echo_server, incident_service
 from flywheel.embedded_postgres import EmbeddedPostgres
 from flywheel.file_lock import FileLock
 from flywheel.log_files import tail
-from servicekit.database import create_engine
-from servicekit.migrations import Migrations
+from servicekit.database.engine import create_engine
+from servicekit.database.migrations import Migrations
 
 _DATABASE = "incident"
 _TWIN = "incident_twin"

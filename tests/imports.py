@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from servicekit.database.migrations import Migrations
 from servicekit.importing.importer import ImportRequest, LineImporter, run_import
-from servicekit.migrations import Migrations
 
 LONG_AGO = datetime(2025, 5, 7, 10, tzinfo=UTC)
 _SETTINGS = ("INCIDENT_", "APPROVAL_", "GATEWAY_", "FLYWHEEL_DATA_DIR", "FAILPOINTS")

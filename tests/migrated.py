@@ -1,7 +1,7 @@
 """How the templates of the services' databases are made."""
 
-from servicekit.database import create_engine
-from servicekit.migrations import Migrations
+from servicekit.database.engine import create_engine
+from servicekit.database.migrations import Migrations
 
 
 async def migrate_incident(url: str) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import asyncpg
 
-from servicekit.database import create_engine
-from servicekit.migrations import Migrations
+from servicekit.database.engine import create_engine
+from servicekit.database.migrations import Migrations
 from tests.databases import cloned_database
 from tests.eventually import eventually
 from tests.migrated import migrate_incident

@@ -228,7 +228,7 @@ def test_a_module_imports_only_what_its_layer_may(module: str, path: Path) -> No
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        pytest.param("servicekit.server", "import incident.model", id="servicekit importing a service"),
+        pytest.param("servicekit.rpc.server", "import incident.model", id="servicekit importing a service"),
         pytest.param(
             "servicekit.errors", "from awoooi.incident.v1 import incident_pb2", id="servicekit, a contract"
         ),

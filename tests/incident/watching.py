@@ -18,9 +18,9 @@ from incident.status_codes import ERRORS
 from incident.watch import HEARTBEAT, WatchUseCase
 from incident.watch_feed import MOST_CHANGES, Feed
 from incident.watch_tailer import Tailer
-from servicekit.database import create_engine
-from servicekit.page_tokens import PageTokens
-from servicekit.server import ServerBuilder
+from servicekit.database.engine import create_engine
+from servicekit.rpc.page_tokens import PageTokens
+from servicekit.rpc.server import ServerBuilder
 from tests.services import PATIENCE_SECONDS
 
 if TYPE_CHECKING:

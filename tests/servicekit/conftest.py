@@ -6,7 +6,7 @@ import asyncpg
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database import create_engine
+from servicekit.database.engine import create_engine
 from tests.databases import database_fixture
 from tests.migrated import migrate_incident
 

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1 import incident_service_pb2_grpc
-from servicekit.error_table import ErrorTable
-from servicekit.server import Server, ServerBuilder, ServerLimits
+from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.server import Server, ServerBuilder, ServerLimits
 
 if TYPE_CHECKING:
     from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub

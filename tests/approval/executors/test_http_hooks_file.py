@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from approval.executors.registry import load_executors
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 
 GOOD = '[hooks.pager]\nurl = "https://example.org/hooks"\nsecret_file = "secret"\n'
 

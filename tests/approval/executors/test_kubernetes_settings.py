@@ -10,7 +10,7 @@ from kubernetes_asyncio.config import incluster_config
 from approval.action_grammar import parse_action
 from approval.executors.registry import load_executors
 from approval.model import OperationKind
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 from tests.approval.executors.cluster_server import TOKEN, cluster_server
 from tests.approval.executors.kubernetes_cases import RESTART, context
 from tests.approval.executors.objects import deployment

@@ -14,7 +14,7 @@ from approval.action_grammar import parse_action
 from approval.executors.protocol import Executor, OperationFailedError, RunContext
 from approval.executors.registry import Executors, load_executors
 from approval.model import OperationKind, PlanCheck
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 
 PLUGIN = Path(__file__).parents[1] / "executor_plugin"
 ROLLBACK = parse_action("ROLLBACK deployment/web -n shop")

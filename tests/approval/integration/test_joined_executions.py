@@ -28,7 +28,7 @@ from approval.model import (
     new_approval_id,
 )
 from approval.operations import OperationLimits, Operations
-from servicekit.database import create_engine
+from servicekit.database.engine import create_engine
 from servicekit.outbox.dispatch import LateDispatcher
 from servicekit.outbox.queue import Job
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from approval import repository
 from approval.model import Operation, OperationKind, Proposal, Risk
-from servicekit.database import create_engine
+from servicekit.database.engine import create_engine
 from tests.eventually import eventually
 
 FIRST, SECOND = "APR-20260507-AAAAAA", "APR-20260507-BBBBBB"

@@ -7,8 +7,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from approval.tables import metadata
-from servicekit.database import create_engine
-from servicekit.migrations import Migrations
+from servicekit.database.engine import create_engine
+from servicekit.database.migrations import Migrations
 from tests.databases import empty_database
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from approval.settings import ApprovalSettings
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 
 DOCUMENT = (Path(__file__).parents[3] / "docs/configuration.md").read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ import pytest
 from approval.errors import ApprovalError, TransitionNotAllowedError
 from approval.model import State
 from approval.status_codes import ERRORS
-from servicekit.error_table import ErrorTable
+from servicekit.rpc.error_table import ErrorTable
 
 CODES = {
     "ApprovalNotFoundError": grpc.StatusCode.NOT_FOUND,

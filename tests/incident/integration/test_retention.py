@@ -16,7 +16,7 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
 from incident.retention import remove_old
-from servicekit.database import create_engine
+from servicekit.database.engine import create_engine
 from tests.eventually import eventually
 from tests.incident.incidents import (
     HUMAN,

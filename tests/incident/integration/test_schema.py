@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.tables import metadata
-from servicekit.database import create_engine
-from servicekit.migrations import Migrations
+from servicekit.database.engine import create_engine
+from servicekit.database.migrations import Migrations
 from tests.databases import empty_database
 from tests.incident.incidents import HUMAN, RESOLVED, effects_settled, incident_stub, opened, resolved, token
 from tests.incident.side_effects import figures

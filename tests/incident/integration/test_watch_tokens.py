@@ -11,7 +11,7 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.changes import Position, Snapshot
 from incident.watch_mapping import make_token
-from servicekit.page_tokens import PageTokens
+from servicekit.rpc.page_tokens import PageTokens
 from tests.incident.incidents import OPEN, opened, token
 from tests.incident.watching import act, type_name, watching
 from tests.refusals import refused

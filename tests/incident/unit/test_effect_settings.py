@@ -8,7 +8,7 @@ from incident.jobs import load_template
 from incident.model import ResolutionType
 from incident.outside import open_outside_systems
 from incident.settings import IncidentSettings
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 
 # Apprise imports it on Pythons that still have it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

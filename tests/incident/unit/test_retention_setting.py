@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from incident.settings import IncidentSettings
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import pytest
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.changes import Position, Snapshot
 from incident.watch_mapping import make_token, resume_position
-from servicekit.page_tokens import PageTokens
+from servicekit.rpc.page_tokens import PageTokens
 
 LONGEST = 4096
 

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from metrics_gateway.settings import GatewaySettings, SourceAddress
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 
 
 @pytest.fixture(autouse=True)

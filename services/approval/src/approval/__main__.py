@@ -27,19 +27,19 @@ from awoooi.approval.v1 import approval_service_pb2
 from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServicer_to_server
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
-from servicekit.addresses import require_loopback
-from servicekit.channel import open_channel
-from servicekit.command import run_service
-from servicekit.counters import choose_shard
-from servicekit.database import create_engine
+from servicekit.database.counters import choose_shard
+from servicekit.database.engine import create_engine
+from servicekit.database.migrations import Migrations
 from servicekit.importing.importer import ImportRequest, run_import
-from servicekit.migrations import Migrations
 from servicekit.outbox.dispatch import LateDispatcher
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
-from servicekit.page_tokens import PageTokens
-from servicekit.process_metrics import serve_process_metrics
-from servicekit.server import ServerBuilder, run_until_stopped, watch_health
-from servicekit.signals import stop_event
+from servicekit.process.addresses import require_loopback
+from servicekit.process.signals import stop_event
+from servicekit.rpc.channel import open_channel
+from servicekit.rpc.page_tokens import PageTokens
+from servicekit.rpc.process_metrics import serve_process_metrics
+from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
+from servicekit.service import run_service
 
 # How long running operations may go on after the server has stopped; then they are INDETERMINATE.
 _DRAIN_OPERATIONS = timedelta(seconds=10)

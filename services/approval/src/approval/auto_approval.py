@@ -12,8 +12,8 @@ import structlog
 
 from approval.policy import Policy
 from approval.policy_file import PolicyFileError, parse_policy
-from servicekit.files import why_unreadable
-from servicekit.settings import SettingsError
+from servicekit.process.files import why_unreadable
+from servicekit.process.settings import SettingsError
 
 _log = structlog.get_logger()
 

@@ -23,12 +23,12 @@ from approval.model import (
 )
 from approval.operations import Operations
 from approval.timeline import timeline_job
-from servicekit.database import autocommit
-from servicekit.failpoints import failpoint
-from servicekit.joined_writes import JoinedWrites
+from servicekit.database.engine import autocommit
+from servicekit.database.group_commit import JoinedWrites
 from servicekit.outbox import queue
 from servicekit.outbox.dispatch import Dispatcher
 from servicekit.outbox.queue import Job, NewJob
+from servicekit.process.failpoints import failpoint
 
 _log = structlog.get_logger()
 

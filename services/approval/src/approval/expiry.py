@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from approval.model import State, TimelineEvent
 from approval.repository import APPROVALS, get
 from approval.timeline import timeline_job
-from servicekit.counters import raise_counters
-from servicekit.database import is_unavailable
+from servicekit.database.counters import raise_counters
+from servicekit.database.engine import is_unavailable
 from servicekit.outbox import queue
 
 _log = structlog.get_logger()

@@ -11,7 +11,7 @@ from approval import import_repository
 from approval.import_lines import ApprovalLine
 from approval.import_rows import approval_row
 from approval.repository import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
-from servicekit.counters import choose_shard, raise_counters
+from servicekit.database.counters import choose_shard, raise_counters
 from servicekit.importing import staging
 from servicekit.importing.fields import wrong_fields
 from servicekit.importing.lines import Problem, SourceLine

@@ -15,9 +15,9 @@ from approval.execution import Executions
 from approval.model import Execute, ResolutionType, ResolveIntent, TimelineEntry
 from approval.timeline import TIMELINE_TOPIC, timeline_entry
 from approval.use_cases import EXECUTE_TOPIC
-from servicekit.failpoints import failpoint
 from servicekit.outbox.handler import Handler, Topic
 from servicekit.outbox.queue import Job
+from servicekit.process.failpoints import failpoint
 
 _log = structlog.get_logger()
 # Resolves that go as one call when many are due, and such calls in flight at a time.

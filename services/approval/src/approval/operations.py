@@ -38,11 +38,11 @@ from approval.model import (
 )
 from approval.operations_repository import RecentRuns, RunResult
 from approval.timeline import timeline_job
-from servicekit.database import autocommit, is_unavailable
-from servicekit.failpoints import failpoint
+from servicekit.database.engine import autocommit, is_unavailable
 from servicekit.outbox import queue
 from servicekit.outbox.dispatch import Dispatcher
 from servicekit.outbox.queue import Job, NewJob
+from servicekit.process.failpoints import failpoint
 
 _log = structlog.get_logger()
 

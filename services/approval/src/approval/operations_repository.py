@@ -13,7 +13,7 @@ from sqlalchemy.types import Boolean, Float, Text, Uuid
 from approval.execution_log import operation_to_json
 from approval.model import Approval, ExecutionOutcome, Operation, State
 from approval.repository import APPROVALS, EXECUTIONS
-from servicekit.counters import raise_counters
+from servicekit.database.counters import raise_counters
 
 _HOUR = timedelta(hours=1)
 # One transaction at a time judges whether a target has had enough.

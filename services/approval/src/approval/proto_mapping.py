@@ -28,10 +28,10 @@ from approval.model import (
 )
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1 import approval_service_pb2 as pb
-from servicekit.interceptors.validation import invalid_argument
-from servicekit.page_tokens import PageTokens
-from servicekit.status import FieldViolation
-from servicekit.timestamps import from_duration, from_timestamp, to_timestamp
+from servicekit.rpc.interceptors.validation import invalid_argument
+from servicekit.rpc.page_tokens import PageTokens
+from servicekit.rpc.status import FieldViolation
+from servicekit.rpc.timestamps import from_duration, from_timestamp, to_timestamp
 
 _E = TypeVar("_E", bound=StrEnum)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from approval.deliveries import RESOLVE_TOPIC, resolve_job
 from approval.model import OperationKind, ResolutionType, ResolveIntent
-from servicekit.database import is_unavailable
+from servicekit.database.engine import is_unavailable
 from servicekit.outbox import queue
 from servicekit.outbox.dispatch import Dispatcher
 

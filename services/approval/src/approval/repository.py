@@ -21,7 +21,7 @@ from approval.model import (
     Risk,
     State,
 )
-from servicekit.counters import raise_counters
+from servicekit.database.counters import raise_counters
 
 COLUMNS = """
     approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook, parse_error,

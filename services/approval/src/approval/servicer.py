@@ -16,8 +16,8 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from awoooi.approval.v1 import approval_service_pb2_grpc
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2_grpc
-from servicekit.identity import current_actor
-from servicekit.page_tokens import PageTokens
+from servicekit.rpc.identity import current_actor
+from servicekit.rpc.page_tokens import PageTokens
 
 # A string: gRPC's classes are generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

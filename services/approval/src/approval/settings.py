@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.settings import Address, Duration, Settings
+from servicekit.process.settings import Address, Duration, Settings
 
 
 class ApprovalSettings(Settings):

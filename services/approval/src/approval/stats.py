@@ -11,7 +11,7 @@ from sqlalchemy.types import Float
 from approval.deliveries import RESOLVE_TOPIC, list_waiting
 from approval.model import Delivery
 from approval.repository import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
-from servicekit.counters import read_counters
+from servicekit.database.counters import read_counters
 from servicekit.outbox.queue import count_open
 
 WINDOW = timedelta(hours=24)

@@ -8,7 +8,7 @@ from approval.stats import WINDOW, ApprovalDetails, ApprovalFigures
 from awoooi.approval.v1 import approval_pb2
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as figures_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
-from servicekit.timestamps import to_timestamp
+from servicekit.rpc.timestamps import to_timestamp
 
 
 def figures_to_proto(figures: ApprovalFigures, *, min_samples: int) -> pb.GetFlywheelStatsResponse:

@@ -20,8 +20,8 @@ from approval.errors import (
     RequestIdReusedError,
     TransitionNotAllowedError,
 )
-from servicekit.error_table import ErrorTable
-from servicekit.status import Refusal
+from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.status import Refusal
 
 # What the incident service says of an incident that it does not know.
 NOT_FOUND = grpc.StatusCode.NOT_FOUND

@@ -43,12 +43,12 @@ from approval.model import (
 )
 from approval.policy import Policy, Rule
 from approval.timeline import timeline_job
-from servicekit.counters import raise_counters
-from servicekit.database import autocommit
+from servicekit.database.counters import raise_counters
+from servicekit.database.engine import autocommit
 from servicekit.outbox import queue
 from servicekit.outbox.dispatch import Dispatcher
 from servicekit.outbox.queue import Job, NewJob
-from servicekit.paging import cut_page, text_bytes
+from servicekit.rpc.paging import cut_page, text_bytes
 
 _log = structlog.get_logger()
 

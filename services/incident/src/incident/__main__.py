@@ -24,17 +24,17 @@ from incident.use_cases import IncidentUseCases
 from incident.watch import WatchUseCase
 from incident.watch_feed import Feed
 from incident.watch_tailer import Tailer
-from servicekit.addresses import require_loopback
-from servicekit.command import run_service
-from servicekit.counters import choose_shard
-from servicekit.database import create_engine
+from servicekit.database.counters import choose_shard
+from servicekit.database.engine import create_engine
+from servicekit.database.migrations import Migrations
 from servicekit.importing.importer import ImportRequest, run_import
-from servicekit.migrations import Migrations
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
-from servicekit.page_tokens import PageTokens
-from servicekit.process_metrics import serve_process_metrics
-from servicekit.server import ServerBuilder, run_until_stopped, watch_health
-from servicekit.signals import stop_event
+from servicekit.process.addresses import require_loopback
+from servicekit.process.signals import stop_event
+from servicekit.rpc.page_tokens import PageTokens
+from servicekit.rpc.process_metrics import serve_process_metrics
+from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
+from servicekit.service import run_service
 
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
 # With so many calls in flight, side effects wait for the callers.

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from pydantic_settings import NoDecode
 
 from incident.model import ResolutionType
-from servicekit.settings import Duration, Settings
+from servicekit.process.settings import Duration, Settings
 
 _FEWEST_SECRET_CHARACTERS = 16
 

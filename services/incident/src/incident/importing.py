@@ -12,7 +12,7 @@ from incident import import_events, import_repository
 from incident.import_lines import IncidentLine
 from incident.import_timeline import ApprovalLine, ImportedEvent
 from incident.stats import INCIDENTS_OPENED, count_resolutions
-from servicekit.counters import choose_shard, raise_counters
+from servicekit.database.counters import choose_shard, raise_counters
 from servicekit.importing import staging
 from servicekit.importing.fields import wrong_fields
 from servicekit.importing.lines import Problem, SourceLine

@@ -18,10 +18,10 @@ from incident.model import Effect, ResolutionType
 from incident.outside import OutsideSystems, outside_topics
 from incident.postmortem import PostmortemTemplate, PostmortemTemplateError
 from incident.stats import count_resolutions
-from servicekit.counters import raise_counters
+from servicekit.database.counters import raise_counters
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 
 # Nobody waits for these effects: those of resolutions that come soon after one another share a transaction.
 _LINGER = timedelta(milliseconds=50)

@@ -12,10 +12,10 @@ from incident.effect_handler import EffectHandler, resolution_key, skipped_type,
 from incident.effect_settings import EffectSettings
 from incident.effects import ResolvedIncident
 from incident.model import Effect, ResolutionType
-from servicekit.database import autocommit
+from servicekit.database.engine import autocommit
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 
 if TYPE_CHECKING:
     from incident.notification import Notifier

@@ -32,11 +32,11 @@ from incident.model import (
     SideEffectState,
     State,
 )
-from servicekit.error_table import ErrorTable
-from servicekit.interceptors.validation import check, invalid_argument
-from servicekit.page_tokens import PageTokens
-from servicekit.status import FieldViolation, RefusedError
-from servicekit.timestamps import from_timestamp, to_timestamp
+from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.interceptors.validation import check, invalid_argument
+from servicekit.rpc.page_tokens import PageTokens
+from servicekit.rpc.status import FieldViolation, RefusedError
+from servicekit.rpc.timestamps import from_timestamp, to_timestamp
 
 _E = TypeVar("_E", bound=StrEnum)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

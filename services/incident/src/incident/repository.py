@@ -28,7 +28,7 @@ from incident.model import (
     State,
     Transition,
 )
-from servicekit.database import constraint_name
+from servicekit.database.engine import constraint_name
 from servicekit.outbox.queue import Job
 
 COLUMNS = """

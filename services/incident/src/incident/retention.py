@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import Float, Text
 
 from incident.model import Effect
-from servicekit.database import autocommit, is_unavailable
+from servicekit.database.engine import autocommit, is_unavailable
 
 _log = structlog.get_logger()
 _BATCH = 100

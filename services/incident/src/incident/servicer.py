@@ -16,9 +16,9 @@ from incident.stats import IncidentFigures
 from incident.timeline_use_cases import TimelineUseCases
 from incident.use_cases import IncidentUseCases
 from incident.watch import WatchUseCase
-from servicekit.error_table import ErrorTable
-from servicekit.identity import current_actor
-from servicekit.page_tokens import PageTokens
+from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.identity import current_actor
+from servicekit.rpc.page_tokens import PageTokens
 
 # A string: gRPC's classes are generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

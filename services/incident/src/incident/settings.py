@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from incident.effect_settings import EffectSettings
-from servicekit.settings import Address, Duration
+from servicekit.process.settings import Address, Duration
 
 
 class IncidentSettings(EffectSettings):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from incident.effects import Disposition
 from incident.model import SideEffect
 from incident.side_effects import list_waiting
-from servicekit.counters import read_counters
+from servicekit.database.counters import read_counters
 from servicekit.outbox.queue import OpenJobs, count_open
 
 # Upper bounds of the time from opened to resolved, in seconds: a minute to a week.

@@ -11,7 +11,7 @@ from awoooi.incident.v1 import incident_pb2
 from incident.model import Effect, ResolutionType, Severity, State
 from incident.proto_mapping import side_effect_to_proto
 from incident.stats import RESOLUTION_BOUNDS_SECONDS, IncidentDetails, IncidentFigures
-from servicekit.timestamps import to_timestamp
+from servicekit.rpc.timestamps import to_timestamp
 
 _OPEN_JOB_STATES = ("PENDING", "PARKED")
 

@@ -23,8 +23,8 @@ from incident.errors import (
     WatchEndedError,
     WatcherTooSlowError,
 )
-from servicekit.error_table import ErrorTable
-from servicekit.status import FieldViolation, Refusal
+from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.status import FieldViolation, Refusal
 
 _RESOURCE = "awoooi.incident.v1.Incident"
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
-from servicekit.counters import define_counters_table
+from servicekit.database.counters import define_counters_table
 from servicekit.importing.staging import define_imported_rows_table
 from servicekit.outbox.tables import define_outbox_table
 

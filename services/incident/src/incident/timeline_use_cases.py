@@ -24,9 +24,9 @@ from incident.model import (
     SideEffect,
     SideEffectState,
 )
-from servicekit.database import autocommit
+from servicekit.database.engine import autocommit
 from servicekit.outbox import queue
-from servicekit.paging import cut_page, text_bytes
+from servicekit.rpc.paging import cut_page, text_bytes
 
 
 class TimelineUseCases:

@@ -30,12 +30,12 @@ from incident.model import (
     Transition,
     new_incident_id,
 )
-from servicekit.counters import raise_counters
-from servicekit.database import autocommit
-from servicekit.failpoints import failpoint
-from servicekit.joined_writes import JoinedWrites
+from servicekit.database.counters import raise_counters
+from servicekit.database.engine import autocommit
+from servicekit.database.group_commit import JoinedWrites
 from servicekit.outbox.dispatch import Dispatcher
-from servicekit.paging import cut_page, text_bytes
+from servicekit.process.failpoints import failpoint
+from servicekit.rpc.paging import cut_page, text_bytes
 
 _log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from incident.errors import ResumeTokenAheadError, WatchEndedError, WatcherTooSl
 from incident.model import Incident, IncidentFilter, Order
 from incident.watch_feed import Feed, FeedEndedError, FellBehindError, Watcher
 from incident.watch_repository import current_snapshot, read_changes
-from servicekit.database import autocommit
+from servicekit.database.engine import autocommit
 
 # The contract promises 30 s.
 HEARTBEAT = timedelta(seconds=20)

@@ -7,9 +7,9 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.changes import Change, MakeToken, Position, Snapshot, Step, WatchFilter
 from incident.model import Severity, State
 from incident.proto_mapping import event_to_proto, incident_to_proto
-from servicekit.interceptors.validation import invalid_argument
-from servicekit.page_tokens import InvalidPageTokenError, PageTokens
-from servicekit.status import FieldViolation
+from servicekit.rpc.interceptors.validation import invalid_argument
+from servicekit.rpc.page_tokens import InvalidPageTokenError, PageTokens
+from servicekit.rpc.status import FieldViolation
 
 # Two snapshots of this size fit into the 4096 characters of a token.
 _MOST_SNAPSHOT_CHARACTERS = 1_400

@@ -16,7 +16,7 @@ from incident.watch_repository import (
     look,
     read_changes,
 )
-from servicekit.database import autocommit, is_unavailable
+from servicekit.database.engine import autocommit, is_unavailable
 
 _log = structlog.get_logger()
 

@@ -15,10 +15,10 @@ from metrics_gateway.http_server import CannotListenError, HttpServer
 from metrics_gateway.page import Page, PageTemplate
 from metrics_gateway.settings import GatewaySettings
 from metrics_gateway.sources import Source, Sources
-from servicekit.addresses import is_loopback
-from servicekit.log import configure_logging
-from servicekit.settings import SettingsError
-from servicekit.signals import stop_event
+from servicekit.process.addresses import is_loopback
+from servicekit.process.log import configure_logging
+from servicekit.process.settings import SettingsError
+from servicekit.process.signals import stop_event
 
 _DISTRIBUTION = "awoooi-metrics-gateway"
 # On top of the longest wait for a source: a scrape under way at SIGTERM is answered, not cut off.

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from servicekit.settings import Address, Duration, Settings, parse_address
+from servicekit.process.settings import Address, Duration, Settings, parse_address
 
 # A source's name becomes a label value that rules and dashboards quote.
 SOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")

@@ -15,7 +15,7 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import FlywheelStatsServiceStub
 from metrics_gateway.answers import NonsenseError, check_answer
 from metrics_gateway.settings import SourceAddress
-from servicekit.channel import open_channel
+from servicekit.rpc.channel import open_channel
 
 _log = structlog.get_logger()
 

@@ -10,12 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.database import DatabaseUnavailableError, create_engine, is_unavailable
-from servicekit.failpoints import failpoint
+from servicekit.database.engine import DatabaseUnavailableError, create_engine, is_unavailable
+from servicekit.database.migrations import Migrations
 from servicekit.importing import staging
 from servicekit.importing.conversation import Conversation
 from servicekit.importing.lines import ImportFailedError, LineReader, Problem, SourceLine
-from servicekit.migrations import Migrations
+from servicekit.process.failpoints import failpoint
 
 # An import reads and writes whole tables of its own, which the settings of the services' short statements do not fit.
 _PLAN_FOR_MANY_ROWS = (

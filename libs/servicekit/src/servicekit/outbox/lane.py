@@ -11,13 +11,13 @@ import structlog
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from servicekit.database import is_unavailable, sqlstate
-from servicekit.failpoints import failpoint
-from servicekit.log import redact_url_passwords
+from servicekit.database.engine import is_unavailable, sqlstate
 from servicekit.outbox import queue
 from servicekit.outbox.give_way import GiveWay
 from servicekit.outbox.handler import DeliveryError, PermanentError, Topic
 from servicekit.outbox.queue import Failure, Job
+from servicekit.process.failpoints import failpoint
+from servicekit.process.log import redact_url_passwords
 
 _log = structlog.get_logger()
 

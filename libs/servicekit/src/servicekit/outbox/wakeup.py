@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database import is_unavailable
+from servicekit.database.engine import is_unavailable
 
 _log = structlog.get_logger()
 _RECONNECT_SECONDS = 1.0

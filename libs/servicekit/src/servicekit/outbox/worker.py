@@ -11,7 +11,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database import autocommit, is_unavailable
+from servicekit.database.engine import autocommit, is_unavailable
 from servicekit.outbox import queue
 from servicekit.outbox.give_way import GiveWay
 from servicekit.outbox.handler import Topic

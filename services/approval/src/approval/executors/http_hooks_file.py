@@ -11,9 +11,9 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from approval.action_grammar import ActionSyntaxError, parse_action
-from servicekit.addresses import is_loopback
-from servicekit.files import why_unreadable
-from servicekit.settings import Duration
+from servicekit.process.addresses import is_loopback
+from servicekit.process.files import why_unreadable
+from servicekit.process.settings import Duration
 
 _FEWEST_SECRET_CHARACTERS = 16
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 
 from approval.executors.protocol import ENTRY_POINT_GROUP, Executor, ExecutorFactory
 from approval.model import OperationKind
-from servicekit.settings import SettingsError
+from servicekit.process.settings import SettingsError
 
 
 class Executors:

@@ -15,7 +15,7 @@ import aiohttp
 from kubernetes_asyncio import client, config
 
 from approval.model import Operation
-from servicekit.files import why_unreadable
+from servicekit.process.files import why_unreadable
 
 Json = Mapping[str, Any]
 

@@ -1,0 +1,1 @@
+"""Engine, migrations, counters and group commit."""

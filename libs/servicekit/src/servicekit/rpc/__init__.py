@@ -1,0 +1,1 @@
+"""The gRPC side: server, channel, status, error table, paging, identity."""

@@ -1,0 +1,75 @@
+"""From exceptions to what a caller is told: a service's own classes by its table, the infrastructure's by ours."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import structlog
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from servicekit.database.engine import is_unavailable
+from servicekit.rpc.page_tokens import InvalidPageTokenError
+from servicekit.rpc.status import FieldViolation, Refusal, RefusedError, invalid_argument_message
+
+_log = structlog.get_logger()
+
+_UNAVAILABLE = Refusal(
+    grpc.StatusCode.UNAVAILABLE,
+    "the database is not available now, try again",
+    "DATABASE_UNAVAILABLE",
+    retry_after=timedelta(seconds=1),
+)
+_BUSY = Refusal(
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "too many calls wait for the database, try again",
+    "DATABASE_BUSY",
+    retry_after=timedelta(seconds=1),
+)
+_UNIMPLEMENTED = Refusal(
+    grpc.StatusCode.UNIMPLEMENTED, "this method is not implemented by this version", "UNIMPLEMENTED"
+)
+_PAGE_TOKEN_VIOLATIONS = [FieldViolation("page_token", "was not given by this service for this request")]
+_PAGE_TOKEN = Refusal(
+    grpc.StatusCode.INVALID_ARGUMENT,
+    invalid_argument_message(_PAGE_TOKEN_VIOLATIONS),
+    "INVALID_ARGUMENT",
+    field_violations=_PAGE_TOKEN_VIOLATIONS,
+)
+
+
+class ErrorTable:
+    """One service's error classes, each with the function that tells it to a caller."""
+
+    def __init__(self, entries: Mapping[type[Exception], Callable[[Any], Refusal]]) -> None:
+        self.entries = entries
+
+    def refusal(self, exc: Exception, *, method: str) -> Refusal:  # noqa: PLR0911 - a table in words
+        """Return what the caller of `method` is told of `exc`.
+
+        A class is looked up with its bases. What nobody knows is logged whole under a correlation id, and the caller
+        gets the id alone.
+        """
+        if isinstance(exc, RefusedError):
+            return exc.refusal
+        for cls in type(exc).__mro__:
+            if cls in self.entries:
+                return self.entries[cls](exc)
+        if isinstance(exc, InvalidPageTokenError):
+            return _PAGE_TOKEN
+        if isinstance(exc, NotImplementedError):
+            return _UNIMPLEMENTED
+        if isinstance(exc, PoolTimeoutError):
+            return _BUSY
+        if is_unavailable(exc):
+            _log.warning("rpc_database_unavailable", method=method, error=type(exc).__name__)
+            return _UNAVAILABLE
+        correlation_id = uuid.uuid4().hex
+        _log.error("rpc_internal_error", method=method, correlation_id=correlation_id, exc_info=exc)
+        return Refusal(
+            grpc.StatusCode.INTERNAL,
+            "internal error",
+            "INTERNAL",
+            metadata={"correlation_id": correlation_id},
+        )

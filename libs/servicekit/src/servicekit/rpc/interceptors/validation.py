@@ -1,0 +1,89 @@
+"""Checks every request against the protovalidate rules of its message."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+import protovalidate
+
+from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
+from servicekit.rpc.status import FieldViolation, Refusal, RefusedError, invalid_argument_message
+
+# What the patterns of our contracts ask for, in a person's words.
+PATTERN_WORDS = {
+    "^INC-[0-9]{8}-[0-9A-F]{6,12}$": "must be INC-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits",
+    "^APR-[0-9]{8}-[0-9A-F]{6,12}$": "must be APR-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits",
+    "^[!-~]*$": "must be printable ASCII characters without spaces",
+    "^[!-~]+$": "must be printable ASCII characters without spaces",
+}
+
+
+class ValidationLayer:
+    """Refuses a request that breaks its rules with INVALID_ARGUMENT, naming each field."""
+
+    def unary(self, method: str, inner: UnaryBehavior) -> UnaryBehavior:
+        """Check the request first."""
+
+        async def behavior(request: Any, context: Context) -> Any:
+            check(request)
+            return await inner(request, context)
+
+        return behavior
+
+    def stream(self, method: str, inner: StreamBehavior) -> StreamBehavior:
+        """Check the request first."""
+
+        async def behavior(request: Any, context: Context) -> AsyncIterator[Any]:
+            check(request)
+            async for response in inner(request, context):
+                yield response
+
+        return behavior
+
+
+def check(message: Any) -> None:
+    """Check a message against its rules. Raises the error that answers INVALID_ARGUMENT."""
+    try:
+        protovalidate.validate(message)
+    except protovalidate.ValidationError as exc:
+        raise invalid_argument(*field_violations(exc)) from None
+
+
+def field_violations(error: protovalidate.ValidationError) -> Sequence[FieldViolation]:
+    """Return the fields that broke a rule, each with the rule's message."""
+    return [
+        FieldViolation(_field(violation.proto), _in_words(violation.proto.message) or "is not valid")
+        for violation in error.violations
+    ]
+
+
+def _in_words(message: str) -> str:
+    return next((words for pattern, words in PATTERN_WORDS.items() if f"`{pattern}`" in message), message)
+
+
+def invalid_argument(*violations: FieldViolation) -> RefusedError:
+    """Return the error that answers INVALID_ARGUMENT for these fields."""
+    return RefusedError(
+        Refusal(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            invalid_argument_message(violations),
+            "INVALID_ARGUMENT",
+            field_violations=violations,
+        )
+    )
+
+
+def _field(violation: protovalidate.ViolationPb) -> str:
+    """Return the path of the field, such as `items[3].note` or `labels`.
+
+    A map's key is left out: it is the caller's text. A rule over several fields has no path; its id then starts with
+    the field's name, by the convention of our contracts.
+    """
+    if violation.field is None:
+        return violation.rule_id.partition(".")[0]
+    parts: list[str] = []
+    for element in violation.field.elements:
+        subscript = element.subscript
+        index = f"[{subscript.value}]" if subscript is not None and subscript.field == "index" else ""
+        parts.append(f"{element.field_name}{index}")
+    return ".".join(parts)

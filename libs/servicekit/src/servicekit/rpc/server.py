@@ -1,0 +1,225 @@
+"""The one server builder: interceptors, health, reflection, limits, graceful stop."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from prometheus_client import CollectorRegistry
+
+from servicekit.process.addresses import require_loopback
+from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.interceptors.chain import Chain
+from servicekit.rpc.interceptors.deadline import DeadlineLayer
+from servicekit.rpc.interceptors.drain import DrainLayer
+from servicekit.rpc.interceptors.errors import ErrorLayer
+from servicekit.rpc.interceptors.identity import MetadataIdentityLayer
+from servicekit.rpc.interceptors.telemetry import TelemetryLayer
+from servicekit.rpc.interceptors.validation import ValidationLayer
+from servicekit.rpc.reflection import add_reflection
+from servicekit.rpc.registration import Registration
+
+_log = structlog.get_logger()
+
+_LAME_DUCK_SECONDS = 0.2
+
+
+class BackgroundEndedError(Exception):
+    """Background work that has to go on as long as the process ended by itself."""
+
+
+class AddressInUseError(Exception):
+    """Another process listens on the address already."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What one server takes at most."""
+
+    message_bytes: int = 1 << 20
+    metadata_bytes: int = 16 << 10
+    # Beyond these, calls wait in HTTP/2 and then fail with RESOURCE_EXHAUSTED: memory stays bounded.
+    concurrent_rpcs: int = 2_000
+    streams_per_connection: int = 1_000
+    # Longest time a unary call may run, whatever the caller's deadline.
+    deadline: timedelta = timedelta(seconds=30)
+    # How long calls in flight may go on after SIGTERM.
+    drain: timedelta = timedelta(seconds=10)
+
+
+class ServerBuilder:
+    """Collects services, then builds their server."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        errors: ErrorTable,
+        registry: CollectorRegistry,
+        insecure: bool = False,
+        reflection_enabled: bool = True,
+        limits: ServerLimits | None = None,
+    ) -> None:
+        """Prepare a server without credentials for `address` (`host:port`; port 0 lets the system choose).
+
+        Raises ExposedWithoutAuthenticationError when `address` is not loopback and `insecure` is not set.
+        """
+        require_loopback(address, insecure=insecure)
+        self._address = address
+        self._limits = limits or ServerLimits()
+        self._reflection_enabled = reflection_enabled
+        self._names: list[str] = []
+        self._drain = DrainLayer()
+        self._chain = Chain(
+            outer=[TelemetryLayer(registry), ErrorLayer(errors)],
+            inner=[
+                self._drain,
+                DeadlineLayer(self._limits.deadline),
+                MetadataIdentityLayer(),
+                ValidationLayer(),
+            ],
+        )
+        self._server = grpc.aio.server(
+            options=[
+                # Without this a second server on the same port gets half of the calls, and neither notices.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", self._limits.message_bytes),
+                ("grpc.max_metadata_size", self._limits.metadata_bytes),
+                ("grpc.max_concurrent_streams", self._limits.streams_per_connection),
+                # A client that pings more often than every 5 s is told to go away.
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+            ],
+            maximum_concurrent_rpcs=self._limits.concurrent_rpcs,
+        )
+
+    def was_busy(self, calls: int) -> bool:
+        """Tell whether the server had so many unary calls in flight together just now."""
+        return self._drain.was_busy(calls)
+
+    def add(self, register: Callable[[Any, Any], None], servicer: object, full_name: str) -> Self:
+        """Add a service by its generated `add_…Servicer_to_server` function and its full protobuf name."""
+        register(servicer, Registration(self._server, self._chain))
+        self._names.append(full_name)
+        return self
+
+    def build(self) -> "Server":
+        """Add health and reflection and return the server, not yet listening."""
+        health = health_aio.HealthServicer()
+        # Anybody may ask gRPC's own services at any time: no layer is around them.
+        bare = Registration(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(health, bare)  # type: ignore[arg-type]  # as a server to the generated code
+        if self._reflection_enabled:
+            health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+            add_reflection(bare, (*self._names, health_name))
+        return Server(
+            self._server,
+            health,
+            self._drain,
+            self._address,
+            names=("", *self._names),
+            drain_time=self._limits.drain,
+        )
+
+
+class Server:
+    """A gRPC server with its health. NOT_SERVING until `set_serving(True)`."""
+
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        health: health_aio.HealthServicer,
+        drain: DrainLayer,
+        address: str,
+        *,
+        names: tuple[str, ...],
+        drain_time: timedelta,
+    ) -> None:
+        self._server = server
+        self._health = health
+        self._names = names
+        self._drain = drain
+        self._drain_seconds = drain_time.total_seconds()
+        self._serving: bool | None = None
+        self.address = address
+
+    async def start(self) -> None:
+        """Listen. `address` is the real one from here on.
+
+        Raises AddressInUseError when the port is taken.
+        """
+        await self.set_serving(False)
+        host = self.address.rpartition(":")[0]
+        try:
+            port = self._server.add_insecure_port(self.address)
+        except RuntimeError as exc:
+            raise AddressInUseError(self.address) from exc
+        self.address = f"{host}:{port}"
+        await self._server.start()
+        _log.info("serving", address=self.address)
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tell health checks whether the server can do its work now."""
+        if serving is self._serving:
+            return
+        self._serving = serving
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for name in self._names:
+            await self._health.set(name, status)
+        _log.info("health_changed", serving=serving)
+
+    async def stop(self) -> None:
+        """Refuse new calls, let calls in flight finish within the drain time, then end them."""
+        await self._health.enter_graceful_shutdown()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._drain_seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._drain.drain()
+                # Callers hear by now that this server stops, and take their next calls to another one.
+                await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
+        await self._server.stop(max(0.0, until - loop.time()))
+
+
+async def watch_health(server: Server, ready: Callable[[], Awaitable[bool]], *, every: timedelta) -> None:
+    """Set the server's health from `ready` until cancelled. A check that fails or takes too long means not ready."""
+    while True:
+        try:
+            async with asyncio.timeout(max(every.total_seconds(), 1.0)):
+                serving = await ready()
+        except Exception as exc:
+            _log.warning("health_check_failed", error=type(exc).__name__)
+            serving = False
+        await server.set_serving(serving)
+        await asyncio.sleep(every.total_seconds())
+
+
+async def run_until_stopped(
+    server: Server, stop: asyncio.Event, background: Mapping[str, Awaitable[None]]
+) -> None:
+    """Run the background work until `stop` is set, then drain: server first, background work after it.
+
+    Raises BackgroundEndedError when a background task ends by itself: half a service is worse than a restart.
+    """
+    tasks = {name: asyncio.ensure_future(work) for name, work in background.items()}
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([stopped, *tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+    ended = sorted(name for name, task in tasks.items() if task.done())
+    _log.info("stopping", ended=ended)
+    await server.stop()
+    # Background work last: what the finished calls enqueued can still be tried, and leases are given back.
+    for task in (stopped, *tasks.values()):
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    _log.info("stopped")
+    if ended:
+        raise BackgroundEndedError(", ".join(ended)) from tasks[ended[0]].exception()

@@ -1,0 +1,125 @@
+"""Logs: one JSON object a line, and no secret in any of them."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from servicekit.process.log import redact_secrets, redact_url_passwords
+
+
+class QuotesItsUrlError(Exception):
+    def __str__(self) -> str:
+        return "cannot connect to postgresql://app:hunter2@db/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://app:hunter2@db/x",
+        "postgresql://:hunter2@db/x",
+        "POSTGRESQL://app:hunter2@db",
+        "two: a://b:hunter2@c and d://e:hunter2@f",
+        "postgresql://app:hunter2:hunter2@db/x",
+        "postgresql://app:hunter2/hunter2@db/x",
+        "error\nat postgres+asyncpg://app:hunter2@h1,h2/x?target_session_attrs=read-write",
+        "postgresql:///x?host=/run/db&password=hunter2",
+        "postgresql://db/x?user=app&password=hunter2&sslmode=require",
+    ],
+)
+def test_the_password_of_a_url_is_taken_out_of_any_text(text: str) -> None:
+    redacted = redact_url_passwords(text)
+    assert "hunter2" not in redacted
+    assert "[redacted]" in redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 1_000_000, "a://" * 250_000, "a://b:" * 160_000, "a://b:" + "c" * 1_000_000, ":" * 1_000_000],
+    ids=["letters", "schemes", "passwords without an end", "a long password", "colons"],
+)
+def test_a_megabyte_of_text_does_not_hold_up_the_process(text: str) -> None:
+    """A caller's text may be in it. Were the time to grow with the square, this would take hours."""
+    program = (
+        "import sys; from servicekit.log import redact_url_passwords; redact_url_passwords(sys.stdin.read())"
+    )
+    subprocess.run([sys.executable, "-c", program], input=text, text=True, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no url", "http://host:80/path", "postgresql://db/x", "mail a@b.c", "postgresql:///x?host=/run"],
+)
+def test_a_text_without_a_password_stays_as_it_is(text: str) -> None:
+    assert redact_url_passwords(text) == text
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"password": "hunter2"},
+        {"db_passwd": "hunter2"},
+        {"API_KEY": "hunter2"},
+        {"apikey": "hunter2"},
+        {"authorization": "Bearer hunter2"},
+        {"bearer_token": "hunter2"},
+        {"client_secret": b"hunter2"},
+        {"credentials": {"user": "hunter2"}},
+        {"url": "postgresql://app:hunter2@db/x"},
+        {"error": QuotesItsUrlError()},
+        {"settings": {"url": "postgresql://app:hunter2@db/x"}},
+        {"settings": {"password": "hunter2"}},
+        {"urls": ["postgresql://app:hunter2@db/x"]},
+    ],
+    ids=lambda event: ascii(event).replace("hunter2", ""),
+)
+def test_secrets_are_taken_out_of_an_event(event: dict[str, Any]) -> None:
+    line = json.dumps(redact_secrets(None, "info", event), default=str)
+    assert "hunter2" not in line
+    assert "[redacted]" in line
+
+
+@pytest.mark.parametrize(
+    "event", [{"token": None}, {"secrets": 3}, {"has_password": True}, {"attempts": 1, "name": "x"}], ids=str
+)
+def test_what_is_no_secret_stays(event: dict[str, Any]) -> None:
+    assert redact_secrets(None, "info", dict(event)) == event
+
+
+LOGGING = """
+import logging
+import structlog
+from servicekit.log import configure_logging
+configure_logging(service="sample", level="INFO")
+log = structlog.get_logger()
+log.debug("not told")
+log.info("plain", text="first\\nsecond\\u2028third", number=1)
+try:
+    raise ValueError("postgresql://app:hunter2@db")
+except ValueError:
+    log.exception("failed")
+logging.getLogger("library").warning("from a %s", "postgresql://app:hunter2@db")
+logging.getLogger("library").info("not told")
+"""
+
+
+def test_every_line_is_a_json_object_on_standard_error() -> None:
+    done = subprocess.run([sys.executable, "-c", LOGGING], capture_output=True, check=True, text=True)
+    assert not done.stdout
+    assert "hunter2" not in done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    plain, failed, library = lines
+    assert plain.pop("timestamp").endswith("Z")
+    assert plain == {
+        "service": "sample",
+        "level": "info",
+        "event": "plain",
+        "text": "first\nsecond\u2028third",
+        "number": 1,
+    }
+    assert (failed["level"], failed["event"]) == ("error", "failed")
+    assert "ValueError" in failed["exception"]
+    assert (library["service"], library["level"], library["logger"]) == ("sample", "warning", "library")
+    assert library["event"] == "from a postgresql://app:[redacted]@db"

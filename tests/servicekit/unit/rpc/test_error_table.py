@@ -1,0 +1,179 @@
+"""The error table: what each class of error tells a caller, and what it never tells."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+import structlog
+from google.rpc import error_details_pb2
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from servicekit.database.engine import DatabaseUnavailableError
+from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.page_tokens import InvalidPageTokenError
+from servicekit.rpc.status import FieldViolation, Refusal, RefusedError
+from tests.refusals import read_status
+
+SECRET = "postgresql://app:hunter2@db SELECT secret FROM table"
+
+
+class KnownError(Exception):
+    """Something known."""
+
+
+class NarrowerError(KnownError):
+    """Known by its base."""
+
+
+class NarrowestError(NarrowerError):
+    """Has an entry of its own."""
+
+
+TABLE = ErrorTable(
+    {
+        KnownError: lambda _error: Refusal(grpc.StatusCode.NOT_FOUND, "known", "KNOWN"),
+        NarrowestError: lambda _error: Refusal(grpc.StatusCode.ABORTED, "narrowest", "NARROWEST"),
+    }
+)
+
+
+def driver_error(code: str | None, *, invalidated: bool = False) -> DBAPIError:
+    """What SQLAlchemy raises around asyncpg's error with this SQLSTATE."""
+    error = DBAPIError(SECRET, {}, Exception(SECRET), connection_invalidated=invalidated)
+    error.orig.sqlstate = code  # type: ignore[union-attr]  # as the asyncpg dialect sets it
+    return error
+
+
+CASES: dict[str, tuple[Exception, grpc.StatusCode, str]] = {
+    "by class": (KnownError(), grpc.StatusCode.NOT_FOUND, "KNOWN"),
+    "by base": (NarrowerError(), grpc.StatusCode.NOT_FOUND, "KNOWN"),
+    "narrowest first": (NarrowestError(), grpc.StatusCode.ABORTED, "NARROWEST"),
+    "refused": (
+        RefusedError(Refusal(grpc.StatusCode.OUT_OF_RANGE, "no", "NO")),
+        grpc.StatusCode.OUT_OF_RANGE,
+        "NO",
+    ),
+    "page token": (InvalidPageTokenError(SECRET), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+    # What generated code raises for a method that a servicer does not have.
+    "not implemented": (NotImplementedError(SECRET), grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED"),
+    "pool exhausted": (PoolTimeoutError(SECRET), grpc.StatusCode.RESOURCE_EXHAUSTED, "DATABASE_BUSY"),
+    "no connection": (DatabaseUnavailableError(SECRET), grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    "connection reset": (ConnectionResetError(SECRET), grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    "driver gone": (
+        InterfaceError(SECRET, {}, Exception()),
+        grpc.StatusCode.UNAVAILABLE,
+        "DATABASE_UNAVAILABLE",
+    ),
+    "unknown": (ValueError(SECRET), grpc.StatusCode.INTERNAL, "INTERNAL"),
+    "a bug": (TypeError(SECRET), grpc.StatusCode.INTERNAL, "INTERNAL"),
+    "key error": (KeyError(SECRET), grpc.StatusCode.INTERNAL, "INTERNAL"),
+    "group": (ExceptionGroup(SECRET, [ValueError(SECRET)]), grpc.StatusCode.INTERNAL, "INTERNAL"),
+    "bare driver": (asyncpg.PostgresError(SECRET), grpc.StatusCode.INTERNAL, "INTERNAL"),
+}
+
+
+@pytest.mark.parametrize(("error", "code", "reason"), CASES.values(), ids=CASES.keys())
+def test_what_a_class_of_error_tells(error: Exception, code: grpc.StatusCode, reason: str) -> None:
+    told = read_status(TABLE.refusal(error, method="/a.B/C").to_status())
+    assert (told.code, told.reason) == (code, reason)
+    assert "hunter2" not in told.wire
+    assert "SELECT" not in told.wire
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("08006", grpc.StatusCode.UNAVAILABLE),
+        ("08001", grpc.StatusCode.UNAVAILABLE),
+        ("53100", grpc.StatusCode.UNAVAILABLE),
+        ("53300", grpc.StatusCode.UNAVAILABLE),
+        ("57P01", grpc.StatusCode.UNAVAILABLE),
+        ("57P02", grpc.StatusCode.UNAVAILABLE),
+        ("57P03", grpc.StatusCode.UNAVAILABLE),
+        ("57014", grpc.StatusCode.UNAVAILABLE),
+        ("55P03", grpc.StatusCode.UNAVAILABLE),
+        ("25006", grpc.StatusCode.UNAVAILABLE),
+        ("40001", grpc.StatusCode.UNAVAILABLE),
+        ("40P01", grpc.StatusCode.UNAVAILABLE),
+        ("42P01", grpc.StatusCode.UNAVAILABLE),
+        ("42601", grpc.StatusCode.INTERNAL),
+        ("22003", grpc.StatusCode.INTERNAL),
+        ("23505", grpc.StatusCode.INTERNAL),
+        ("42501", grpc.StatusCode.INTERNAL),
+        (None, grpc.StatusCode.INTERNAL),
+    ],
+)
+def test_what_a_driver_error_tells(code: str | None, expected: grpc.StatusCode) -> None:
+    told = read_status(TABLE.refusal(driver_error(code), method="/a.B/C").to_status())
+    assert told.code is expected
+    assert "hunter2" not in told.wire
+
+
+def test_a_connection_that_broke_is_unavailable_whatever_the_driver_said() -> None:
+    refused = TABLE.refusal(driver_error(None, invalidated=True), method="/a.B/C")
+    assert refused.code is grpc.StatusCode.UNAVAILABLE
+
+
+def test_an_unknown_error_is_in_the_log_whole_under_the_id_that_the_caller_gets() -> None:
+    error = ValueError("what really happened")
+    with structlog.testing.capture_logs() as log:
+        told = read_status(TABLE.refusal(error, method="/a.B/C").to_status())
+    assert told.message == "internal error"
+    assert list(told.metadata) == ["correlation_id"]
+    (line,) = log
+    assert line["event"] == "rpc_internal_error"
+    assert line["log_level"] == "error"
+    assert line["method"] == "/a.B/C"
+    assert line["correlation_id"] == told.metadata["correlation_id"]
+    assert line["exc_info"] is error
+
+
+def test_two_unknown_errors_have_two_ids() -> None:
+    ids = {TABLE.refusal(ValueError(), method="m").metadata["correlation_id"] for _ in range(2)}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [PoolTimeoutError(), DatabaseUnavailableError()], ids=lambda error: type(error).__name__
+)
+def test_what_may_be_tried_again_says_when(error: Exception) -> None:
+    told = read_status(TABLE.refusal(error, method="m").to_status())
+    assert told.retry_after_seconds == 1
+
+
+def test_every_detail_of_a_refusal_reaches_the_wire() -> None:
+    refused = Refusal(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "no",
+        "NO",
+        metadata={"a": "b"},
+        field_violations=[FieldViolation("x.y", "is bad")],
+        precondition=("STATE", "subject", "is A, must be B"),
+        resource=("type", "name"),
+    )
+    told = read_status(refused.to_status())
+    assert told.metadata == {"a": "b"}
+    assert told.fields == ("x.y",)
+    assert told.descriptions == ("is bad",)
+    assert told.preconditions == ("is A, must be B",)
+    assert told.resource == ("type", "name")
+    assert told.retry_after_seconds is None
+
+
+def test_many_violations_are_cut_off() -> None:
+    violations = [FieldViolation(f"f{number}", "is bad") for number in range(100)]
+    status = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "no", "NO", field_violations=violations).to_status()
+    bad = error_details_pb2.BadRequest()
+    status.details[1].Unpack(bad)
+    assert 0 < len(bad.field_violations) <= 20
+
+
+async def test_a_timeout_that_is_not_the_databases_is_an_internal_error() -> None:
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0):
+            await asyncio.sleep(1)
+    refused: Any = TABLE.refusal(caught.value, method="m")
+    assert refused.code is grpc.StatusCode.INTERNAL
