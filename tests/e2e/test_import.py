@@ -17,7 +17,7 @@ from approval.import_lines import ApprovalLine
 from approval.model import State
 from awoooi.flywheel.v1 import flywheel_stats_pb2
 from flywheel.stack import Stack
-from incident.import_lines import IncidentLine
+from incident.importing.lines import IncidentLine
 from tests.approval.callers import Approvals, Incidents, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, contents, incident_database, rows
 from tests.e2e.once import Noops, assert_resolved_once, noops_counted, resolutions_counted

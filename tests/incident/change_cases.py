@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from incident.changes import Change, Position, Snapshot
 from incident.model import Event, EventType, Incident, Severity, State
+from incident.watch.model import Change, Position, Snapshot
 
 _TIME = datetime(2026, 5, 7, tzinfo=UTC)
 _SNAPSHOT = Snapshot(10, 10)

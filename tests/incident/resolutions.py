@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from incident.effects import ResolvedIncident
+from incident.effects.repository import ResolvedIncident
 from incident.model import Event, EventType, ResolutionKey, ResolutionType, Severity
 
 KEY = ResolutionKey("INC-20260507-99ADF2", 2)

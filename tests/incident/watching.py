@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
-from incident.repository import get_page_token_key
+from incident.lifecycle.repository import get_page_token_key
 from incident.servicer import IncidentServicer
 from incident.status_codes import ERRORS
-from incident.watch import HEARTBEAT, WatchUseCase
-from incident.watch_feed import MOST_CHANGES, Feed
-from incident.watch_tailer import Tailer
+from incident.watch.feed import MOST_CHANGES, Feed
+from incident.watch.tailer import Tailer
+from incident.watch.use_cases import HEARTBEAT, WatchUseCase
 from servicekit.database.engine import create_engine
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder

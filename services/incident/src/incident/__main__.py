@@ -10,20 +10,20 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from awoooi.incident.v1 import incident_service_pb2
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
-from incident.importing import IncidentImporter
-from incident.jobs import load_template, topics
-from incident.outside import left_out, open_outside_systems
-from incident.repository import get_page_token_key
-from incident.retention import keep_removing
+from incident.effects.external import left_out, open_outside_systems
+from incident.effects.handlers import load_template, topics
+from incident.importing.importer import IncidentImporter
+from incident.lifecycle.repository import get_page_token_key
+from incident.lifecycle.retention import keep_removing
+from incident.lifecycle.use_cases import IncidentUseCases
 from incident.servicer import IncidentServicer, StatsServicer
 from incident.settings import IncidentSettings
-from incident.stats import read_figures
+from incident.stats.repository import read_figures
 from incident.status_codes import ERRORS
 from incident.timeline_use_cases import TimelineUseCases
-from incident.use_cases import IncidentUseCases
-from incident.watch import WatchUseCase
-from incident.watch_feed import Feed
-from incident.watch_tailer import Tailer
+from incident.watch.feed import Feed
+from incident.watch.tailer import Tailer
+from incident.watch.use_cases import WatchUseCase
 from servicekit.database.counters import choose_shard
 from servicekit.database.engine import create_engine
 from servicekit.database.migrations import Migrations

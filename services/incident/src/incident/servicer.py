@@ -10,12 +10,13 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2_grpc
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1 import incident_service_pb2_grpc
-from incident import proto_mapping as mapping
-from incident import stats_mapping, watch_mapping
-from incident.stats import IncidentFigures
+from incident.lifecycle import mapping
+from incident.lifecycle.use_cases import IncidentUseCases
+from incident.stats import mapping as stats_mapping
+from incident.stats.repository import IncidentFigures
 from incident.timeline_use_cases import TimelineUseCases
-from incident.use_cases import IncidentUseCases
-from incident.watch import WatchUseCase
+from incident.watch import mapping as watch_mapping
+from incident.watch.use_cases import WatchUseCase
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.identity import current_actor
 from servicekit.rpc.page_tokens import PageTokens

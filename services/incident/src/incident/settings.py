@@ -5,7 +5,7 @@ from datetime import timedelta
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from incident.effect_settings import EffectSettings
+from incident.effects.settings import EffectSettings
 from servicekit.process.settings import Address, Duration
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from incident import knowledge, repository, side_effects, timeline
+from incident.effects import jobs as side_effects
 from incident.errors import (
     EventIdTakenError,
     IncidentNotFoundError,
@@ -13,6 +13,8 @@ from incident.errors import (
     SideEffectEndedError,
     SideEffectNotFoundError,
 )
+from incident.knowledge import repository as knowledge
+from incident.lifecycle import repository, timeline
 from incident.model import (
     Effect,
     Event,

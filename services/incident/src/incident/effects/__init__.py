@@ -1,0 +1,1 @@
+"""Side effects of a resolution: postmortem, knowledge, disposition, notification, webhook."""

@@ -1,0 +1,244 @@
+"""Tells people that an incident was resolved, through Apprise: Telegram, Slack, mail and some hundred others, by URL.
+
+Apprise is synchronous, may sleep, and says only whether it worked. So each send has a thread and a plugin instance of its
+own (an instance keeps state between sends), and Apprise's log, whose texts may quote URLs, is read for HTTP statuses and
+goes no further.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import apprise
+import structlog
+
+from incident.effects.formatting import as_line, format_duration, shorten
+from incident.effects.repository import ResolvedIncident
+from servicekit.outbox.handler import DeliveryError, PermanentError
+
+_log = structlog.get_logger()
+
+# Between two URLs, and never inside one: some have commas and spaces in their query.
+_BETWEEN_URLS = re.compile(r"[\s,;]*[\r\n][\s,;]*|[\s,;]+(?=[A-Za-z0-9]+://)")
+_MOST_NOTE_CHARACTERS = 500
+# Threads that one URL may occupy: a receiver that hangs takes its own and nobody else's.
+_MOST_SENDS = 8
+# How long the outcome of a send that came too late is kept for the try that asks for it; the longest backoff is a minute.
+_KEEP_OUTCOME_SECONDS = 600.0
+_HTTP_STATUS = re.compile(r"error=(\d{3})\b")
+# 4xx: the receiver will refuse the same again. Except timeout, "too early" and "too many", which pass.
+_REFUSALS = frozenset(range(400, 500)) - {408, 425, 429}
+
+
+class NotifyUrlError(ValueError):
+    """A URL is none that Apprise knows; `position` counts from 1. The URL itself is a secret and not in it."""
+
+    def __init__(self, position: int, count: int) -> None:
+        super().__init__(f"URL {position} of {count} is none that Apprise can use")
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a send: `problem` is empty when it worked; `refused` when the same will be refused again."""
+
+    problem: str = ""
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class _Receiver:
+    url: str = field(repr=False)
+    # For people: position and service.
+    name: str
+    # For the job's row. Two bytes of the digest tell a changed URL from the old one, and no guessed one from another.
+    key: str
+    running: int = 0
+
+
+class Notifier:
+    """Sends a text to every URL."""
+
+    def __init__(self, urls: str, *, timeout: timedelta) -> None:
+        """`urls` are separated by white space or commas. `timeout` is how long a try waits for all of them.
+
+        Raises NotifyUrlError.
+        """
+        self._timeout = timeout.total_seconds()
+        self._statuses = _hear_statuses_only()
+        self._asset = apprise.AppriseAsset(
+            app_id="awoooi",
+            # A redirect would carry the token in a URL or header to whoever the receiver names.
+            http_redirects=False,
+            secure_logging=True,
+            storage_mode=apprise.PersistentStoreMode.MEMORY,
+        )
+        self._receivers = self._parse(urls)
+        # Sends that were given up waiting for go on in their threads. The next try for the same job joins them.
+        self._sends: dict[tuple[str, str], asyncio.Future[Outcome]] = {}
+
+    def _parse(self, urls: str) -> Sequence[_Receiver]:
+        found = [url for part in _BETWEEN_URLS.split(urls) if (url := part.strip(" \t,;"))]
+        receivers: list[_Receiver] = []
+        for position, url in enumerate(found, start=1):
+            try:
+                plugin = apprise.Apprise.instantiate(url, asset=self._asset)
+            except Exception:
+                # What it raises may quote the URL.
+                plugin = None
+            if plugin is None:
+                raise NotifyUrlError(position, len(found))
+            digest = hashlib.sha256(url.encode()).hexdigest()
+            receivers.append(
+                _Receiver(url, f"URL {position} ({plugin.service_name})", f"{position}-{digest[:4]}")
+            )
+        return receivers
+
+    async def send(
+        self,
+        resolution: ResolvedIncident,
+        *,
+        delivery_id: str,
+        time_to_resolve: timedelta,
+        earlier: Mapping[str, Any],
+    ) -> None:
+        """Tell all receivers but those that an earlier try has reached.
+
+        When some failed, raises PermanentError if each of them refused for good, else DeliveryError, with the keys of
+        those that are notified by now as its progress.
+        """
+        notified = earlier.get("notified", ())
+        title, body = wording(resolution, time_to_resolve)
+        waiting = [receiver for receiver in self._receivers if receiver.key not in notified]
+        outcomes = await asyncio.gather(
+            *(self._outcome(receiver, delivery_id, title, body) for receiver in waiting)
+        )
+        failed = [
+            (receiver, outcome)
+            for receiver, outcome in zip(waiting, outcomes, strict=True)
+            if outcome.problem
+        ]
+        if not failed:
+            return
+        unsent = {receiver.key for receiver, _ in failed}
+        text = "; ".join(f"{receiver.name}: {outcome.problem}" for receiver, outcome in failed)
+        error = PermanentError if all(outcome.refused for _, outcome in failed) else DeliveryError
+        raise error(
+            text, progress={"notified": [each.key for each in self._receivers if each.key not in unsent]}
+        )
+
+    async def _outcome(self, receiver: _Receiver, delivery_id: str, title: str, body: str) -> Outcome:
+        key = (delivery_id, receiver.key)
+        earlier = self._sends.get(key)
+        if earlier is None or (earlier.done() and earlier.result().problem):
+            if receiver.running >= _MOST_SENDS:
+                return Outcome("still busy with earlier messages")
+            self._sends[key] = self._start(receiver, key, title, body)
+        try:
+            async with asyncio.timeout(self._timeout):
+                outcome = await asyncio.shield(self._sends[key])
+        except TimeoutError:
+            return Outcome(f"no answer within {self._timeout:g} s")
+        self._sends.pop(key, None)
+        return outcome
+
+    def _start(
+        self, receiver: _Receiver, key: tuple[str, str], title: str, body: str
+    ) -> asyncio.Future[Outcome]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Outcome] = loop.create_future()
+
+        def finish(outcome: Outcome) -> None:
+            receiver.running -= 1
+            answer.set_result(outcome)
+            loop.call_later(_KEEP_OUTCOME_SECONDS, self._forget, key, answer)
+
+        def run() -> None:
+            outcome = self._send_now(receiver, title, body)
+            # A closed loop: the process is stopping and nobody waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(finish, outcome)
+
+        receiver.running += 1
+        # A daemon: a receiver that never answers must not keep the process from ending.
+        threading.Thread(target=run, name=f"notify-{receiver.key}", daemon=True).start()
+        return answer
+
+    def _forget(self, key: tuple[str, str], answer: asyncio.Future[Outcome]) -> None:
+        if self._sends.get(key) is answer:
+            del self._sends[key]
+
+    def _send_now(self, receiver: _Receiver, title: str, body: str) -> Outcome:
+        self._statuses.forget()
+        try:
+            plugin = apprise.Apprise.instantiate(receiver.url, asset=self._asset)
+            if plugin is not None and plugin.notify(
+                title=title,
+                body=body,
+                body_format=apprise.NotifyFormat.TEXT,
+                notify_type=apprise.NotifyType.SUCCESS,
+            ):
+                return Outcome()
+        except Exception as exc:
+            # Its text may quote the URL.
+            _log.error("notification_failed", receiver=receiver.name, error=type(exc).__name__)
+            return Outcome(type(exc).__name__)
+        status = self._statuses.heard()
+        if status is None:
+            return Outcome("cannot be reached, or did not say why it was not sent")
+        return Outcome(f"answered {status}", refused=status in _REFUSALS)
+
+
+def wording(resolution: ResolvedIncident, time_to_resolve: timedelta) -> tuple[str, str]:
+    """Return the title and the text, plain, that people are sent."""
+    who = as_line(resolution.resolved.actor)
+    lines = [
+        f"{resolution.key.incident_id}, severity {resolution.severity}",
+        f"{resolution.resolution_type} by {who}, {format_duration(time_to_resolve)} after it was opened",
+    ]
+    if action := resolution.resolved.attributes.get("action"):
+        lines.append(f"Action: {as_line(action)}")
+    if note := resolution.resolved.summary.strip():
+        lines.append(shorten(note, _MOST_NOTE_CHARACTERS))
+    return f"Resolved: {as_line(resolution.title)}", "\n".join(lines)
+
+
+class _Statuses(logging.Handler):
+    """Hears the HTTP status of a failed send in what Apprise logs in this thread."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._here = threading.local()
+
+    def forget(self) -> None:
+        """Begin a send in this thread."""
+        self._here.status = None
+
+    def heard(self) -> int | None:
+        """Return the status of this thread's send, or None when none was named."""
+        status: int | None = getattr(self._here, "status", None)
+        return status
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the status that `record` names, if it names one."""
+        with contextlib.suppress(Exception):
+            if match := _HTTP_STATUS.search(record.getMessage()):
+                self._here.status = int(match[1])
+
+
+def _hear_statuses_only() -> _Statuses:
+    """Cut the loggers of Apprise and of its HTTP client off from ours, at every level: they quote URLs."""
+    statuses = _Statuses()
+    for name in ("apprise", "urllib3"):
+        logger = logging.getLogger(name)
+        logger.handlers = [statuses]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+    return statuses

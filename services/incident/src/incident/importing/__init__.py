@@ -1,0 +1,1 @@
+"""Incidents and timelines of the system before."""

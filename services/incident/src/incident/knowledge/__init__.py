@@ -1,0 +1,1 @@
+"""What resolved similar incidents before."""

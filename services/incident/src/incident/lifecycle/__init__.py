@@ -1,0 +1,1 @@
+"""An incident from Create to RESOLVED and Reopen, its timeline and its retention."""

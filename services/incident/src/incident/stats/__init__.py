@@ -1,0 +1,1 @@
+"""Figures of incidents, resolutions and side effects."""

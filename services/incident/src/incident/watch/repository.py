@@ -1,0 +1,117 @@
+"""The statements behind Watch: what a look at the database sees, and the events between two looks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import BigInteger
+
+from incident.lifecycle.repository import COLUMNS, to_incident
+from incident.model import Event, EventType
+from incident.watch.model import STATE_AFTER, Change, Position, Snapshot, states_around
+
+# Notified by a trigger when a transaction with events commits, while somebody asks for it.
+NOTIFY_CHANNEL = "incident_events"
+
+_CURRENT_SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
+
+
+async def current_snapshot(connection: AsyncConnection) -> Snapshot:
+    """Return what a statement sees now."""
+    return Snapshot.parse((await connection.execute(_CURRENT_SNAPSHOT)).scalar_one())
+
+
+_LOOK = text("""
+    SELECT CAST(pg_current_snapshot() AS text), EXISTS (
+        SELECT FROM incident_events WHERE xact_id >= :since OR xact_id = ANY (:in_progress_since))
+""").bindparams(bindparam("in_progress_since", type_=ARRAY(BigInteger)))
+
+
+async def look(connection: AsyncConnection, since: Snapshot) -> tuple[Snapshot, bool]:
+    """Return what a statement sees now, and whether there are events in it that `since` did not see."""
+    row = (
+        await connection.execute(_LOOK, {"since": since.xmax, "in_progress_since": list(since.in_progress)})
+    ).one()
+    return Snapshot.parse(row[0]), row[1]
+
+
+_EVENT_COLUMNS = (
+    "event_id, incident_id, type, actor, event_time, summary, attributes, resolution_number, sequence"
+)
+_INCIDENT_COLUMNS = ", ".join(f"incidents.{column.strip()}" for column in COLUMNS.split(","))
+_STATE_CHANGES = ", ".join(f"'{event_type}'" for event_type in STATE_AFTER)
+
+# The events of a batch are found by their transactions: those that began after the last look and before this one, and
+# those that were in progress then and have ended. So a look costs what it finds, whatever the history, and a transaction
+# that stays open for hours delays its own events alone.
+# The incident is read by this statement, later than the look: it is never older than its event.
+_CHANGES = (
+    text(f"""
+    SELECT {", ".join(f"event.{column.strip()}" for column in _EVENT_COLUMNS.split(","))}, latest.types,
+        {_INCIDENT_COLUMNS}
+    FROM (
+        SELECT {_EVENT_COLUMNS} FROM incident_events
+        WHERE (xact_id >= :since AND xact_id < :until OR xact_id = ANY (:in_progress_since))
+            AND xact_id <> ALL (:in_progress_until) AND sequence > :after
+        ORDER BY sequence LIMIT :limit
+    ) AS event
+    JOIN incidents ON incidents.incident_id = event.incident_id
+    CROSS JOIN LATERAL (
+        SELECT array_agg(type ORDER BY sequence DESC) AS types FROM (
+            SELECT type, sequence FROM incident_events
+            WHERE incident_id = event.incident_id AND sequence <= event.sequence AND type IN ({_STATE_CHANGES})
+            ORDER BY sequence DESC LIMIT 2
+        ) AS two
+    ) AS latest
+    ORDER BY event.sequence
+    """)
+    .bindparams(
+        bindparam("in_progress_since", type_=ARRAY(BigInteger)),
+        bindparam("in_progress_until", type_=ARRAY(BigInteger)),
+    )
+    .columns(attributes=JSONB, labels=JSONB)
+)
+_EVENT_WIDTH = len(_EVENT_COLUMNS.split(","))
+
+
+async def read_changes(connection: AsyncConnection, position: Position, *, limit: int) -> Sequence[Change]:
+    """Return the next changes of the batch that `position` is in, at most `limit`; fewer: these are the last."""
+    rows = await connection.execute(
+        _CHANGES,
+        {
+            "since": position.since.xmax,
+            "until": position.until.xmax,
+            "in_progress_since": list(position.since.in_progress),
+            "in_progress_until": list(position.until.in_progress),
+            "after": position.sequence,
+            "limit": limit,
+        },
+    )
+    return [_to_change(row, position) for row in rows]
+
+
+def _to_change(row: Sequence[Any], position: Position) -> Change:
+    event = Event(row[0], row[1], EventType(row[2]), *row[3:_EVENT_WIDTH])
+    latest = [EventType(each) for each in row[_EVENT_WIDTH] or ()]
+    before, after = states_around(event.type, latest)
+    return Change(
+        event=event,
+        incident=to_incident(row[_EVENT_WIDTH + 1 :]),
+        state_before=before,
+        state_after=after,
+        position=Position(position.since, position.until, event.sequence),
+    )
+
+
+_ASK_FOR_NOTIFICATIONS = text("SELECT pg_advisory_lock_shared(hashtext('incident_events'))")
+_DECLINE_NOTIFICATIONS = text("SELECT pg_advisory_unlock_shared(hashtext('incident_events'))")
+
+
+async def ask_for_notifications(connection: AsyncConnection, wanted: bool) -> None:
+    """Let transactions with events notify, from those that write their events after this; or let them not.
+
+    Asked for as long as the connection lives.
+    """
+    await connection.execute(_ASK_FOR_NOTIFICATIONS if wanted else _DECLINE_NOTIFICATIONS)

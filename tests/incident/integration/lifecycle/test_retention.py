@@ -1,0 +1,272 @@
+"""Retention: what was resolved long ago goes with all its rows, a few at a time, and nothing else does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import grpc
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
+from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from incident.lifecycle.retention import remove_old
+from incident.model import Effect
+from servicekit.database.engine import create_engine
+from tests.eventually import eventually
+from tests.incident.incidents import (
+    HUMAN,
+    NO_ACTION,
+    create_request,
+    effects_settled,
+    incident_stub,
+    new_id,
+    opened,
+    resolved,
+    token,
+)
+from tests.incident.side_effects import figures
+from tests.refusals import refused
+from tests.services import healthy_service
+
+if TYPE_CHECKING:
+    Rows = asyncpg.Connection[asyncpg.Record]
+
+KEEP = timedelta(days=30)
+TABLES = (
+    "incidents",
+    "incident_events",
+    "create_requests",
+    "postmortems",
+    "dispositions",
+    "knowledge_uses",
+    "outbox",
+)
+
+
+@pytest_asyncio.fixture
+async def engine(database: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(database, application_name="tests", pool_size=4)
+    yield engine
+    await engine.dispose()
+
+
+@pytest_asyncio.fixture
+async def rows(database: str) -> "AsyncIterator[Rows]":
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+async def insert_resolved(
+    rows: "Rows", *, days_ago: float, resolutions: int = 1, state: str = "RESOLVED"
+) -> str:
+    """An incident and everything that its resolutions left; in another state, as it is after a reopening."""
+    incident_id = new_id()
+    done = state == "RESOLVED"
+    await rows.execute(
+        """
+        INSERT INTO incidents (incident_id, title, description, severity, state, fingerprint, labels, source, opened_by,
+            content_hash, create_time, last_progress_time, resolve_time, resolution_type, resolution_number)
+        SELECT $1, 'old', '', 'LOW', $2, '', '{}', '', 'tester', '', ago, ago, CASE WHEN $3 THEN ago END,
+            CASE WHEN $3 THEN 'HUMAN' END, $5
+        FROM (SELECT now() - make_interval(secs => $4 * 86400)) AS old (ago)
+        """,
+        incident_id,
+        state,
+        done,
+        days_ago,
+        resolutions,
+    )
+    await rows.execute(
+        "INSERT INTO create_requests (request_id, content_hash, incident_id, deduplicated) VALUES ($1, '', $1, false)",
+        incident_id,
+    )
+    numbers = list(range(1, resolutions + 1))
+    for statement in (
+        """
+        INSERT INTO incident_events (event_id, incident_id, type, actor, summary, resolution_number)
+        SELECT $1 || '/' || number, $1, 'RESOLVED', 'tester', '', number FROM unnest($2::int[]) AS number
+        """,
+        """
+        INSERT INTO postmortems (incident_id, resolution_number, resolution_type, markdown)
+        SELECT $1, number, 'HUMAN', '' FROM unnest($2::int[]) AS number
+        """,
+        """
+        INSERT INTO dispositions (incident_id, resolution_number, resolution_type, severity, resolve_time, resolution_seconds)
+        SELECT $1, number, 'HUMAN', 'LOW', now(), 1 FROM unnest($2::int[]) AS number
+        """,
+        """
+        INSERT INTO knowledge_uses (incident_id, resolution_number, knowledge_id, held)
+        SELECT $1, number, 'known', true FROM unnest($2::int[]) AS number
+        """,
+    ):
+        await rows.execute(statement, incident_id, numbers)
+    await rows.execute(
+        """
+        INSERT INTO outbox (topic, dedup_key, payload, state, done_time)
+        SELECT topic, $1 || '/' || number, jsonb_build_object('incident_id', $1::text, 'resolution_number', number),
+            'DONE', now()
+        FROM unnest($2::int[]) AS number, unnest($3::text[]) AS topic
+        """,
+        incident_id,
+        numbers,
+        [effect.topic for effect in Effect],
+    )
+    return incident_id
+
+
+async def set_effect(rows: "Rows", incident_id: str, effect: Effect, state: str, *, number: int = 1) -> None:
+    await rows.execute(
+        "UPDATE outbox SET state = $1, done_time = NULL WHERE topic = $2 AND dedup_key = $3",
+        state,
+        effect.topic,
+        f"{incident_id}/{number}",
+    )
+
+
+async def left(rows: "Rows") -> set[str]:
+    return {row["incident_id"] for row in await rows.fetch("SELECT incident_id FROM incidents")}
+
+
+async def counted(rows: "Rows") -> Mapping[str, int]:
+    """How many rows each table has."""
+    return {table: await rows.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES}  # noqa: S608 - constants
+
+
+async def test_what_is_old_and_resolved_goes_with_all_its_rows(engine: AsyncEngine, rows: "Rows") -> None:
+    young = await insert_resolved(rows, days_ago=29)
+    kept = await counted(rows)
+    for resolutions in (1, 3):
+        await insert_resolved(rows, days_ago=31, resolutions=resolutions)
+    assert await remove_old(engine, keep=KEEP, limit=100) == 2
+    assert await left(rows) == {young}
+    assert await counted(rows) == kept
+    assert await remove_old(engine, keep=KEEP, limit=100) == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "days_ago"),
+    [
+        pytest.param("RESOLVED", 29.9, id="resolved a little less long ago"),
+        pytest.param("OPEN", 1000.0, id="old and never worked on"),
+        pytest.param("INVESTIGATING", 1000.0, id="old and being worked on"),
+    ],
+)
+async def test_what_is_young_or_unresolved_stays(
+    engine: AsyncEngine, rows: "Rows", state: str, days_ago: float
+) -> None:
+    incident_id = await insert_resolved(rows, days_ago=days_ago, state=state)
+    before = await counted(rows)
+    assert await remove_old(engine, keep=KEEP, limit=100) == 0
+    assert await left(rows) == {incident_id}
+    assert await counted(rows) == before
+
+
+@pytest.mark.parametrize("state", ["PENDING", "PARKED"])
+@pytest.mark.parametrize("number", [1, 2])
+async def test_an_incident_with_an_effect_that_has_not_ended_stays_until_it_has(
+    engine: AsyncEngine, rows: "Rows", state: str, number: int
+) -> None:
+    incident_id = await insert_resolved(rows, days_ago=31, resolutions=2)
+    await set_effect(rows, incident_id, Effect.WEBHOOK, state, number=number)
+    before = await counted(rows)
+    assert await remove_old(engine, keep=KEEP, limit=100) == 0
+    assert await counted(rows) == before
+    await set_effect(rows, incident_id, Effect.WEBHOOK, "DONE", number=number)
+    assert await remove_old(engine, keep=KEEP, limit=100) == 1
+    assert set((await counted(rows)).values()) == {0}
+
+
+async def test_the_oldest_go_first_and_no_more_than_a_batch(engine: AsyncEngine, rows: "Rows") -> None:
+    by_age = [await insert_resolved(rows, days_ago=60 - days) for days in range(7)]
+    waiting = await insert_resolved(rows, days_ago=100)
+    await set_effect(rows, waiting, Effect.POSTMORTEM, "PARKED")
+    for expected in (3, 3, 1, 0):
+        assert await remove_old(engine, keep=KEEP, limit=3) == expected
+        del by_age[:expected]
+        assert await left(rows) == {*by_age, waiting}
+
+
+async def test_an_incident_that_is_just_being_reopened_is_not_waited_for_and_stays(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    reopened = await insert_resolved(rows, days_ago=90)
+    await insert_resolved(rows, days_ago=60)
+    async with rows.transaction():
+        await rows.execute(
+            "UPDATE incidents SET state = 'OPEN', resolve_time = NULL, resolution_type = NULL WHERE incident_id = $1",
+            reopened,
+        )
+        assert await remove_old(engine, keep=KEEP, limit=100) == 1
+    assert await remove_old(engine, keep=KEEP, limit=100) == 0
+    assert await left(rows) == {reopened}
+
+
+async def test_two_who_remove_at_once_share_nothing(engine: AsyncEngine, rows: "Rows") -> None:
+    for _ in range(20):
+        await insert_resolved(rows, days_ago=31)
+    removed = await asyncio.gather(*(remove_old(engine, keep=KEEP, limit=10) for _ in range(4)))
+    assert sum(removed) <= 20
+    assert len(await left(rows)) == 20 - sum(removed)
+    while await remove_old(engine, keep=KEEP, limit=10):
+        pass
+    assert set((await counted(rows)).values()) == {0}
+
+
+async def test_a_service_removes_old_incidents_when_it_is_told_to_and_its_counters_do_not_fall(
+    database: str, rows: "Rows"
+) -> None:
+    request_id, symptom = token(), token()
+    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
+        old = [await resolved(stub, severity=severity) for severity in (1, 2, 2, 3)]
+        old.append(await resolved(stub, title=f"{symptom} down", request_id=request_id))
+        await stub.Reopen(pb.ReopenRequest(incident_id=old[0].incident_id, reason="it came back"))
+        await stub.Resolve(pb.ResolveRequest(incident_id=old[0].incident_id, resolution_type=HUMAN))
+        young, unresolved = await resolved(stub), await opened(stub)
+        await effects_settled(rows)
+        await rows.execute(
+            """
+            UPDATE incidents SET resolve_time = resolve_time - interval '31 days', create_time = create_time - interval '31 days'
+            WHERE incident_id = ANY ($1)
+            """,
+            [each.incident_id for each in old],
+        )
+        for _ in range(230):
+            await insert_resolved(rows, days_ago=40)
+        # Whatever this service was to remove, it would have removed at its start; and nothing is due ever.
+        assert len(await left(rows)) == 230 + 7
+        before = await figures(service.address)
+
+    async with (
+        healthy_service("incident", database, variables={"INCIDENT_RETENTION": "30d"}) as service,
+        incident_stub(service.address) as stub,
+    ):
+        expected = {young.incident_id, unresolved.incident_id}
+        await eventually(lambda: left(rows), lambda found: found == expected)
+        await service.logged("incidents_removed", incidents=35)
+        batches = [event["incidents"] for event in service.events("incidents_removed")]
+        assert batches == [100, 100, 35]
+        assert totals(await figures(service.address)) == totals(before)
+        of_removed = await rows.fetchval("SELECT count(*) FROM outbox WHERE state <> 'PENDING'")
+        assert of_removed == len(Effect)
+        # What was learnt stays; the incident itself is unknown, to a retry of its Create as well.
+        (match,) = (await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=symptom))).matches
+        assert match.entry.incident_id == old[-1].incident_id
+        told = await refused(stub.Get(pb.GetRequest(incident_id=old[-1].incident_id)))
+        assert told.code is grpc.StatusCode.NOT_FOUND
+        again = await stub.Create(create_request(title=f"{symptom} down", request_id=request_id))
+        assert again.incident.incident_id != old[-1].incident_id
+
+
+def totals(found: stats_pb.GetFlywheelStatsResponse) -> Sequence[Any]:
+    """All that the contract calls a counter; among them what was resolved and removed."""
+    severities = {each.severity: each.count for each in found.incidents.opened_total}
+    types = {each.resolution_type: each.count for each in found.resolutions.resolved_total}
+    assert severities[incident_pb2.SEVERITY_HIGH] == 5
+    assert (types[NO_ACTION], types[HUMAN]) == (6, 1)
+    return [severities, types, found.resolutions.resolution_seconds]

@@ -1,0 +1,120 @@
+"""The order of changes and what a filter lets pass, without a database."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from incident.model import EventType, Severity, State
+from incident.watch.model import Position, Snapshot, WatchFilter, states_around
+from tests.incident.change_cases import change, incident
+
+
+@pytest.mark.parametrize(
+    ("written", "snapshot"),
+    [
+        pytest.param("10:10:", Snapshot(10, 10), id="nothing in progress"),
+        pytest.param("10:14:10,12", Snapshot(10, 14, (10, 12)), id="two in progress"),
+    ],
+)
+def test_a_snapshot_is_read_and_written_as_postgresql_does(written: str, snapshot: Snapshot) -> None:
+    assert Snapshot.parse(written) == snapshot
+    assert str(snapshot) == written
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        pytest.param("10:10:", "10:11:", id="one more has ended"),
+        pytest.param("10:14:10,12", "12:14:12", id="one of those in progress has ended"),
+        pytest.param("10:14:10,12", "10:15:10,12", id="a younger one has ended"),
+        pytest.param("10:11:10", "10:20:10,11,12,13", id="many have begun and one has ended"),
+    ],
+)
+def test_of_two_snapshots_the_one_that_saw_less_is_older(earlier: str, later: str) -> None:
+    assert Snapshot.parse(earlier).is_older_than(Snapshot.parse(later))
+    assert not Snapshot.parse(later).is_older_than(Snapshot.parse(earlier))
+    assert not Snapshot.parse(later).is_older_than(Snapshot.parse(later))
+
+
+def test_a_position_at_a_snapshot_is_between_batches() -> None:
+    one, other = Snapshot(10, 10), Snapshot(11, 11)
+    assert Position.at(one).between_batches
+    assert not Position(one, other, 0).between_batches
+
+
+@pytest.mark.parametrize(
+    ("event", "latest", "around"),
+    [
+        pytest.param("OPENED", ["OPENED"], (None, State.OPEN), id="opened"),
+        pytest.param(
+            "INVESTIGATION_STARTED",
+            ["INVESTIGATION_STARTED", "OPENED"],
+            (State.OPEN, State.INVESTIGATING),
+            id="investigation started",
+        ),
+        pytest.param("RESOLVED", ["RESOLVED", "OPENED"], (State.OPEN, State.RESOLVED), id="resolved unseen"),
+        pytest.param(
+            "RESOLVED",
+            ["RESOLVED", "INVESTIGATION_STARTED"],
+            (State.INVESTIGATING, State.RESOLVED),
+            id="resolved while it was investigated",
+        ),
+        pytest.param("REOPENED", ["REOPENED", "RESOLVED"], (State.RESOLVED, State.OPEN), id="reopened"),
+        pytest.param("RESOLVED", ["RESOLVED", "REOPENED"], (State.OPEN, State.RESOLVED), id="resolved again"),
+        pytest.param(
+            "NOTE", ["RESOLVED", "OPENED"], (State.RESOLVED, State.RESOLVED), id="a note changes no state"
+        ),
+        pytest.param("NOTE", [], (State.OPEN, State.OPEN), id="a note on a timeline without an opening"),
+        pytest.param(
+            "RESOLVED", ["RESOLVED"], (State.OPEN, State.RESOLVED), id="resolved without an opening"
+        ),
+    ],
+)
+def test_the_states_around_an_event_are_told_by_the_latest_changes_of_state(
+    event: str, latest: Sequence[str], around: tuple[State | None, State]
+) -> None:
+    assert states_around(EventType(event), [EventType(each) for each in latest]) == around
+
+
+@pytest.mark.parametrize(
+    ("fields", "passes"),
+    [
+        pytest.param({}, True, id="nothing asked"),
+        pytest.param({"states": (State.OPEN,)}, True, id="the state before"),
+        pytest.param({"states": (State.RESOLVED,)}, True, id="the state after"),
+        pytest.param({"states": (State.INVESTIGATING,)}, False, id="neither state"),
+        pytest.param({"severities": (Severity.LOW, Severity.HIGH)}, True, id="one of the severities"),
+        pytest.param({"severities": (Severity.LOW,)}, False, id="another severity"),
+        pytest.param({"fingerprint": "disk"}, True, id="its fingerprint"),
+        pytest.param({"fingerprint": "dis"}, False, id="a part of its fingerprint"),
+        pytest.param({"labels": {"team": "a"}}, True, id="one of its labels"),
+        pytest.param({"labels": {"team": "a", "zone": "eu"}}, True, id="all of its labels"),
+        pytest.param({"labels": {"team": "a", "host": "db-1"}}, False, id="a label it does not have"),
+        pytest.param({"labels": {"team": "b"}}, False, id="another value of a label"),
+        pytest.param({"incident_id": "INC-20260507-0000A1"}, True, id="its id"),
+        pytest.param({"incident_id": "INC-20260507-0000A2"}, False, id="another id"),
+        pytest.param(
+            {"states": (State.OPEN,), "severities": (Severity.LOW,)}, False, id="only one of two filters"
+        ),
+    ],
+)
+def test_a_change_passes_when_it_passes_every_filter(fields: Mapping[str, Any], passes: bool) -> None:
+    resolved = change(
+        incident(severity=Severity.HIGH, fingerprint="disk", labels={"team": "a", "zone": "eu"}),
+        before=State.OPEN,
+        after=State.RESOLVED,
+    )
+    assert WatchFilter(**fields).lets_change_pass(resolved) is passes
+
+
+@pytest.mark.parametrize(
+    ("states", "passes"),
+    [
+        pytest.param((), True, id="no states"),
+        pytest.param((State.OPEN, State.RESOLVED), True, id="its state"),
+        pytest.param((State.RESOLVED,), False, id="another state"),
+    ],
+)
+def test_an_existing_incident_passes_by_the_state_it_is_in(states: tuple[State, ...], passes: bool) -> None:
+    assert WatchFilter(states=states).lets_incident_pass(incident(state=State.OPEN)) is passes
