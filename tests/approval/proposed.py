@@ -4,7 +4,7 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from approval.action_grammar import ActionSyntaxError, parse_action
+from approval.actions.grammar import ActionSyntaxError, parse_action
 from approval.model import Approval, Operation, Risk, State
 
 NOON = datetime(2026, 5, 7, 12, tzinfo=UTC)

@@ -232,7 +232,9 @@ def test_a_module_imports_only_what_its_layer_may(module: str, path: Path) -> No
         pytest.param(
             "servicekit.errors", "from awoooi.incident.v1 import incident_pb2", id="servicekit, a contract"
         ),
-        pytest.param("approval.jobs", "from incident.model import State", id="a service importing another"),
+        pytest.param(
+            "approval.delivery.handlers", "from incident.model import State", id="a service importing another"
+        ),
         pytest.param("flywheel.stack", "import approval.__main__", id="the command importing a service"),
         pytest.param("incident.model", "import sqlalchemy", id="the model importing a library"),
         pytest.param("incident.model", "from incident import tables", id="the model importing upwards"),
@@ -243,19 +245,25 @@ def test_a_module_imports_only_what_its_layer_may(module: str, path: Path) -> No
             id="a servicer with a repository",
         ),
         pytest.param("incident.servicer", "from sqlalchemy.ext import asyncio", id="a servicer with SQL"),
-        pytest.param("approval.repository", "import grpc", id="a repository with gRPC"),
+        pytest.param("approval.lifecycle.repository", "import grpc", id="a repository with gRPC"),
         pytest.param(
-            "approval.repository.rows",
+            "approval.lifecycle.repository.rows",
             "from awoooi.approval.v1 import approval_pb2",
             id="a layer as a folder",
         ),
         pytest.param(
-            "approval.use_cases", "def run():\n    import grpc.aio", id="an import inside a function"
+            "approval.lifecycle.use_cases",
+            "def run():\n    import grpc.aio",
+            id="an import inside a function",
         ),
         pytest.param(
-            "approval.jobs", "import grpc\ncode = grpc.StatusCode.NOT_FOUND", id="a code outside status_codes"
+            "approval.delivery.handlers",
+            "import grpc\ncode = grpc.StatusCode.NOT_FOUND",
+            id="a code outside status_codes",
         ),
-        pytest.param("approval.jobs", "from grpc import StatusCode", id="a code imported by name"),
+        pytest.param(
+            "approval.delivery.handlers", "from grpc import StatusCode", id="a code imported by name"
+        ),
     ],
 )
 def test_an_import_against_the_rules_is_found(module: str, source: str) -> None:

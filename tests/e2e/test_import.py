@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from approval.import_lines import ApprovalLine
+from approval.importing.lines import ApprovalLine
 from approval.model import State
 from awoooi.flywheel.v1 import flywheel_stats_pb2
 from flywheel.stack import Stack

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 
-from approval.action_grammar import format_operation
+from approval.actions.grammar import format_operation
 from approval.executors.protocol import OperationFailedError, RunContext
 from approval.model import Operation, OperationKind, PlanCheck
 

@@ -7,22 +7,22 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
-from approval import incident_client
-from approval.auto_approval import AutoApproval
-from approval.execution import Executions
+from approval.delivery import client as incident_client
+from approval.delivery.client import IncidentClient
+from approval.delivery.handlers import topics
+from approval.delivery.reconcile import Reconciler
+from approval.execution.runner import OperationLimits, Operations
+from approval.execution.use_cases import Executions
 from approval.executors.registry import load_executors
-from approval.expiry import keep_expiring
-from approval.importing import ApprovalImporter
-from approval.incident_client import IncidentClient
-from approval.jobs import topics
-from approval.operations import OperationLimits, Operations
-from approval.reconcile import Reconciler
-from approval.repository import get_page_token_key
+from approval.importing.importer import ApprovalImporter
+from approval.lifecycle.expiry import keep_expiring
+from approval.lifecycle.repository import get_page_token_key
+from approval.lifecycle.use_cases import ApprovalUseCases
+from approval.policy.switch import AutoApproval
 from approval.servicer import ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
-from approval.stats import read_figures
+from approval.stats.repository import read_figures
 from approval.status_codes import ERRORS
-from approval.use_cases import ApprovalUseCases
 from awoooi.approval.v1 import approval_service_pb2
 from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServicer_to_server
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2

@@ -6,12 +6,12 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from approval import proto_mapping as mapping
-from approval import stats_mapping
-from approval.execution import Executions
-from approval.reconcile import Reconciler
-from approval.stats import ApprovalFigures
-from approval.use_cases import ApprovalUseCases
+from approval.delivery.reconcile import Reconciler
+from approval.execution.use_cases import Executions
+from approval.lifecycle import mapping
+from approval.lifecycle.use_cases import ApprovalUseCases
+from approval.stats import mapping as stats_mapping
+from approval.stats.repository import ApprovalFigures
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from awoooi.approval.v1 import approval_service_pb2_grpc
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb

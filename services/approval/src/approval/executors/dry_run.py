@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from approval.action_grammar import format_operation
+from approval.actions.grammar import format_operation
 from approval.executors.protocol import RunContext
 from approval.model import Operation, OperationKind, PlanCheck
 

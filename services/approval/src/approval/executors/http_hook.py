@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from approval.action_grammar import format_operation
+from approval.actions.grammar import format_operation
 from approval.executors.http_hooks_file import Hook, read_hooks
 from approval.executors.protocol import OperationFailedError, RunContext
 from approval.model import Operation, OperationKind, PlanCheck

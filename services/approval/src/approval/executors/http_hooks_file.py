@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from approval.action_grammar import ActionSyntaxError, parse_action
+from approval.actions.grammar import ActionSyntaxError, parse_action
 from servicekit.process.addresses import is_loopback
 from servicekit.process.files import why_unreadable
 from servicekit.process.settings import Duration

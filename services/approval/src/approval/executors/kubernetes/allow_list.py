@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from approval.action_grammar import ActionSyntaxError, parse_action
+from approval.actions.grammar import ActionSyntaxError, parse_action
 from approval.model import Operation, PlanCheck
 
 _NAMESPACES = "APPROVAL_KUBERNETES_NAMESPACES"

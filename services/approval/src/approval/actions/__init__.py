@@ -1,0 +1,1 @@
+"""The action text: grammar and parsed form."""

@@ -1,0 +1,1 @@
+"""Resolve and timeline deliveries to the incident service, and their reconciliation."""

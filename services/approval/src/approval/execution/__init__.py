@@ -1,0 +1,1 @@
+"""Running an approved action, and the log of it."""

@@ -1,0 +1,1 @@
+"""Approvals and executions of the system before."""

@@ -1,0 +1,1 @@
+"""An approval from Propose to its decision or expiry."""

@@ -1,0 +1,1 @@
+"""Auto-approval: rules, the policy file, the kill switch."""

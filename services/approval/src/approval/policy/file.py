@@ -1,0 +1,207 @@
+"""Reads the file that says what is approved without a person. docs/policy.md shows one."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import time
+from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from approval.actions.grammar import ActionSyntaxError, parse_action
+from approval.model import Operation, OperationKind, Risk, Severity
+from approval.policy.model import Policy, Rule, TimeOfDay
+
+_RULE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+_KUBERNETES = frozenset(
+    {OperationKind.RESTART, OperationKind.SCALE, OperationKind.DELETE, OperationKind.ROLLBACK}
+)
+# Said in the words of the file in place of pydantic's.
+_SENTENCES = {
+    "missing": "is required",
+    "frozen_set_type": 'expected a list, such as ["…"]',
+    "too_short": "is an empty list, which nothing fits: leave the rule out",
+    "string_type": 'expected a text in quotes, such as "…"',
+    "float_type": "expected a number from 0 to 1",
+    "greater_than_equal": "expected a number from 0 to 1",
+    "less_than_equal": "expected a number from 0 to 1",
+    "finite_number": "expected a number from 0 to 1",
+    "model_type": "expected a table",
+    "dict_type": "expected a table",
+}
+
+
+class PolicyFileError(Exception):
+    """A policy file cannot be used; `problems` has one sentence for each place where something is wrong."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def parse_policy(content: bytes) -> Policy:
+    """Return the policy in a file's content.
+
+    Raises PolicyFileError, which names line and column of what is not TOML, and rule and key of anything else.
+    """
+    try:
+        table = tomllib.loads(content.decode())
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        raise PolicyFileError([f"is not UTF-8 (at line {line})"]) from None
+    except tomllib.TOMLDecodeError as exc:
+        raise PolicyFileError([f"is not TOML: {exc}"]) from None
+    try:
+        rules = _File.model_validate(table).rules
+    except ValidationError as exc:
+        raise PolicyFileError([_problem(error) for error in exc.errors(include_url=False)]) from None
+    return Policy(tuple(rule.named(name) for name, rule in rules.items()))
+
+
+def _parse_time(value: object) -> time:
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('expected a time such as "22:00"')
+    return time(int(match[1]), int(match[2]))
+
+
+def _find_zone(value: object) -> ZoneInfo:
+    try:
+        return ZoneInfo(str(value))
+    # A folder of the data base is an OSError.
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f'there is no time zone {value!r} on this machine; expected one such as "UTC" or "Europe/Berlin"'
+        ) from None
+
+
+def _check_namespace(name: str) -> str:
+    if _parsed(f"DELETE pod/x -n {name}").namespace != name:
+        raise ValueError("is not the name of a namespace")
+    return name
+
+
+def _check_hook(name: str) -> str:
+    if _parsed(f"HTTP POST {name}").hook != name:
+        raise ValueError("is not the name of a hook")
+    return name
+
+
+def _parsed(action: str) -> Operation:
+    try:
+        return parse_action(action)
+    except ActionSyntaxError as exc:
+        raise ValueError(exc.reason) from None
+
+
+_Table = ConfigDict(frozen=True, extra="forbid")
+_ClockTime = Annotated[time, BeforeValidator(_parse_time)]
+
+
+class _TimeOfDayTable(BaseModel):
+    model_config = _Table
+
+    # "from" is no name in Python.
+    start: _ClockTime = Field(alias="from")
+    until: _ClockTime
+    # Never guessed: a window by the clocks of another place is another window.
+    zone: Annotated[ZoneInfo, BeforeValidator(_find_zone)]
+
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        if self.start == self.until:
+            raise ValueError("from and until are the same; for the whole day, leave time_of_day out")
+        return self
+
+
+class _RuleTable(BaseModel):
+    model_config = _Table
+
+    actions: frozenset[OperationKind] = Field(min_length=1)
+    risks: frozenset[Risk] = Field(min_length=1)
+    namespaces: frozenset[Annotated[str, AfterValidator(_check_namespace)]] | None = Field(None, min_length=1)
+    hooks: frozenset[Annotated[str, AfterValidator(_check_hook)]] | None = Field(None, min_length=1)
+    # Strict: neither a text nor true is a number.
+    confidence_at_least: float | None = Field(None, strict=True, ge=0, le=1, allow_inf_nan=False)
+    severities: frozenset[Severity] | None = Field(None, min_length=1)
+    time_of_day: _TimeOfDayTable | None = None
+
+    @model_validator(mode="after")
+    def _check_targets(self) -> Self:
+        """What a rule may touch is always said, and every criterion counts for each of its actions."""
+        _check_targets_of(self.actions, _KUBERNETES, "namespaces", self.namespaces)
+        _check_targets_of(self.actions, frozenset({OperationKind.HTTP}), "hooks", self.hooks)
+        return self
+
+    def named(self, name: str) -> Rule:
+        window = self.time_of_day
+        return Rule(
+            name,
+            self.actions,
+            self.risks,
+            self.namespaces,
+            self.hooks,
+            self.confidence_at_least,
+            self.severities,
+            None if window is None else TimeOfDay(window.start, window.until, window.zone),
+        )
+
+
+def _check_targets_of(
+    actions: frozenset[OperationKind],
+    having: frozenset[OperationKind],
+    key: str,
+    targets: frozenset[str] | None,
+) -> None:
+    if targets is None and (those := actions & having):
+        raise ValueError(f"{key} is required with {_listed(those)}")
+    if targets is not None and (others := actions - having):
+        raise ValueError(f"{_listed(others)} has no {key}: give it a rule of its own")
+
+
+def _listed(kinds: frozenset[OperationKind]) -> str:
+    return " and ".join(kind for kind in OperationKind if kind in kinds)
+
+
+def _check_rule_name(name: str) -> str:
+    if not _RULE_NAME.fullmatch(name):
+        raise ValueError("is not the name of a rule: a-z, 0-9 and -, at most 63 characters")
+    return name
+
+
+class _File(BaseModel):
+    model_config = _Table
+
+    # None: nothing is approved, which is what an operator wants who empties the file.
+    rules: Mapping[Annotated[str, AfterValidator(_check_rule_name)], _RuleTable] = {}
+
+
+# The keys that may stand at a place, by its depth in the file: the file, (rules, a rule's name), its time of day.
+_TABLES: Mapping[int, type[BaseModel]] = {1: _File, 3: _RuleTable, 4: _TimeOfDayTable}
+
+
+def _problem(error: Any) -> str:
+    place = [str(part) for part in error["loc"] if part != "[key]"]
+    if error["type"] == "extra_forbidden":
+        sentence = _unknown_key(place)
+    else:
+        sentence = _SENTENCES.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(place)}: {sentence}"
+
+
+def _unknown_key(place: Sequence[str]) -> str:
+    fields = _TABLES[len(place)].model_fields.items()
+    known = [field.alias or name for name, field in fields]
+    close = difflib.get_close_matches(place[-1], known, n=1)
+    return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known are {', '.join(known)}"

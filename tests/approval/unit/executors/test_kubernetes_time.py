@@ -1,0 +1,69 @@
+"""What the kubernetes executor says when its time is over."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from tests.approval.unit.executors.cluster_faults import hang, meanwhile
+from tests.approval.unit.executors.cluster_server import ClusterServer
+from tests.approval.unit.executors.kubernetes_cases import DELETE, RESTART, failure, run
+from tests.approval.unit.executors.objects import pod
+from tests.services import PATIENCE_SECONDS
+
+
+async def out_of_time(cluster: ClusterServer, folder: Path, action: str, wanted: str) -> str:
+    """What a run says whose time is over; a slow machine is given more, until it has come as far as is wanted."""
+    for seconds in (3, 10):
+        said = await failure(cluster, folder, action, seconds=seconds)
+        if wanted in said:
+            return said
+    return await failure(cluster, folder, action, seconds=PATIENCE_SECONDS)
+
+
+async def test_a_rollout_that_never_gets_healthy_fails_with_its_last_status_when_the_time_is_over(
+    cluster: ClusterServer, tmp_path: Path
+) -> None:
+    cluster.steps.append({"replicas": 4, "updatedReplicas": 1, "availableReplicas": 3})
+    said = await out_of_time(cluster, tmp_path, RESTART, "1 of 3")
+    head, _, last = said.partition(" within ")
+    assert head == "restarted deployment/web in namespace shop, but it was not done"
+    assert last.endswith(" s: 1 of 3 replicas updated")
+
+
+async def test_a_pod_that_does_not_end_fails_with_that_when_the_time_is_over(
+    cluster: ClusterServer, tmp_path: Path
+) -> None:
+    cluster.after_delete[0] = pod()
+    said = await out_of_time(cluster, tmp_path, DELETE, "still")
+    assert said.endswith(" s: it is still ending")
+
+
+async def test_a_run_whose_time_is_over_before_the_change_was_answered_says_so(
+    cluster: ClusterServer, tmp_path: Path
+) -> None:
+    cluster.fail("PATCH", "deployments", *[hang] * 3)
+    said = await out_of_time(cluster, tmp_path, RESTART, "may have")
+    assert said.startswith("the cluster did not answer within ")
+    assert said.endswith(" s: it may have happened")
+
+
+async def test_a_run_whose_time_is_over_before_the_change_has_changed_nothing(
+    cluster: ClusterServer, tmp_path: Path
+) -> None:
+    cluster.fail("GET", "deployments", hang)
+    said = await failure(cluster, tmp_path, RESTART, seconds=2)
+    assert said == "the cluster did not answer within 1 s: nothing was changed"
+    assert cluster.changes() == []
+
+
+async def test_a_cancelled_run_stops_waiting(cluster: ClusterServer, tmp_path: Path) -> None:
+    looked = asyncio.Event()
+    cluster.fail("GET", "deployments", meanwhile(lambda: None), meanwhile(looked.set))
+    cluster.steps.append({"updatedReplicas": 1})
+    running = asyncio.create_task(run(cluster, tmp_path, RESTART))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await looked.wait()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    assert running.cancelled()
