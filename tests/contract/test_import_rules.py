@@ -290,7 +290,9 @@ def test_an_import_against_the_rules_is_found(module: str, source: str) -> None:
             "approval.__main__", "from approval import repository\nimport grpc, uvloop", id="the composer"
         ),
         pytest.param(
-            "metrics_gateway.sources", "import grpc\ndown = grpc.StatusCode.UNAVAILABLE", id="no layers there"
+            "metrics_gateway.sources.source",
+            "import grpc\ndown = grpc.StatusCode.UNAVAILABLE",
+            id="no layers there",
         ),
     ],
 )

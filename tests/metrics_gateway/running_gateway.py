@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metrics_gateway.deadlines import Deadlines
-from metrics_gateway.exposition import Exposition
-from metrics_gateway.http import Endpoints, build_app
-from metrics_gateway.http_server import HttpServer
-from metrics_gateway.page import Page, PageTemplate
+from metrics_gateway.endpoints import Endpoints, build_app
+from metrics_gateway.exposition.registry import Exposition
+from metrics_gateway.page.handler import Page, PageTemplate
+from metrics_gateway.server import HttpServer
 from metrics_gateway.settings import SourceAddress
-from metrics_gateway.sources import Source, Sources
+from metrics_gateway.sources.deadlines import Deadlines
+from metrics_gateway.sources.source import Source, Sources
 from tests.metrics_gateway.scrapes import Scrape, read_text
 
 # For what must happen sooner or later and has no moment of its own; never met when all is well.

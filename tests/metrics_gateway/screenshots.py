@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
-from metrics_gateway.page import PageTemplate
-from metrics_gateway.page_view import view
-from metrics_gateway.sources import Reading
+from metrics_gateway.page.handler import PageTemplate
+from metrics_gateway.page.view import view
+from metrics_gateway.sources.source import Reading
 from tests.metrics_gateway.chromium import PHONE_WIDTH, Browser, chromium
 from tests.metrics_gateway.page_answers import (
     NOW,

@@ -10,7 +10,7 @@ import pytest
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as incident_service
-from metrics_gateway.series import exported_series
+from metrics_gateway.exposition.catalogue import exported_series
 from tests.approval.callers import Incidents, State, approvals_at, caller, incidents_at
 from tests.approval.schemas import approval_database, incident_database
 from tests.eventually import eventually

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import uvloop
 
-from metrics_gateway.deadlines import Deadlines
-from metrics_gateway.exposition import Exposition
-from metrics_gateway.http import Endpoints, build_app
-from metrics_gateway.http_server import CannotListenError, HttpServer
-from metrics_gateway.page import Page, PageTemplate
+from metrics_gateway.endpoints import Endpoints, build_app
+from metrics_gateway.exposition.registry import Exposition
+from metrics_gateway.page.handler import Page, PageTemplate
+from metrics_gateway.server import CannotListenError, HttpServer
 from metrics_gateway.settings import GatewaySettings
-from metrics_gateway.sources import Source, Sources
+from metrics_gateway.sources.deadlines import Deadlines
+from metrics_gateway.sources.source import Source, Sources
 from servicekit.process.addresses import is_loopback
 from servicekit.process.log import configure_logging
 from servicekit.process.settings import SettingsError
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     if parsed.command == "check-rules":
         # Here and not above: serving does without a PromQL parser.
-        from metrics_gateway import rule_check  # noqa: PLC0415
+        from metrics_gateway.rules import command as rule_check  # noqa: PLC0415
 
         return rule_check.run(parsed.files, parsed.target_label)
     try:

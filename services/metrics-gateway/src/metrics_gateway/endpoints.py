@@ -1,0 +1,75 @@
+"""The HTTP endpoints: the scrape's, the old path, health, and the page at `/`."""
+
+import gzip
+
+from prometheus_client.exposition import gzip_accepted
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from metrics_gateway.exposition.registry import Exposition, encode
+from metrics_gateway.page.handler import Page
+from metrics_gateway.sources.deadlines import SCRAPE_TIMEOUT_HEADER, Deadlines
+from metrics_gateway.sources.source import Sources
+
+METRICS = "/metrics"
+FLYWHEEL_METRICS = "/api/v1/stats/flywheel/metrics"
+HEALTHY = "/-/healthy"
+READY = "/-/ready"
+
+# Higher levels take twice the time to save a tenth.
+_GZIP_LEVEL = 1
+
+
+class Endpoints:
+    """Answers requests from the sources as they are now. 200 as long as the process lives, whatever sources do."""
+
+    def __init__(self, sources: Sources, exposition: Exposition, deadlines: Deadlines) -> None:
+        self._sources = sources
+        self._exposition = exposition
+        self._deadlines = deadlines
+
+    async def metrics(self, request: Request) -> Response:
+        """Return everything: the flywheel, its sources, this process."""
+        return await self._scrape(request, with_process=True)
+
+    async def flywheel_metrics(self, request: Request) -> Response:
+        """Return the `awoooi_flywheel_*` series alone."""
+        return await self._scrape(request, with_process=False)
+
+    async def _scrape(self, request: Request, *, with_process: bool) -> Response:
+        deadline = self._deadlines.for_scrape(request.headers.get(SCRAPE_TIMEOUT_HEADER))
+        readings = await self._sources.read(deadline)
+        registry = self._exposition.registry(readings, with_process=with_process)
+        body, content_type = encode(registry, ",".join(request.headers.getlist("Accept")))
+        headers = {
+            "Content-Type": content_type,
+            "Cache-Control": "no-store",
+            "Vary": "Accept, Accept-Encoding",
+        }
+        if gzip_accepted(",".join(request.headers.getlist("Accept-Encoding"))):
+            body = gzip.compress(body, compresslevel=_GZIP_LEVEL)
+            headers["Content-Encoding"] = "gzip"
+        return Response(body, headers=headers)
+
+
+async def _alive(_: Request) -> Response:
+    # Ready as soon as it listens: a gateway without sources still has to say that they are down.
+    return PlainTextResponse("ok\n")
+
+
+def build_app(endpoints: Endpoints, page: Page) -> Starlette:
+    """Return the application: GET and HEAD on the paths above, 405 for other methods and 404 for other paths."""
+    app = Starlette(
+        routes=[
+            Route(METRICS, endpoints.metrics),
+            Route(FLYWHEEL_METRICS, endpoints.flywheel_metrics),
+            Route(HEALTHY, _alive),
+            Route(READY, _alive),
+            Route("/", page.show),
+        ]
+    )
+    # `/metrics/` is an unknown path, not another name.
+    app.router.redirect_slashes = False
+    return app

@@ -1,0 +1,1 @@
+"""Statistics as Prometheus metric families."""

@@ -1,0 +1,118 @@
+"""How numbers, times and states are put before people."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from awoooi.approval.v1.approval_pb2 import Delivery, Risk
+from awoooi.flywheel.v1.flywheel_stats_pb2 import ExecutionOutcome, StuckReason
+from awoooi.incident.v1.incident_pb2 import Severity, SideEffect
+from metrics_gateway.sources.source import Reason
+
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+# From so many hours or days on the smaller unit is left out.
+_PRECISE_BELOW = 10
+_LONGEST_TEXT = 200
+
+# What is not in the tables below, by enum number: a newer source may send others.
+OTHER: Final = "other"
+SEVERITIES: Final[Mapping[int, str]] = {
+    Severity.SEVERITY_CRITICAL: "P1 critical",
+    Severity.SEVERITY_HIGH: "P2 high",
+    Severity.SEVERITY_MEDIUM: "P3 medium",
+    Severity.SEVERITY_LOW: "P4 low",
+    Severity.SEVERITY_INFO: "P5 info",
+}
+STUCK_REASONS: Final[Mapping[int, str]] = {
+    StuckReason.STUCK_REASON_NO_APPROVAL: "no proposed action",
+    StuckReason.STUCK_REASON_APPROVAL_PENDING: "approval pending",
+    StuckReason.STUCK_REASON_APPROVED_NOT_EXECUTED: "approved, not executed",
+    StuckReason.STUCK_REASON_EXECUTION_FAILED: "execution failed",
+    StuckReason.STUCK_REASON_EXECUTED_NOT_RESOLVED: "executed, not resolved",
+    StuckReason.STUCK_REASON_NO_PROGRESS: "no progress",
+}
+RISKS: Final[Mapping[int, str]] = {
+    Risk.RISK_LOW: "low risk",
+    Risk.RISK_MEDIUM: "medium risk",
+    Risk.RISK_HIGH: "high risk",
+    Risk.RISK_CRITICAL: "critical risk",
+}
+OUTCOMES: Final[Mapping[int, str]] = {
+    ExecutionOutcome.EXECUTION_OUTCOME_SUCCEEDED: "succeeded",
+    ExecutionOutcome.EXECUTION_OUTCOME_NOOP: "only observed",
+    ExecutionOutcome.EXECUTION_OUTCOME_FAILED: "failed",
+    ExecutionOutcome.EXECUTION_OUTCOME_INDETERMINATE: "indeterminate",
+}
+EFFECTS: Final[Mapping[int, str]] = {
+    SideEffect.EFFECT_POSTMORTEM: "postmortem",
+    SideEffect.EFFECT_KNOWLEDGE: "knowledge",
+    SideEffect.EFFECT_DISPOSITION: "disposition",
+    SideEffect.EFFECT_NOTIFICATION: "notification",
+    SideEffect.EFFECT_WEBHOOK: "webhook",
+}
+DELIVERY_STATES: Final[Mapping[int, str]] = {
+    Delivery.STATE_PENDING: "waiting",
+    Delivery.STATE_PARKED: "parked",
+}
+SIDE_EFFECT_STATES: Final[Mapping[int, str]] = {
+    SideEffect.STATE_PENDING: "waiting",
+    SideEffect.STATE_PARKED: "parked",
+}
+_FAILURES: Final[Mapping[Reason, str]] = {
+    Reason.UNAVAILABLE: "does not answer",
+    Reason.DEADLINE: "does not answer in time",
+    Reason.INVALID_ANSWER: "answers what cannot be believed",
+    Reason.UNIMPLEMENTED: "keeps no figures",
+    Reason.PERMISSION: "does not let this gateway read",
+    Reason.INTERNAL: "fails",
+    Reason.OTHER: "fails",
+}
+
+
+def name_of(names: Mapping[int, str], number: int) -> str:
+    """Return what an enum number is called, `other` for one that this gateway does not know."""
+    return names.get(number, OTHER)
+
+
+def failure(reason: Reason) -> str:
+    """Return what a source does that fails for `reason`: the rest of a sentence that begins with its name."""
+    return _FAILURES[reason]
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as precisely as it matters, such as `2 h 5 min` or `14 h`; `0 s` for what is below zero.
+
+    A number and its unit stay on one line.
+    """
+    whole = max(0, int(seconds))
+    for unit, name, smaller, smaller_name in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min")):
+        if whole >= unit:
+            number, rest = whole // unit, whole % unit // smaller
+            larger = f"{count(number)}{_NO_BREAK}{name}"
+            return f"{larger} {rest}{_NO_BREAK}{smaller_name}" if rest and number < _PRECISE_BELOW else larger
+    return f"{whole // _MINUTE}{_NO_BREAK}min" if whole >= _MINUTE else f"{whole}{_NO_BREAK}s"
+
+
+def clock(time: datetime, now: datetime) -> str:
+    """Return an instant in UTC, with its date unless that is the date of `now`."""
+    shown = time.astimezone(UTC)
+    return f"{shown:%H:%M:%S} UTC" if shown.date() == now.date() else f"{shown:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def count(number: int) -> str:
+    """Return a number with its thousands set apart."""
+    return f"{number:,}"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Return a number and what it counts, such as `1 incident`."""
+    return f"{count(number)} {one if number == 1 else many}"
+
+
+def line(text: str) -> str:
+    """Return a text that a caller chose on one line, and shortened: an ellipsis stands for what is left out."""
+    joined = " ".join(text.split())
+    return joined if len(joined) <= _LONGEST_TEXT else f"{joined[: _LONGEST_TEXT - 1]}…"

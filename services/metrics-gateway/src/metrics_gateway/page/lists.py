@@ -1,0 +1,187 @@
+"""The lists of the page: stuck incidents, and what waits or is parked. Texts in them are a caller's, of any kind."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from awoooi.approval.v1.approval_pb2 import Approval
+from awoooi.flywheel.v1.flywheel_stats_pb2 import ApprovalStats, DeliveryStats, IncidentStats, SideEffectStats
+from metrics_gateway.page.findings import open_deliveries, open_side_effects
+from metrics_gateway.page.formatting import (
+    DELIVERY_STATES,
+    EFFECTS,
+    RISKS,
+    SEVERITIES,
+    SIDE_EFFECT_STATES,
+    STUCK_REASONS,
+    count,
+    counted,
+    duration,
+    line,
+    name_of,
+)
+from metrics_gateway.page.sections import Known, Sections, Unknown
+
+M = TypeVar("M", bound=Message)
+
+# Rows beyond these are folded away, so that one long list does not push the others out of sight.
+_OPEN_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry: which, what about it, for how long; each with a smaller second line that may be empty."""
+
+    which: str
+    which_note: str
+    what: str
+    what_note: str
+    age: str
+    age_note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One list. Unknown when `unknown` says why; empty when it has no rows, and `summary` says what that means."""
+
+    anchor: str
+    heading: str
+    # The headings of which, what and age.
+    columns: tuple[str, str, str] = ("", "", "")
+    summary: str = ""
+    rows: Sequence[Row] = ()
+    unknown: str = ""
+
+    @property
+    def open_rows(self) -> Sequence[Row]:
+        """The rows that are seen at once."""
+        return self.rows[:_OPEN_ROWS]
+
+    @property
+    def folded_rows(self) -> Sequence[Row]:
+        """The rows that are folded away."""
+        return self.rows[_OPEN_ROWS:]
+
+
+def listings(sections: Sections) -> Sequence[Listing]:
+    """Return the lists in the order in which they are shown."""
+    return [
+        _listing("stuck", "Stuck incidents", sections.incidents, _stuck),
+        _listing("approvals", "Pending approvals", sections.approvals, _approvals),
+        _listing("deliveries", "Resolves to deliver", sections.deliveries, _deliveries),
+        _listing("side-effects", "Side effects to run", sections.side_effects, _side_effects),
+    ]
+
+
+_Content = tuple[tuple[str, str, str], str, Sequence[Row]]
+
+
+def _listing(
+    anchor: str, heading: str, section: Known[M] | Unknown, content: Callable[[Known[M]], _Content]
+) -> Listing:
+    if isinstance(section, Unknown):
+        return Listing(anchor, heading, unknown=section.reason)
+    columns, summary, rows = content(section)
+    return Listing(anchor, heading, columns, summary, rows)
+
+
+def _stuck(section: Known[IncidentStats]) -> _Content:
+    stats = section.stats
+    rows = [
+        Row(
+            which=line(entry.incident_id),
+            which_note=line(entry.title),
+            what=name_of(STUCK_REASONS, entry.reason),
+            what_note=name_of(SEVERITIES, entry.severity),
+            age=_age(section, entry, "last_progress_time"),
+            age_note="",
+        )
+        for entry in stats.stuck_incidents
+    ]
+    reasons = sorted(stats.stuck_by_reason, key=lambda entry: -entry.count)
+    why = [
+        f"{name_of(STUCK_REASONS, entry.reason)}: {count(entry.count)}" for entry in reasons if entry.count
+    ]
+    summary = "; ".join(filter(None, [*why, _listed(rows, stats.stuck)])) or "No incident is stuck."
+    return ("Incident", "Why", "No progress for"), summary, rows
+
+
+def _approvals(section: Known[ApprovalStats]) -> _Content:
+    rows = [
+        Row(
+            which=line(entry.approval_id),
+            which_note=line(entry.incident_id),
+            what=line(entry.action),
+            what_note=name_of(RISKS, entry.risk),
+            age=_age(section, entry, "create_time"),
+            age_note=_until(section, entry, "expire_time", "expires"),
+        )
+        for entry in section.stats.pending
+    ]
+    pending = sum(entry.count for entry in section.stats.approvals if entry.state == Approval.STATE_PENDING)
+    summary = _listed(rows, pending) if pending else "Nobody waits for a decision."
+    return ("Approval", "Action", "Waits"), summary, rows
+
+
+def _deliveries(section: Known[DeliveryStats]) -> _Content:
+    rows = [
+        Row(
+            which=line(entry.incident_id),
+            which_note=line(entry.approval_id),
+            what=_tried(name_of(DELIVERY_STATES, entry.state), entry.attempts),
+            what_note=line(entry.last_error),
+            age=_age(section, entry, "create_time"),
+            age_note=_until(section, entry, "next_attempt_time", "next try"),
+        )
+        for entry in section.stats.waiting
+    ]
+    summary = _open(rows, open_deliveries(section.stats), "Every resolve is delivered.")
+    return ("Incident", "State", "Waits"), summary, rows
+
+
+def _side_effects(section: Known[SideEffectStats]) -> _Content:
+    rows = [
+        Row(
+            which=line(entry.incident_id),
+            which_note=name_of(EFFECTS, entry.effect),
+            what=_tried(name_of(SIDE_EFFECT_STATES, entry.state), entry.attempts),
+            what_note=line(entry.last_error),
+            age=_age(section, entry, "create_time"),
+            age_note=_until(section, entry, "next_attempt_time", "next try"),
+        )
+        for entry in section.stats.waiting
+    ]
+    summary = _open(rows, open_side_effects(section.stats), "Every side effect has run.")
+    return ("Incident", "State", "Waits"), summary, rows
+
+
+def _open(rows: Sequence[Row], waiting_and_parked: tuple[int, int], none: str) -> str:
+    waiting, parked = waiting_and_parked
+    parts = [f"{count(parked)} parked" if parked else "", f"{count(waiting)} waiting" if waiting else ""]
+    return "; ".join(filter(None, [*parts, _listed(rows, waiting + parked)])) or none
+
+
+def _listed(rows: Sequence[Row], total: int) -> str:
+    """Return what a list that is shorter than the number of its things says about that."""
+    return f"the first {count(len(rows))} are listed" if 0 < len(rows) < total else ""
+
+
+def _tried(state: str, attempts: int) -> str:
+    return f"{state}, {counted(attempts, 'try', 'tries')}" if attempts else f"{state}, not tried yet"
+
+
+def _age(section: Known[M], entry: Message, field: str) -> str:
+    time: Timestamp = getattr(entry, field)
+    return duration(section.age(time.ToDatetime(tzinfo=UTC))) if entry.HasField(field) else ""
+
+
+def _until(section: Known[M], entry: Message, field: str, what: str) -> str:
+    if not entry.HasField(field):
+        return ""
+    time: Timestamp = getattr(entry, field)
+    seconds = -section.age(time.ToDatetime(tzinfo=UTC))
+    return f"{what} in {duration(seconds)}" if seconds > 0 else f"{what} now"

@@ -1,0 +1,1 @@
+"""`check-rules`: alert rules and dashboards held against the exported series."""

@@ -1,0 +1,138 @@
+"""The PromQL expressions of Prometheus rule files and Grafana dashboards, with where they stand."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metrics_gateway.rules.grafana import LEGEND_LABEL, as_expression, is_prometheus, substituted
+from metrics_gateway.rules.located import Located, UnreadableError, read_json, read_yaml
+
+# `$labels.source` and `.Labels.source` in an alert's labels and annotations.
+_TEMPLATE_LABEL = re.compile(r"(?:\$labels|\.Labels)\.(\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One expression and what hangs on it."""
+
+    # The rule's or panel's name.
+    name: str
+    # As it stands in the file; its lines are where a finding is looked for.
+    text: Located
+    # What is parsed, in the order of trial: the first that parses counts. More than one where Grafana's variables could
+    # stand for different things.
+    expressions: Sequence[str]
+    # The series that a recording rule makes of it.
+    records: str | None = None
+    # Labels that the rule adds.
+    added: frozenset[str] = frozenset()
+    # Labels of the result that its texts name, with the text.
+    shown: Sequence[tuple[str, Located]] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFile:
+    """A file and the queries in it."""
+
+    path: Path
+    lines: Sequence[str]
+    rules: Sequence[Query]
+    panels: Sequence[Query]
+
+
+def read_file(path: Path) -> QueryFile:
+    """Return the queries of a rule file (also one in a PrometheusRule object) or a dashboard.
+
+    Raises UnreadableError when it cannot be read, is neither, or has no query at all: a check of nothing proves nothing.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise UnreadableError(exc.strerror or str(exc)) from exc
+    except UnicodeDecodeError as exc:
+        raise UnreadableError("not UTF-8") from exc
+    rules: list[Query] = []
+    panels: list[Query] = []
+    try:
+        if path.suffix == ".json":
+            dashboard = read_json(text)
+            panels += _panels(dashboard.get("dashboard", dashboard))
+        else:
+            # An empty document is what a separator too many makes.
+            for document in filter(None, read_yaml(text)):
+                rules += _rules(document.get("spec", document)["groups"])
+    # Whatever shape it has, it is not the expected one.
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise UnreadableError("neither Prometheus rules nor a Grafana dashboard") from exc
+    if not rules and not panels:
+        raise UnreadableError("no rules and no queries in it")
+    return QueryFile(path, text.splitlines(), rules, panels)
+
+
+def _rules(groups: Sequence[Mapping[str, Any]]) -> Iterator[Query]:
+    for group in groups:
+        for rule in group.get("rules") or ():
+            labels: Mapping[str, Located] = rule.get("labels") or {}
+            texts = [*labels.values(), *(rule.get("annotations") or {}).values()]
+            record = rule.get("record")
+            expression = _text(rule["expr"])
+            yield Query(
+                name=_text(record or rule["alert"]),
+                text=expression,
+                expressions=[expression],
+                records=record,
+                added=frozenset(labels),
+                shown=[(label, text) for text in texts for label in _TEMPLATE_LABEL.findall(text)],
+            )
+
+
+def _text(value: object) -> Located:
+    if not isinstance(value, Located):
+        raise TypeError
+    return value
+
+
+def _panels(dashboard: Mapping[str, Any]) -> Iterator[Query]:
+    for variable in (dashboard.get("templating") or {}).get("list") or ():
+        yield from _variable(variable)
+    for annotation in (dashboard.get("annotations") or {}).get("list") or ():
+        yield from _targets(f"annotation {annotation.get('name')}", annotation, [annotation])
+        yield from _targets(
+            f"annotation {annotation.get('name')}", annotation, [annotation.get("target") or {}]
+        )
+    rows = dashboard.get("rows") or ()
+    yield from _panels_in([*(dashboard.get("panels") or ()), *rows])
+
+
+def _panels_in(panels: Sequence[Mapping[str, Any]]) -> Iterator[Query]:
+    for panel in panels:
+        yield from _targets(
+            f'panel "{panel.get("title") or panel.get("id")}"', panel, panel.get("targets") or ()
+        )
+        # A row's.
+        yield from _panels_in(panel.get("panels") or ())
+
+
+def _targets(name: str, owner: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]) -> Iterator[Query]:
+    for target in targets:
+        expression = target.get("expr")
+        if expression and is_prometheus(target.get("datasource") or owner.get("datasource")):
+            legend = target.get("legendFormat") or Located()
+            yield Query(
+                name=name,
+                text=expression,
+                expressions=substituted(expression),
+                shown=[(label, legend) for label in LEGEND_LABEL.findall(legend)],
+            )
+
+
+def _variable(variable: Mapping[str, Any]) -> Iterator[Query]:
+    if variable.get("type") != "query" or not is_prometheus(variable.get("datasource")):
+        return
+    query = variable.get("query")
+    text = query.get("query") if isinstance(query, dict) else query
+    expression = as_expression(text) if text else None
+    if text and expression:
+        yield Query(name=f"variable {variable.get('name')}", text=text, expressions=substituted(expression))

@@ -1,0 +1,161 @@
+"""Checks a PromQL selector against the series that exist: its name, its labels, their values."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import promql_parser as promql
+from promql_parser import MatchOp
+
+from metrics_gateway.exposition.families import Exported
+from metrics_gateway.exposition.labels import AnyLabel
+from metrics_gateway.rules.grafana import CHOSEN
+
+# A series whose name begins so is the gateway's, or recorded from what is.
+OURS = "awoooi_flywheel"
+NAME = "__name__"
+
+# The labels that a result may have; None: nobody knows, for another exporter's series are in it.
+Scope = frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSeries:
+    """The series that exist: those exported, those recorded with their labels, and the labels that scraping adds."""
+
+    exported: Exported
+    recorded: Mapping[str, Scope]
+    target_labels: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that does not exist: why, and the word by which it is found in the text."""
+
+    reason: str
+    word: str
+
+
+Problems = list[Problem]
+
+
+def check_selector(selector: promql.VectorSelector, known: KnownSeries, problems: Problems) -> Scope:
+    """Return the labels that the selected series have, and add what is wrong with the selector to `problems`."""
+    if selector.matchers.or_matchers:
+        problems.append(Problem("Prometheus knows no `or` between label matchers", "or"))
+    matchers = selector.matchers.matchers
+    name = selector.name or _asked_name(matchers, MatchOp.Equal)
+    if name:
+        return _check_series(name, matchers, known, problems)
+    pattern = _asked_name(matchers, MatchOp.Re)
+    # Other patterns fit other exporters' series as well.
+    if CHOSEN in pattern or not pattern.lstrip("^(?:").startswith(OURS):
+        return None
+    return _check_pattern(pattern, matchers, known, problems)
+
+
+def require_labels(labels: frozenset[str], scope: Scope, where: str, problems: Problems) -> None:
+    """Add a problem for each label that is not in the scope; `where` says whose scope it is."""
+    if scope is None:
+        return
+    there = ", ".join(sorted(scope)) or "none"
+    problems += [
+        Problem(f"no label {label} in {where} (there: {there})", label)
+        for label in sorted(labels - scope - {CHOSEN})
+    ]
+
+
+def _asked_name(matchers: Sequence[promql.Matcher], operation: promql.MatchOp) -> str:
+    return next((each.value for each in matchers if each.name == NAME and each.op == operation), "")
+
+
+def _check_pattern(
+    pattern: str, matchers: Sequence[promql.Matcher], known: KnownSeries, problems: Problems
+) -> Scope:
+    names = [*known.exported, *known.recorded]
+    for each in _alternatives(pattern):
+        if not any(_fits(each, name) for name in names):
+            problems.append(Problem(f"no series has a name like {each}", each))
+    scopes: list[Scope] = []
+    complaints: list[Problems] = []
+    for name in names:
+        if _fits(pattern, name):
+            complaints.append([])
+            scopes.append(_check_series(name, matchers, known, complaints[-1]))
+    # A matcher is in order when one of the series has what it asks for.
+    if complaints and all(complaints):
+        problems += complaints[0]
+    return union_of(scopes)
+
+
+def union_of(scopes: Sequence[Scope]) -> Scope:
+    """Return all labels of the scopes; None when one of them is unknown."""
+    every: frozenset[str] = frozenset()
+    for scope in scopes:
+        if scope is None:
+            return None
+        every |= scope
+    return every
+
+
+def _check_series(
+    name: str, matchers: Sequence[promql.Matcher], known: KnownSeries, problems: Problems
+) -> Scope:
+    asked = [each for each in matchers if each.name != NAME and each.name not in known.target_labels]
+    names = frozenset(each.name for each in asked)
+    if name in known.recorded:
+        scope = known.recorded[name]
+        require_labels(names, scope, name, problems)
+        return scope
+    if name not in known.exported:
+        if name.startswith(OURS):
+            hint = _hint(name, [*known.exported, *known.recorded])
+            problems.append(Problem(f"no series {name}{hint}", name))
+        return None
+    labels = {label.name: label for label in known.exported[name]}
+    scope = known.target_labels | labels.keys()
+    require_labels(names, scope, name, problems)
+    for each in asked:
+        if each.name in labels and CHOSEN not in each.value:
+            problems += _check_values(name, each, labels[each.name])
+    return scope
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    # The prefix is no likeness.
+    rests = {each.removeprefix(OURS): each for each in names}
+    close = difflib.get_close_matches(name.removeprefix(OURS), rests, n=1)
+    return f" (is it {rests[close[0]]}?)" if close else ""
+
+
+def _check_values(series: str, matcher: promql.Matcher, label: AnyLabel) -> Iterator[Problem]:
+    """Give what a matcher asks for that no series has; != and !~ too: ruling out what cannot be is a mistake as well."""
+    if matcher.op in (MatchOp.Re, MatchOp.NotRe):
+        missing = [each for each in _alternatives(matcher.value) if not _takes_any(label, each)]
+    else:
+        missing = [] if label.takes(matcher.value) else [matcher.value]
+    for each in missing:
+        yield Problem(
+            f'no {label.name}="{each}" in {series} (there: {label.described()})', each or label.name
+        )
+
+
+def _alternatives(pattern: str) -> Sequence[str]:
+    """Return what a pattern that is a plain list, such as `pending|parked`, lists; else the pattern."""
+    listed = re.fullmatch(r"\^?(?:\((?:\?:)?)?([^()\[\]\\]*)\)?\$?", pattern)
+    return listed[1].split("|") if listed else [pattern]
+
+
+def _takes_any(label: AnyLabel, pattern: str) -> bool:
+    try:
+        return label.takes_any(re.compile(pattern))
+    except re.error:  # Go's expressions are not all Python's; whether this is one, Prometheus says.
+        return True
+
+
+def _fits(pattern: str, name: str) -> bool:
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error:
+        return True

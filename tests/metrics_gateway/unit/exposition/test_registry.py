@@ -1,0 +1,291 @@
+import subprocess
+from collections.abc import Sequence
+
+import pytest
+from structlog.testing import capture_logs
+
+from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
+from awoooi.incident.v1.incident_pb2 import Incident
+from metrics_gateway.exposition.registry import Exposition, encode
+from metrics_gateway.sources.source import Reading, Reason
+from tests.metrics_gateway.honest_answers import READ_TIME, approval_answer, incident_answer
+from tests.metrics_gateway.scrapes import Scrape, read_openmetrics, read_text
+from tests.prometheus.programs import promtool
+
+# The contract with rules and dashboards: name, type, labels. Changing a line here breaks somebody's alert.
+SERIES = {
+    ("awoooi_flywheel_execution_success_rate", "gauge", ()),
+    ("awoooi_flywheel_execution_samples", "gauge", ()),
+    ("awoooi_flywheel_execution_successes", "gauge", ()),
+    ("awoooi_flywheel_execution_min_samples", "gauge", ()),
+    ("awoooi_flywheel_executions_total", "counter", ("outcome",)),
+    ("awoooi_flywheel_noop_executions_total", "counter", ()),
+    ("awoooi_flywheel_noop_resolutions_total", "counter", ()),
+    ("awoooi_flywheel_resolve_deliveries", "gauge", ("state",)),
+    ("awoooi_flywheel_resolve_delivery_oldest_pending_seconds", "gauge", ()),
+    ("awoooi_flywheel_approvals", "gauge", ("state",)),
+    ("awoooi_flywheel_approval_oldest_pending_seconds", "gauge", ()),
+    ("awoooi_flywheel_incidents", "gauge", ("state",)),
+    ("awoooi_flywheel_incidents_stuck", "gauge", ()),
+    ("awoooi_flywheel_incidents_stuck_by_reason", "gauge", ("reason",)),
+    ("awoooi_flywheel_incidents_opened_total", "counter", ("severity",)),
+    ("awoooi_flywheel_incidents_resolved_total", "counter", ("resolution_type",)),
+    ("awoooi_flywheel_incident_resolution_seconds_bucket", "histogram", ("le",)),
+    ("awoooi_flywheel_incident_resolution_seconds_count", "histogram", ()),
+    ("awoooi_flywheel_incident_resolution_seconds_sum", "histogram", ()),
+    ("awoooi_flywheel_side_effects", "gauge", ("effect", "state")),
+    ("awoooi_flywheel_side_effect_oldest_pending_seconds", "gauge", ()),
+    ("awoooi_flywheel_postmortems_24h", "gauge", ("resolution_type",)),
+    ("awoooi_flywheel_source_up", "gauge", ("source",)),
+    ("awoooi_flywheel_source_last_success_timestamp_seconds", "gauge", ("source",)),
+    ("awoooi_flywheel_source_scrape_duration_seconds", "gauge", ("source",)),
+    ("awoooi_flywheel_source_errors_total", "counter", ("reason", "source")),
+    ("awoooi_flywheel_build_info", "gauge", ("version",)),
+}
+# What the gateway says by itself, with all sources down.
+GATEWAY_SERIES = {
+    "awoooi_flywheel_source_up",
+    "awoooi_flywheel_source_last_success_timestamp_seconds",
+    "awoooi_flywheel_source_scrape_duration_seconds",
+    "awoooi_flywheel_source_errors_total",
+    "awoooi_flywheel_build_info",
+}
+
+
+def reading(source: str, answer: GetFlywheelStatsResponse | None) -> Reading:
+    return Reading(source, answer, 0.25, 1_780_000_000.5, {Reason.DEADLINE: 3})
+
+
+def exposed(*readings: Reading, accept: str = "", with_process: bool = False) -> str:
+    registry = Exposition("1.2.3").registry(readings, with_process=with_process)
+    return encode(registry, accept)[0].decode()
+
+
+def scrape(*readings: Reading) -> Scrape:
+    return read_text(exposed(*readings))
+
+
+def both() -> Sequence[Reading]:
+    return reading("incident", incident_answer()), reading("approval", approval_answer())
+
+
+@pytest.mark.parametrize(
+    "accept", ["", "application/openmetrics-text; version=1.0.0"], ids=["text", "OpenMetrics"]
+)
+def test_every_series_has_its_name_type_and_labels(accept: str) -> None:
+    text = exposed(*both(), accept=accept)
+    found = {
+        (sample.name, family.type, tuple(sorted(sample.labels)))
+        for family in (read_openmetrics(text) if accept else read_text(text)).families.values()
+        for sample in family.samples
+    }
+    assert found == SERIES
+
+
+def test_every_series_says_what_it_is() -> None:
+    families = scrape(*both()).families.values()
+    assert [family.name for family in families if len(family.documentation) < 20] == []
+
+
+def test_the_figures_of_the_approval_service_arrive() -> None:
+    seen = scrape(reading("approval", approval_answer()))
+    assert seen.value("awoooi_flywheel_execution_success_rate") == 0.75
+    assert seen.value("awoooi_flywheel_execution_samples") == 20
+    assert seen.value("awoooi_flywheel_execution_successes") == 15
+    assert seen.value("awoooi_flywheel_execution_min_samples") == 10
+    assert seen.labelled("awoooi_flywheel_executions_total") == {
+        ("succeeded",): 40,
+        ("failed",): 7,
+        ("noop",): 566,
+        ("indeterminate",): 1,
+    }
+    assert seen.value("awoooi_flywheel_noop_executions_total") == 566
+    assert seen.value("awoooi_flywheel_noop_resolutions_total") == 565
+    assert seen.labelled("awoooi_flywheel_resolve_deliveries") == {("pending",): 1, ("parked",): 2}
+    assert seen.value("awoooi_flywheel_resolve_delivery_oldest_pending_seconds") == 4.25
+    assert seen.value("awoooi_flywheel_approvals", state="pending") == 3
+    assert seen.value("awoooi_flywheel_approval_oldest_pending_seconds") == 61.5
+
+
+def test_the_figures_of_the_incident_service_arrive() -> None:
+    seen = scrape(reading("incident", incident_answer()))
+    assert seen.labelled("awoooi_flywheel_incidents") == {("open",): 4, ("investigating",): 566}
+    assert seen.value("awoooi_flywheel_incidents_stuck") == 567
+    assert seen.value("awoooi_flywheel_incidents_stuck_by_reason", reason="executed_not_resolved") == 566
+    assert seen.value("awoooi_flywheel_incidents_opened_total", severity="critical") == 70
+    assert seen.value("awoooi_flywheel_incidents_resolved_total", resolution_type="no_action") == 8
+    assert seen.labelled("awoooi_flywheel_incident_resolution_seconds_bucket") == {
+        ("60.0",): 3,
+        ("300.0",): 5,
+        ("3600.0",): 8,
+        ("+Inf",): 9,
+    }
+    assert seen.value("awoooi_flywheel_incident_resolution_seconds_count") == 9
+    assert seen.value("awoooi_flywheel_incident_resolution_seconds_sum") == 9001.5
+    assert seen.value("awoooi_flywheel_side_effects", effect="postmortem", state="pending") == 6
+    assert seen.value("awoooi_flywheel_side_effects", effect="webhook", state="parked") == 2
+    assert seen.value("awoooi_flywheel_side_effect_oldest_pending_seconds") == 12
+    assert seen.value("awoooi_flywheel_postmortems_24h", resolution_type="no_action") == 21
+
+
+def test_the_gateway_says_how_its_sources_are() -> None:
+    seen = scrape(reading("incident", incident_answer()), reading("approval", None))
+    assert seen.labelled("awoooi_flywheel_source_up") == {("incident",): 1, ("approval",): 0}
+    assert seen.value("awoooi_flywheel_source_scrape_duration_seconds", source="approval") == 0.25
+    assert (
+        seen.value("awoooi_flywheel_source_last_success_timestamp_seconds", source="approval")
+        == 1_780_000_000.5
+    )
+    assert seen.value("awoooi_flywheel_source_errors_total", source="approval", reason="deadline") == 3
+    assert seen.value("awoooi_flywheel_source_errors_total", source="approval", reason="unavailable") == 0
+    assert seen.value("awoooi_flywheel_build_info", version="1.2.3") == 1
+
+
+def test_a_source_that_is_down_costs_its_own_series_only() -> None:
+    seen = scrape(reading("incident", None), reading("approval", approval_answer()))
+    assert "awoooi_flywheel_incidents_stuck" not in seen.names()
+    assert "awoooi_flywheel_incident_resolution_seconds_count" not in seen.names()
+    assert "awoooi_flywheel_approvals" in seen.names()
+
+
+def test_with_all_sources_down_the_gateway_still_speaks_for_itself() -> None:
+    assert scrape(reading("incident", None), reading("approval", None)).names() == GATEWAY_SERIES
+
+
+def test_a_withheld_rate_is_absent_and_its_parts_are_there() -> None:
+    answer = approval_answer()
+    answer.executions.ClearField("success_rate")
+    seen = scrape(reading("approval", answer))
+    assert "awoooi_flywheel_execution_success_rate" not in seen.families
+    assert seen.value("awoooi_flywheel_execution_samples") == 20
+    assert seen.value("awoooi_flywheel_execution_min_samples") == 10
+
+
+def test_a_rate_of_zero_is_not_withheld() -> None:
+    answer = approval_answer()
+    answer.executions.success_rate = 0.0
+    assert scrape(reading("approval", answer)).value("awoooi_flywheel_execution_success_rate") == 0
+
+
+def test_an_unset_section_gives_no_series() -> None:
+    answer = incident_answer()
+    answer.ClearField("resolutions")
+    names = scrape(reading("incident", answer)).names()
+    assert "awoooi_flywheel_incidents_resolved_total" not in names
+    assert "awoooi_flywheel_incidents" in names
+
+
+def test_an_unset_distribution_gives_no_histogram() -> None:
+    answer = incident_answer()
+    answer.resolutions.ClearField("resolution_seconds")
+    seen = scrape(reading("incident", answer))
+    assert "awoooi_flywheel_incident_resolution_seconds" not in seen.families
+    assert "awoooi_flywheel_incidents_resolved_total" in seen.names()
+
+
+def test_every_value_of_a_closed_label_is_there_from_the_start() -> None:
+    answer = GetFlywheelStatsResponse(read_time=READ_TIME)
+    for section in ("executions", "approvals", "deliveries", "incidents", "resolutions", "side_effects"):
+        getattr(answer, section).SetInParent()
+    seen = scrape(reading("incident", answer))
+    assert seen.labelled("awoooi_flywheel_resolve_deliveries") == {("pending",): 0, ("parked",): 0}
+    assert seen.labelled("awoooi_flywheel_incidents") == {("open",): 0, ("investigating",): 0}
+    assert set(seen.labelled("awoooi_flywheel_approvals")) == {
+        ("pending",),
+        ("approved",),
+        ("rejected",),
+        ("expired",),
+        ("cancelled",),
+        ("executing",),
+        ("succeeded",),
+        ("failed",),
+        ("indeterminate",),
+    }
+    assert set(seen.labelled("awoooi_flywheel_incidents_resolved_total")) == {
+        ("no_action",),
+        ("auto_repaired",),
+        ("human",),
+        ("duplicate",),
+        ("false_positive",),
+        ("expired_alert",),
+    }
+    assert set(seen.labelled("awoooi_flywheel_incidents_stuck_by_reason")) == {
+        ("no_approval",),
+        ("approval_pending",),
+        ("approved_not_executed",),
+        ("execution_failed",),
+        ("executed_not_resolved",),
+        ("no_progress",),
+    }
+    assert len(seen.labelled("awoooi_flywheel_side_effects")) == 5 * 4
+
+
+def test_what_is_outside_a_closed_set_is_added_up_as_other() -> None:
+    answer = incident_answer()
+    for number, count in ((Incident.STATE_UNSPECIFIED, 1), (Incident.STATE_RESOLVED, 10), (77, 100)):
+        answer.incidents.incidents.add(count=count).state = number  # type: ignore[assignment] # 77: a newer source
+    seen = scrape(reading("incident", answer)).labelled("awoooi_flywheel_incidents")
+    assert seen == {("open",): 4, ("investigating",): 566, ("other",): 111}
+
+
+def test_a_section_of_two_sources_is_taken_from_the_first_and_said_once() -> None:
+    first, second = approval_answer(), approval_answer()
+    second.executions.samples = 99
+    exposition = Exposition("1.2.3")
+    readings = [reading("approval", first), reading("copy", second)]
+    with capture_logs() as logs:
+        exposition.registry(readings, with_process=False)
+        registry = exposition.registry(readings, with_process=False)
+    assert read_text(encode(registry, "")[0].decode()).value("awoooi_flywheel_execution_samples") == 20
+    assert [(line["section"], line["kept"], line["left_out"]) for line in logs] == [
+        (section, "approval", "copy") for section in ("executions", "approvals", "deliveries")
+    ]
+
+
+def test_the_series_of_the_process_come_on_request() -> None:
+    names = read_text(exposed(*both(), with_process=True)).names()
+    assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"} <= names
+    assert names - {name for name in names if name.startswith("process_")} == {name for name, _, _ in SERIES}
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        pytest.param("", "text/plain; version=0.0.4; charset=utf-8", id="nothing asked for"),
+        pytest.param("*/*", "text/plain; version=0.0.4; charset=utf-8", id="anything"),
+        pytest.param("text/html", "text/plain; version=0.0.4; charset=utf-8", id="a browser"),
+        pytest.param(
+            "application/openmetrics-text",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            id="OpenMetrics of any version",
+        ),
+        pytest.param(
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+            "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+            id="what Prometheus 2 sends",
+        ),
+        pytest.param(
+            "application/openmetrics-text; version=abc",
+            "text/plain; version=0.0.4; charset=utf-8",
+            id="a version that is none",
+        ),
+        pytest.param(";;==,;version=", "text/plain; version=0.0.4; charset=utf-8", id="rubbish"),
+    ],
+)
+def test_the_accept_header_chooses_the_format(accept: str, content_type: str) -> None:
+    body, chosen = encode(Exposition("1.2.3").registry(both(), with_process=True), accept)
+    assert chosen == content_type
+    (read_openmetrics if "openmetrics" in chosen else read_text)(body.decode())
+
+
+@pytest.mark.parametrize("readings", [both(), [reading("incident", None)]], ids=["all up", "all down"])
+def test_promtool_finds_nothing_to_say(readings: Sequence[Reading]) -> None:
+    checked = subprocess.run(
+        [promtool(), "check", "metrics"],
+        input=exposed(*readings, with_process=True),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
