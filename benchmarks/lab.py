@@ -17,9 +17,9 @@ from awoooi.incident.v1 import incident_service_pb2_grpc
 from benchmarks.errors import BenchmarkError
 from benchmarks.incidents import Incidents
 from benchmarks.servers import RunningServer, echo_server, incident_service
-from flywheel.embedded_postgres import EmbeddedPostgres
-from flywheel.file_lock import FileLock
-from flywheel.log_files import tail
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.system.file_lock import FileLock
+from flywheel.system.log_files import tail
 from servicekit.database.engine import create_engine
 from servicekit.database.migrations import Migrations
 

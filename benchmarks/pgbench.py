@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.errors import BenchmarkError
-from flywheel.postgres_binaries import find_binaries, program_environment
+from flywheel.postgres.binaries import find_binaries, program_environment
 
 # In PostgreSQL's log: a statement as prepared, its continued lines indented, and the values of its parameters.
 _LOGGED = re.compile(

@@ -14,7 +14,7 @@ from typing import TypeVar
 import psutil
 
 from benchmarks.errors import BenchmarkError
-from flywheel.log_files import tail
+from flywheel.system.log_files import tail
 from servicekit.rpc.healthcheck import is_serving
 
 T = TypeVar("T")

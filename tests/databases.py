@@ -18,8 +18,8 @@ from typing import Any
 import asyncpg
 import pytest_asyncio
 
-from flywheel.embedded_postgres import EmbeddedPostgres
-from flywheel.file_lock import FileLock
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.system.file_lock import FileLock
 
 Migrate = Callable[[str], Awaitable[None]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.file_lock import FileLock
+from flywheel.system.file_lock import FileLock
 
 _PATIENCE_SECONDS = 280.0
 

@@ -16,7 +16,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.incidents import RESOLVE_PATH
 from benchmarks.load import make_load
 from benchmarks.servers import echo_server
-from flywheel.file_lock import FileLock
+from flywheel.system.file_lock import FileLock
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.stack import Stack
+from flywheel.stack.stack import Stack
 
 ROOT = Path(__file__).parents[2]
 BUF = Path(sys.executable).with_name("buf")

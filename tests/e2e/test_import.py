@@ -16,7 +16,7 @@ import pytest
 from approval.importing.lines import ApprovalLine
 from approval.model import State
 from awoooi.flywheel.v1 import flywheel_stats_pb2
-from flywheel.stack import Stack
+from flywheel.stack.stack import Stack
 from incident.importing.lines import IncidentLine
 from tests.approval.callers import Approvals, Incidents, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, contents, incident_database, rows

@@ -13,8 +13,8 @@ from typing import Any
 
 import asyncpg
 
-from flywheel.embedded_postgres import EmbeddedPostgres
-from flywheel.postgres_binaries import PostgresBinaries, find_binaries
+from flywheel.postgres.binaries import PostgresBinaries, find_binaries
+from flywheel.postgres.embedded import EmbeddedPostgres
 
 OWNER = """
 import sys

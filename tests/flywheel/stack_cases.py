@@ -14,8 +14,8 @@ from typing import Any
 import asyncpg
 import psutil
 
-from flywheel.embedded_postgres import EmbeddedPostgres
-from flywheel.processes import folder_identity
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.system.processes import folder_identity
 
 PATIENCE_SECONDS = 180.0
 FREE_PORTS = dict.fromkeys(("INCIDENT_LISTEN", "APPROVAL_LISTEN", "GATEWAY_LISTEN"), "127.0.0.1:0")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.file_lock import FileLock
+from flywheel.system.file_lock import FileLock
 
 _PACKAGE = "prometheus"
 _KEPT = Path(sys.prefix) / "debian" / _PACKAGE

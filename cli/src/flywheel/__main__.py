@@ -57,7 +57,7 @@ def up(
     Prints one line `ready incident=… approval=… gateway=…` when all are healthy. With INCIDENT_DATABASE_URL or
     APPROVAL_DATABASE_URL set, that service uses that database in place of the embedded one.
     """
-    from flywheel.up import run  # noqa: PLC0415 - see above
+    from flywheel.commands.up import run  # noqa: PLC0415 - see above
 
     run(
         data_dir,
@@ -74,7 +74,7 @@ def demo(
     ] = 566,
 ) -> None:
     """Play the story of 566 stuck incidents on a stack of its own: about a minute, nothing is kept."""
-    from flywheel.demo import run  # noqa: PLC0415 - see above
+    from flywheel.commands.demo import run  # noqa: PLC0415 - see above
 
     run(incidents=incidents)
 
@@ -96,7 +96,7 @@ def import_(
     Where INCIDENT_DATABASE_URL or APPROVAL_DATABASE_URL is set, that database is written to in place of the local
     stack's. Repeating an import changes nothing.
     """
-    from flywheel.importing import run  # noqa: PLC0415 - see above
+    from flywheel.importing.command import run  # noqa: PLC0415 - see above
 
     run(files, data_dir)
 

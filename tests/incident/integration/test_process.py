@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.postgres.embedded import EmbeddedPostgres
 from tests.databases import empty_database
 from tests.eventually import eventually
 from tests.incident.incidents import NO_ACTION, create_request, incident_stub, opened

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.postgres.embedded import EmbeddedPostgres
 from tests.eventually import eventually
 from tests.incident.incidents import HUMAN, effects_settled, incident_stub, opened, resolved
 from tests.services import healthy_service

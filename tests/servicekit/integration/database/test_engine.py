@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.postgres.embedded import EmbeddedPostgres
 from incident.tables import metadata
 from servicekit.database import migrations as migrations_module
 from servicekit.database.counters import choose_shard, raise_counters, read_counters

@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from flywheel.addresses import Address
 from flywheel.errors import FlywheelError
-from flywheel.import_databases import SERVICES, ImportDatabases, import_databases
-from flywheel.leftovers import setting_of
-from flywheel.progress import Progress as Steps
-from flywheel.service_import import ServiceImport, bad_lines_error
+from flywheel.importing.databases import SERVICES, ImportDatabases, import_databases
+from flywheel.importing.service import ServiceImport, bad_lines_error
+from flywheel.stack.addresses import Address
+from flywheel.stack.orphans import setting_of
+from flywheel.system.progress import Progress as Steps
 
 _RECONCILE = "awoooi.approval.v1.ApprovalService/Reconcile"
 _UNKNOWN_ADDRESS = "ADDRESS"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.file_lock import FileLock
+from flywheel.system.file_lock import FileLock
 
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:

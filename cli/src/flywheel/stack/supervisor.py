@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flywheel.errors import FlywheelError
-from flywheel.log_files import tail
+from flywheel.system.log_files import tail
 
 # The pauses before the restarts within one window; after as many the part is given up.
 _PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from flywheel.errors import FlywheelError
-from flywheel.processes import folder_identity, is_alive, signal_all, wait_until
+from flywheel.system.processes import folder_identity, is_alive, signal_all, wait_until
 
 _MARK = "FLYWHEEL_STACK"
 _GRACE_SECONDS = 5.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from flywheel.errors import FlywheelError
-from flywheel.postgres_binaries import PostgresBinaries, program_environment
+from flywheel.postgres.binaries import PostgresBinaries, program_environment
 
 _ROOT = 0
 _FIRST_SYSTEM_USER = 1  # daemon or bin, on every Unix

@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flywheel.embedded_postgres import EmbeddedPostgres
 from flywheel.errors import FlywheelError
-from flywheel.postgres_binaries import find_binaries, program_environment
-from flywheel.postgres_identity import choose_identity
-from flywheel.processes import is_alive, wait_until
+from flywheel.postgres.binaries import find_binaries, program_environment
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.postgres.identity import choose_identity
+from flywheel.system.processes import is_alive, wait_until
 from tests.flywheel.postgres_cases import execute, owner_of, started
 
 _PATIENCE_SECONDS = 180.0
@@ -111,7 +111,7 @@ def test_a_computing_session_of_a_dead_server_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_halted_server_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flywheel.postgres_server._PROBE_SECONDS", 0.3)
+    monkeypatch.setattr("flywheel.postgres.server._PROBE_SECONDS", 0.3)
     with started(tmp_path / "pg") as server:
         halted = psutil.Process(server.pid)
         halted.suspend()

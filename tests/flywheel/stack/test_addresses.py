@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from flywheel.addresses import Address, ReservedAddress, reserve_all
 from flywheel.errors import FlywheelError
+from flywheel.stack.addresses import Address, ReservedAddress, reserve_all
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flywheel.embedded_postgres import EmbeddedPostgres
 from flywheel.errors import FlywheelError
-from flywheel.postgres_binaries import find_binaries
-from flywheel.processes import is_alive
+from flywheel.postgres.binaries import find_binaries
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.system.processes import is_alive
 from tests.flywheel.postgres_cases import (
     copy_of_binaries,
     execute,
@@ -307,7 +307,7 @@ def test_a_setting_that_postgresql_refuses_shows_its_log(tmp_path: Path) -> None
 
 
 def test_a_missing_installation_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flywheel.postgres_binaries._PACKAGE", "no_such_package")
+    monkeypatch.setattr("flywheel.postgres.binaries._PACKAGE", "no_such_package")
     with pytest.raises(FlywheelError, match="is not installed") as caught:
         find_binaries()
     assert "requirements.lock" in caught.value.advice

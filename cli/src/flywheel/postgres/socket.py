@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from flywheel.errors import FlywheelError
-from flywheel.postgres_identity import Identity
+from flywheel.postgres.identity import Identity
 
 # The port only names the socket file. It is written into every URL, or a PGPORT in the user's environment would count.
 PORT = 5432

@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 
 from flywheel.errors import FlywheelError
-from flywheel.log_files import keep_previous, open_log, tail
-from flywheel.postgres_binaries import program_environment
-from flywheel.postgres_client import PostgresClient
-from flywheel.postgres_identity import Identity
-from flywheel.postgres_processes import cluster_name, find_processes
-from flywheel.postgres_socket import PORT, SOCKET_LOCK_NAME
-from flywheel.processes import command_line, is_alive, signal_all, wait_until
+from flywheel.postgres.binaries import program_environment
+from flywheel.postgres.client import PostgresClient
+from flywheel.postgres.identity import Identity
+from flywheel.postgres.processes import cluster_name, find_processes
+from flywheel.postgres.socket import PORT, SOCKET_LOCK_NAME
+from flywheel.system.log_files import keep_previous, open_log, tail
+from flywheel.system.processes import command_line, is_alive, signal_all, wait_until
 
 # How long one question may take before the server counts as hung, and how often in a row it may.
 _PROBE_SECONDS = 5.0

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flywheel.embedded_postgres import EmbeddedPostgres
 from flywheel.errors import FlywheelError
-from flywheel.file_lock import FileLock
-from flywheel.progress import Progress
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.system.file_lock import FileLock
+from flywheel.system.progress import Progress
 
 SERVICES = ("incident", "approval")
 

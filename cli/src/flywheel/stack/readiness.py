@@ -4,7 +4,7 @@ import http.client
 import socket
 from collections.abc import Callable
 
-from flywheel.addresses import Address
+from flywheel.stack.addresses import Address
 
 Probe = Callable[[Address], bool]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flywheel.errors import FlywheelError
-from flywheel.supervisor import Supervisor
+from flywheel.stack.supervisor import Supervisor
 
 
 @dataclass

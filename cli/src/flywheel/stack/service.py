@@ -8,10 +8,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flywheel.addresses import Address
 from flywheel.errors import FlywheelError
-from flywheel.log_files import last_reason, open_log, tail
-from flywheel.readiness import Probe
+from flywheel.stack.addresses import Address
+from flywheel.stack.readiness import Probe
+from flywheel.system.log_files import last_reason, open_log, tail
 
 _POLL_SECONDS = 0.01
 START_SECONDS = 60.0

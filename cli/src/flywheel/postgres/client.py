@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flywheel.errors import FlywheelError
-from flywheel.postgres_binaries import PostgresBinaries, program_environment
-from flywheel.postgres_socket import PORT
+from flywheel.postgres.binaries import PostgresBinaries, program_environment
+from flywheel.postgres.socket import PORT
 
 # psql quotes :'name', format quotes %I: any name is safe.
 _CREATE_DATABASE = r"""

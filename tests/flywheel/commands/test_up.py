@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flywheel.addresses import Address
-from flywheel.embedded_postgres import EmbeddedPostgres
-from flywheel.processes import is_alive
-from flywheel.readiness import grpc_is_serving, http_is_ready
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.stack.addresses import Address
+from flywheel.stack.readiness import grpc_is_serving, http_is_ready
+from flywheel.system.processes import is_alive
 from tests.flywheel.stack_cases import (
     FREE_PORTS,
     PATIENCE_SECONDS,

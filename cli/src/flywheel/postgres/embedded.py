@@ -8,15 +8,15 @@ from pathlib import Path
 import psutil
 
 from flywheel.errors import FlywheelError
-from flywheel.file_lock import FileLock
-from flywheel.postgres_binaries import PostgresBinaries, find_binaries
-from flywheel.postgres_client import PostgresClient
-from flywheel.postgres_cluster import ensure_cluster
-from flywheel.postgres_identity import choose_identity
-from flywheel.postgres_processes import cluster_name, find_processes
-from flywheel.postgres_server import PostgresServer
-from flywheel.postgres_socket import database_url, ensure_private, socket_directory
-from flywheel.processes import is_alive
+from flywheel.postgres.binaries import PostgresBinaries, find_binaries
+from flywheel.postgres.client import PostgresClient
+from flywheel.postgres.cluster import ensure_cluster
+from flywheel.postgres.identity import choose_identity
+from flywheel.postgres.processes import cluster_name, find_processes
+from flywheel.postgres.server import PostgresServer
+from flywheel.postgres.socket import database_url, ensure_private, socket_directory
+from flywheel.system.file_lock import FileLock
+from flywheel.system.processes import is_alive
 
 # An acknowledged commit may be lost with these when the machine dies: for tests, whose data is worth nothing.
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from flywheel.processes import command_line, folder_identity
+from flywheel.system.processes import command_line, folder_identity
 
 
 @dataclass(frozen=True, slots=True)

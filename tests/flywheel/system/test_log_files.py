@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.log_files import keep_previous, last_reason, open_log, tail
+from flywheel.system.log_files import keep_previous, last_reason, open_log, tail
 
 
 def test_a_log_is_for_its_owner_alone_and_appended_to(tmp_path: Path) -> None:

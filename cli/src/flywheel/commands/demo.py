@@ -19,9 +19,9 @@ from awoooi.approval.v1 import approval_pb2, approval_service_pb2
 from awoooi.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from awoooi.incident.v1 import incident_pb2, incident_service_pb2
 from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
+from flywheel.commands.scrape import Scrape, scrape
 from flywheel.errors import FlywheelError
-from flywheel.scrape import Scrape, scrape
-from flywheel.stack import Stack
+from flywheel.stack.stack import Stack
 
 # Short, so that the story need not wait for the half hour that makes an incident stuck in production.
 _STUCK_AFTER = "2s"

@@ -12,13 +12,13 @@ from typing import Any
 import psutil
 import pytest
 
-from flywheel.addresses import Address
-from flywheel.embedded_postgres import EmbeddedPostgres
 from flywheel.errors import FlywheelError
-from flywheel.leftovers import setting_of
-from flywheel.readiness import grpc_is_serving, http_is_ready
-from flywheel.service import Service, wait_until_ready
-from flywheel.stack import Stack
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.stack.addresses import Address
+from flywheel.stack.orphans import setting_of
+from flywheel.stack.readiness import grpc_is_serving, http_is_ready
+from flywheel.stack.service import Service, wait_until_ready
+from flywheel.stack.stack import Stack
 from tests.databases import empty_database
 from tests.flywheel.stack_cases import eventually, services_of, stand_ins, starts
 

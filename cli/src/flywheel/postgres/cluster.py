@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 from flywheel.errors import FlywheelError
-from flywheel.file_lock import FileLock
-from flywheel.postgres_binaries import MAJOR_VERSION, PostgresBinaries, program_environment
-from flywheel.postgres_identity import Identity
+from flywheel.postgres.binaries import MAJOR_VERSION, PostgresBinaries, program_environment
+from flywheel.postgres.identity import Identity
+from flywheel.system.file_lock import FileLock
 
 
 def ensure_cluster(

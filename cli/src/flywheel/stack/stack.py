@@ -8,15 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flywheel.addresses import Address, ReservedAddress, reserve_all
-from flywheel.embedded_postgres import EmbeddedPostgres
 from flywheel.errors import FlywheelError
-from flywheel.file_lock import FileLock
-from flywheel.leftovers import mark, stop_leftovers
-from flywheel.log_files import keep_previous
-from flywheel.readiness import Probe, grpc_is_serving, http_is_ready
-from flywheel.service import Service, wait_until_ready
-from flywheel.supervisor import Supervisor
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.stack.addresses import Address, ReservedAddress, reserve_all
+from flywheel.stack.orphans import mark, stop_leftovers
+from flywheel.stack.readiness import Probe, grpc_is_serving, http_is_ready
+from flywheel.stack.service import Service, wait_until_ready
+from flywheel.stack.supervisor import Supervisor
+from flywheel.system.file_lock import FileLock
+from flywheel.system.log_files import keep_previous
 
 INCIDENT_LISTEN = "127.0.0.1:50051"
 APPROVAL_LISTEN = "127.0.0.1:50052"

@@ -5,8 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-from flywheel.progress import Progress
-from flywheel.stack import Stack
+from flywheel.stack.stack import Stack
+from flywheel.system.progress import Progress
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

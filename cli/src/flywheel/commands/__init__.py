@@ -1,0 +1,1 @@
+"""The commands of `flywheel`, one a file."""

@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL: binaries, cluster, server process, identity and socket."""

@@ -1,0 +1,1 @@
+"""The local stack: services started, supervised, and stopped in order."""
