@@ -188,7 +188,7 @@ def service(tmp_path: Path) -> Iterator[Any]:
         made.append(
             Service(
                 "gateway",
-                command=[sys.executable, str(Path(__file__).with_name("stand_in.py")), "gateway"],
+                command=[sys.executable, str(Path(__file__).parents[1] / "stand_in.py"), "gateway"],
                 environment={**os.environ, "GATEWAY_LISTEN": str(address), "STAND_IN_GATEWAY": behaviour},
                 address=address,
                 log_path=tmp_path / "gateway.log",

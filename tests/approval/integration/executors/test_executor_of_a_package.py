@@ -18,7 +18,7 @@ from tests.services import RunningService, ServiceProcess, healthy_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PLUGIN = Path(__file__).parents[1] / "executor_plugin"
+PLUGIN = Path(__file__).parents[2] / "executor_plugin"
 ROLLBACK = "ROLLBACK deployment/web -n shop"
 
 

@@ -26,7 +26,7 @@ from tests.approval.unit.executors.objects import (
     stateful_set,
 )
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PLUGIN = ROOT / "tests/approval/executor_plugin"
 ACTIONS = (ROOT / "docs/actions.md").read_text(encoding="utf-8")
 EXECUTORS = (ROOT / "docs/executors.md").read_text(encoding="utf-8")

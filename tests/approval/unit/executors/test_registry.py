@@ -16,7 +16,7 @@ from approval.executors.registry import Executors, load_executors
 from approval.model import OperationKind, PlanCheck
 from servicekit.process.settings import SettingsError
 
-PLUGIN = Path(__file__).parents[1] / "executor_plugin"
+PLUGIN = Path(__file__).parents[2] / "executor_plugin"
 ROLLBACK = parse_action("ROLLBACK deployment/web -n shop")
 
 

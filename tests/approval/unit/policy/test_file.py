@@ -149,7 +149,7 @@ def test_what_is_not_text_is_refused_with_its_line() -> None:
     assert caught.value.problems == ["is not UTF-8 (at line 2)"]
 
 
-DOCUMENT = (Path(__file__).parents[3] / "docs/policy.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[4] / "docs/policy.md").read_text(encoding="utf-8")
 [EXAMPLE] = re.findall(r"```toml\n(.*?)```", DOCUMENT, flags=re.DOTALL)
 DECIDED = re.findall(
     r"^\| `(.*)` \| `(.*)` \| (.*) \| `(.*)` \| (.*) UTC \| `?(.*?)`? \|$", DOCUMENT, flags=re.MULTILINE

@@ -11,7 +11,7 @@ from incident.model import EventType, ResolutionType
 from tests.incident.resolutions import TOOK, event, resolution
 
 BUILT_IN = PostmortemTemplate()
-DOCUMENT = Path(__file__).parents[3] / "docs/postmortems.md"
+DOCUMENT = Path(__file__).parents[4] / "docs/postmortems.md"
 
 
 def minutes(number: float) -> timedelta:

@@ -32,7 +32,7 @@ from tests.incident.receiver import (
 from tests.incident.resolutions import DELIVERY_ID, TOOK, resolution
 
 SECRET = "a secret of the tests"
-DOCUMENT = Path(__file__).parents[3] / "docs/webhooks.md"
+DOCUMENT = Path(__file__).parents[4] / "docs/webhooks.md"
 
 
 @asynccontextmanager

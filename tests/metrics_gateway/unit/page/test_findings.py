@@ -26,7 +26,7 @@ from metrics_gateway.page.sections import merge
 from metrics_gateway.sources.source import Reading, Reason
 from tests.metrics_gateway.page_answers import NOW, approvals_stuck, approvals_well, incidents_well
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 RULES = ROOT / "deploy/prometheus/rules/flywheel.yml"
 
 Change = Callable[[GetFlywheelStatsResponse], Any]
@@ -269,7 +269,7 @@ def test_the_alert_of_that_name_has_the_same_threshold(alert: str, threshold: fl
 
 
 def test_every_alert_that_the_page_names_is_in_the_table_above() -> None:
-    source = (ROOT / "services/metrics-gateway/src/metrics_gateway/findings.py").read_text(encoding="utf-8")
+    source = (ROOT / "services/metrics-gateway/src/metrics_gateway/page/findings.py").read_text(encoding="utf-8")
     named = set(re.findall(r'"(Flywheel\w+)"', source))
     (marker,) = [
         mark

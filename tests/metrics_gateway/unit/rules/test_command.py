@@ -15,7 +15,7 @@ from metrics_gateway.sources.source import Reading
 from tests.metrics_gateway.honest_answers import approval_answer, incident_answer
 from tests.metrics_gateway.scrapes import read_text
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 RULES = ROOT / "deploy/prometheus/rules/flywheel.yml"
 
 

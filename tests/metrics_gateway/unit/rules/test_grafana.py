@@ -14,7 +14,7 @@ from metrics_gateway.__main__ import run
 from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE_SERIES
 from metrics_gateway.exposition.families import Distribution
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 GRAFANA = ROOT / "deploy/grafana"
 DASHBOARD = GRAFANA / "dashboards/flywheel.json"
 

@@ -180,7 +180,7 @@ async def actor_seen(running: Running, metadata: tuple[tuple[str, str], ...]) ->
 
 def test_every_pattern_of_the_contracts_has_words_of_its_own() -> None:
     text = "".join(
-        path.read_text() for path in (Path(__file__).parents[3] / "protos/awoooi").rglob("*.proto")
+        path.read_text() for path in (Path(__file__).parents[4] / "protos/awoooi").rglob("*.proto")
     )
     assert set(re.findall(r'pattern\W*"(.*?)"', text)) == set(PATTERN_WORDS)
 
