@@ -12,7 +12,7 @@ import grpc.aio
 from awoooi.approval.v1 import approval_pb2
 from tests.approval.callers import State
 from tests.approval.schemas import rows
-from tests.refusals import Refused, read_refusal
+from tests.rpc_errors import Refused, read_refusal
 
 Found = TypeVar("Found")
 

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from servicekit.outbox import queue
 from servicekit.outbox.handler import Handler, Topic
-from servicekit.outbox.lane import Backoff
 from servicekit.outbox.queue import Job, NewJob
+from servicekit.outbox.topic_runner import Backoff
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from tests.eventually import eventually
 

@@ -13,7 +13,7 @@ from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from tests.approval.callers import Approvals, caller
 from tests.approval.schemas import contents, rows
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import PATIENCE_SECONDS, RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

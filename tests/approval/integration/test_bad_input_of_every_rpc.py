@@ -10,7 +10,7 @@ import pytest
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from tests.approval.callers import Approvals, Incidents
 from tests.approval.schemas import contents, rows
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import PATIENCE_SECONDS, RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -47,7 +47,7 @@ def _instance(cls: type[ApprovalError]) -> ApprovalError:
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_every_error_is_in_the_table_under_its_code(cls: type[ApprovalError]) -> None:
     assert cls in ERRORS.entries
-    refusal = ERRORS.refusal(_instance(cls), method="")
+    refusal = ERRORS.status_of(_instance(cls), method="")
     assert refusal.code is CODES[cls.__name__]
     assert refusal.reason.isupper()
     assert refusal.message == cls.__doc__
@@ -55,7 +55,7 @@ def test_every_error_is_in_the_table_under_its_code(cls: type[ApprovalError]) ->
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_no_text_of_a_refusal_holds_a_value_of_the_caller(cls: type[ApprovalError]) -> None:
-    assert "99ADF2" not in ERRORS.refusal(_instance(cls), method="").message
+    assert "99ADF2" not in ERRORS.status_of(_instance(cls), method="").message
 
 
 def test_the_table_has_no_entry_for_what_is_not_an_error_of_the_service() -> None:
@@ -63,13 +63,13 @@ def test_the_table_has_no_entry_for_what_is_not_an_error_of_the_service() -> Non
 
 
 def test_a_new_error_without_an_entry_would_be_noticed() -> None:
-    assert ErrorTable({}).refusal(
+    assert ErrorTable({}).status_of(
         TransitionNotAllowedError("", current=State.PENDING, allowed=()), method=""
     ).code is (grpc.StatusCode.INTERNAL)
 
 
 def test_a_refused_transition_tells_the_current_and_the_allowed_states() -> None:
-    refusal = ERRORS.refusal(_instance(TransitionNotAllowedError), method="Approve")
+    refusal = ERRORS.status_of(_instance(TransitionNotAllowedError), method="Approve")
     assert refusal.metadata == {"current_state": "EXPIRED", "allowed_states": "PENDING, APPROVED"}
     assert refusal.precondition is not None
     assert refusal.precondition[:2] == ("STATE", "APR-20260507-99ADF2")

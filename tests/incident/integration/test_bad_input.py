@@ -21,7 +21,7 @@ from tests.incident.bad_values import (
     cases,
 )
 from tests.incident.incidents import HUMAN, create_request, incident_stub, opened
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService
 
 if TYPE_CHECKING:

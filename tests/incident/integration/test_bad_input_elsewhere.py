@@ -24,7 +24,7 @@ from tests.incident.bad_values import (
     cases,
 )
 from tests.incident.incidents import HUMAN, new_id, opened, resolved, token
-from tests.refusals import read_status, refused
+from tests.rpc_errors import read_status, refused
 from tests.services import RunningService
 
 if TYPE_CHECKING:

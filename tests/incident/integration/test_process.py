@@ -18,7 +18,7 @@ from flywheel.postgres.embedded import EmbeddedPostgres
 from tests.databases import empty_database
 from tests.eventually import eventually
 from tests.incident.incidents import NO_ACTION, create_request, incident_stub, opened
-from tests.refusals import read_refusal, refused
+from tests.rpc_errors import read_refusal, refused
 from tests.services import ServiceProcess, healthy_service, serving
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from incident.errors import (
 )
 from incident.model import State
 from incident.status_codes import ERRORS
-from tests.refusals import read_status
+from tests.rpc_errors import read_status
 
 ID = "INC-20260507-99ADF2"
 RESOURCE = ("awoooi.incident.v1.Incident", ID)
@@ -49,14 +49,14 @@ def test_every_error_is_in_the_table_and_its_docstring_is_one_sentence(cls: type
 def test_what_an_error_tells(
     error: IncidentError, code: grpc.StatusCode, reason: str, resource: tuple[str, str] | None
 ) -> None:
-    told = read_status(ERRORS.refusal(error, method="m").to_status())
+    told = read_status(ERRORS.status_of(error, method="m").to_status())
     assert (told.code, told.reason, told.resource) == (code, reason, resource)
     assert told.message == type(error).__doc__
 
 
 def test_a_refused_transition_tells_the_current_and_the_allowed_states() -> None:
     error = TransitionNotAllowedError(ID, current=State.RESOLVED, allowed=(State.OPEN, State.INVESTIGATING))
-    told = read_status(ERRORS.refusal(error, method="m").to_status())
+    told = read_status(ERRORS.status_of(error, method="m").to_status())
     assert told.code is grpc.StatusCode.FAILED_PRECONDITION
     assert told.metadata == {"current_state": "RESOLVED", "allowed_states": "OPEN, INVESTIGATING"}
     assert told.preconditions == ("is RESOLVED, must be one of: OPEN, INVESTIGATING",)

@@ -21,7 +21,7 @@ from approval.errors import (
     TransitionNotAllowedError,
 )
 from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.status import Refusal
+from servicekit.rpc.status import RpcStatus
 
 # What the incident service says of an incident that it does not know.
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -32,26 +32,26 @@ _INCIDENT = "awoooi.incident.v1.Incident"
 _OfApproval = ApprovalNotFoundError | ApprovalChangedError | ActionChangedError | ExecutorMissingError
 
 
-def _of_approval(code: grpc.StatusCode, reason: str) -> Callable[[_OfApproval], Refusal]:
-    return lambda error: Refusal(code, str(error), reason, resource=(_APPROVAL, error.approval_id))
+def _of_approval(code: grpc.StatusCode, reason: str) -> Callable[[_OfApproval], RpcStatus]:
+    return lambda error: RpcStatus(code, str(error), reason, resource=(_APPROVAL, error.approval_id))
 
 
 def _of_incident(
     code: grpc.StatusCode, reason: str, *, retry_after: timedelta | None = None
-) -> Callable[[IncidentNotFoundError | IncidentResolvedError | IncidentUnreachableError], Refusal]:
-    return lambda error: Refusal(
+) -> Callable[[IncidentNotFoundError | IncidentResolvedError | IncidentUnreachableError], RpcStatus]:
+    return lambda error: RpcStatus(
         code, str(error), reason, resource=(_INCIDENT, error.incident_id), retry_after=retry_after
     )
 
 
-def _plain(code: grpc.StatusCode, reason: str) -> Callable[[Exception], Refusal]:
-    return lambda error: Refusal(code, str(error), reason)
+def _plain(code: grpc.StatusCode, reason: str) -> Callable[[Exception], RpcStatus]:
+    return lambda error: RpcStatus(code, str(error), reason)
 
 
-def _not_allowed(reason: str) -> Callable[[TransitionNotAllowedError], Refusal]:
-    def refusal(error: TransitionNotAllowedError) -> Refusal:
+def _not_allowed(reason: str) -> Callable[[TransitionNotAllowedError], RpcStatus]:
+    def refusal(error: TransitionNotAllowedError) -> RpcStatus:
         allowed = ", ".join(error.allowed)
-        return Refusal(
+        return RpcStatus(
             grpc.StatusCode.FAILED_PRECONDITION,
             str(error),
             reason,

@@ -24,7 +24,7 @@ from incident.errors import (
     WatcherTooSlowError,
 )
 from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.status import FieldViolation, Refusal
+from servicekit.rpc.status import FieldViolation, RpcStatus
 
 _RESOURCE = "awoooi.incident.v1.Incident"
 
@@ -40,18 +40,20 @@ _OfIncident = (
 )
 
 
-def _of_incident(code: grpc.StatusCode, reason: str) -> Callable[[_OfIncident], Refusal]:
-    return lambda error: Refusal(code, str(error), reason, resource=(_RESOURCE, error.incident_id))
+def _of_incident(code: grpc.StatusCode, reason: str) -> Callable[[_OfIncident], RpcStatus]:
+    return lambda error: RpcStatus(code, str(error), reason, resource=(_RESOURCE, error.incident_id))
 
 
-def _plain(code: grpc.StatusCode, reason: str) -> Callable[[IncidentError], Refusal]:
-    return lambda error: Refusal(code, str(error), reason)
+def _plain(code: grpc.StatusCode, reason: str) -> Callable[[IncidentError], RpcStatus]:
+    return lambda error: RpcStatus(code, str(error), reason)
 
 
-def _state_not_allowed(reason: str) -> Callable[[TransitionNotAllowedError | SideEffectEndedError], Refusal]:
-    def refusal(error: TransitionNotAllowedError | SideEffectEndedError) -> Refusal:
+def _state_not_allowed(
+    reason: str,
+) -> Callable[[TransitionNotAllowedError | SideEffectEndedError], RpcStatus]:
+    def refusal(error: TransitionNotAllowedError | SideEffectEndedError) -> RpcStatus:
         allowed = ", ".join(error.allowed)
-        return Refusal(
+        return RpcStatus(
             grpc.StatusCode.FAILED_PRECONDITION,
             str(error),
             reason,
@@ -62,8 +64,8 @@ def _state_not_allowed(reason: str) -> Callable[[TransitionNotAllowedError | Sid
     return refusal
 
 
-def _too_many_watchers(error: TooManyWatchersError) -> Refusal:
-    return Refusal(
+def _too_many_watchers(error: TooManyWatchersError) -> RpcStatus:
+    return RpcStatus(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         str(error),
         "TOO_MANY_WATCHERS",
@@ -73,12 +75,12 @@ def _too_many_watchers(error: TooManyWatchersError) -> Refusal:
 
 def _with_token(
     code: grpc.StatusCode, reason: str
-) -> Callable[[WatcherTooSlowError | WatchEndedError], Refusal]:
-    return lambda error: Refusal(code, str(error), reason, metadata={"resume_token": error.resume_token})
+) -> Callable[[WatcherTooSlowError | WatchEndedError], RpcStatus]:
+    return lambda error: RpcStatus(code, str(error), reason, metadata={"resume_token": error.resume_token})
 
 
-def _token_ahead(error: ResumeTokenAheadError) -> Refusal:
-    return Refusal(
+def _token_ahead(error: ResumeTokenAheadError) -> RpcStatus:
+    return RpcStatus(
         grpc.StatusCode.INVALID_ARGUMENT,
         str(error),
         "RESUME_TOKEN_AHEAD",

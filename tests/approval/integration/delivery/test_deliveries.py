@@ -13,7 +13,7 @@ from tests.approval.callers import Approvals, DeliveryState, Incidents, State
 from tests.approval.fronted import Fronted
 from tests.approval.schemas import rows
 from tests.approval.scripted_incidents import hang, pass_on
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -21,7 +21,7 @@ from tests.approval.callers import (
 )
 from tests.approval.schemas import contents, rows
 from tests.eventually import eventually
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -23,7 +23,7 @@ from tests.approval.scripted_incidents import (
 )
 from tests.eventually import eventually
 from tests.incident.receiver import receiver
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -25,7 +25,7 @@ from tests.approval.repairs import (
 from tests.approval.schemas import approval_database, rows
 from tests.eventually import eventually
 from tests.incident.receiver import Answer, Held, hang_up, receiver, reset, status
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import PATIENCE_SECONDS, RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -20,7 +20,7 @@ from tests.approval.racing import copies, counters, in_rounds, race, states
 from tests.approval.schemas import approval_database, rows
 from tests.eventually import eventually
 from tests.incident.receiver import Receiver, receiver, status
-from tests.refusals import Refused
+from tests.rpc_errors import Refused
 from tests.services import RunningService, healthy_service
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]

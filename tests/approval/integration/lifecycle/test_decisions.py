@@ -10,7 +10,7 @@ from awoooi.approval.v1 import approval_pb2
 from tests.approval.callers import RESTART, Approvals, Incidents, State, seconds
 from tests.approval.schemas import rows
 from tests.eventually import eventually
-from tests.refusals import Refused, refused
+from tests.rpc_errors import Refused, refused
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -14,7 +14,7 @@ from awoooi.incident.v1 import incident_pb2
 from tests.approval.callers import Approvals, DeliveryState, Incidents, State, approvals_at, seconds
 from tests.approval.schemas import approval_database, rows
 from tests.eventually import eventually
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService, healthy_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

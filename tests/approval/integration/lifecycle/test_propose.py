@@ -17,7 +17,7 @@ from tests.approval.callers import Approvals, Incidents, State, seconds
 from tests.approval.fronted import CHECK_TIMEOUT, Fronted
 from tests.approval.schemas import rows
 from tests.approval.scripted_incidents import answer, hang
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -12,7 +12,7 @@ import pytest
 from awoooi.approval.v1 import approval_pb2
 from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.schemas import rows
-from tests.refusals import read_refusal
+from tests.rpc_errors import read_refusal
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -19,7 +19,7 @@ from tests.approval.callers import (
     Incidents,
     State,
 )
-from tests.refusals import refused
+from tests.rpc_errors import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

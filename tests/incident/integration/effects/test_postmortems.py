@@ -24,7 +24,7 @@ from tests.incident.incidents import (
 )
 from tests.incident.side_effects import POSTMORTEM, SideEffect, ended, figures, side_effect, side_effects
 from tests.migrated import migrate_incident
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService, healthy_service
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from tests.incident.side_effects import (
     telling,
 )
 from tests.migrated import migrate_incident
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService
 
 if TYPE_CHECKING:

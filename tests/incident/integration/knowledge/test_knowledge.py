@@ -12,7 +12,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.eventually import eventually
 from tests.incident.incidents import HUMAN, NO_ACTION, opened, token
 from tests.incident.side_effects import KNOWLEDGE, SideEffect, ended, side_effects
-from tests.refusals import refused
+from tests.rpc_errors import refused
 
 if TYPE_CHECKING:
     import asyncpg

@@ -18,7 +18,7 @@ from tests.incident.incidents import (
     resolved,
     token,
 )
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
 from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled, new_id
-from tests.refusals import read_status, refused
+from tests.rpc_errors import read_status, refused
 
 if TYPE_CHECKING:
     import asyncpg

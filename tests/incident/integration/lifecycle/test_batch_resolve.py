@@ -19,7 +19,7 @@ from tests.incident.incidents import (
     opened,
     resolved,
 )
-from tests.refusals import read_status, refused
+from tests.rpc_errors import read_status, refused
 from tests.services import RunningService
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tests.incident.incidents import (
     opened,
     token,
 )
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tests.incident.incidents import (
     resolved,
     token,
 )
-from tests.refusals import refused
+from tests.rpc_errors import refused
 
 if TYPE_CHECKING:
     import asyncpg

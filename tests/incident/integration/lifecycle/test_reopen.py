@@ -26,7 +26,7 @@ from tests.incident.incidents import (
 )
 from tests.incident.side_effects import EFFECTS, WEBHOOK, SideEffect, Telling, ended, figures, telling
 from tests.migrated import migrate_incident
-from tests.refusals import read_refusal, refused
+from tests.rpc_errors import read_refusal, refused
 
 if TYPE_CHECKING:
     from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub

@@ -30,7 +30,7 @@ from tests.incident.incidents import (
     token,
 )
 from tests.incident.side_effects import figures
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import healthy_service
 
 if TYPE_CHECKING:

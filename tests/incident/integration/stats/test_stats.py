@@ -31,7 +31,7 @@ from tests.incident.incidents import (
 )
 from tests.incident.side_effects import EFFECTS, POSTMORTEM, WEBHOOK, SideEffect, figures
 from tests.migrated import migrate_incident
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.services import RunningService, healthy_service
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tests.eventually import eventually
 from tests.incident.incidents import incident_stub, opened, token
 from tests.incident.watching import WatchServer, note, watch_server, watching
-from tests.refusals import read_refusal, refused
+from tests.rpc_errors import read_refusal, refused
 from tests.services import RunningService
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from tests.incident.incidents import (
     token,
 )
 from tests.incident.watching import act, note, watching
-from tests.refusals import read_refusal
+from tests.rpc_errors import read_refusal
 from tests.services import PATIENCE_SECONDS, healthy_service
 
 if TYPE_CHECKING:

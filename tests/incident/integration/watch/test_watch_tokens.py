@@ -14,7 +14,7 @@ from incident.watch.model import Position, Snapshot
 from servicekit.rpc.page_tokens import PageTokens
 from tests.incident.incidents import OPEN, opened, token
 from tests.incident.watching import act, type_name, watching
-from tests.refusals import refused
+from tests.rpc_errors import refused
 
 if TYPE_CHECKING:
     from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub

@@ -269,7 +269,9 @@ def test_the_alert_of_that_name_has_the_same_threshold(alert: str, threshold: fl
 
 
 def test_every_alert_that_the_page_names_is_in_the_table_above() -> None:
-    source = (ROOT / "services/metrics-gateway/src/metrics_gateway/page/findings.py").read_text(encoding="utf-8")
+    source = (ROOT / "services/metrics-gateway/src/metrics_gateway/page/findings.py").read_text(
+        encoding="utf-8"
+    )
     named = set(re.findall(r'"(Flywheel\w+)"', source))
     (marker,) = [
         mark

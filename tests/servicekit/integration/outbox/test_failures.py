@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from servicekit.outbox import queue
 from servicekit.outbox.handler import PermanentError, Topic
-from servicekit.outbox.lane import Backoff
 from servicekit.outbox.queue import Job
 from servicekit.outbox.rpc_errors import RpcFailedError
+from servicekit.outbox.topic_runner import Backoff
 from tests.eventually import eventually
 from tests.servicekit.outbox_cases import (
     Gate,

@@ -19,9 +19,9 @@ from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.identity import current_actor
 from servicekit.rpc.interceptors.validation import PATTERN_WORDS
 from servicekit.rpc.server import ServerLimits
-from servicekit.rpc.status import Refusal
+from servicekit.rpc.status import RpcStatus
 from tests.eventually import eventually
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.servicekit.scripted_server import (
     VALID,
     Held,
@@ -36,7 +36,7 @@ class KnownError(Exception):
     """Something known."""
 
 
-ERRORS = ErrorTable({KnownError: lambda _error: Refusal(grpc.StatusCode.ABORTED, "known", "KNOWN")})
+ERRORS = ErrorTable({KnownError: lambda _error: RpcStatus(grpc.StatusCode.ABORTED, "known", "KNOWN")})
 SECRET = "postgresql://app:hunter2@db"
 
 

@@ -31,7 +31,7 @@ from servicekit.rpc.server import (
     watch_health,
 )
 from tests.eventually import eventually
-from tests.refusals import refused
+from tests.rpc_errors import refused
 from tests.servicekit.scripted_server import SERVICE, VALID, Held, Running, scripted_server
 from tests.services import serving
 

@@ -1,4 +1,4 @@
-"""JoinedWrites: who goes together, who gets what, and nobody is forgotten."""
+"""GroupCommit: who goes together, who gets what, and nobody is forgotten."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from servicekit.database import group_commit as joined_writes
-from servicekit.database.group_commit import JoinedWrites
+from servicekit.database.group_commit import GroupCommit
 
 Write = Callable[[Sequence[int]], Awaitable[Sequence[int | Exception]]]
 
@@ -45,13 +45,13 @@ def data_error() -> DBAPIError:
 
 async def test_a_single_caller_is_written_at_once_and_alone() -> None:
     ledger = Ledger()
-    assert await JoinedWrites(ledger)(1) == 10
+    assert await GroupCommit(ledger)(1) == 10
     assert ledger.batches == [[1]]
 
 
 async def test_callers_that_are_ready_together_go_together_and_each_gets_its_own() -> None:
     ledger = Ledger()
-    joined = JoinedWrites(ledger)
+    joined = GroupCommit(ledger)
     assert await asyncio.gather(*(joined(number) for number in range(20))) == [n * 10 for n in range(20)]
     assert ledger.batches == [list(range(20))]
 
@@ -59,7 +59,7 @@ async def test_callers_that_are_ready_together_go_together_and_each_gets_its_own
 async def test_callers_during_a_write_wait_and_go_together_in_the_next_one_in_order() -> None:
     ledger = Ledger()
     ledger.may_end.clear()
-    joined = JoinedWrites(ledger, max_flushes=1)
+    joined = GroupCommit(ledger, max_flushes=1)
     async with asyncio.TaskGroup() as group:
         group.create_task(joined(0))
         await ledger.began.wait()
@@ -73,7 +73,7 @@ async def test_callers_during_a_write_wait_and_go_together_in_the_next_one_in_or
 
 async def test_a_batch_is_not_larger_than_allowed() -> None:
     ledger = Ledger()
-    joined = JoinedWrites(ledger, max_batch=4)
+    joined = GroupCommit(ledger, max_batch=4)
     assert await asyncio.gather(*(joined(number) for number in range(10))) == [n * 10 for n in range(10)]
     assert [len(batch) for batch in ledger.batches] == [4, 4, 2]
 
@@ -82,7 +82,7 @@ async def test_a_batch_is_not_larger_than_allowed() -> None:
 async def test_as_many_writes_are_under_way_as_allowed(flushes: int) -> None:
     ledger = Ledger()
     ledger.may_end.clear()
-    joined = JoinedWrites(ledger, max_batch=1, max_flushes=flushes)
+    joined = GroupCommit(ledger, max_batch=1, max_flushes=flushes)
     callers = [asyncio.create_task(joined(number)) for number in range(12)]
     for _ in range(50):
         await asyncio.sleep(0)
@@ -100,7 +100,7 @@ async def test_a_crowd_that_was_answered_is_written_together_again_when_it_comes
     monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
     monkeypatch.setattr(joined_writes, "_LARGE", 8)
     ledger = Ledger()
-    joined = JoinedWrites(ledger)
+    joined = GroupCommit(ledger)
 
     async def caller(number: int) -> None:
         for _ in range(5):
@@ -118,7 +118,7 @@ async def test_of_a_large_crowd_a_part_is_written_while_the_rest_is_on_its_way(
 ) -> None:
     monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
     ledger = Ledger()
-    joined = JoinedWrites(ledger)
+    joined = GroupCommit(ledger)
     await asyncio.gather(*(joined(number) for number in range(64)))
     ledger.may_end.clear()
     ledger.began.clear()
@@ -132,7 +132,7 @@ async def test_of_a_large_crowd_a_part_is_written_while_the_rest_is_on_its_way(
 
 async def test_who_is_left_of_a_crowd_is_written_though_the_others_do_not_come_back() -> None:
     ledger = Ledger()
-    joined = JoinedWrites(ledger)
+    joined = GroupCommit(ledger)
     await asyncio.gather(*(joined(number) for number in range(8)))
     async with asyncio.timeout(5):
         assert await joined(8) == 80
@@ -142,7 +142,7 @@ async def test_who_is_left_of_a_crowd_is_written_though_the_others_do_not_come_b
 
 async def test_nobody_waits_for_a_crowd_of_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger()
-    joined = JoinedWrites(ledger)
+    joined = GroupCommit(ledger)
     await asyncio.gather(*(joined(number) for number in range(8)))
     later = asyncio.get_running_loop().time() + 1
     monkeypatch.setattr(joined_writes, "_now", lambda: later)
@@ -153,7 +153,7 @@ async def test_nobody_waits_for_a_crowd_of_long_ago(monkeypatch: pytest.MonkeyPa
 
 
 async def test_one_caller_may_call_again_as_soon_as_it_is_answered() -> None:
-    joined = JoinedWrites(Ledger())
+    joined = GroupCommit(Ledger())
     async with asyncio.timeout(5):
         assert [await joined(number) for number in range(5)] == [0, 10, 20, 30, 40]
 
@@ -162,7 +162,7 @@ async def test_one_caller_may_call_again_as_soon_as_it_is_answered() -> None:
 async def test_a_caller_that_comes_in_the_moment_a_write_ends_is_not_forgotten(turns: int) -> None:
     ledger = Ledger()
     ledger.may_end.clear()
-    joined = JoinedWrites(ledger)
+    joined = GroupCommit(ledger)
     first = asyncio.create_task(joined(1))
     await ledger.began.wait()
     ledger.may_end.set()
@@ -177,7 +177,7 @@ async def test_a_caller_gets_the_error_that_is_its_own_and_its_neighbours_their_
     async def write(commands: Sequence[int]) -> Sequence[int | Exception]:
         return [KeyError(command) if command == 2 else command for command in commands]
 
-    joined: JoinedWrites[int, int] = JoinedWrites(write)
+    joined: GroupCommit[int, int] = GroupCommit(write)
     first, second, third = await asyncio.gather(joined(1), joined(2), joined(3), return_exceptions=True)
     assert (first, third) == (1, 3)
     assert isinstance(second, KeyError)
@@ -191,7 +191,7 @@ async def test_an_error_that_is_nobodys_own_reaches_every_caller_and_the_next_wr
             raise ConnectionResetError
         return list(commands)
 
-    joined: JoinedWrites[int, int] = JoinedWrites(write)
+    joined: GroupCommit[int, int] = GroupCommit(write)
     outcomes = await asyncio.gather(*(joined(number) for number in range(3)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ConnectionResetError] * 3
     failing = False
@@ -208,7 +208,7 @@ async def test_after_a_data_error_each_is_tried_alone_and_only_the_bad_one_fails
             raise data_error()
         return list(commands)
 
-    joined: JoinedWrites[int, int] = JoinedWrites(write)
+    joined: GroupCommit[int, int] = GroupCommit(write)
     first, second, third = await asyncio.gather(joined(1), joined(2), joined(3), return_exceptions=True)
     assert (first, third) == (1, 3)
     assert isinstance(second, DBAPIError)
@@ -223,7 +223,7 @@ async def test_a_data_error_of_a_single_command_is_not_tried_again() -> None:
         attempts += 1
         raise data_error()
 
-    joined: JoinedWrites[int, int] = JoinedWrites(write)
+    joined: GroupCommit[int, int] = GroupCommit(write)
     with pytest.raises(DBAPIError):
         await joined(1)
     assert attempts == 1
@@ -237,7 +237,7 @@ async def test_a_write_that_failed_for_another_reason_is_not_tried_one_by_one() 
         attempts += 1
         raise IntegrityError("INSERT", {}, Exception("no SQLSTATE, so not known to be about the data"))
 
-    joined: JoinedWrites[int, int] = JoinedWrites(write)
+    joined: GroupCommit[int, int] = GroupCommit(write)
     await asyncio.gather(joined(1), joined(2), return_exceptions=True)
     assert attempts == 1
 
@@ -245,7 +245,7 @@ async def test_a_write_that_failed_for_another_reason_is_not_tried_one_by_one() 
 async def test_a_cancelled_caller_leaves_the_write_and_its_neighbours_alone() -> None:
     ledger = Ledger()
     ledger.may_end.clear()
-    joined = JoinedWrites(ledger)
+    joined = GroupCommit(ledger)
     leaving, staying = asyncio.create_task(joined(1)), asyncio.create_task(joined(2))
     await ledger.began.wait()
     leaving.cancel()
@@ -260,7 +260,7 @@ async def test_a_cancelled_caller_leaves_the_write_and_its_neighbours_alone() ->
 async def test_a_caller_that_was_cancelled_while_it_waited_is_not_written() -> None:
     ledger = Ledger()
     ledger.may_end.clear()
-    joined = JoinedWrites(ledger, max_flushes=1)
+    joined = GroupCommit(ledger, max_flushes=1)
     first = asyncio.create_task(joined(1))
     await ledger.began.wait()
     waiting, leaving = asyncio.create_task(joined(2)), asyncio.create_task(joined(3))
@@ -277,7 +277,7 @@ async def test_a_write_that_answers_with_the_wrong_number_of_results_hangs_nobod
     async def write(_commands: Sequence[int]) -> Sequence[int | Exception]:
         return []
 
-    joined: JoinedWrites[int, int] = JoinedWrites(write)
+    joined: GroupCommit[int, int] = GroupCommit(write)
     async with asyncio.timeout(5):
         outcomes = await asyncio.gather(joined(1), joined(2), return_exceptions=True)
     assert all(isinstance(outcome, Exception) for outcome in outcomes)

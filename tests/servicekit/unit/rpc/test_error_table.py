@@ -14,8 +14,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from servicekit.database.engine import DatabaseUnavailableError
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.page_tokens import InvalidPageTokenError
-from servicekit.rpc.status import FieldViolation, Refusal, RefusedError
-from tests.refusals import read_status
+from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus
+from tests.rpc_errors import read_status
 
 SECRET = "postgresql://app:hunter2@db SELECT secret FROM table"
 
@@ -34,8 +34,8 @@ class NarrowestError(NarrowerError):
 
 TABLE = ErrorTable(
     {
-        KnownError: lambda _error: Refusal(grpc.StatusCode.NOT_FOUND, "known", "KNOWN"),
-        NarrowestError: lambda _error: Refusal(grpc.StatusCode.ABORTED, "narrowest", "NARROWEST"),
+        KnownError: lambda _error: RpcStatus(grpc.StatusCode.NOT_FOUND, "known", "KNOWN"),
+        NarrowestError: lambda _error: RpcStatus(grpc.StatusCode.ABORTED, "narrowest", "NARROWEST"),
     }
 )
 
@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Exception, grpc.StatusCode, str]] = {
     "by base": (NarrowerError(), grpc.StatusCode.NOT_FOUND, "KNOWN"),
     "narrowest first": (NarrowestError(), grpc.StatusCode.ABORTED, "NARROWEST"),
     "refused": (
-        RefusedError(Refusal(grpc.StatusCode.OUT_OF_RANGE, "no", "NO")),
+        RpcError(RpcStatus(grpc.StatusCode.OUT_OF_RANGE, "no", "NO")),
         grpc.StatusCode.OUT_OF_RANGE,
         "NO",
     ),
@@ -77,7 +77,7 @@ CASES: dict[str, tuple[Exception, grpc.StatusCode, str]] = {
 
 @pytest.mark.parametrize(("error", "code", "reason"), CASES.values(), ids=CASES.keys())
 def test_what_a_class_of_error_tells(error: Exception, code: grpc.StatusCode, reason: str) -> None:
-    told = read_status(TABLE.refusal(error, method="/a.B/C").to_status())
+    told = read_status(TABLE.status_of(error, method="/a.B/C").to_status())
     assert (told.code, told.reason) == (code, reason)
     assert "hunter2" not in told.wire
     assert "SELECT" not in told.wire
@@ -107,20 +107,20 @@ def test_what_a_class_of_error_tells(error: Exception, code: grpc.StatusCode, re
     ],
 )
 def test_what_a_driver_error_tells(code: str | None, expected: grpc.StatusCode) -> None:
-    told = read_status(TABLE.refusal(driver_error(code), method="/a.B/C").to_status())
+    told = read_status(TABLE.status_of(driver_error(code), method="/a.B/C").to_status())
     assert told.code is expected
     assert "hunter2" not in told.wire
 
 
 def test_a_connection_that_broke_is_unavailable_whatever_the_driver_said() -> None:
-    refused = TABLE.refusal(driver_error(None, invalidated=True), method="/a.B/C")
+    refused = TABLE.status_of(driver_error(None, invalidated=True), method="/a.B/C")
     assert refused.code is grpc.StatusCode.UNAVAILABLE
 
 
 def test_an_unknown_error_is_in_the_log_whole_under_the_id_that_the_caller_gets() -> None:
     error = ValueError("what really happened")
     with structlog.testing.capture_logs() as log:
-        told = read_status(TABLE.refusal(error, method="/a.B/C").to_status())
+        told = read_status(TABLE.status_of(error, method="/a.B/C").to_status())
     assert told.message == "internal error"
     assert list(told.metadata) == ["correlation_id"]
     (line,) = log
@@ -132,7 +132,7 @@ def test_an_unknown_error_is_in_the_log_whole_under_the_id_that_the_caller_gets(
 
 
 def test_two_unknown_errors_have_two_ids() -> None:
-    ids = {TABLE.refusal(ValueError(), method="m").metadata["correlation_id"] for _ in range(2)}
+    ids = {TABLE.status_of(ValueError(), method="m").metadata["correlation_id"] for _ in range(2)}
     assert len(ids) == 2
 
 
@@ -140,12 +140,12 @@ def test_two_unknown_errors_have_two_ids() -> None:
     "error", [PoolTimeoutError(), DatabaseUnavailableError()], ids=lambda error: type(error).__name__
 )
 def test_what_may_be_tried_again_says_when(error: Exception) -> None:
-    told = read_status(TABLE.refusal(error, method="m").to_status())
+    told = read_status(TABLE.status_of(error, method="m").to_status())
     assert told.retry_after_seconds == 1
 
 
 def test_every_detail_of_a_refusal_reaches_the_wire() -> None:
-    refused = Refusal(
+    refused = RpcStatus(
         grpc.StatusCode.FAILED_PRECONDITION,
         "no",
         "NO",
@@ -165,7 +165,7 @@ def test_every_detail_of_a_refusal_reaches_the_wire() -> None:
 
 def test_many_violations_are_cut_off() -> None:
     violations = [FieldViolation(f"f{number}", "is bad") for number in range(100)]
-    status = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "no", "NO", field_violations=violations).to_status()
+    status = RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, "no", "NO", field_violations=violations).to_status()
     bad = error_details_pb2.BadRequest()
     status.details[1].Unpack(bad)
     assert 0 < len(bad.field_violations) <= 20
@@ -175,5 +175,5 @@ async def test_a_timeout_that_is_not_the_databases_is_an_internal_error() -> Non
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(0):
             await asyncio.sleep(1)
-    refused: Any = TABLE.refusal(caught.value, method="m")
+    refused: Any = TABLE.status_of(caught.value, method="m")
     assert refused.code is grpc.StatusCode.INTERNAL

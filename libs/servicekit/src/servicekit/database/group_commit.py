@@ -35,7 +35,7 @@ _BACK_SECONDS = 0.02
 _LARGE = 32
 
 
-class JoinedWrites(Generic[Command, Result]):
+class GroupCommit(Generic[Command, Result]):
     """Runs commands through `write`, many at a time.
 
     `write` takes the commands of one flush and returns, in order, each one's result or the exception that is its own;

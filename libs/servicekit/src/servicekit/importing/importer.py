@@ -100,7 +100,7 @@ async def run_import(
             figures = await _write(connection, importer, conversation)
             failpoint("import_before_commit", application_name)
         failpoint("import_after_commit", application_name)
-    except _RefusedError:
+    except _DeclinedError:
         return False
     except IntegrityError as exc:
         raise OvertakenError from exc
@@ -114,7 +114,7 @@ async def run_import(
     return True
 
 
-class _RefusedError(Exception):
+class _DeclinedError(Exception):
     """Nothing is to be written: the transaction ends with this."""
 
 
@@ -138,7 +138,7 @@ async def _read(
     # Also when lines are bad by themselves: all that is wrong is said at once.
     is_good = await _check(connection, importer, conversation) and is_good
     if not is_good or not await conversation.may_write():
-        raise _RefusedError
+        raise _DeclinedError
 
 
 async def _write(
@@ -147,7 +147,7 @@ async def _write(
     await staging.lock(connection)
     # Once more, with what was committed since the first look: the rows of another import, for example.
     if not await _check(connection, importer, conversation):
-        raise _RefusedError
+        raise _DeclinedError
     return await importer.write(connection, lambda done, total: conversation.progress("write", done, total))
 
 

@@ -1,4 +1,4 @@
-"""The worker: claims due jobs for its topics and hands them to the topics' lanes."""
+"""The worker: claims due jobs for its topics and hands them to the topics' runners."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.database.engine import autocommit, is_unavailable
 from servicekit.outbox import queue
-from servicekit.outbox.give_way import GiveWay
 from servicekit.outbox.handler import Topic
-from servicekit.outbox.lane import Backoff, Lane
 from servicekit.outbox.queue import Job
 from servicekit.outbox.tables import NOTIFY_CHANNEL
+from servicekit.outbox.throttle import BackgroundThrottle
+from servicekit.outbox.topic_runner import Backoff, TopicRunner
 from servicekit.outbox.wakeup import listen
 
 _log = structlog.get_logger()
@@ -39,7 +39,7 @@ class WorkerSettings:
     keep_done: timedelta | None = None
     backoff: Backoff = field(default_factory=Backoff)
     # While callers wait for this process, a batch waits for them, at most this long: then it runs all the same.
-    give_way: timedelta = timedelta(seconds=5)
+    throttle: timedelta = timedelta(seconds=5)
 
 
 class OutboxWorker:
@@ -62,14 +62,14 @@ class OutboxWorker:
         self._settings = settings
         self._work = asyncio.Event()
         self._stopping = False
-        self._lanes = {
-            topic.name: Lane(
+        self._runners = {
+            topic.name: TopicRunner(
                 topic,
                 engine,
                 lease=settings.lease,
                 backoff=settings.backoff,
                 on_free=self._freed,
-                give_way=GiveWay(busy, settings.give_way),
+                throttle=BackgroundThrottle(busy, settings.throttle),
             )
             for topic in topics
         }
@@ -86,7 +86,7 @@ class OutboxWorker:
 
     def has_room(self, topic: str, jobs: int) -> bool:
         """Tell whether so many jobs of a topic can be taken now: not when many wait already, nor when stopping."""
-        return not self._stopping and self._lanes[topic].free >= jobs
+        return not self._stopping and self._runners[topic].free >= jobs
 
     def offer(self, jobs: Sequence[Job]) -> None:
         """Run jobs that this process just committed under a lease of its own: tried at once, without a claim.
@@ -117,8 +117,8 @@ class OutboxWorker:
 
     async def _stop(self, *background: asyncio.Task[None]) -> None:
         self._stopping = True
-        for lane in self._lanes.values():
-            lane.stop()
+        for runner in self._runners.values():
+            runner.stop()
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
@@ -133,11 +133,11 @@ class OutboxWorker:
         for job in jobs:
             by_topic.setdefault(job.topic, []).append(job)
         for topic, together in by_topic.items():
-            self._lanes[topic].put(together)
+            self._runners[topic].put(together)
 
     async def _claim(self) -> None:
-        """Claim what is due, as much as the lanes have room for."""
-        free = {name: lane.free for name, lane in self._lanes.items() if lane.free > 0}
+        """Claim what is due, as much as the runners have room for."""
+        free = {name: runner.free for name, runner in self._runners.items() if runner.free > 0}
         # Until a claim comes back with less than it asked for, there may be more.
         self._more_due = True
         if not free:
@@ -147,8 +147,8 @@ class OutboxWorker:
             runnable, poisoned = await asyncio.shield(claiming)
         except asyncio.CancelledError:
             # What is being claimed may be committed already: it is taken in hand, to be given back.
-            for lane in self._lanes.values():
-                lane.stop()
+            for runner in self._runners.values():
+                runner.stop()
             with contextlib.suppress(Exception):
                 runnable, poisoned = await claiming
                 self._put([*runnable, *poisoned])
@@ -162,7 +162,7 @@ class OutboxWorker:
             await self._park(job)
         claimed = Counter(job.topic for job in [*runnable, *poisoned])
         full = any(claimed[topic] >= room for topic, room in free.items())
-        self._more_due = full or len(free) < len(self._lanes)
+        self._more_due = full or len(free) < len(self._runners)
 
     async def _claim_due(self, free: Mapping[str, int]) -> tuple[Sequence[Job], Sequence[Job]]:
         async with self._one_statement.connect() as connection:
@@ -172,7 +172,7 @@ class OutboxWorker:
 
     async def _park(self, job: Job) -> None:
         try:
-            await self._lanes[job.topic].park([job], "its worker died at every attempt")
+            await self._runners[job.topic].park([job], "its worker died at every attempt")
         except Exception as exc:
             # Its lease ends, and whoever claims it next tries to park it again.
             _log.error("outbox_parking_failed", topic=job.topic, job_id=job.job_id, exc_info=exc)
@@ -194,13 +194,13 @@ class OutboxWorker:
             await asyncio.sleep(0.1 if removed else 60.0)
 
     async def _drain(self) -> None:
-        running = [task for lane in self._lanes.values() for task in lane.running]
+        running = [task for runner in self._runners.values() for task in runner.running]
         if running:
             _, late = await asyncio.wait(running, timeout=self._settings.drain.total_seconds())
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        waiting = [job for lane in self._lanes.values() for job in lane.take_back()]
+        waiting = [job for runner in self._runners.values() for job in runner.take_back()]
         if waiting:
             try:
                 async with self._one_statement.connect() as connection:

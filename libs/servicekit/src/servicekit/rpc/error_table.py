@@ -11,27 +11,27 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from servicekit.database.engine import is_unavailable
 from servicekit.rpc.page_tokens import InvalidPageTokenError
-from servicekit.rpc.status import FieldViolation, Refusal, RefusedError, invalid_argument_message
+from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus, invalid_argument_message
 
 _log = structlog.get_logger()
 
-_UNAVAILABLE = Refusal(
+_UNAVAILABLE = RpcStatus(
     grpc.StatusCode.UNAVAILABLE,
     "the database is not available now, try again",
     "DATABASE_UNAVAILABLE",
     retry_after=timedelta(seconds=1),
 )
-_BUSY = Refusal(
+_BUSY = RpcStatus(
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     "too many calls wait for the database, try again",
     "DATABASE_BUSY",
     retry_after=timedelta(seconds=1),
 )
-_UNIMPLEMENTED = Refusal(
+_UNIMPLEMENTED = RpcStatus(
     grpc.StatusCode.UNIMPLEMENTED, "this method is not implemented by this version", "UNIMPLEMENTED"
 )
 _PAGE_TOKEN_VIOLATIONS = [FieldViolation("page_token", "was not given by this service for this request")]
-_PAGE_TOKEN = Refusal(
+_PAGE_TOKEN = RpcStatus(
     grpc.StatusCode.INVALID_ARGUMENT,
     invalid_argument_message(_PAGE_TOKEN_VIOLATIONS),
     "INVALID_ARGUMENT",
@@ -42,17 +42,17 @@ _PAGE_TOKEN = Refusal(
 class ErrorTable:
     """One service's error classes, each with the function that tells it to a caller."""
 
-    def __init__(self, entries: Mapping[type[Exception], Callable[[Any], Refusal]]) -> None:
+    def __init__(self, entries: Mapping[type[Exception], Callable[[Any], RpcStatus]]) -> None:
         self.entries = entries
 
-    def refusal(self, exc: Exception, *, method: str) -> Refusal:  # noqa: PLR0911 - a table in words
+    def status_of(self, exc: Exception, *, method: str) -> RpcStatus:  # noqa: PLR0911 - a table in words
         """Return what the caller of `method` is told of `exc`.
 
         A class is looked up with its bases. What nobody knows is logged whole under a correlation id, and the caller
         gets the id alone.
         """
-        if isinstance(exc, RefusedError):
-            return exc.refusal
+        if isinstance(exc, RpcError):
+            return exc.status
         for cls in type(exc).__mro__:
             if cls in self.entries:
                 return self.entries[cls](exc)
@@ -67,7 +67,7 @@ class ErrorTable:
             return _UNAVAILABLE
         correlation_id = uuid.uuid4().hex
         _log.error("rpc_internal_error", method=method, correlation_id=correlation_id, exc_info=exc)
-        return Refusal(
+        return RpcStatus(
             grpc.StatusCode.INTERNAL,
             "internal error",
             "INTERNAL",

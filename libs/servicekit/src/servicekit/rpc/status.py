@@ -45,7 +45,7 @@ def invalid_argument_message(violations: Sequence[FieldViolation]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RpcStatus:
     """What a caller is told: a gRPC code, a constant message, an UPPER_SNAKE reason, and details."""
 
     code: grpc.StatusCode
@@ -55,12 +55,12 @@ class Refusal:
     field_violations: Sequence[FieldViolation] = ()
     # (type, subject, description) of what has to change before the call can pass.
     precondition: tuple[str, str, str] | None = None
-    # (type, name) of the resource that the refusal is about.
+    # (type, name) of the resource that the error is about.
     resource: tuple[str, str] | None = None
     retry_after: timedelta | None = None
 
     def to_status(self) -> status_pb2.Status:
-        """Return the google.rpc.Status of this refusal."""
+        """Return the google.rpc.Status of this error."""
         return status_pb2.Status(
             code=self.code.value[0],
             message=self.message,
@@ -101,12 +101,12 @@ class Refusal:
         return details
 
 
-class RefusedError(Exception):
+class RpcError(Exception):
     """A call is refused for a reason that the transport, not a service's rules, found."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
+    def __init__(self, status: RpcStatus) -> None:
+        super().__init__(status.message)
+        self.status = status
 
 
 def _pack(detail: Message) -> any_pb2.Any:

@@ -25,7 +25,7 @@ from approval.model import (
     outcome_without_executor,
 )
 from servicekit.database.engine import autocommit
-from servicekit.database.group_commit import JoinedWrites
+from servicekit.database.group_commit import GroupCommit
 from servicekit.outbox import queue
 from servicekit.outbox.dispatch import Dispatcher
 from servicekit.outbox.queue import Job, NewJob
@@ -52,7 +52,7 @@ class Executions:
         self._outbox = outbox
         self._executors = executors
         self._counter_shard = counter_shard
-        self._joined: JoinedWrites[Execute, Execution | Approval] = JoinedWrites(self._execute_together)
+        self._joined: GroupCommit[Execute, Execution | Approval] = GroupCommit(self._execute_together)
 
     async def execute(self, command: Execute, *, wait: bool = True) -> Execution:
         """Execute an approval; an executed one is returned as it is.

@@ -35,7 +35,7 @@ from incident.model import (
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.interceptors.validation import check, invalid_argument
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.status import FieldViolation, RefusedError
+from servicekit.rpc.status import FieldViolation, RpcError
 from servicekit.rpc.timestamps import from_timestamp, to_timestamp
 
 _E = TypeVar("_E", bound=StrEnum)
@@ -144,7 +144,7 @@ def batch_commands(request: pb.BatchResolveRequest, *, actor: str) -> Sequence[R
     for item in request.items:
         try:
             check(item)
-        except RefusedError as exc:
+        except RpcError as exc:
             commands.append(exc)
         else:
             commands.append(resolve_command(item, actor=actor))
@@ -161,7 +161,7 @@ def batch_response(
         if _INCIDENT_ID.fullmatch(item.incident_id):
             result.incident_id = item.incident_id
         if isinstance(outcome, Exception):
-            result.status.CopyFrom(errors.refusal(outcome, method="BatchResolve").to_status())
+            result.status.CopyFrom(errors.status_of(outcome, method="BatchResolve").to_status())
         else:
             result.resolved.CopyFrom(_resolved_to_proto(outcome))
     return response

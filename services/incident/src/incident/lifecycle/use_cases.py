@@ -33,7 +33,7 @@ from incident.model import (
 )
 from servicekit.database.counters import raise_counters
 from servicekit.database.engine import autocommit
-from servicekit.database.group_commit import JoinedWrites
+from servicekit.database.group_commit import GroupCommit
 from servicekit.outbox.dispatch import Dispatcher
 from servicekit.process.failpoints import failpoint
 from servicekit.rpc.paging import cut_page, text_bytes
@@ -74,7 +74,7 @@ class IncidentUseCases:
         self._wanted = [effect.topic for effect, skip_reason in effects.items() if skip_reason is None]
         self._stuck_after = stuck_after
         self._counter_shard = counter_shard
-        self._joined_resolve = JoinedWrites(self._resolve_together)
+        self._joined_resolve = GroupCommit(self._resolve_together)
 
     async def create(self, new: NewIncident, *, actor: str) -> tuple[Incident, bool]:
         """Open an incident, or find the one that this call already opened or that has the same fingerprint.

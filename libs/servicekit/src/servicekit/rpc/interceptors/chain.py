@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import grpc
 import grpc.aio
 
-from servicekit.rpc.status import Refusal, RefusedError
+from servicekit.rpc.status import RpcError, RpcStatus
 
 # Strings: gRPC's classes are generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -14,7 +14,7 @@ UnaryBehavior: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 StreamBehavior: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
 
 
-_UNREADABLE = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be read", "UNREADABLE_REQUEST")
+_UNREADABLE = RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be read", "UNREADABLE_REQUEST")
 
 
 class Layer(Protocol):
@@ -66,7 +66,7 @@ def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any
         try:
             return data if deserialize is None else deserialize(data)
         except Exception:
-            raise RefusedError(_UNREADABLE) from None
+            raise RpcError(_UNREADABLE) from None
 
     return read
 

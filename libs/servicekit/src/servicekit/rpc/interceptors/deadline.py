@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 
 from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
-from servicekit.rpc.status import Refusal, RefusedError
+from servicekit.rpc.status import RpcError, RpcStatus
 
-_EXCEEDED = Refusal(
+_EXCEEDED = RpcStatus(
     grpc.StatusCode.DEADLINE_EXCEEDED, "the call took longer than this server allows", "DEADLINE_EXCEEDED"
 )
 
@@ -38,7 +38,7 @@ class DeadlineLayer:
                     return await inner(request, context)
             except TimeoutError:
                 if cap.expired():
-                    raise RefusedError(_EXCEEDED) from None
+                    raise RpcError(_EXCEEDED) from None
                 raise
 
         return behavior

@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 
 from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
-from servicekit.rpc.status import Refusal, RefusedError
+from servicekit.rpc.status import RpcError, RpcStatus
 
 _RECENT_SECONDS = 0.1
-_DRAINING = Refusal(
+_DRAINING = RpcStatus(
     grpc.StatusCode.UNAVAILABLE,
     "the server is stopping, try another one",
     "DRAINING",
@@ -68,7 +68,7 @@ class DrainLayer:
 
         async def behavior(request: Any, context: Context) -> AsyncIterator[Any]:
             if self._draining:
-                raise RefusedError(_DRAINING)
+                raise RpcError(_DRAINING)
             async for response in inner(request, context):
                 yield response
 
@@ -76,7 +76,7 @@ class DrainLayer:
 
     def _begin(self) -> None:
         if self._draining:
-            raise RefusedError(_DRAINING)
+            raise RpcError(_DRAINING)
         self._in_flight += 1
         if self._in_flight >= self._peak:
             self._peak, self._peak_time = self._in_flight, time.monotonic()

@@ -44,5 +44,5 @@ class ErrorLayer:
         return behavior
 
     async def _abort(self, context: Context, method: str, exc: Exception) -> NoReturn:
-        status = rpc_status.to_status(self._table.refusal(exc, method=method).to_status())
+        status = rpc_status.to_status(self._table.status_of(exc, method=method).to_status())
         await context.abort(status.code, status.details, status.trailing_metadata)

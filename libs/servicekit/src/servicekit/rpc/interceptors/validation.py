@@ -7,7 +7,7 @@ import grpc
 import protovalidate
 
 from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
-from servicekit.rpc.status import FieldViolation, Refusal, RefusedError, invalid_argument_message
+from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus, invalid_argument_message
 
 # What the patterns of our contracts ask for, in a person's words.
 PATTERN_WORDS = {
@@ -61,10 +61,10 @@ def _in_words(message: str) -> str:
     return next((words for pattern, words in PATTERN_WORDS.items() if f"`{pattern}`" in message), message)
 
 
-def invalid_argument(*violations: FieldViolation) -> RefusedError:
+def invalid_argument(*violations: FieldViolation) -> RpcError:
     """Return the error that answers INVALID_ARGUMENT for these fields."""
-    return RefusedError(
-        Refusal(
+    return RpcError(
+        RpcStatus(
             grpc.StatusCode.INVALID_ARGUMENT,
             invalid_argument_message(violations),
             "INVALID_ARGUMENT",

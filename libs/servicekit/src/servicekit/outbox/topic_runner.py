@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from servicekit.database.engine import is_unavailable, sqlstate
 from servicekit.outbox import queue
-from servicekit.outbox.give_way import GiveWay
 from servicekit.outbox.handler import DeliveryError, PermanentError, Topic
 from servicekit.outbox.queue import Failure, Job
+from servicekit.outbox.throttle import BackgroundThrottle
 from servicekit.process.failpoints import failpoint
 from servicekit.process.log import redact_url_passwords
 
@@ -39,7 +39,7 @@ class Backoff:
         return ceiling * random.random()  # noqa: S311 - jitter, not a secret
 
 
-class Lane:
+class TopicRunner:
     """Runs the jobs of one topic that this process holds leases on."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Lane:
         lease: timedelta,
         backoff: Backoff,
         on_free: Callable[[], None],
-        give_way: GiveWay,
+        throttle: BackgroundThrottle,
     ) -> None:
         """`on_free` is called whenever a batch ends: there is room to claim more."""
         self.topic = topic
@@ -58,7 +58,7 @@ class Lane:
         self._lease = lease
         self._backoff = backoff
         self._on_free = on_free
-        self._give_way = give_way
+        self._throttle = throttle
         # Runs that have not taken their batch yet.
         self._held_back = 0
         self._waiting: deque[tuple[Job, float]] = deque()
@@ -69,7 +69,7 @@ class Lane:
 
     @property
     def free(self) -> int:
-        """How many more jobs this lane will take: enough to keep it busy, few enough to be done within a lease."""
+        """How many more jobs this runner will take: enough to keep it busy, few enough to be done within a lease."""
         return max(0, self.topic.max_batch * (self.topic.concurrency + 1) - self._in_hand)
 
     @property
@@ -119,7 +119,7 @@ class Lane:
         try:
             if self.topic.linger and len(self._waiting) < self.topic.max_batch:
                 await asyncio.sleep(self.topic.linger.total_seconds())
-            await self._give_way.wait()
+            await self._throttle.wait()
         finally:
             self._held_back -= 1
         if self._stopping:

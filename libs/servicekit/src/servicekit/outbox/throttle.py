@@ -7,7 +7,7 @@ from datetime import timedelta
 _LOOK_SECONDS = 0.02
 
 
-class GiveWay:
+class BackgroundThrottle:
     """Holds a batch back while `busy` says so, at most `longest`.
 
     Under load the batches that come together grow meanwhile, so that each job costs less.
