@@ -19,7 +19,7 @@ from flywheel.postgres.embedded import EmbeddedPostgres
 OWNER = """
 import sys
 from pathlib import Path
-from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.postgres.embedded import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]), durable=False)
 server.start()
 print(server.pid, flush=True)

@@ -195,8 +195,8 @@ def test_an_ordinary_user_is_told_whose_folder_it_is(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from flywheel.postgres_binaries import find_binaries
-from flywheel.postgres_identity import choose_identity
+from flywheel.postgres.binaries import find_binaries
+from flywheel.postgres.identity import choose_identity
 choose_identity(find_binaries(), Path(sys.argv[1]))
 """
     (tmp_path / "pg").mkdir()

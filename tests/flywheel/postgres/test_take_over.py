@@ -134,7 +134,7 @@ def test_a_zombie_is_not_taken_for_the_server(tmp_path: Path) -> None:
 import ctypes, os, signal, sys
 from pathlib import Path
 import psutil
-from flywheel.embedded_postgres import EmbeddedPostgres
+from flywheel.postgres.embedded import EmbeddedPostgres
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become ours, and are not reaped
 server = EmbeddedPostgres(Path(sys.argv[1]), durable=False)
 server.start()

@@ -37,7 +37,7 @@ def test_nobody_holds_what_was_never_locked(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from flywheel.file_lock import FileLock\n"
+    script = "import sys; from pathlib import Path; from flywheel.system.file_lock import FileLock\n"
     script += "FileLock(Path(sys.argv[1])).acquire(); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE

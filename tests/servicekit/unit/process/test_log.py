@@ -43,7 +43,7 @@ def test_the_password_of_a_url_is_taken_out_of_any_text(text: str) -> None:
 def test_a_megabyte_of_text_does_not_hold_up_the_process(text: str) -> None:
     """A caller's text may be in it. Were the time to grow with the square, this would take hours."""
     program = (
-        "import sys; from servicekit.log import redact_url_passwords; redact_url_passwords(sys.stdin.read())"
+        "import sys; from servicekit.process.log import redact_url_passwords; redact_url_passwords(sys.stdin.read())"
     )
     subprocess.run([sys.executable, "-c", program], input=text, text=True, check=True, timeout=60)
 
@@ -91,7 +91,7 @@ def test_what_is_no_secret_stays(event: dict[str, Any]) -> None:
 LOGGING = """
 import logging
 import structlog
-from servicekit.log import configure_logging
+from servicekit.process.log import configure_logging
 configure_logging(service="sample", level="INFO")
 log = structlog.get_logger()
 log.debug("not told")
