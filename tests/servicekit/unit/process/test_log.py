@@ -42,9 +42,7 @@ def test_the_password_of_a_url_is_taken_out_of_any_text(text: str) -> None:
 )
 def test_a_megabyte_of_text_does_not_hold_up_the_process(text: str) -> None:
     """A caller's text may be in it. Were the time to grow with the square, this would take hours."""
-    program = (
-        "import sys; from servicekit.process.log import redact_url_passwords; redact_url_passwords(sys.stdin.read())"
-    )
+    program = "import sys; from servicekit.process.log import redact_url_passwords; redact_url_passwords(sys.stdin.read())"
     subprocess.run([sys.executable, "-c", program], input=text, text=True, check=True, timeout=60)
 
 
