@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ProposeRequest(_message.Message):
-    """What Propose is asked."""
+    """The request of Propose."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -45,25 +45,25 @@ class ProposeRequest(_message.Message):
     POST hook-name`. At most 1024 characters, not blank, without U+0000.
     """
     risk: _approval_pb2.Risk.ValueType
-    """Required. How much harm the action may do."""
+    """Required. Risk of the action."""
     rationale: _builtins.str
     """Optional. Why. At most 8192 bytes of UTF-8, without U+0000."""
     confidence: _builtins.float
-    """Optional. How sure the proposer is, 0 to 1."""
+    """Optional. The proposer's confidence, 0 to 1."""
     required_approvals: _builtins.int
-    """Optional. How many distinct approvers must agree, 1 to 10. Unset: 1."""
+    """Optional. Quorum: the number of distinct approvers required, 1 to 10. Unset: 1."""
     auto_execute: _builtins.bool
     """Optional. True: executed in the background as soon as it is APPROVED. False: waits for Execute. Unset:
     true.
     """
     request_id: _builtins.str
-    """Optional. Makes a retry safe: one value per intended proposal, a UUID for example. At most 128 printable
-    ASCII characters, no spaces.
+    """Optional. Idempotency key: one value per intended proposal, such as a UUID; makes a retry safe. At most
+    128 printable ASCII characters, no spaces.
     """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """Optional. How long it may wait and be executed, more than 0 and at most 30 days. Unset: the server's
-        default, 24 hours unless set otherwise.
+        """Optional. Time from the proposal until it expires, more than 0 and at most 30 days. Unset: the server's
+        default, 24 hours unless configured otherwise.
         """
 
     def __init__(
@@ -100,14 +100,16 @@ Global___ProposeRequest: _TypeAlias = ProposeRequest  # noqa: Y015
 
 @_typing.final
 class ProposeResponse(_message.Message):
-    """What Propose answers."""
+    """The response of Propose."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     APPROVAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def approval(self) -> _approval_pb2.Approval:
-        """The approval: PENDING, APPROVED when a policy rule decided, or as it is now when the request was a retry."""
+        """The approval: PENDING, APPROVED when a policy rule decided, or in its current state when the request was
+        a retry.
+        """
 
     def __init__(
         self,
@@ -124,7 +126,7 @@ Global___ProposeResponse: _TypeAlias = ProposeResponse  # noqa: Y015
 
 @_typing.final
 class GetRequest(_message.Message):
-    """What Get is asked."""
+    """The request of Get."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -146,7 +148,7 @@ Global___GetRequest: _TypeAlias = GetRequest  # noqa: Y015
 
 @_typing.final
 class GetResponse(_message.Message):
-    """What Get answers."""
+    """The response of Get."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -170,7 +172,7 @@ Global___GetResponse: _TypeAlias = GetResponse  # noqa: Y015
 
 @_typing.final
 class ListRequest(_message.Message):
-    """What List is asked. Filters that are given must all be passed."""
+    """The request of List. Filters are combined: a result matches all that are set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -211,27 +213,27 @@ class ListRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
-    """Optional. Approvals for this incident. Empty: for all."""
+    """Optional. Approvals for this incident. Empty: all."""
     order: Global___ListRequest.Order.ValueType
-    """Optional. The order; newest first when not given."""
+    """Optional. Sort order; newest first by default."""
     page_size: _builtins.int
-    """Optional. At most so many approvals in the answer. 0: 50; more than 1000: 1000."""
+    """Optional. Maximum number of approvals in the response. 0: 50; above 1000: 1000."""
     page_token: _builtins.str
-    """Optional. The `next_page_token` of the page before, all other fields but `page_size` as they were. At
+    """Optional. The `next_page_token` of the previous page; all other fields except `page_size` unchanged. At
     most 4096 characters.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Approval.State.ValueType]:
-        """Optional. Approvals in any of these states. Empty: in all. At most 16."""
+        """Optional. Approvals in any of these states. Empty: all. At most 16."""
 
     @_builtins.property
     def risks(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Risk.ValueType]:
-        """Optional. Approvals of any of these risks. Empty: of all. At most 16."""
+        """Optional. Approvals of any of these risks. Empty: all. At most 16."""
 
     @_builtins.property
     def operation_kinds(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Operation.Kind.ValueType]:
         """Optional. Approvals whose action was parsed as any of these. Empty: all, those that could not be parsed
-        too. At most 16.
+        included. At most 16.
         """
 
     @_builtins.property
@@ -265,18 +267,18 @@ Global___ListRequest: _TypeAlias = ListRequest  # noqa: Y015
 
 @_typing.final
 class ListResponse(_message.Message):
-    """What List answers."""
+    """The response of List."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     APPROVALS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Opaque. Empty: this was the last page."""
+    """Opaque. Empty on the last page."""
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Approval]:
-        """A page of approvals in the order asked for. It may be shorter than `page_size` though more follow, when
-        approvals are large.
+        """A page of approvals in the order asked for. It may be shorter than `page_size` even when more follow,
+        when approvals are large.
         """
 
     def __init__(
@@ -295,7 +297,7 @@ Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
 
 @_typing.final
 class ApproveRequest(_message.Message):
-    """What Approve is asked."""
+    """The request of Approve."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -307,7 +309,7 @@ class ApproveRequest(_message.Message):
     reason: _builtins.str
     """Optional. Why. At most 8192 bytes of UTF-8, without U+0000."""
     etag: _builtins.str
-    """Optional. `Approval.etag` as last read. Empty: whatever it is. At most 128 printable ASCII characters, no
+    """Optional. `Approval.etag` as last read. Empty: not checked. At most 128 printable ASCII characters, no
     spaces.
     """
     def __init__(
@@ -327,15 +329,15 @@ Global___ApproveRequest: _TypeAlias = ApproveRequest  # noqa: Y015
 
 @_typing.final
 class ApproveResponse(_message.Message):
-    """What Approve answers."""
+    """The response of Approve."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     APPROVAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def approval(self) -> _approval_pb2.Approval:
-        """The approval with the caller's decision: PENDING while more approvers are needed, else APPROVED or what
-        came of that since.
+        """The approval with the caller's decision: PENDING while more approvers are required, else APPROVED or a
+        later state.
         """
 
     def __init__(
@@ -353,7 +355,7 @@ Global___ApproveResponse: _TypeAlias = ApproveResponse  # noqa: Y015
 
 @_typing.final
 class RejectRequest(_message.Message):
-    """What Reject is asked."""
+    """The request of Reject."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -365,7 +367,7 @@ class RejectRequest(_message.Message):
     reason: _builtins.str
     """Optional. Why. At most 8192 bytes of UTF-8, without U+0000."""
     etag: _builtins.str
-    """Optional. `Approval.etag` as last read. Empty: whatever it is. At most 128 printable ASCII characters, no
+    """Optional. `Approval.etag` as last read. Empty: not checked. At most 128 printable ASCII characters, no
     spaces.
     """
     def __init__(
@@ -385,7 +387,7 @@ Global___RejectRequest: _TypeAlias = RejectRequest  # noqa: Y015
 
 @_typing.final
 class RejectResponse(_message.Message):
-    """What Reject answers."""
+    """The response of Reject."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -409,7 +411,7 @@ Global___RejectResponse: _TypeAlias = RejectResponse  # noqa: Y015
 
 @_typing.final
 class CancelRequest(_message.Message):
-    """What Cancel is asked."""
+    """The request of Cancel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -421,7 +423,7 @@ class CancelRequest(_message.Message):
     reason: _builtins.str
     """Optional. Why. At most 8192 bytes of UTF-8, without U+0000."""
     etag: _builtins.str
-    """Optional. `Approval.etag` as last read. Empty: whatever it is. At most 128 printable ASCII characters, no
+    """Optional. `Approval.etag` as last read. Empty: not checked. At most 128 printable ASCII characters, no
     spaces.
     """
     def __init__(
@@ -441,7 +443,7 @@ Global___CancelRequest: _TypeAlias = CancelRequest  # noqa: Y015
 
 @_typing.final
 class CancelResponse(_message.Message):
-    """What Cancel answers."""
+    """The response of Cancel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -465,7 +467,7 @@ Global___CancelResponse: _TypeAlias = CancelResponse  # noqa: Y015
 
 @_typing.final
 class ExecuteRequest(_message.Message):
-    """What Execute is asked."""
+    """The request of Execute."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -476,15 +478,15 @@ class ExecuteRequest(_message.Message):
     approval_id: _builtins.str
     """Required. `APR-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     validate_only: _builtins.bool
-    """Optional. True: nothing runs and nothing is written; the answer has the plan, in whatever state the
-    approval is.
+    """Optional. True: a dry run. Nothing runs and nothing is written; the response has the plan, in any state
+    of the approval.
     """
     resume_indeterminate: _builtins.bool
-    """Optional. True: an INDETERMINATE approval is run again. The caller answers for that: the operation may
-    have happened already. Changes nothing for an approval in another state.
+    """Optional. True: an INDETERMINATE approval is run again, at the caller's risk: the operation may already
+    have taken effect. Ignored in other states.
     """
     etag: _builtins.str
-    """Optional. `Approval.etag` as last read. Empty: whatever it is. At most 128 printable ASCII characters, no
+    """Optional. `Approval.etag` as last read. Empty: not checked. At most 128 printable ASCII characters, no
     spaces.
     """
     def __init__(
@@ -505,7 +507,7 @@ Global___ExecuteRequest: _TypeAlias = ExecuteRequest  # noqa: Y015
 
 @_typing.final
 class ExecuteResponse(_message.Message):
-    """What Execute answers."""
+    """The response of Execute."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -513,14 +515,14 @@ class ExecuteResponse(_message.Message):
     ALREADY_EXECUTED_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     already_executed: _builtins.bool
-    """True when it had been executed before this call: nothing ran now."""
+    """True when it was executed before this call: nothing ran."""
     @_builtins.property
     def approval(self) -> _approval_pb2.Approval:
-        """The approval with its outcome, or as it is when `validate_only`."""
+        """The approval with its outcome, or unchanged with `validate_only`."""
 
     @_builtins.property
     def plan(self) -> _approval_pb2.ExecutionPlan:
-        """What would run. Unset unless `validate_only`."""
+        """The plan. Unset unless `validate_only`."""
 
     def __init__(
         self,
@@ -539,7 +541,7 @@ Global___ExecuteResponse: _TypeAlias = ExecuteResponse  # noqa: Y015
 
 @_typing.final
 class ListExecutionsRequest(_message.Message):
-    """What ListExecutions is asked. Filters that are given must all be passed."""
+    """The request of ListExecutions. Filters are combined: a result matches all that are set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -551,24 +553,24 @@ class ListExecutionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
-    """Optional. Executions of this approval. Empty: of all."""
+    """Optional. Executions of this approval. Empty: all."""
     incident_id: _builtins.str
-    """Optional. Executions for this incident. Empty: for all."""
+    """Optional. Executions for this incident. Empty: all."""
     succeeded: _builtins.bool
-    """Optional. Those that worked (true) or did not (false). Unset: both."""
+    """Optional. Only successful (true) or only failed (false) ones. Unset: both."""
     page_size: _builtins.int
-    """Optional. At most so many executions in the answer. 0: 50; more than 1000: 1000."""
+    """Optional. Maximum number of executions in the response. 0: 50; above 1000: 1000."""
     page_token: _builtins.str
-    """Optional. The `next_page_token` of the page before, all other fields but `page_size` as they were. At
+    """Optional. The `next_page_token` of the previous page; all other fields except `page_size` unchanged. At
     most 4096 characters.
     """
     @_builtins.property
     def start_time_start(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Executions that began at this time or later. Years 1970 to 9999, as all times in requests."""
+        """Optional. Executions that started at this time or later. Years 1970 to 9999, as all times in requests."""
 
     @_builtins.property
     def start_time_end(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Executions that began before this time. Not before `start_time_start`."""
+        """Optional. Executions that started before this time. Not before `start_time_start`."""
 
     def __init__(
         self,
@@ -593,17 +595,17 @@ Global___ListExecutionsRequest: _TypeAlias = ListExecutionsRequest  # noqa: Y015
 
 @_typing.final
 class ListExecutionsResponse(_message.Message):
-    """What ListExecutions answers."""
+    """The response of ListExecutions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EXECUTIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Opaque. Empty: this was the last page."""
+    """Opaque. Empty on the last page."""
     @_builtins.property
     def executions(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Execution]:
-        """A page of executions, newest first. It may be shorter than `page_size` though more follow."""
+        """A page of executions, newest first. It may be shorter than `page_size` even when more follow."""
 
     def __init__(
         self,
@@ -621,13 +623,13 @@ Global___ListExecutionsResponse: _TypeAlias = ListExecutionsResponse  # noqa: Y0
 
 @_typing.final
 class ReconcileRequest(_message.Message):
-    """What Reconcile is asked."""
+    """The request of Reconcile."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
-    """Optional. True: nothing is queued; the answer says what would be."""
+    """Optional. True: a dry run; nothing is enqueued, the response says what would be."""
     def __init__(
         self,
         *,
@@ -643,14 +645,14 @@ Global___ReconcileRequest: _TypeAlias = ReconcileRequest  # noqa: Y015
 
 @_typing.final
 class ReconcileResponse(_message.Message):
-    """What Reconcile answers."""
+    """The response of Reconcile."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     QUEUED_COUNT_FIELD_NUMBER: _builtins.int
     APPROVAL_IDS_FIELD_NUMBER: _builtins.int
     queued_count: _builtins.int
-    """How many approvals had their resolve queued, or would have with `validate_only`."""
+    """Number of approvals whose resolve was enqueued, or would be with `validate_only`."""
     @_builtins.property
     def approval_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Their ids, oldest first; at most the first 1000."""
@@ -671,7 +673,7 @@ Global___ReconcileResponse: _TypeAlias = ReconcileResponse  # noqa: Y015
 
 @_typing.final
 class ListDeliveriesRequest(_message.Message):
-    """What ListDeliveries is asked. Filters that are given must all be passed."""
+    """The request of ListDeliveries. Filters are combined: a result matches all that are set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -680,16 +682,16 @@ class ListDeliveriesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
-    """Optional. Deliveries of this approval. Empty: of all."""
+    """Optional. Deliveries of this approval. Empty: all."""
     page_size: _builtins.int
-    """Optional. At most so many deliveries in the answer. 0: 50; more than 1000: 1000."""
+    """Optional. Maximum number of deliveries in the response. 0: 50; above 1000: 1000."""
     page_token: _builtins.str
-    """Optional. The `next_page_token` of the page before, all other fields but `page_size` as they were. At
+    """Optional. The `next_page_token` of the previous page; all other fields except `page_size` unchanged. At
     most 4096 characters.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Delivery.State.ValueType]:
-        """Optional. Deliveries in any of these states. Empty: in all. At most 16."""
+        """Optional. Deliveries in any of these states. Empty: all. At most 16."""
 
     def __init__(
         self,
@@ -709,14 +711,14 @@ Global___ListDeliveriesRequest: _TypeAlias = ListDeliveriesRequest  # noqa: Y015
 
 @_typing.final
 class ListDeliveriesResponse(_message.Message):
-    """What ListDeliveries answers."""
+    """The response of ListDeliveries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIVERIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Opaque. Empty: this was the last page."""
+    """Opaque. Empty on the last page."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Delivery]:
         """A page of deliveries, newest first."""
@@ -737,7 +739,7 @@ Global___ListDeliveriesResponse: _TypeAlias = ListDeliveriesResponse  # noqa: Y0
 
 @_typing.final
 class RetryDeliveryRequest(_message.Message):
-    """What RetryDelivery is asked."""
+    """The request of RetryDelivery."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -759,14 +761,14 @@ Global___RetryDeliveryRequest: _TypeAlias = RetryDeliveryRequest  # noqa: Y015
 
 @_typing.final
 class RetryDeliveryResponse(_message.Message):
-    """What RetryDelivery answers."""
+    """The response of RetryDelivery."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIVERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def delivery(self) -> _approval_pb2.Delivery:
-        """The delivery, PENDING unless it was already tried again since."""
+        """The delivery: PENDING, unless it has been attempted again since."""
 
     def __init__(
         self,

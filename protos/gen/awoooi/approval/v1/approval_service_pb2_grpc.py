@@ -26,15 +26,15 @@ if _version_not_supported:
 
 
 class ApprovalServiceStub:
-    """Takes proposed actions for incidents, has them decided, executes what was approved, and makes sure that the
-    incident service learns of it.
+    """Records proposed actions for incidents and decisions about them, executes approved ones, and delivers the
+    outcome to the incident service at least once.
 
-    For every RPC: the actor on records is the caller's authenticated identity. What an OK answers is committed
-    and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
-    `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
-    RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
-    FAILED_PRECONDITION carries the current and the allowed states and is not cured by a retry;
-    PERMISSION_DENIED, when a role is missing or the proposer decides about its own proposal.
+    For every RPC: the actor on records is the caller's authenticated identity. An OK response is committed and
+    survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
+    INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and RESOURCE_EXHAUSTED may
+    be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION carries the current
+    and the allowed states and cannot be fixed by a retry; PERMISSION_DENIED, when a role is missing or the
+    proposer decides about its own proposal.
     """
 
     def __init__(self, channel):
@@ -101,29 +101,29 @@ class ApprovalServiceStub:
 
 
 class ApprovalServiceServicer:
-    """Takes proposed actions for incidents, has them decided, executes what was approved, and makes sure that the
-    incident service learns of it.
+    """Records proposed actions for incidents and decisions about them, executes approved ones, and delivers the
+    outcome to the incident service at least once.
 
-    For every RPC: the actor on records is the caller's authenticated identity. What an OK answers is committed
-    and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
-    `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
-    RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
-    FAILED_PRECONDITION carries the current and the allowed states and is not cured by a retry;
-    PERMISSION_DENIED, when a role is missing or the proposer decides about its own proposal.
+    For every RPC: the actor on records is the caller's authenticated identity. An OK response is committed and
+    survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
+    INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and RESOURCE_EXHAUSTED may
+    be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION carries the current
+    and the allowed states and cannot be fixed by a retry; PERMISSION_DENIED, when a role is missing or the
+    proposer decides about its own proposal.
     """
 
     def Propose(self, request, context):
-        """Records a proposed action in state PENDING. The action is parsed at once: an action that cannot be parsed
-        is recorded, too, with its `parse_error`, and fails when it is executed.
+        """Records a proposed action in state PENDING. The action is parsed at once: one that cannot be parsed is
+        recorded too, with its `parse_error`, and fails when it is executed.
 
-        Where a rule of the server's policy allows it, the same transaction records the rule's decision and the
-        state is APPROVED, with `auto_execute` executed in the background, as if an approver had agreed. No rule
-        allows an action that cannot be parsed, one that needs more than one approver, or, when the incident could
-        not be checked, anything but a NO_ACTION.
+        Auto-approval: where a rule of the server's policy allows it, the same transaction records the rule's
+        decision and the state is APPROVED, with `auto_execute` executed in the background, as after an
+        approver's decision. No rule allows an action that cannot be parsed, one that requires more than one
+        approver, or, when the incident could not be verified, anything but a NO_ACTION.
 
-        The incident is checked with the incident service first; where that cannot be reached the proposal is
-        accepted with `incident_verified` false. The same `request_id` again with the same content, also
-        concurrently, returns the approval as it is now and writes nothing. Errors: NOT_FOUND when the incident
+        The incident is verified with the incident service first; when that is unreachable the proposal is
+        accepted with `incident_verified` false. Idempotent by `request_id`, also concurrently: the same content
+        again returns the approval in its current state and writes nothing. Errors: NOT_FOUND when the incident
         is unknown; FAILED_PRECONDITION when it is RESOLVED; ALREADY_EXISTS when `request_id` is known with other
         content.
         """
@@ -139,106 +139,108 @@ class ApprovalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """Returns the approvals that pass every given filter, page by page.
+        """Returns the approvals that match all given filters, page by page.
 
-        Over the pages an approval that exists all the time and keeps its place in the order is returned exactly
-        once, whatever others write meanwhile. Errors: INVALID_ARGUMENT for a page token that is forged or was
-        given for other filters or another order.
+        Over the pages an approval that exists throughout and keeps its position in the order is returned exactly
+        once, regardless of concurrent writes. Errors: INVALID_ARGUMENT for a page token that is forged or was
+        issued for other filters or another order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Approve(self, request, context):
-        """Adds the caller's yes to a PENDING approval; with `required_approvals` distinct ones it becomes APPROVED,
-        and with `auto_execute` it is then executed in the background.
+        """Records the caller's decision to approve a PENDING approval; with `required_approvals` distinct approvers
+        it becomes APPROVED, and with `auto_execute` it is then executed in the background.
 
-        The same caller's yes again: the record as it is, counted once, whatever its state is by then. Errors:
-        NOT_FOUND; FAILED_PRECONDITION when it is not PENDING or the caller rejected it; PERMISSION_DENIED for
-        the proposer; ABORTED when it is PENDING and `etag` is not its current one. Of a concurrent yes and no,
-        the first to commit counts.
+        Idempotent: the same caller's approval again returns the record in its current state and counts once.
+        Errors: NOT_FOUND; FAILED_PRECONDITION when it is not PENDING or the caller rejected it;
+        PERMISSION_DENIED for the proposer; ABORTED when it is PENDING and `etag` is not its current one. Of a
+        concurrent Approve and Reject, the first to commit wins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reject(self, request, context):
-        """Brings a PENDING approval to REJECTED; one no is enough.
+        """Moves a PENDING approval to REJECTED; one rejection is enough.
 
-        The same caller's no again: the record as it is. Errors: NOT_FOUND; FAILED_PRECONDITION when it is not
-        PENDING; PERMISSION_DENIED for the proposer, who may Cancel; ABORTED when it is PENDING and `etag` is not
-        its current one. Of a concurrent yes and no, the first to commit counts.
+        Idempotent: the same caller's rejection again returns the record unchanged. Errors: NOT_FOUND;
+        FAILED_PRECONDITION when it is not PENDING; PERMISSION_DENIED for the proposer, who may Cancel; ABORTED
+        when it is PENDING and `etag` is not its current one. Of a concurrent Approve and Reject, the first to
+        commit wins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Brings a PENDING or APPROVED approval to CANCELLED, so that it is never executed; by an operator also an
-        INDETERMINATE one, which closes it without running it again.
+        """Moves a PENDING or APPROVED approval to CANCELLED, so that it is never executed; an operator may also
+        cancel an INDETERMINATE one, which closes it without running it again.
 
-        Already CANCELLED by the same caller: the record as it is. Errors: NOT_FOUND; FAILED_PRECONDITION in any
-        other state; PERMISSION_DENIED when the caller is neither the proposer nor an operator; ABORTED when it
-        can be cancelled and `etag` is not its current one. Of a concurrent Cancel and Execute, the first to
-        commit counts.
+        Idempotent: when already CANCELLED by the same caller, the record is returned unchanged. Errors:
+        NOT_FOUND; FAILED_PRECONDITION in any other state; PERMISSION_DENIED when the caller is neither the
+        proposer nor an operator; ABORTED when it can be cancelled and `etag` is not its current one. Of a
+        concurrent Cancel and Execute, the first to commit wins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Execute(self, request, context):
-        """Runs an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is an
-        outcome, not an error of this call. So is an incident that is RESOLVED by the time a real operation would
-        run: the approval is CANCELLED and nothing runs.
+        """Executes an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is
+        an outcome, not an error of this call. When the incident is already RESOLVED by the time a real operation
+        would run, nothing runs and the outcome is CANCELLED.
 
-        A NO_ACTION always succeeds, and the intent to resolve its incident commits in the same transaction, as
-        for an operation that worked; whether the incident service can be reached now changes neither this answer
-        nor the state, and it is told until it acknowledges. Already SUCCEEDED or FAILED: the stored outcome with
-        `already_executed`; nothing runs. When the caller's deadline passes the execution goes on; Get shows its
-        end.
+        A NO_ACTION always succeeds. The intent to resolve the incident commits in the same transaction as the
+        outcome, as for an operation that succeeded, and is delivered at least once, until acknowledged: an
+        unreachable incident service changes neither this response nor the state. Idempotent: when already
+        SUCCEEDED or FAILED, the stored outcome is returned with `already_executed` and nothing runs. When the
+        caller's deadline passes the execution continues; Get returns its outcome.
 
-        Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING among them: of concurrent calls one
+        Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING included: of concurrent calls one
         runs it), when it expired, or when the action no longer has the approved hash; ABORTED when `etag` is not
-        its current one. Of a real operation also, and nothing runs: UNAVAILABLE when the incident service cannot
-        be asked, NOT_FOUND when it knows no such incident.
+        its current one. For a real operation also, before anything runs: UNAVAILABLE when the incident service
+        is unreachable, NOT_FOUND when the incident is unknown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListExecutions(self, request, context):
-        """Returns the log of repairs that passes every given filter, newest first, page by page. Errors:
-        INVALID_ARGUMENT for a page token that is forged or was given for other filters.
+        """Returns entries of the execution log that match all given filters, newest first, page by page. Errors:
+        INVALID_ARGUMENT for a page token that is forged or was issued for other filters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reconcile(self, request, context):
-        """Finds SUCCEEDED approvals whose incident service never acknowledged the resolve and for which no delivery
-        waits or is parked, and queues the resolve again. Runs by itself too, every few minutes.
+        """The reconciler: finds SUCCEEDED approvals whose resolve the incident service never acknowledged and that
+        have no PENDING or PARKED delivery, and enqueues the resolve again. Also runs periodically, every few
+        minutes.
 
-        Harmless at any time and concurrently: an approval gets one waiting delivery at most, and an incident
-        that is RESOLVED stays as it is.
+        Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
+        a RESOLVED incident is unchanged by a repeated resolve.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDeliveries(self, request, context):
-        """Returns deliveries to the incident service that pass every given filter, newest first, page by page.
+        """Returns deliveries to the incident service that match all given filters, newest first, page by page.
         Deliveries that are DONE are removed after a while. Errors: INVALID_ARGUMENT for a page token that is
-        forged or was given for other filters.
+        forged or was issued for other filters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryDelivery(self, request, context):
-        """Puts a PARKED delivery back to PENDING, to be tried at once and with all its attempts.
+        """Re-queues a PARKED (dead-lettered) delivery: PENDING and due at once; `attempts` is kept.
 
-        Already PENDING: as it is. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE. Of concurrent calls
-        one puts it back, all succeed.
+        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE.
+        Of concurrent calls one re-queues it, all succeed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,15 +313,15 @@ def add_ApprovalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ApprovalService:
-    """Takes proposed actions for incidents, has them decided, executes what was approved, and makes sure that the
-    incident service learns of it.
+    """Records proposed actions for incidents and decisions about them, executes approved ones, and delivers the
+    outcome to the incident service at least once.
 
-    For every RPC: the actor on records is the caller's authenticated identity. What an OK answers is committed
-    and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
-    `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
-    RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
-    FAILED_PRECONDITION carries the current and the allowed states and is not cured by a retry;
-    PERMISSION_DENIED, when a role is missing or the proposer decides about its own proposal.
+    For every RPC: the actor on records is the caller's authenticated identity. An OK response is committed and
+    survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
+    INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and RESOURCE_EXHAUSTED may
+    be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION carries the current
+    and the allowed states and cannot be fixed by a retry; PERMISSION_DENIED, when a role is missing or the
+    proposer decides about its own proposal.
     """
 
     @staticmethod

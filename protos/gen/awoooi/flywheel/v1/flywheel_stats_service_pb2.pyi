@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetFlywheelStatsRequest(_message.Message):
-    """What GetFlywheelStats is asked."""
+    """The request of GetFlywheelStats."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -34,23 +34,23 @@ class GetFlywheelStatsRequest(_message.Message):
         VIEW_UNSPECIFIED: GetFlywheelStatsRequest._View.ValueType  # 0
         """VIEW_BASIC."""
         VIEW_BASIC: GetFlywheelStatsRequest._View.ValueType  # 1
-        """Counts and ages: what a scrape needs. Costs the same however long the history is."""
+        """Counts and ages, for a scrape. The cost does not depend on the length of the history."""
         VIEW_FULL: GetFlywheelStatsRequest._View.ValueType  # 2
-        """Also the lists and the hours: what a person wants to see."""
+        """Also the lists and the hours, for people."""
 
     class View(_View, metaclass=_ViewEnumTypeWrapper):
-        """How much to return."""
+        """Level of detail."""
 
     VIEW_UNSPECIFIED: GetFlywheelStatsRequest.View.ValueType  # 0
     """VIEW_BASIC."""
     VIEW_BASIC: GetFlywheelStatsRequest.View.ValueType  # 1
-    """Counts and ages: what a scrape needs. Costs the same however long the history is."""
+    """Counts and ages, for a scrape. The cost does not depend on the length of the history."""
     VIEW_FULL: GetFlywheelStatsRequest.View.ValueType  # 2
-    """Also the lists and the hours: what a person wants to see."""
+    """Also the lists and the hours, for people."""
 
     VIEW_FIELD_NUMBER: _builtins.int
     view: Global___GetFlywheelStatsRequest.View.ValueType
-    """Optional. How much to return; VIEW_BASIC when not given."""
+    """Optional. Level of detail; VIEW_BASIC by default."""
     def __init__(
         self,
         *,
@@ -66,7 +66,7 @@ Global___GetFlywheelStatsRequest: _TypeAlias = GetFlywheelStatsRequest  # noqa: 
 
 @_typing.final
 class GetFlywheelStatsResponse(_message.Message):
-    """What GetFlywheelStats answers."""
+    """The response of GetFlywheelStats."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -103,7 +103,7 @@ class GetFlywheelStatsResponse(_message.Message):
 
     @_builtins.property
     def read_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the figures were read, by the database's clock. Always set."""
+        """Output only. When the stats were read, by the database's clock. Always set."""
 
     def __init__(
         self,

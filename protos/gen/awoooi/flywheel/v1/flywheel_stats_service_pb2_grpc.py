@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class FlywheelStatsServiceStub:
-    """Says how the loop is doing. Every service that keeps figures implements it and fills its own sections;
-    whoever wants all of them asks all services and merges.
+    """Stats of the loop. Every service that keeps stats implements it and fills its own sections; a client merges
+    the responses of all services.
     """
 
     def __init__(self, channel):
@@ -44,16 +44,16 @@ class FlywheelStatsServiceStub:
 
 
 class FlywheelStatsServiceServicer:
-    """Says how the loop is doing. Every service that keeps figures implements it and fills its own sections;
-    whoever wants all of them asks all services and merges.
+    """Stats of the loop. Every service that keeps stats implements it and fills its own sections; a client merges
+    the responses of all services.
     """
 
     def GetFlywheelStats(self, request, context):
-        """Returns the figures this service keeps, as last committed; nothing is written.
+        """Returns this service's stats as last committed; read-only.
 
-        Sections of the same service are read together where that is cheap, so figures of one answer may differ
-        by what was committed while it was made. Errors: UNAVAILABLE when the database cannot be read: there are
-        no old or partial figures.
+        Sections are read together where that is cheap, so the stats of one response may differ by what was
+        committed meanwhile. Errors: UNAVAILABLE when the database cannot be read; stats are never stale or
+        partial.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,8 +76,8 @@ def add_FlywheelStatsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FlywheelStatsService:
-    """Says how the loop is doing. Every service that keeps figures implements it and fills its own sections;
-    whoever wants all of them asks all services and merges.
+    """Stats of the loop. Every service that keeps stats implements it and fills its own sections; a client merges
+    the responses of all services.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FlywheelStatsServiceStub:
-    """Says how the loop is doing. Every service that keeps figures implements it and fills its own sections;
-    whoever wants all of them asks all services and merges.
+    """Stats of the loop. Every service that keeps stats implements it and fills its own sections; a client merges
+    the responses of all services.
     """
 
     @_typing.overload
@@ -36,31 +36,31 @@ class FlywheelStatsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FlywheelStatsServiceAsyncStub: ...
     GetFlywheelStats: _grpc.UnaryUnaryMultiCallable[_flywheel_stats_service_pb2.GetFlywheelStatsRequest, _flywheel_stats_service_pb2.GetFlywheelStatsResponse]
-    """Returns the figures this service keeps, as last committed; nothing is written.
+    """Returns this service's stats as last committed; read-only.
 
-    Sections of the same service are read together where that is cheap, so figures of one answer may differ
-    by what was committed while it was made. Errors: UNAVAILABLE when the database cannot be read: there are
-    no old or partial figures.
+    Sections are read together where that is cheap, so the stats of one response may differ by what was
+    committed meanwhile. Errors: UNAVAILABLE when the database cannot be read; stats are never stale or
+    partial.
     """
 
 @_typing.type_check_only
 class FlywheelStatsServiceAsyncStub(FlywheelStatsServiceStub):
-    """Says how the loop is doing. Every service that keeps figures implements it and fills its own sections;
-    whoever wants all of them asks all services and merges.
+    """Stats of the loop. Every service that keeps stats implements it and fills its own sections; a client merges
+    the responses of all services.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetFlywheelStats: _aio.UnaryUnaryMultiCallable[_flywheel_stats_service_pb2.GetFlywheelStatsRequest, _flywheel_stats_service_pb2.GetFlywheelStatsResponse]  # type: ignore[assignment]
-    """Returns the figures this service keeps, as last committed; nothing is written.
+    """Returns this service's stats as last committed; read-only.
 
-    Sections of the same service are read together where that is cheap, so figures of one answer may differ
-    by what was committed while it was made. Errors: UNAVAILABLE when the database cannot be read: there are
-    no old or partial figures.
+    Sections are read together where that is cheap, so the stats of one response may differ by what was
+    committed meanwhile. Errors: UNAVAILABLE when the database cannot be read; stats are never stale or
+    partial.
     """
 
 class FlywheelStatsServiceServicer:
-    """Says how the loop is doing. Every service that keeps figures implements it and fills its own sections;
-    whoever wants all of them asks all services and merges.
+    """Stats of the loop. Every service that keeps stats implements it and fills its own sections; a client merges
+    the responses of all services.
     """
 
     def GetFlywheelStats(
@@ -68,11 +68,11 @@ class FlywheelStatsServiceServicer:
         request: _flywheel_stats_service_pb2.GetFlywheelStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_flywheel_stats_service_pb2.GetFlywheelStatsResponse, _abc.Awaitable[_flywheel_stats_service_pb2.GetFlywheelStatsResponse]]:
-        """Returns the figures this service keeps, as last committed; nothing is written.
+        """Returns this service's stats as last committed; read-only.
 
-        Sections of the same service are read together where that is cheap, so figures of one answer may differ
-        by what was committed while it was made. Errors: UNAVAILABLE when the database cannot be read: there are
-        no old or partial figures.
+        Sections are read together where that is cheap, so the stats of one response may differ by what was
+        committed meanwhile. Errors: UNAVAILABLE when the database cannot be read; stats are never stale or
+        partial.
         """
 
 def add_FlywheelStatsServiceServicer_to_server(servicer: FlywheelStatsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateRequest(_message.Message):
-    """What Create is asked."""
+    """The request of Create."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -57,26 +57,26 @@ class CreateRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
-    """Optional. The id the incident is to have: `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits. The
-    server gives one when empty.
+    """Optional. The incident's id: `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits. Assigned by the
+    server when empty.
     """
     title: _builtins.str
-    """Required. What is wrong, in one line. At most 500 characters, not blank, without U+0000."""
+    """Required. The problem, in one line. At most 500 characters, not blank, without U+0000."""
     description: _builtins.str
     """Optional. Details. At most 8192 bytes of UTF-8, without U+0000."""
     severity: _incident_pb2.Severity.ValueType
-    """Required. How bad it is."""
+    """Required. Severity."""
     fingerprint: _builtins.str
-    """Optional. What makes two reports the same problem. Empty: never deduplicated. At most 256 characters, not
-    blank, without control characters.
+    """Optional. Deduplication key: identifies the problem behind several reports. Empty: never deduplicated. At
+    most 256 characters, not blank, without control characters.
     """
     source: _builtins.str
-    """Optional. What reports it, such as `alertmanager`. At most 256 characters, not blank, without control
-    characters.
+    """Optional. The reporting system, such as `alertmanager`. At most 256 characters, not blank, without
+    control characters.
     """
     request_id: _builtins.str
-    """Optional. Makes a retry safe: one value per intended incident, a UUID for example. At most 128 printable
-    ASCII characters, no spaces.
+    """Optional. Idempotency key: one value per intended incident, such as a UUID; makes a retry safe. At most
+    128 printable ASCII characters, no spaces.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -106,19 +106,19 @@ Global___CreateRequest: _TypeAlias = CreateRequest  # noqa: Y015
 
 @_typing.final
 class CreateResponse(_message.Message):
-    """What Create answers."""
+    """The response of Create."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INCIDENT_FIELD_NUMBER: _builtins.int
     DEDUPLICATED_FIELD_NUMBER: _builtins.int
     deduplicated: _builtins.bool
-    """True when an unresolved incident with the same fingerprint was counted instead of opening one. A retry of
-    a call that was deduplicated says true again.
+    """True when the report was deduplicated into an unresolved incident with the same fingerprint. A retry of
+    such a call returns true again.
     """
     @_builtins.property
     def incident(self) -> _incident_pb2.Incident:
-        """The incident opened, or the one that was there."""
+        """The new incident, or the existing one."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ Global___CreateResponse: _TypeAlias = CreateResponse  # noqa: Y015
 
 @_typing.final
 class GetRequest(_message.Message):
-    """What Get is asked."""
+    """The request of Get."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -158,7 +158,7 @@ Global___GetRequest: _TypeAlias = GetRequest  # noqa: Y015
 
 @_typing.final
 class GetResponse(_message.Message):
-    """What Get answers."""
+    """The response of Get."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -182,7 +182,7 @@ Global___GetResponse: _TypeAlias = GetResponse  # noqa: Y015
 
 @_typing.final
 class ListRequest(_message.Message):
-    """What List is asked. Filters that are given must all be passed."""
+    """The request of List. Filters are combined: a result matches all that are set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -252,24 +252,24 @@ class ListRequest(_message.Message):
     fingerprint: _builtins.str
     """Optional. Incidents with exactly this fingerprint. At most 256 characters, without U+0000."""
     stuck: _builtins.bool
-    """Optional. True: unresolved incidents without progress for longer than the server's threshold. False: no
-    such filter.
+    """Optional. True: only unresolved incidents without progress for longer than the server's threshold. False:
+    no filter.
     """
     order: Global___ListRequest.Order.ValueType
-    """Optional. The order; newest first when not given."""
+    """Optional. Sort order; newest first by default."""
     page_size: _builtins.int
-    """Optional. At most so many incidents in the answer. 0: 50; more than 1000: 1000."""
+    """Optional. Maximum number of incidents in the response. 0: 50; above 1000: 1000."""
     page_token: _builtins.str
-    """Optional. The `next_page_token` of the page before, all other fields but `page_size` as they were. At
+    """Optional. The `next_page_token` of the previous page; all other fields except `page_size` unchanged. At
     most 4096 characters.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.Incident.State.ValueType]:
-        """Optional. Incidents in any of these states. Empty: in all. At most 16."""
+        """Optional. Incidents in any of these states. Empty: all. At most 16."""
 
     @_builtins.property
     def severities(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.Severity.ValueType]:
-        """Optional. Incidents of any of these severities. Empty: of all. At most 16."""
+        """Optional. Incidents of any of these severities. Empty: all. At most 16."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -317,18 +317,18 @@ Global___ListRequest: _TypeAlias = ListRequest  # noqa: Y015
 
 @_typing.final
 class ListResponse(_message.Message):
-    """What List answers."""
+    """The response of List."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INCIDENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Opaque. Empty: this was the last page."""
+    """Opaque. Empty on the last page."""
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.Incident]:
-        """A page of incidents in the order asked for. It may be shorter than `page_size` though more follow, when
-        incidents are large.
+        """A page of incidents in the order asked for. It may be shorter than `page_size` even when more follow,
+        when incidents are large.
         """
 
     def __init__(
@@ -347,7 +347,7 @@ Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
 
 @_typing.final
 class StartInvestigationRequest(_message.Message):
-    """What StartInvestigation is asked."""
+    """The request of StartInvestigation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -356,7 +356,7 @@ class StartInvestigationRequest(_message.Message):
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     etag: _builtins.str
-    """Optional. `Incident.etag` as last read. Empty: whatever it is. At most 128 printable ASCII characters, no
+    """Optional. `Incident.etag` as last read. Empty: not checked. At most 128 printable ASCII characters, no
     spaces.
     """
     def __init__(
@@ -375,7 +375,7 @@ Global___StartInvestigationRequest: _TypeAlias = StartInvestigationRequest  # no
 
 @_typing.final
 class StartInvestigationResponse(_message.Message):
-    """What StartInvestigation answers."""
+    """The response of StartInvestigation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -399,7 +399,7 @@ Global___StartInvestigationResponse: _TypeAlias = StartInvestigationResponse  # 
 
 @_typing.final
 class ResolveRequest(_message.Message):
-    """What Resolve is asked."""
+    """The request of Resolve."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -416,7 +416,7 @@ class ResolveRequest(_message.Message):
     note: _builtins.str
     """Optional. What was done and found. At most 8192 bytes of UTF-8, without U+0000."""
     etag: _builtins.str
-    """Optional. `Incident.etag` as last read. Empty: whatever it is. At most 128 printable ASCII characters, no
+    """Optional. `Incident.etag` as last read. Empty: not checked. At most 128 printable ASCII characters, no
     spaces.
     """
     approval_id: _builtins.str
@@ -447,14 +447,14 @@ Global___ResolveRequest: _TypeAlias = ResolveRequest  # noqa: Y015
 
 @_typing.final
 class ResolveResponse(_message.Message):
-    """What Resolve answers."""
+    """The response of Resolve."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INCIDENT_FIELD_NUMBER: _builtins.int
     ALREADY_RESOLVED_FIELD_NUMBER: _builtins.int
     already_resolved: _builtins.bool
-    """True when it was RESOLVED before this call: `incident` is as it was, and this call wrote nothing."""
+    """True when it was RESOLVED before this call: `incident` is unchanged and this call wrote nothing."""
     @_builtins.property
     def incident(self) -> _incident_pb2.Incident:
         """The incident, RESOLVED."""
@@ -475,13 +475,13 @@ Global___ResolveResponse: _TypeAlias = ResolveResponse  # noqa: Y015
 
 @_typing.final
 class BatchResolveRequest(_message.Message):
-    """What BatchResolve is asked."""
+    """The request of BatchResolve."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
     class Item(_message.Message):
-        """One incident to resolve. An item that breaks a rule gets INVALID_ARGUMENT as its own result."""
+        """One incident to resolve. An item that fails validation gets INVALID_ARGUMENT as its own result."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -524,7 +524,8 @@ class BatchResolveRequest(_message.Message):
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchResolveRequest.Item]:
         """Required. 1 to 1000 items. The message as a whole must stay below the server's limit of 1 MiB.
 
-        The items' own rules are not checked with the request, since one bad item must not fail the rest.
+        The items are validated one by one, not with the request, so that one invalid item does not fail the
+        others.
         """
 
     def __init__(
@@ -542,13 +543,13 @@ Global___BatchResolveRequest: _TypeAlias = BatchResolveRequest  # noqa: Y015
 
 @_typing.final
 class BatchResolveResponse(_message.Message):
-    """What BatchResolve answers."""
+    """The response of BatchResolve."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
     class Resolved(_message.Message):
-        """An incident that is RESOLVED now. Get returns the rest of it."""
+        """A RESOLVED incident, in short; Get returns the whole record."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -558,7 +559,7 @@ class BatchResolveResponse(_message.Message):
         RESOLUTION_NUMBER_FIELD_NUMBER: _builtins.int
         ETAG_FIELD_NUMBER: _builtins.int
         already_resolved: _builtins.bool
-        """True when it was RESOLVED before this item: nothing was written for it."""
+        """True when it was RESOLVED before this item: nothing was written."""
         resolution_type: _incident_pb2.ResolutionType.ValueType
         """How it was resolved: the item's type, or the existing one when already resolved."""
         resolution_number: _builtins.int
@@ -586,7 +587,7 @@ class BatchResolveResponse(_message.Message):
 
     @_typing.final
     class Result(_message.Message):
-        """What became of one item."""
+        """The result of one item."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -594,16 +595,14 @@ class BatchResolveResponse(_message.Message):
         RESOLVED_FIELD_NUMBER: _builtins.int
         STATUS_FIELD_NUMBER: _builtins.int
         incident_id: _builtins.str
-        """The item's `incident_id` when it has the form of one, else empty."""
+        """The item's `incident_id` when it is well-formed, else empty."""
         @_builtins.property
         def resolved(self) -> Global___BatchResolveResponse.Resolved:
-            """The incident is RESOLVED, by this item or before."""
+            """The incident is RESOLVED, by this item or earlier."""
 
         @_builtins.property
         def status(self) -> _status_pb2.Status:
-            """Why it is not: what Resolve would have failed with. UNAVAILABLE and RESOURCE_EXHAUSTED may be
-            retried.
-            """
+            """The error that Resolve would have returned. UNAVAILABLE and RESOURCE_EXHAUSTED may be retried."""
 
         def __init__(
             self,
@@ -640,7 +639,7 @@ Global___BatchResolveResponse: _TypeAlias = BatchResolveResponse  # noqa: Y015
 
 @_typing.final
 class ReopenRequest(_message.Message):
-    """What Reopen is asked."""
+    """The request of Reopen."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -653,12 +652,12 @@ class ReopenRequest(_message.Message):
     reason: _builtins.str
     """Required. Why; kept on the timeline. At most 8192 bytes of UTF-8, not blank, without U+0000."""
     etag: _builtins.str
-    """Optional. `Incident.etag` as last read. Empty: whatever it is. At most 128 printable ASCII characters, no
+    """Optional. `Incident.etag` as last read. Empty: not checked. At most 128 printable ASCII characters, no
     spaces.
     """
     request_id: _builtins.str
-    """Optional. Makes a retry safe: one value per intended reopening. At most 128 printable ASCII characters,
-    no spaces.
+    """Optional. Idempotency key: one value per intended reopening; makes a retry safe. At most 128 printable
+    ASCII characters, no spaces.
     """
     def __init__(
         self,
@@ -678,7 +677,7 @@ Global___ReopenRequest: _TypeAlias = ReopenRequest  # noqa: Y015
 
 @_typing.final
 class ReopenResponse(_message.Message):
-    """What Reopen answers."""
+    """The response of Reopen."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -702,7 +701,7 @@ Global___ReopenResponse: _TypeAlias = ReopenResponse  # noqa: Y015
 
 @_typing.final
 class ListEventsRequest(_message.Message):
-    """What ListEvents is asked."""
+    """The request of ListEvents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -713,14 +712,14 @@ class ListEventsRequest(_message.Message):
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     page_size: _builtins.int
-    """Optional. At most so many events in the answer. 0: 50; more than 1000: 1000."""
+    """Optional. Maximum number of events in the response. 0: 50; above 1000: 1000."""
     page_token: _builtins.str
-    """Optional. The `next_page_token` of the page before, all other fields but `page_size` as they were. At
+    """Optional. The `next_page_token` of the previous page; all other fields except `page_size` unchanged. At
     most 4096 characters.
     """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.IncidentEvent.Type.ValueType]:
-        """Optional. Events of any of these types. Empty: of all. At most 32."""
+        """Optional. Events of any of these types. Empty: all. At most 32."""
 
     def __init__(
         self,
@@ -740,17 +739,17 @@ Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
 
 @_typing.final
 class ListEventsResponse(_message.Message):
-    """What ListEvents answers."""
+    """The response of ListEvents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Opaque. Empty: this was the last page."""
+    """Opaque. Empty on the last page."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.IncidentEvent]:
-        """A page of events, oldest first. It may be shorter than `page_size` though more follow."""
+        """A page of events, oldest first. It may be shorter than `page_size` even when more follow."""
 
     def __init__(
         self,
@@ -768,7 +767,7 @@ Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
 
 @_typing.final
 class AddEventRequest(_message.Message):
-    """What AddEvent is asked."""
+    """The request of AddEvent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -799,24 +798,24 @@ class AddEventRequest(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """Required. Makes a retry safe: one value per event, among all events of all incidents. At most 128
+    """Required. Idempotency key: unique among all events of all incidents; makes a retry safe. At most 128
     printable ASCII characters, no spaces.
     """
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     type: _incident_pb2.IncidentEvent.Type.ValueType
     """Required. What happened: PROPOSED, APPROVED, REJECTED, EXPIRED, CANCELLED, EXECUTED, EXECUTION_FAILED or
-    NOTE. The other types are written by the incident service alone.
+    NOTE. The other types are reserved for the incident service.
     """
     summary: _builtins.str
-    """Optional. For a reader; required for NOTE. At most 8192 bytes of UTF-8, without U+0000."""
+    """Optional. Human-readable; required for NOTE. At most 8192 bytes of UTF-8, without U+0000."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. When it happened. Unset: now, by the database's clock. Years 1970 to 9999."""
 
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. For a program. The limits of CreateRequest.labels."""
+        """Optional. Machine-readable. The limits of CreateRequest.labels."""
 
     def __init__(
         self,
@@ -838,7 +837,7 @@ Global___AddEventRequest: _TypeAlias = AddEventRequest  # noqa: Y015
 
 @_typing.final
 class AddEventResponse(_message.Message):
-    """What AddEvent answers."""
+    """The response of AddEvent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -862,7 +861,7 @@ Global___AddEventResponse: _TypeAlias = AddEventResponse  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):
-    """What Watch is asked. Filters that are given must all be passed."""
+    """The request of Watch. Filters are combined: a result matches all that are set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -898,20 +897,20 @@ class WatchRequest(_message.Message):
     incident_id: _builtins.str
     """Optional. Incidents with this id alone."""
     include_existing: _builtins.bool
-    """Optional. True: first every incident that passes the filters now, once each, in no particular order, then
-    the changes after that, without a gap between the two. Ignored with a `resume_token`.
+    """Optional. True: first a snapshot of all incidents that match the filters, once each, in no particular
+    order, then the changes after it, without a gap. Ignored with a `resume_token`.
     """
     resume_token: _builtins.str
-    """Optional. The latest `resume_token` received, all other fields as they were. At most 4096 characters."""
+    """Optional. The latest `resume_token` received; all other fields unchanged. At most 4096 characters."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.Incident.State.ValueType]:
-        """Optional. Changes after which, or before which, the incident is in any of these states: who watches the
-        unresolved ones also sees the change that resolves one. Empty: in all. At most 16.
+        """Optional. Changes from or to any of these states: a watcher of unresolved incidents also receives the
+        change that resolves one. Empty: all. At most 16.
         """
 
     @_builtins.property
     def severities(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.Severity.ValueType]:
-        """Optional. Incidents of any of these severities. Empty: of all. At most 16."""
+        """Optional. Incidents of any of these severities. Empty: all. At most 16."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -938,8 +937,8 @@ Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
 class WatchResponse(_message.Message):
-    """One step of Watch. A heartbeat has neither incident nor event and comes at least every 30 seconds on a
-    quiet stream.
+    """One message of the Watch stream. A heartbeat has neither incident nor event and is sent at least every 30
+    seconds on an idle stream.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -948,16 +947,14 @@ class WatchResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """Opaque; where to go on from. Empty while existing incidents are being sent: a stream that broke there
-    starts anew.
-    """
+    """Opaque; the position to resume from. Empty during the snapshot: a stream that breaks there starts again."""
     @_builtins.property
     def incident(self) -> _incident_pb2.Incident:
         """The incident as it was when sent: at least as new as `event`."""
 
     @_builtins.property
     def event(self) -> _incident_pb2.IncidentEvent:
-        """What changed it. Unset for an incident sent because of `include_existing`."""
+        """The change. Unset for an incident of the snapshot (`include_existing`)."""
 
     def __init__(
         self,
@@ -976,7 +973,7 @@ Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
 
 @_typing.final
 class ListSideEffectsRequest(_message.Message):
-    """What ListSideEffects is asked. Filters that are given must all be passed."""
+    """The request of ListSideEffects. Filters are combined: a result matches all that are set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -986,20 +983,20 @@ class ListSideEffectsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
-    """Optional. Side effects of this incident. Empty: of all."""
+    """Optional. Side effects of this incident. Empty: all."""
     page_size: _builtins.int
-    """Optional. At most so many side effects in the answer. 0: 50; more than 1000: 1000."""
+    """Optional. Maximum number of side effects in the response. 0: 50; above 1000: 1000."""
     page_token: _builtins.str
-    """Optional. The `next_page_token` of the page before, all other fields but `page_size` as they were. At
+    """Optional. The `next_page_token` of the previous page; all other fields except `page_size` unchanged. At
     most 4096 characters.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.SideEffect.State.ValueType]:
-        """Optional. Side effects in any of these states. Empty: in all. At most 16."""
+        """Optional. Side effects in any of these states. Empty: all. At most 16."""
 
     @_builtins.property
     def effects(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.SideEffect.Effect.ValueType]:
-        """Optional. Side effects of any of these kinds. Empty: of all. At most 16."""
+        """Optional. Side effects of any of these kinds. Empty: all. At most 16."""
 
     def __init__(
         self,
@@ -1020,14 +1017,14 @@ Global___ListSideEffectsRequest: _TypeAlias = ListSideEffectsRequest  # noqa: Y0
 
 @_typing.final
 class ListSideEffectsResponse(_message.Message):
-    """What ListSideEffects answers."""
+    """The response of ListSideEffects."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SIDE_EFFECTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Opaque. Empty: this was the last page."""
+    """Opaque. Empty on the last page."""
     @_builtins.property
     def side_effects(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.SideEffect]:
         """A page of side effects, newest first."""
@@ -1048,7 +1045,7 @@ Global___ListSideEffectsResponse: _TypeAlias = ListSideEffectsResponse  # noqa: 
 
 @_typing.final
 class RetrySideEffectRequest(_message.Message):
-    """What RetrySideEffect is asked."""
+    """The request of RetrySideEffect."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1058,9 +1055,9 @@ class RetrySideEffectRequest(_message.Message):
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     effect: _incident_pb2.SideEffect.Effect.ValueType
-    """Required. Which effect."""
+    """Required. Kind of side effect."""
     resolution_number: _builtins.int
-    """Optional. Of which RESOLVED transition. 0: the latest."""
+    """Optional. Number of the RESOLVED transition. 0: the latest."""
     def __init__(
         self,
         *,
@@ -1078,14 +1075,14 @@ Global___RetrySideEffectRequest: _TypeAlias = RetrySideEffectRequest  # noqa: Y0
 
 @_typing.final
 class RetrySideEffectResponse(_message.Message):
-    """What RetrySideEffect answers."""
+    """The response of RetrySideEffect."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SIDE_EFFECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def side_effect(self) -> _incident_pb2.SideEffect:
-        """The side effect, PENDING unless it was already tried again since."""
+        """The side effect: PENDING, unless it has been attempted again since."""
 
     def __init__(
         self,
@@ -1102,7 +1099,7 @@ Global___RetrySideEffectResponse: _TypeAlias = RetrySideEffectResponse  # noqa: 
 
 @_typing.final
 class GetPostmortemRequest(_message.Message):
-    """What GetPostmortem is asked."""
+    """The request of GetPostmortem."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1111,7 +1108,7 @@ class GetPostmortemRequest(_message.Message):
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     resolution_number: _builtins.int
-    """Optional. Of which RESOLVED transition. 0: the latest."""
+    """Optional. Number of the RESOLVED transition. 0: the latest."""
     def __init__(
         self,
         *,
@@ -1128,7 +1125,7 @@ Global___GetPostmortemRequest: _TypeAlias = GetPostmortemRequest  # noqa: Y015
 
 @_typing.final
 class GetPostmortemResponse(_message.Message):
-    """What GetPostmortem answers."""
+    """The response of GetPostmortem."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1152,7 +1149,7 @@ Global___GetPostmortemResponse: _TypeAlias = GetPostmortemResponse  # noqa: Y015
 
 @_typing.final
 class SearchKnowledgeRequest(_message.Message):
-    """What SearchKnowledge is asked."""
+    """The request of SearchKnowledge."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1161,18 +1158,18 @@ class SearchKnowledgeRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """Required. Symptoms in plain words, such as an incident's title. At most 1024 characters, not blank,
-    without U+0000.
+    """Required. Symptoms as free text, such as an incident's title. At most 1024 characters, not blank, without
+    U+0000.
     """
     page_size: _builtins.int
-    """Optional. At most so many matches in the answer. 0: 50; more than 1000: 1000."""
+    """Optional. Maximum number of matches in the response. 0: 50; above 1000: 1000."""
     page_token: _builtins.str
-    """Optional. The `next_page_token` of the page before, all other fields but `page_size` as they were. At
+    """Optional. The `next_page_token` of the previous page; all other fields except `page_size` unchanged. At
     most 4096 characters.
     """
     @_builtins.property
     def resolution_types(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.ResolutionType.ValueType]:
-        """Optional. Entries resolved in any of these ways. Empty: in all. At most 16."""
+        """Optional. Entries with any of these resolution types. Empty: all. At most 16."""
 
     def __init__(
         self,
@@ -1192,7 +1189,7 @@ Global___SearchKnowledgeRequest: _TypeAlias = SearchKnowledgeRequest  # noqa: Y0
 
 @_typing.final
 class SearchKnowledgeResponse(_message.Message):
-    """What SearchKnowledge answers."""
+    """The response of SearchKnowledge."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1205,10 +1202,10 @@ class SearchKnowledgeResponse(_message.Message):
         ENTRY_FIELD_NUMBER: _builtins.int
         RANK_FIELD_NUMBER: _builtins.int
         rank: _builtins.float
-        """How well the symptoms match: greater is better, comparable within one answer only. At least 0."""
+        """Relevance: greater is better, comparable within one response only. At least 0."""
         @_builtins.property
         def entry(self) -> _incident_pb2.KnowledgeEntry:
-            """What is known."""
+            """The entry."""
 
         def __init__(
             self,
@@ -1225,7 +1222,7 @@ class SearchKnowledgeResponse(_message.Message):
     MATCHES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Opaque. Empty: this was the last page."""
+    """Opaque. Empty on the last page."""
     @_builtins.property
     def matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchKnowledgeResponse.Match]:
         """A page of matches, best first."""

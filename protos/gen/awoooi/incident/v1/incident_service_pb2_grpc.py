@@ -26,14 +26,14 @@ if _version_not_supported:
 
 
 class IncidentServiceStub:
-    """Keeps incidents from the first report to the resolution, with a timeline and with the side effects of
-    resolving.
+    """Manages incidents from the first report to the resolution, with their timeline and the side effects of a
+    resolution.
 
-    For every RPC: the actor on records and events is the caller's authenticated identity. What an OK answers
-    is committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
+    For every RPC: the actor on records and events is the caller's authenticated identity. An OK response is
+    committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
     `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
-    FAILED_PRECONDITION carries the current and the allowed states and is not cured by a retry.
+    FAILED_PRECONDITION carries the current and the allowed states and cannot be fixed by a retry.
     """
 
     def __init__(self, channel):
@@ -115,23 +115,23 @@ class IncidentServiceStub:
 
 
 class IncidentServiceServicer:
-    """Keeps incidents from the first report to the resolution, with a timeline and with the side effects of
-    resolving.
+    """Manages incidents from the first report to the resolution, with their timeline and the side effects of a
+    resolution.
 
-    For every RPC: the actor on records and events is the caller's authenticated identity. What an OK answers
-    is committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
+    For every RPC: the actor on records and events is the caller's authenticated identity. An OK response is
+    committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
     `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
-    FAILED_PRECONDITION carries the current and the allowed states and is not cured by a retry.
+    FAILED_PRECONDITION carries the current and the allowed states and cannot be fixed by a retry.
     """
 
     def Create(self, request, context):
         """Opens an incident in state OPEN and writes OPENED on its timeline.
 
         When an unresolved incident has the same non-empty `fingerprint`, that one is returned instead with
-        `deduplicated`: its `occurrence_count` is raised by one, its `last_seen_time` moves on, DEDUPLICATED is
-        written, nothing else changes. The same `request_id` or the same `incident_id` again with the same
-        content returns the incident as it is now and writes nothing. Errors: ALREADY_EXISTS when `request_id` or
+        `deduplicated`: its `occurrence_count` is incremented, its `last_seen_time` updated, DEDUPLICATED is
+        written, nothing else changes. Idempotent: the same `request_id` or `incident_id` with the same content
+        returns the incident in its current state and writes nothing. Errors: ALREADY_EXISTS when `request_id` or
         `incident_id` is known with other content.
 
         Concurrent calls with one fingerprint, one `request_id` or one `incident_id` open one incident; the
@@ -149,61 +149,62 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """Returns the incidents that pass every given filter, page by page.
+        """Returns the incidents that match all given filters, page by page.
 
-        Over the pages an incident that exists all the time and keeps its place in the order is returned exactly
-        once, whatever others write meanwhile. Errors: INVALID_ARGUMENT for a page token that is forged or was
-        given for other filters or another order.
+        Over the pages an incident that exists throughout and keeps its position in the order is returned exactly
+        once, regardless of concurrent writes. Errors: INVALID_ARGUMENT for a page token that is forged or was
+        issued for other filters or another order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartInvestigation(self, request, context):
-        """Brings an OPEN incident to INVESTIGATING and writes INVESTIGATION_STARTED.
+        """Moves an OPEN incident to INVESTIGATING and writes INVESTIGATION_STARTED.
 
-        Already INVESTIGATING: the incident as it is, nothing is written. Errors: NOT_FOUND; FAILED_PRECONDITION
-        when it is RESOLVED; ABORTED when it is OPEN and `etag` is not its current one. Of concurrent calls one
-        writes the event, all succeed.
+        Idempotent: when already INVESTIGATING, the incident is returned and nothing is written. Errors:
+        NOT_FOUND; FAILED_PRECONDITION when it is RESOLVED; ABORTED when it is OPEN and `etag` is not its current
+        one. Of concurrent calls one writes the event, all succeed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Resolve(self, request, context):
-        """Brings an OPEN or INVESTIGATING incident to RESOLVED: one transaction raises the resolution number,
-        writes RESOLVED and queues the side effects, which then run in the background.
+        """Moves an OPEN or INVESTIGATING incident to RESOLVED: one transaction increments the resolution number,
+        writes RESOLVED and enqueues the side effects, which then run in the background.
 
-        Already RESOLVED: the existing record comes back unchanged with `already_resolved`, whatever type, note
-        or etag is sent; nothing is written and no side effect runs, so a caller may repeat this call until it is
-        answered. Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its current one.
+        Idempotent: when already RESOLVED, the existing record is returned unchanged with `already_resolved`,
+        regardless of type, note and etag; nothing is written and no side effect runs. A caller may retry until
+        it gets a response. Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its
+        current one.
 
-        Of concurrent calls one resolves, the others get its record with `already_resolved`.
+        Of concurrent calls one resolves the incident; the others return its record with `already_resolved`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchResolve(self, request, context):
-        """Does what Resolve does for each item. Items do not depend on each other: an invalid or unknown one gets
-        its own status, the others are resolved. An incident named twice is resolved by the first item, and
-        already resolved for the second.
+        """Resolves up to 1000 incidents. Items are independent: an invalid or unknown one gets its own status, the
+        others are resolved. An incident named twice is resolved by the first item and already resolved for the
+        second.
 
-        When the call itself fails, any of the items may have been resolved; repeating it is safe. Errors:
-        INVALID_ARGUMENT for no item or more than 1000.
+        When the call itself fails, any of the items may have been resolved; it is idempotent, so a retry is
+        safe. Errors: INVALID_ARGUMENT for no item or more than 1000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reopen(self, request, context):
-        """Brings a RESOLVED incident back to OPEN and writes REOPENED. The next Resolve takes the next resolution
-        number, so its side effects lawfully run once more.
+        """Moves a RESOLVED incident back to OPEN and writes REOPENED. The next Resolve takes the next resolution
+        number, so the side effects run once more, by intent.
 
-        The same `request_id` again returns the incident as it is now and writes nothing. Errors: NOT_FOUND;
-        FAILED_PRECONDITION when it is not RESOLVED, or when another unresolved incident now has its fingerprint;
-        ABORTED when `etag` is not its current one; ALREADY_EXISTS when `request_id` is known with other content.
-        Of concurrent calls one succeeds.
+        Idempotent by `request_id`: a repeated call returns the incident in its current state and writes nothing.
+        Errors: NOT_FOUND; FAILED_PRECONDITION when it is not RESOLVED, or when another unresolved incident now
+        has its fingerprint; ABORTED when `etag` is not its current one; ALREADY_EXISTS when `request_id` is
+        known with other content. Of concurrent calls one succeeds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,31 +212,30 @@ class IncidentServiceServicer:
 
     def ListEvents(self, request, context):
         """Returns an incident's timeline in its order, oldest first, page by page. Errors: NOT_FOUND;
-        INVALID_ARGUMENT for a page token that is forged or was given for another incident or other types.
+        INVALID_ARGUMENT for a page token that is forged or was issued for another incident or other types.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddEvent(self, request, context):
-        """Appends an event to an incident's timeline, whatever the incident's state; the state does not change.
+        """Appends an event to an incident's timeline, in any state of the incident; the state does not change.
 
-        The same `event_id` again with the same content, also concurrently, returns the stored event and writes
-        nothing, so that an outbox may deliver it twice. Errors: NOT_FOUND; ALREADY_EXISTS when `event_id` is
-        known with other content.
+        Idempotent by `event_id`, also concurrently: the same content again returns the stored event and writes
+        nothing, so that an outbox may deliver it at least once. Errors: NOT_FOUND; ALREADY_EXISTS when
+        `event_id` is known with other content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Streams changes of the incidents that pass the filters, in the order they were committed, until the
-        caller cancels, the deadline passes or the server drains (UNAVAILABLE: reconnect with the latest
-        `resume_token`).
+        """Streams changes of the incidents that match the filters, in commit order, until the caller cancels, the
+        deadline passes or the server drains (UNAVAILABLE: reconnect with the latest `resume_token`).
 
-        With a `resume_token` the stream goes on after the response that carried it: no change is left out, and
-        one may come twice. Without one it starts with the changes that are committed after the call began.
-        Errors: INVALID_ARGUMENT for a token that is forged or was given for other filters; RESOURCE_EXHAUSTED
+        With a `resume_token` the stream resumes after the response that carried it, at-least-once: no change is
+        missed, one may be repeated. Without one it starts with the changes committed after the call began.
+        Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters; RESOURCE_EXHAUSTED
         when too many streams are open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -243,8 +243,8 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSideEffects(self, request, context):
-        """Returns side effects that pass every given filter, newest first, page by page. Errors: NOT_FOUND when
-        `incident_id` is given and unknown; INVALID_ARGUMENT for a page token that is forged or was given for
+        """Returns side effects that match all given filters, newest first, page by page. Errors: NOT_FOUND when
+        `incident_id` is given and unknown; INVALID_ARGUMENT for a page token that is forged or was issued for
         other filters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -252,10 +252,10 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetrySideEffect(self, request, context):
-        """Puts a PARKED side effect back to PENDING, to be tried at once and with all its attempts.
+        """Re-queues a PARKED (dead-lettered) side effect: PENDING and due at once; `attempts` is kept.
 
-        Already PENDING: as it is. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE or SKIPPED. Of
-        concurrent calls one puts it back, all succeed.
+        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE
+        or SKIPPED. Of concurrent calls one re-queues it, all succeed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -263,16 +263,17 @@ class IncidentServiceServicer:
 
     def GetPostmortem(self, request, context):
         """Returns the postmortem of one RESOLVED transition. Errors: NOT_FOUND when the incident is unknown, was
-        never resolved, or the postmortem is not written yet; the reason in google.rpc.ErrorInfo tells which.
+        never resolved, or the postmortem is not written yet; the reason in google.rpc.ErrorInfo distinguishes
+        them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchKnowledge(self, request, context):
-        """Finds what resolved similar incidents before, best match first, page by page; no match is an empty page.
-        What a resolution taught is found once its KNOWLEDGE side effect is DONE. Errors: INVALID_ARGUMENT for a
-        page token that is forged or was given for another query.
+        """Returns knowledge about similar incidents, best match first, page by page; no match is an empty page. A
+        resolution is found once its KNOWLEDGE side effect is DONE. Errors: INVALID_ARGUMENT for a page token
+        that is forged or was issued for another query.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -360,14 +361,14 @@ def add_IncidentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IncidentService:
-    """Keeps incidents from the first report to the resolution, with a timeline and with the side effects of
-    resolving.
+    """Manages incidents from the first report to the resolution, with their timeline and the side effects of a
+    resolution.
 
-    For every RPC: the actor on records and events is the caller's authenticated identity. What an OK answers
-    is committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
+    For every RPC: the actor on records and events is the caller's authenticated identity. An OK response is
+    committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
     `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
-    FAILED_PRECONDITION carries the current and the allowed states and is not cured by a retry.
+    FAILED_PRECONDITION carries the current and the allowed states and cannot be fixed by a retry.
     """
 
     @staticmethod
