@@ -76,9 +76,9 @@ def test_both_forms_of_a_call_say_the_same(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_buf_and_curl_command_works(document: Path, stack: Stack) -> None:
     ports = {
-        "127.0.0.1:50051": str(stack.incident.address.dialled),
-        "127.0.0.1:50052": str(stack.approval.address.dialled),
-        "127.0.0.1:9464": str(stack.gateway.address.dialled),
+        "127.0.0.1:50051": str(stack.incident.address.connect_address),
+        "127.0.0.1:50052": str(stack.approval.address.connect_address),
+        "127.0.0.1:9464": str(stack.gateway.address.connect_address),
     }
     approval_id = token = ""
     ran = 0

@@ -118,9 +118,9 @@ def test_what_can_be_called_without_an_id_works_as_it_stands(stack: Stack) -> No
     commands = [line for block in others for line in block.splitlines() if "…" not in line]
     assert len(commands) > 10
     addresses = {
-        "INCIDENT": stack.incident.address.dialled,
-        "APPROVAL": stack.approval.address.dialled,
-        "GATEWAY": stack.gateway.address.dialled,
+        "INCIDENT": stack.incident.address.connect_address,
+        "APPROVAL": stack.approval.address.connect_address,
+        "GATEWAY": stack.gateway.address.connect_address,
     }
     buf = shlex.quote(str(Path(sys.executable).with_name("buf")))
     script = "\n".join(

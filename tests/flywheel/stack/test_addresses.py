@@ -1,4 +1,4 @@
-"""Listen addresses: what is one, where it is dialled, and that a reserved one stays its server's."""
+"""Listen addresses: what is one, where it is connect_address, and that a reserved one stays its server's."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from flywheel.stack.addresses import Address, ReservedAddress, reserve_all
 
 
 @pytest.mark.parametrize(
-    ("text", "host", "port", "dialled"),
+    ("text", "host", "port", "connect_address"),
     [
         pytest.param("127.0.0.1:50051", "127.0.0.1", 50051, "127.0.0.1:50051", id="IPv4"),
         pytest.param("localhost:0", "localhost", 0, "localhost:0", id="a name, any port"),
@@ -22,11 +22,11 @@ from flywheel.stack.addresses import Address, ReservedAddress, reserve_all
         pytest.param("[::]:80", "::", 80, "[::1]:80", id="everywhere, IPv6"),
     ],
 )
-def test_an_address_is_read(text: str, host: str, port: int, dialled: str) -> None:
+def test_an_address_is_read(text: str, host: str, port: int, connect_address: str) -> None:
     address = Address.parse(text, variable="INCIDENT_LISTEN")
     assert (address.host, address.port) == (host, port)
     assert str(address) == text
-    assert str(address.dialled) == dialled
+    assert str(address.connect_address) == connect_address
 
 
 @pytest.mark.parametrize(

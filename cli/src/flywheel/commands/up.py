@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from flywheel.stack.stack import Stack
-from flywheel.system.progress import Progress
+from flywheel.system.steps import Steps
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -17,7 +17,7 @@ def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_l
     A second signal while stopping ends the services by force. Raises FlywheelError when something cannot be started or
     keeps ending.
     """
-    progress = Progress()
+    steps = Steps()
     stack = Stack(
         data_dir,
         incident_listen=incident_listen,
@@ -26,21 +26,21 @@ def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_l
         # From the environment only: a command line is for everyone to see, and these may hold a password.
         incident_database_url=os.environ.get("INCIDENT_DATABASE_URL") or None,
         approval_database_url=os.environ.get("APPROVAL_DATABASE_URL") or None,
-        on_step=progress.step,
+        on_step=steps.step,
     )
     for number in _STOP_SIGNALS:
         # nohup asks to stay when the terminal goes.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
-        with progress.shown():
+        with steps.shown():
             stack.start()
         _say_ready(stack)
         stack.watch(_say)
     except KeyboardInterrupt:
         pass
     finally:
-        with progress.shown():
+        with steps.shown():
             _stop(stack)
 
 
@@ -55,14 +55,12 @@ def _stop(stack: Stack) -> None:
 
 def _say_ready(stack: Stack) -> None:
     addresses = " ".join(
-        f"{service.name}={service.address.dialled}"
+        f"{service.name}={service.address.connect_address}"
         for service in (stack.incident, stack.approval, stack.gateway)
     )
     print(f"ready {addresses}", flush=True)  # noqa: T201 - the command's one result
     if sys.stderr.isatty():
-        hint = (
-            f"page http://{stack.gateway.address.dialled} · logs {stack.data_dir / 'log'} · Ctrl-C stops it"
-        )
+        hint = f"page http://{stack.gateway.address.connect_address} · logs {stack.data_dir / 'log'} · Ctrl-C stops it"
         print(hint, file=sys.stderr, flush=True)  # noqa: T201 - as below
 
 

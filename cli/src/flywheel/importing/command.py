@@ -7,14 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskProgressColumn
 
 from flywheel.errors import FlywheelError
 from flywheel.importing.databases import SERVICES, ImportDatabases, import_databases
 from flywheel.importing.service import ServiceImport, bad_lines_error
 from flywheel.stack.addresses import Address
 from flywheel.stack.orphans import setting_of
-from flywheel.system.progress import Progress as Steps
+from flywheel.system.progress_bars import progress_bars
+from flywheel.system.steps import Steps
 
 _RECONCILE = "awoooi.approval.v1.ApprovalService/Reconcile"
 _UNKNOWN_ADDRESS = "ADDRESS"
@@ -36,13 +37,14 @@ def _approval_address(data_dir: Path, databases: ImportDatabases) -> str | None:
     listen = os.environ.get("APPROVAL_LISTEN")
     if "approval" in databases.embedded:
         listen = setting_of(data_dir, "APPROVAL_LISTEN")
-    return str(Address.parse(listen, variable="APPROVAL_LISTEN").dialled) if listen else None
+    return str(Address.parse(listen, variable="APPROVAL_LISTEN").connect_address) if listen else None
 
 
 def _import(files: Sequence[Path], databases: ImportDatabases) -> Sequence[Mapping[str, int]]:
     environment = {**os.environ, **databases.environment}
+    bars = progress_bars(Console(stderr=True), label_width=16, amount=TaskProgressColumn())
     # The processes are left first: what the threads wait for ends with them.
-    with _bars() as bars, ThreadPoolExecutor(len(SERVICES)) as threads, ExitStack() as processes:
+    with bars, ThreadPoolExecutor(len(SERVICES)) as threads, ExitStack() as processes:
         imports = [
             processes.enter_context(
                 ServiceImport(name, files, environment=environment, migrate=name in databases.embedded)
@@ -67,19 +69,6 @@ def _import(files: Sequence[Path], databases: ImportDatabases) -> Sequence[Mappi
                 details="\n".join(filter(None, [exc.message, exc.details])),
                 advice="run the same import again: what is there already stays as it is",
             ) from exc
-
-
-def _bars() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("  {task.description:<16}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _bar(bars: Progress, what: str, *, start: bool) -> Callable[[int, int], None]:

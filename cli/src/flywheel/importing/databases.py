@@ -9,7 +9,7 @@ from pathlib import Path
 from flywheel.errors import FlywheelError
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.file_lock import FileLock
-from flywheel.system.progress import Progress
+from flywheel.system.steps import Steps
 
 SERVICES = ("incident", "approval")
 
@@ -23,7 +23,7 @@ class ImportDatabases:
 
 
 @contextmanager
-def import_databases(data_dir: Path, progress: Progress) -> Iterator[ImportDatabases]:
+def import_databases(data_dir: Path, steps: Steps) -> Iterator[ImportDatabases]:
     """Give the databases for a block. PostgreSQL of a stack that does not run is started for it, and stopped afterwards.
 
     No stack can be started on `data_dir` meanwhile. Raises FlywheelError.
@@ -49,8 +49,8 @@ def import_databases(data_dir: Path, progress: Progress) -> Iterator[ImportDatab
                     f"the stack on {folder} is just being started or stopped", advice="try again in a moment"
                 )
             ours_to_stop = True
-        with progress.shown():
-            progress.step("starting PostgreSQL")
+        with steps.shown():
+            steps.step("starting PostgreSQL")
             database.start()
         for name in embedded:
             database.create_database(name)
@@ -59,8 +59,8 @@ def import_databases(data_dir: Path, progress: Progress) -> Iterator[ImportDatab
         )
     finally:
         if ours_to_stop:
-            with progress.shown():
-                progress.step("stopping PostgreSQL")
+            with steps.shown():
+                steps.step("stopping PostgreSQL")
                 database.stop()
         if not stack_runs:
             lock.release()

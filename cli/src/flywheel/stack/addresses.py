@@ -1,4 +1,4 @@
-"""Listen addresses: read from settings, reserved before anything is started, dialled by the others."""
+"""Listen addresses: read from settings, reserved before anything is started, and as clients connect to them."""
 
 import errno
 import re
@@ -37,7 +37,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def dialled(self) -> "Address":
+    def connect_address(self) -> "Address":
         """Where a client on this machine finds the server: loopback for one that listens everywhere."""
         return Address(_ANY_HOST.get(self.host, self.host), self.port)
 
@@ -45,7 +45,9 @@ class Address:
         """Tell whether two servers would get in each other's way. Port 0 is another one for each."""
         if self.port == 0 or self.port != other.port:
             return False
-        return self.dialled == other.dialled or not _ANY_HOST.keys().isdisjoint((self.host, other.host))
+        return self.connect_address == other.connect_address or not _ANY_HOST.keys().isdisjoint(
+            (self.host, other.host)
+        )
 
 
 def refuse_overlaps(wanted: Mapping[str, Address]) -> None:

@@ -80,7 +80,7 @@ class Service:
 
     def is_ready(self) -> bool:
         """Ask the service whether it is ready."""
-        return self._probe(self.address.dialled)
+        return self._probe(self.address.connect_address)
 
     def how_it_ended(self) -> str | None:
         """Return in words how the process ended by itself; None when it runs or was stopped."""

@@ -177,9 +177,9 @@ class Stack:
             "INCIDENT_DATABASE_URL": database_urls["incident"],
             "APPROVAL_LISTEN": str(approval),
             "APPROVAL_DATABASE_URL": database_urls["approval"],
-            "APPROVAL_INCIDENT_TARGET": str(incident.dialled),
+            "APPROVAL_INCIDENT_TARGET": str(incident.connect_address),
             "GATEWAY_LISTEN": str(gateway),
-            "GATEWAY_SOURCES": f"incident={incident.dialled},approval={approval.dialled}",
+            "GATEWAY_SOURCES": f"incident={incident.connect_address},approval={approval.connect_address}",
             **self._environment,
             **mark(self.data_dir),
         }

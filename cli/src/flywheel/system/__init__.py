@@ -1,1 +1,1 @@
-"""What the operating system gives: locks, processes, log files, the terminal."""
+"""File locks, processes, log files, and progress on the terminal."""

@@ -1,0 +1,84 @@
+"""What `flywheel demo` prints: acts, checked numbers, and progress bars for work under way."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+from rich.status import Status
+
+from flywheel.errors import FlywheelError
+from flywheel.system.progress_bars import progress_bars
+
+_CONCURRENT_CALLS = 16
+_WAIT_SECONDS = 120.0
+_POLL_SECONDS = 0.25
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class DemoOutput:
+    """Prints to standard output; spinners and bars appear on a terminal only."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    def status(self, text: str) -> AbstractContextManager[Status]:
+        """Show a spinner with `text` for a block."""
+        return self._console.status(text)
+
+    def act(self, title: str, why: str) -> None:
+        """Print the heading of an act."""
+        self._console.print(f"\n[bold]{title}[/] [dim]- {why}[/]")
+
+    def note(self, text: str) -> None:
+        """Print a line under the act."""
+        self._console.print(f"    {text}")
+
+    def check(self, what: str, value: float | None, expected: float | None) -> None:
+        """Print a number. Raises FlywheelError when it is not the expected one."""
+        shown = "nothing" if value is None else f"{value:g}"
+        if value != expected:
+            raise FlywheelError(
+                f"{what}: {shown}, and it must be {expected:g}" if expected is not None else what
+            )
+        self._console.print(f"  [green]✓[/] {what}: [bold]{shown}[/]")
+
+    def end(self, text: str) -> None:
+        """Print the last line."""
+        self._console.print(f"\n[bold green]{text}[/]")
+
+    def run_each(self, what: str, items: Iterable[Item], call: Callable[[Item], Result]) -> Sequence[Result]:
+        """Make a call for each item, several at a time, behind a progress bar; return the results in that order."""
+        todo = list(items)
+        with self._bar() as bar, ThreadPoolExecutor(_CONCURRENT_CALLS) as callers:
+            task = bar.add_task(what, total=len(todo))
+            results: list[Result] = []
+            for result in callers.map(call, todo):
+                results.append(result)
+                bar.advance(task)
+            return results
+
+    def run_until(self, what: str, target: float, read: Callable[[], tuple[Result, float | None]]) -> Result:
+        """Read until the progress that comes with a result is at `target`, behind a progress bar; return that result.
+
+        Raises FlywheelError when it takes too long.
+        """
+        deadline = time.monotonic() + _WAIT_SECONDS
+        with self._bar() as bar:
+            task = bar.add_task(what, total=target)
+            while True:
+                result, reached = read()
+                bar.update(task, completed=reached or 0)
+                if reached == target:
+                    return result
+                if time.monotonic() > deadline:
+                    raise FlywheelError(f"{what}: at {reached} of {target} after {_WAIT_SECONDS:.0f} s")
+                time.sleep(_POLL_SECONDS)
+
+    def _bar(self) -> Progress:
+        return progress_bars(self._console, label_width=28, amount=MofNCompleteColumn())
