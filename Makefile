@@ -21,10 +21,11 @@ tools: .venv/.dev ## install buf and what tests and lint need
 test: .venv/.dev ## run every test: unit, integration, contract, end to end
 	@$(bin)/python -m pytest $(ARGS)
 
-lint: .venv/.dev ## check style, types and contracts; changes nothing
+lint: .venv/.dev ## check style, types, import rules and contracts; changes nothing
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/mypy $(typed)
+	@found=$$($(bin)/lint-imports --no-cache --no-logo) || { echo "$$found"; exit 1; }
 	$(bin)/buf lint
 	$(bin)/buf format -d --exit-code
 	$(bin)/python protos/generate.py --check
