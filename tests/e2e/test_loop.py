@@ -5,7 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as incident_service
@@ -23,13 +23,13 @@ INCIDENTS = 30
 class Metrics:
     """The gateway as Prometheus sees it."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
     async def scrape(self) -> Scrape:
         """Scrape once."""
         answer = await self._client.get("/metrics")
-        assert answer.status_code == httpx.codes.OK
+        assert answer.status_code == httpx2.codes.OK
         return read_text(answer.text)
 
     async def until(self, condition: Callable[[Scrape], bool]) -> Scrape:
@@ -50,7 +50,7 @@ async def _gateway(incident: str, approval: str) -> AsyncIterator[Metrics]:
     )
     try:
         address = (await process.logged("serving"))["address"]
-        async with httpx.AsyncClient(
+        async with httpx2.AsyncClient(
             base_url=f"http://{address}", timeout=PATIENCE_SECONDS, trust_env=False
         ) as client:
             yield Metrics(client)

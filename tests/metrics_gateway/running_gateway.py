@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metrics_gateway.endpoints import Endpoints, build_app
@@ -44,13 +44,13 @@ class Arrivals:
 class Gateway:
     """Talks to a gateway over HTTP."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient) -> None:
         self.client = client
 
     async def scrape(self, **headers: str) -> Scrape:
         """Scrape once; the answer is always 200."""
         answer = await self.client.get("/metrics", headers=headers or PATIENT)
-        assert answer.status_code == httpx.codes.OK, answer.text
+        assert answer.status_code == httpx2.codes.OK, answer.text
         return read_text(answer.text)
 
     async def scrape_until(self, condition: Callable[[Scrape], bool]) -> Scrape:
@@ -86,9 +86,9 @@ async def running_gateway(
     server = HttpServer(counted, "127.0.0.1:0", drain_seconds=PATIENCE_SECONDS)
     stop = asyncio.Event()
     serving = asyncio.create_task(server.serve_until(stop))
-    limits = httpx.Limits(max_connections=None)
+    limits = httpx2.Limits(max_connections=None)
     try:
-        async with httpx.AsyncClient(
+        async with httpx2.AsyncClient(
             base_url=f"http://{server.address}", timeout=PATIENCE_SECONDS, limits=limits, trust_env=False
         ) as client:
             yield Gateway(client)

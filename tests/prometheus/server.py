@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psutil
 import yaml
 
@@ -37,13 +37,13 @@ def hurried(rules: str) -> str:
 class Prometheus:
     """Asks a Prometheus over its HTTP API."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
     async def get(self, path: str, **parameters: str) -> Any:
         """The data of an answer."""
         answer = await self._client.get(f"/api/v1/{path}", params=parameters)
-        assert answer.status_code == httpx.codes.OK, answer.text
+        assert answer.status_code == httpx2.codes.OK, answer.text
         return answer.json()["data"]
 
     async def query(self, expression: str) -> list[tuple[Labels, float]]:
@@ -80,7 +80,7 @@ async def running_prometheus(folder: Path, gateway: str) -> AsyncIterator[Promet
     try:
         # It does not say which port it was given.
         address = await eventually(lambda: _listening_address(process.pid))
-        async with httpx.AsyncClient(
+        async with httpx2.AsyncClient(
             base_url=f"http://{address}", timeout=PATIENCE_SECONDS, trust_env=False
         ) as client:
             await eventually(lambda: client.get("/-/ready"), lambda answer: answer.is_success)

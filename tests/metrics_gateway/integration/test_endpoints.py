@@ -4,7 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable
 
-import httpx
+import httpx2
 import pytest
 import pytest_asyncio
 
@@ -18,7 +18,7 @@ PATHS = (*METRICS_PATHS, "/-/healthy", "/-/ready", "/")
 
 
 @pytest_asyncio.fixture(name="client")
-async def _client() -> AsyncIterator[httpx.AsyncClient]:
+async def _client() -> AsyncIterator[httpx2.AsyncClient]:
     async with (
         stats_server(always(approval_answer())) as approval,
         running_gateway({"approval": approval.address}) as gateway,
@@ -27,14 +27,14 @@ async def _client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_get_is_answered(client: httpx.AsyncClient, path: str) -> None:
+async def test_get_is_answered(client: httpx2.AsyncClient, path: str) -> None:
     answer = await client.get(path)
     assert answer.status_code == 200
     assert answer.text
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_head_is_get_without_the_body(client: httpx.AsyncClient, path: str) -> None:
+async def test_head_is_get_without_the_body(client: httpx2.AsyncClient, path: str) -> None:
     answer = await client.head(path)
     assert answer.status_code == 200
     assert answer.content == b""
@@ -43,7 +43,7 @@ async def test_head_is_get_without_the_body(client: httpx.AsyncClient, path: str
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
-async def test_other_methods_are_not_allowed(client: httpx.AsyncClient, path: str, method: str) -> None:
+async def test_other_methods_are_not_allowed(client: httpx2.AsyncClient, path: str, method: str) -> None:
     answer = await client.request(method, path)
     assert answer.status_code == 405
     assert {each.strip() for each in answer.headers["Allow"].split(",")} == {"GET", "HEAD"}
@@ -62,7 +62,7 @@ async def test_other_methods_are_not_allowed(client: httpx.AsyncClient, path: st
         "/%ff",
     ],
 )
-async def test_other_paths_are_not_found_and_not_repeated(client: httpx.AsyncClient, path: str) -> None:
+async def test_other_paths_are_not_found_and_not_repeated(client: httpx2.AsyncClient, path: str) -> None:
     answer = await client.get(path)
     assert (answer.status_code, answer.text) == (404, "Not Found")
 
@@ -87,7 +87,7 @@ async def test_other_paths_are_not_found_and_not_repeated(client: httpx.AsyncCli
 )
 @pytest.mark.parametrize("path", METRICS_PATHS)
 async def test_the_format_is_what_the_scraper_accepts(
-    client: httpx.AsyncClient, path: str, accept: str, content_type: str, read: Callable[[str], Scrape]
+    client: httpx2.AsyncClient, path: str, accept: str, content_type: str, read: Callable[[str], Scrape]
 ) -> None:
     answer = await client.get(path, headers={"Accept": accept})
     assert answer.headers["Content-Type"] == content_type
@@ -104,7 +104,7 @@ async def test_the_format_is_what_the_scraper_accepts(
     ],
 )
 async def test_gzip_is_used_for_those_who_accept_it(
-    client: httpx.AsyncClient, accept_encoding: str, is_compressed: bool
+    client: httpx2.AsyncClient, accept_encoding: str, is_compressed: bool
 ) -> None:
     async with client.stream("GET", "/metrics", headers={"Accept-Encoding": accept_encoding}) as answer:
         raw = b"".join([chunk async for chunk in answer.aiter_raw()])
@@ -113,7 +113,7 @@ async def test_gzip_is_used_for_those_who_accept_it(
     assert read_text(text).value("awoooi_flywheel_execution_samples") == 20
 
 
-async def test_the_old_path_has_the_flywheel_series_alone(client: httpx.AsyncClient) -> None:
+async def test_the_old_path_has_the_flywheel_series_alone(client: httpx2.AsyncClient) -> None:
     everything = read_text((await client.get("/metrics")).text).names()
     old = read_text((await client.get("/api/v1/stats/flywheel/metrics")).text).names()
     assert old == {name for name in everything if name.startswith("awoooi_flywheel_")}
@@ -125,18 +125,18 @@ async def test_the_old_path_has_the_flywheel_series_alone(client: httpx.AsyncCli
     ["0", "-1", "nan", "inf", "1e999", "9" * 4000, "soon", "", "5, 5", "0x10"],
     ids=lambda header: header[:10] or "empty",
 )
-async def test_an_odd_scrape_timeout_is_no_reason_to_fail(client: httpx.AsyncClient, header: str) -> None:
+async def test_an_odd_scrape_timeout_is_no_reason_to_fail(client: httpx2.AsyncClient, header: str) -> None:
     answer = await client.get("/metrics", headers={"X-Prometheus-Scrape-Timeout-Seconds": header})
     assert read_text(answer.text).value("awoooi_flywheel_source_up", source="approval") == 1
 
 
-async def test_a_query_string_changes_nothing(client: httpx.AsyncClient) -> None:
+async def test_a_query_string_changes_nothing(client: httpx2.AsyncClient) -> None:
     plain = await client.get("/metrics")
     queried = await client.get("/metrics?name[]=up&%ff=%00")
     assert read_text(queried.text).names() == read_text(plain.text).names()
 
 
-async def test_nobody_may_keep_what_a_scrape_said(client: httpx.AsyncClient) -> None:
+async def test_nobody_may_keep_what_a_scrape_said(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/metrics")).headers["Cache-Control"] == "no-store"
 
 
@@ -150,7 +150,7 @@ async def test_nobody_may_keep_what_a_scrape_said(client: httpx.AsyncClient) -> 
         pytest.param(b"\x00" * 200_000, id="zeros"),
     ],
 )
-async def test_junk_is_refused_and_the_next_caller_served(client: httpx.AsyncClient, sent: bytes) -> None:
+async def test_junk_is_refused_and_the_next_caller_served(client: httpx2.AsyncClient, sent: bytes) -> None:
     reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     try:
         writer.write(sent)
@@ -164,7 +164,7 @@ async def test_junk_is_refused_and_the_next_caller_served(client: httpx.AsyncCli
     assert (await client.get("/metrics")).status_code == 200
 
 
-async def test_header_bytes_beyond_ascii_are_no_reason_to_fail(client: httpx.AsyncClient) -> None:
+async def test_header_bytes_beyond_ascii_are_no_reason_to_fail(client: httpx2.AsyncClient) -> None:
     reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     writer.write(
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"

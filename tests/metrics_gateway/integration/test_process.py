@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from google.protobuf.message import Message
 
@@ -50,7 +50,7 @@ async def next_line(process: Process) -> Mapping[str, Any]:
 class GatewayProcess:
     """A gateway that has said that it serves."""
 
-    def __init__(self, process: Process, first_line: Mapping[str, Any], client: httpx.AsyncClient) -> None:
+    def __init__(self, process: Process, first_line: Mapping[str, Any], client: httpx2.AsyncClient) -> None:
         self.process = process
         self.first_line = first_line
         self.gateway = Gateway(client)
@@ -77,7 +77,7 @@ async def gateway_process(**variables: str) -> AsyncIterator[GatewayProcess]:
     process = await start("serve", **({"GATEWAY_LISTEN": "127.0.0.1:0"} | variables))
     try:
         first_line = await next_line(process)
-        async with httpx.AsyncClient(
+        async with httpx2.AsyncClient(
             base_url=f"http://{first_line['address']}", timeout=PATIENCE_SECONDS, trust_env=False
         ) as client:
             yield GatewayProcess(process, first_line, client)

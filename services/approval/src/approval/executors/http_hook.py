@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from approval.actions.grammar import format_operation
 from approval.executors.http_hooks_file import Hook, read_hooks
@@ -29,7 +29,7 @@ class HttpExecutor:
         self._hooks = hooks
         self._clock = clock
         # Reading the trusted roots takes longer than a request; done once.
-        self._tls = httpx.create_ssl_context()
+        self._tls = httpx2.create_ssl_context()
 
     @property
     def kinds(self) -> Collection[OperationKind]:
@@ -76,15 +76,15 @@ class HttpExecutor:
         }
         seconds = min(hook.timeout, max(context.timeout - _MARGIN, context.timeout / 2)).total_seconds()
         status = await self._post(operation.hook, hook.url, body, headers, seconds)
-        if httpx.codes.is_success(status):
+        if httpx2.codes.is_success(status):
             return f"the hook {operation.hook} answered {status}"
-        hint = "; redirects are not followed" if httpx.codes.is_redirect(status) else ""
+        hint = "; redirects are not followed" if httpx2.codes.is_redirect(status) else ""
         raise OperationFailedError(f"the hook {operation.hook} answered {status}{hint}")
 
     async def _post(
         self, name: str, url: str, body: bytes, headers: Mapping[str, str], seconds: float
     ) -> int:
-        client = httpx.AsyncClient(verify=self._tls, timeout=seconds, follow_redirects=False)
+        client = httpx2.AsyncClient(verify=self._tls, timeout=seconds, follow_redirects=False)
         try:
             async with (
                 asyncio.timeout(seconds),
@@ -93,16 +93,16 @@ class HttpExecutor:
             ):
                 # The status is the answer; of the body, however long, nothing is read.
                 return response.status_code
-        except httpx.ConnectError as exc:
+        except httpx2.ConnectError as exc:
             # Refused, unknown host, bad certificate: its text says which and quotes no URL.
             raise OperationFailedError(
                 f"nothing was sent to the hook {name}: cannot connect: {exc}"
             ) from None
-        except (TimeoutError, httpx.TimeoutException):
+        except (TimeoutError, httpx2.TimeoutException):
             raise OperationFailedError(
                 f"the hook {name} did not answer within {seconds:g} s: it may have happened"
             ) from None
-        except httpx.HTTPError as exc:
+        except httpx2.HTTPError as exc:
             # The texts of these may quote the URL or what the peer sent.
             raise OperationFailedError(
                 f"the connection to the hook {name} failed, {type(exc).__name__}: it may have happened"

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from approval.actions.grammar import ActionSyntaxError, parse_action
@@ -57,8 +57,8 @@ class Hook(BaseModel):
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
-            httpx.URL(url)
-        except (ValueError, httpx.InvalidURL):
+            httpx2.URL(url)
+        except (ValueError, httpx2.InvalidURL):
             host, parts = None, urlsplit("")
         if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
             raise ValueError("expected a URL such as https://example.org/hooks/restart-batch")

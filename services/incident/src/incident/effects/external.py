@@ -60,7 +60,7 @@ class OutsideSystems:
 
 def open_outside_systems(settings: EffectSettings) -> OutsideSystems:
     """Return whom the settings name. Raises SettingsError."""
-    # Apprise and httpx take long to import: only who uses them waits for it.
+    # Apprise and httpx2 take long to import: only who uses them waits for it.
     notifier = webhook = None
     if urls := settings.notify_urls.get_secret_value().strip():
         from incident.effects.notification import Notifier, NotifyUrlError  # noqa: PLC0415 - as above

@@ -1,6 +1,6 @@
 """Tells another system that an incident was resolved: one signed POST. docs/webhooks.md is its receiver's contract.
 
-httpx and not aiohttp: it needs three small packages of pure Python, two of which the metrics gateway's server brings
+httpx2 and not aiohttp: it needs three small packages of pure Python, two of which the metrics gateway's server brings
 anyway, and reads no more of an answer than it is asked to.
 """
 
@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-import httpx
+import httpx2
 
 from incident.effects.repository import ResolvedIncident
 from servicekit.outbox.handler import DeliveryError, PermanentError
@@ -44,16 +44,16 @@ class Webhook:
     ) -> None:
         """`timeout` is the longest a delivery may take as a whole. Raises ValueError when the URL is none."""
         try:
-            self._url = httpx.URL(url)
-        except httpx.InvalidURL:
+            self._url = httpx2.URL(url)
+        except httpx2.InvalidURL:
             # Its text quotes the URL, which may hold a token.
             raise ValueError("not a URL") from None
         self._secret = secret.encode()
         self._timeout = timeout.total_seconds()
         self._clock = clock
-        self._client = httpx.AsyncClient(
+        self._client = httpx2.AsyncClient(
             timeout=self._timeout,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=False,
             headers={"User-Agent": "awoooi-incident", "Content-Type": "application/json"},
         )
@@ -71,12 +71,12 @@ class Webhook:
         try:
             async with asyncio.timeout(self._timeout) as deadline:
                 await self._post(body, delivery_id, deadline)
-        except (TimeoutError, httpx.TimeoutException):
+        except (TimeoutError, httpx2.TimeoutException):
             raise DeliveryError(f"no answer within {self._timeout:g} s") from None
-        except httpx.ConnectError as exc:
+        except httpx2.ConnectError as exc:
             # Refused, unknown host, bad certificate: its text says which and quotes no URL.
             raise DeliveryError(f"cannot connect: {exc}") from None
-        except httpx.HTTPError as exc:
+        except httpx2.HTTPError as exc:
             # The texts of the others may quote what the peer sent.
             raise DeliveryError(f"the connection failed: {type(exc).__name__}") from None
 
@@ -90,7 +90,7 @@ class Webhook:
         async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
             # The status is the answer, in time and whatever becomes of the body.
             deadline.reschedule(None)
-            with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            with contextlib.suppress(httpx2.HTTPError, TimeoutError):
                 await _read_short_body(response)
         if response.is_success:
             return
@@ -154,7 +154,7 @@ def parse_retry_after(value: str, *, now: float) -> timedelta:
     return timedelta(seconds=min(max(seconds, 0.0), _LONGEST_RETRY_AFTER.total_seconds()))
 
 
-async def _read_short_body(response: httpx.Response) -> None:
+async def _read_short_body(response: httpx2.Response) -> None:
     read = 0
     async with asyncio.timeout(_MOST_BODY_SECONDS):
         async for chunk in response.aiter_raw():
