@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.approval.callers import Approvals, approvals_at
 from tests.approval.conftest import AT_REST
-from tests.incident.receiver import Received, Receiver
+from tests.receiver import Received, Receiver
 from tests.services import RunningService, healthy_service
 
 SECRET = "a secret of enough characters"

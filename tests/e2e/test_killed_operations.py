@@ -27,7 +27,7 @@ from tests.approval.schemas import end_leases, rows
 from tests.e2e.once import outbox_at_rest
 from tests.e2e.operated_world import World, let_leases_end_in, operated_world
 from tests.eventually import eventually
-from tests.incident.receiver import Held, status
+from tests.receiver import Held, status
 from tests.rpc_errors import refused
 
 # One event loop for what the tests of this file share.

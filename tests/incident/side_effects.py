@@ -10,7 +10,7 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.eventually import eventually
 from tests.incident.incidents import incident_stub, stats_stub
-from tests.incident.receiver import Received, Receiver, receiver
+from tests.receiver import Received, Receiver, receiver
 from tests.services import RunningService, healthy_service
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from tests.approval.scripted_incidents import (
     scripted_incidents,
 )
 from tests.eventually import eventually
-from tests.incident.receiver import receiver
+from tests.receiver import receiver
 from tests.rpc_errors import refused
 from tests.services import RunningService
 

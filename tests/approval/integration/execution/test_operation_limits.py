@@ -21,7 +21,7 @@ from tests.approval.repairs import (
     told,
 )
 from tests.approval.schemas import approval_database, rows
-from tests.incident.receiver import Held, Receiver, receiver, status
+from tests.receiver import Held, Receiver, receiver, status
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

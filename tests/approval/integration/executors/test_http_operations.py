@@ -24,7 +24,7 @@ from tests.approval.repairs import (
 )
 from tests.approval.schemas import approval_database, rows
 from tests.eventually import eventually
-from tests.incident.receiver import Answer, Held, hang_up, receiver, reset, status
+from tests.receiver import Answer, Held, hang_up, receiver, reset, status
 from tests.rpc_errors import refused
 from tests.services import PATIENCE_SECONDS, RunningService
 

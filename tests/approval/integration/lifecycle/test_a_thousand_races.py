@@ -19,7 +19,7 @@ from tests.approval.hooks import WITHOUT_LIMITS, hook_variables, hooked_service
 from tests.approval.racing import copies, counters, in_rounds, race, states
 from tests.approval.schemas import approval_database, rows
 from tests.eventually import eventually
-from tests.incident.receiver import Receiver, receiver, status
+from tests.receiver import Receiver, receiver, status
 from tests.rpc_errors import Refused
 from tests.services import RunningService, healthy_service
 

@@ -16,7 +16,7 @@ from approval.actions.grammar import parse_action
 from approval.executors.http_hook import HttpExecutor, make_executor
 from approval.executors.protocol import OperationFailedError, RunContext
 from approval.model import PlanCheck
-from tests.incident.receiver import (
+from tests.receiver import (
     Answer,
     Held,
     Receiver,

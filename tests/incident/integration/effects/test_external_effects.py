@@ -21,8 +21,8 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.databases import cloned_database
 from tests.eventually import eventually
 from tests.incident.incidents import HUMAN, NO_ACTION, incident_stub, opened, token
-from tests.incident.receiver import Held, Received, Receiver, receiver, status
 from tests.migrated import migrate_incident
+from tests.receiver import Held, Received, Receiver, receiver, status
 from tests.services import RunningService, ServiceProcess, healthy_service
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from tests.incident.incidents import (
     opened,
     resolved,
 )
-from tests.incident.receiver import Held, status
 from tests.incident.side_effects import (
     DISPOSITION,
     EFFECTS,
@@ -38,6 +37,7 @@ from tests.incident.side_effects import (
     telling,
 )
 from tests.migrated import migrate_incident
+from tests.receiver import Held, status
 from tests.rpc_errors import refused
 from tests.services import RunningService
 

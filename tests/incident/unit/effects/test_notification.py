@@ -15,8 +15,8 @@ from incident.effects.repository import ResolvedIncident
 from incident.model import EventType
 from servicekit.outbox.handler import DeliveryError, PermanentError
 from tests.eventually import eventually
-from tests.incident.receiver import Answer, Held, Receiver, free_port, hang_up, raw, receiver, reset, status
 from tests.incident.resolutions import TOOK, event, resolution
+from tests.receiver import Answer, Held, Receiver, free_port, hang_up, raw, receiver, reset, status
 
 # Apprise imports it on Pythons that still have it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

@@ -17,7 +17,8 @@ import pytest
 from incident.effects.repository import ResolvedIncident
 from incident.effects.webhook import Webhook, parse_retry_after
 from servicekit.outbox.handler import DeliveryError, PermanentError
-from tests.incident.receiver import (
+from tests.incident.resolutions import DELIVERY_ID, TOOK, resolution
+from tests.receiver import (
     Answer,
     Held,
     Received,
@@ -29,7 +30,6 @@ from tests.incident.receiver import (
     reset,
     status,
 )
-from tests.incident.resolutions import DELIVERY_ID, TOOK, resolution
 
 SECRET = "a secret of the tests"
 DOCUMENT = Path(__file__).parents[4] / "docs/webhooks.md"
