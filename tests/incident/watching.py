@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
-from incident.lifecycle.repository import get_page_token_key
 from incident.servicer import IncidentServicer
 from incident.status_codes import ERRORS
 from incident.watch.feed import MOST_CHANGES, Feed
 from incident.watch.tailer import Tailer
 from incident.watch.use_cases import HEARTBEAT, WatchUseCase
 from servicekit.database.engine import create_engine
+from servicekit.database.keys import get_key
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder
 from tests.services import PATIENCE_SECONDS
@@ -50,7 +50,7 @@ async def watch_server(
     engine = create_engine(database_url, application_name="tests-watch", pool_size=5)
     page_tokens = PageTokens()
     async with engine.connect() as connection:
-        page_tokens.key = await get_page_token_key(connection)
+        page_tokens.key = await get_key(connection, "page_tokens")
     feed = Feed(most_watchers=most_watchers, most_changes=most_changes)
     servicer = IncidentServicer(
         use_cases=cast("Any", None),

@@ -6,12 +6,15 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.outbox import queue
+from servicekit.outbox import jobs, queue
 from servicekit.outbox.handler import Handler, Topic
+from servicekit.outbox.jobs import JobState
+from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.queue import Job, NewJob
 from servicekit.outbox.topic_runner import Backoff
+from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from tests.eventually import eventually
 
@@ -46,10 +49,10 @@ class Scripted(Handler):
             return await self._deliver(jobs)
         return [None] * len(jobs)
 
-    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         self.completed += [job.dedup_key for job in jobs]
 
-    async def parked(self, connection: AsyncConnection, job: Job, reason: str) -> None:
+    async def parked(self, transaction: Transaction, job: Job, reason: str) -> None:
         self.parked_jobs.append((job.dedup_key, reason))
 
 
@@ -77,18 +80,27 @@ def each(outcome: Callable[[Job], Exception | None]) -> Deliver:
 
 def settings(**changes: Any) -> WorkerSettings:
     """A worker that never polls and retries at once, unless changed."""
-    usual: dict[str, Any] = {"lease": LEASE, "poll": NEVER, "backoff": AT_ONCE}
+    usual: dict[str, Any] = {"poll": NEVER, "backoff": AT_ONCE}
     return WorkerSettings(**(usual | changes))
+
+
+def transactions(engine: AsyncEngine, lease: timedelta = LEASE) -> Transactions:
+    """Units of work whose outbox has no worker yet."""
+    return Transactions(engine, Outbox(lease=lease))
 
 
 @asynccontextmanager
 async def running_worker(
-    engine: AsyncEngine, topics: Sequence[Topic] | Handler, how: WorkerSettings | None = None
+    engine: AsyncEngine,
+    topics: Sequence[Topic] | Handler,
+    how: WorkerSettings | None = None,
+    *,
+    lease: timedelta = LEASE,
 ) -> AsyncIterator[OutboxWorker]:
     """A worker, run until the block ends. A handler alone is the topic `t`."""
     if isinstance(topics, Handler):
         topics = [Topic("t", topics)]
-    worker = OutboxWorker(engine, topics, how or settings())
+    worker = OutboxWorker(transactions(engine, lease), topics, how or settings())
     task = asyncio.create_task(worker.run())
     try:
         yield worker
@@ -116,6 +128,14 @@ async def enqueue(
     """Enqueue and commit."""
     async with engine.begin() as connection:
         return await queue.enqueue(connection, jobs_of(keys, topic), lease=lease)
+
+
+async def requeue(engine: AsyncEngine, key: object, topic: str = "t") -> None:
+    """Re-queue a dead letter, and commit."""
+    async with engine.begin() as connection:
+        found = await jobs.get_by_key_for_update(connection, topic, str(key))
+        assert found is not None
+        assert (await jobs.requeue(connection, found)).state is JobState.PENDING
 
 
 async def claim(

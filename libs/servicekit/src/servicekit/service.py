@@ -3,55 +3,67 @@
 import argparse
 import gc
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import uvloop
 
-from servicekit.database.engine import DatabaseUnavailableError
-from servicekit.importing.importer import ImportRequest
+from servicekit.database.engine import DatabaseUnavailableError, create_engine
+from servicekit.database.migrations import Migrations
+from servicekit.importing.importer import ImportRequest, LineImporter, run_import
 from servicekit.importing.lines import ImportFailedError
 from servicekit.process.addresses import ExposedWithoutAuthenticationError
 from servicekit.process.log import configure_logging, redact_url_passwords
-from servicekit.process.settings import Settings, SettingsError
+from servicekit.process.service_settings import ServiceSettings
+from servicekit.process.settings import SettingsError
 from servicekit.rpc.server import AddressInUseError, BackgroundEndedError
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ServiceSettings)
 T = TypeVar("T")
 
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
 
 
-def run_service(
-    name: str,
-    settings: Callable[[], S],
-    *,
-    log_level: Callable[[S], str],
-    serve: Callable[[S, bool], Awaitable[None]],
-    migrate: Callable[[S], Awaitable[None]],
-    import_lines: Callable[[S, ImportRequest], Awaitable[bool]],
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Service(Generic[S]):
+    """A service: what its command line runs."""
+
+    # The name of its package, of its migrations (`<name>:migrations`) and, in capitals, of its variables.
+    name: str
+    settings: type[S]
+    # Serves until SIGTERM; given the settings and whether to migrate first.
+    serve: Callable[[S, bool], Awaitable[None]]
+    # Makes the importer of lines, given the files' names.
+    importer: Callable[[Sequence[str]], LineImporter]
+
+    @property
+    def migrations(self) -> Migrations:
+        """The migrations of its database."""
+        return Migrations(f"{self.name}:migrations")
+
+
+def run_service(service: Service[S]) -> int:
     """Run the service's command line and return its exit code.
 
-    `serve` is given the settings and whether to migrate first; `import_lines` returns whether it has imported. What an
-    operator can mend is one line on standard error; anything else is a bug and keeps its traceback.
+    An error that an operator can mend is one line on standard error; any other is a bug and keeps its traceback.
     """
-    arguments = _parser(name).parse_args()
-    prefix = name.upper()
+    arguments = _parser(service.name).parse_args()
+    prefix = service.name.upper()
     code = 0
     try:
-        found = settings()
-        configure_logging(service=name, level=log_level(found))
+        settings = service.settings.from_environment()
+        configure_logging(service=service.name, level=settings.log_level)
         if arguments.command == "migrate":
-            uvloop.run(_as_coroutine(migrate(found)))
+            uvloop.run(_migrate(service, settings))
         elif arguments.command == "import":
             request = ImportRequest(arguments.files, migrate=arguments.migrate, ask=arguments.ask)
-            code = 0 if uvloop.run(_as_coroutine(import_lines(found, request))) else _EXIT_FAILED
+            code = 0 if uvloop.run(_import(service, settings, request)) else _EXIT_FAILED
         else:
             _collect_less()
-            uvloop.run(_as_coroutine(serve(found, arguments.migrate)))
+            uvloop.run(_as_coroutine(service.serve(settings, arguments.migrate)))
     except SettingsError as exc:
         code = _fail(f"{exc}", _EXIT_USAGE)
     except ExposedWithoutAuthenticationError as exc:
@@ -96,6 +108,24 @@ def _parser(name: str) -> argparse.ArgumentParser:
     importing.add_argument("--migrate", action="store_true", help="bring the database up to date first")
     importing.add_argument("--ask", action="store_true", help="write only when told so on standard input")
     return parser
+
+
+async def _migrate(service: Service[S], settings: S) -> None:
+    engine = create_engine(
+        settings.database_url.get_secret_value(), application_name=f"{service.name}-migrate", pool_size=1
+    )
+    await service.migrations.upgrade(engine)
+    await engine.dispose()
+
+
+async def _import(service: Service[S], settings: S, request: ImportRequest) -> bool:
+    return await run_import(
+        request,
+        service.importer,
+        url=settings.database_url.get_secret_value(),
+        application_name=f"{service.name}-import",
+        migrations=service.migrations,
+    )
 
 
 async def _as_coroutine(work: Awaitable[T]) -> T:

@@ -16,7 +16,6 @@ from approval.execution.use_cases import Executions
 from approval.executors.registry import load_executors
 from approval.importing.importer import ApprovalImporter
 from approval.lifecycle.expiry import keep_expiring
-from approval.lifecycle.repository import get_page_token_key
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.policy.switch import AutoApproval
 from approval.servicer import ApprovalServicer, StatsServicer
@@ -29,9 +28,8 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from servicekit.database.counters import choose_shard
 from servicekit.database.engine import create_engine
-from servicekit.database.migrations import Migrations
-from servicekit.importing.importer import ImportRequest, run_import
-from servicekit.outbox.dispatch import LateDispatcher
+from servicekit.outbox.outbox import Outbox
+from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_loopback
 from servicekit.process.signals import stop_event
@@ -39,7 +37,7 @@ from servicekit.rpc.channel import open_channel
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.process_metrics import serve_process_metrics
 from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
-from servicekit.service import run_service
+from servicekit.service import Service, run_service
 
 # How long running operations may go on after the server has stopped; then they are INDETERMINATE.
 _DRAIN_OPERATIONS = timedelta(seconds=10)
@@ -70,7 +68,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         application_name="approval-service",
         pool_size=settings.database_pool_size,
     )
-    migrations = Migrations("approval:migrations")
+    migrations = SERVICE.migrations
     if migrate_first:
         await migrations.upgrade(engine)
 
@@ -83,8 +81,8 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         check_timeout=settings.incident_check_timeout,
         resolve_timeout=settings.incident_resolve_timeout,
     )
-    worker_settings = WorkerSettings(keep_done=_KEEP_DONE_DELIVERIES)
-    outbox = LateDispatcher(lease=worker_settings.lease)
+    outbox = Outbox()
+    transactions = Transactions(engine, outbox)
     use_cases = ApprovalUseCases(
         engine,
         incidents=incidents,
@@ -107,11 +105,10 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     )
     executions = Executions(engine, operations, outbox=outbox, executors=executors, counter_shard=shard)
     worker = OutboxWorker(
-        engine,
+        transactions,
         topics(executions, incidents, resolve_timeout=settings.incident_resolve_timeout, counter_shard=shard),
-        worker_settings,
+        WorkerSettings(keep_done=_KEEP_DONE_DELIVERIES),
     )
-    outbox.worker = worker
     reconciler = Reconciler(engine, outbox)
     page_tokens = PageTokens()
 
@@ -132,12 +129,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     )
 
     async def ready() -> bool:
-        if not await migrations.is_current(engine):
-            return False
-        if page_tokens.key is None:
-            async with engine.connect() as connection:
-                page_tokens.key = await get_page_token_key(connection)
-        return True
+        return page_tokens.key is not None and await migrations.is_current(engine)
 
     serve_process_metrics(settings.metrics_listen, registry, insecure=settings.insecure)
     await server.start()
@@ -146,6 +138,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         stop,
         background={
             "outbox": worker.run(),
+            "page_tokens": page_tokens.keep_loaded(engine),
             "operations": operations.keep_marking_abandoned(),
             "expiry": keep_expiring(engine, every=settings.expire_every, counter_shard=shard),
             "reconcile": reconciler.keep_reconciling(every=settings.reconcile_every),
@@ -158,38 +151,12 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     await engine.dispose()
 
 
-async def migrate(settings: ApprovalSettings) -> None:
-    """Bring the database up to date."""
-    engine = create_engine(
-        settings.database_url.get_secret_value(), application_name="approval-migrate", pool_size=1
-    )
-    await Migrations("approval:migrations").upgrade(engine)
-    await engine.dispose()
-
-
-async def import_lines(settings: ApprovalSettings, request: ImportRequest) -> bool:
-    """Import approvals; returns whether it was done."""
-    return await run_import(
-        request,
-        ApprovalImporter,
-        url=settings.database_url.get_secret_value(),
-        application_name="approval-import",
-        migrations=Migrations("approval:migrations"),
-    )
+SERVICE = Service("approval", ApprovalSettings, serve, ApprovalImporter)
 
 
 def main() -> None:
     """Run the command line."""
-    sys.exit(
-        run_service(
-            "approval",
-            ApprovalSettings.from_environment,
-            log_level=lambda settings: settings.log_level,
-            serve=serve,
-            migrate=migrate,
-            import_lines=import_lines,
-        )
-    )
+    sys.exit(run_service(SERVICE))
 
 
 if __name__ == "__main__":

@@ -3,28 +3,19 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.process.settings import Address, Duration, Settings
+from servicekit.process.service_settings import ServiceSettings
+from servicekit.process.settings import Address, Duration
 
 
-class ApprovalSettings(Settings):
-    """Where the service listens, where its data is, and how it reaches the incident service."""
+class ApprovalSettings(ServiceSettings):
+    """The settings of every service, how the incident service is reached, and the limits of operations."""
 
     model_config = SettingsConfigDict(env_prefix="APPROVAL_")
 
-    # Where RPCs are served. Beyond loopback only with INSECURE, as long as there is no authentication.
     listen: Address = "127.0.0.1:50052"
-    # Serve RPCs beyond loopback without authentication: whoever reaches the port may call under any name.
-    insecure: bool = False
-    # Server reflection lets grpcurl and buf curl list and call without the .proto files.
-    reflection: bool = True
-    # libpq URL of the service's own database; several hosts and unix sockets as libpq writes them.
-    database_url: SecretStr
-    # Connections to the database, the one that listens for new jobs included. More than PostgreSQL can run at a time
-    # (about twice its cores) adds waiting, not throughput.
-    database_pool_size: int = Field(default=10, ge=3, le=200)
     # gRPC target of the incident service; a DNS name is balanced over all its addresses.
     incident_target: str = "127.0.0.1:50051"
     # How long Propose waits for the incident service before it accepts an incident unverified.
@@ -59,7 +50,3 @@ class ApprovalSettings(Settings):
     reconcile_every: Duration = Field(default=timedelta(minutes=5), gt=timedelta(0))
     # The success rate is withheld below this many executions in 24 h: too few to mean anything.
     min_samples: int = Field(default=10, ge=1)
-    # Serves this process's own RPC metrics (grpc_server_*) for Prometheus; off when empty.
-    metrics_listen: Address | None = None
-    # What is logged: DEBUG, INFO, WARNING or ERROR.
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

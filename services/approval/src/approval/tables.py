@@ -11,7 +11,6 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -21,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from servicekit.database.counters import define_counters_table
+from servicekit.database.keys import define_service_keys_table
 from servicekit.importing.staging import define_imported_rows_table
 from servicekit.outbox.tables import define_outbox_table
 
@@ -130,14 +130,7 @@ auto_repair_executions = Table(
     Index("auto_repair_executions_target", "target", "finish_time"),
 )
 
-service_keys = Table(
-    "service_keys",
-    metadata,
-    Column("name", Text, primary_key=True),
-    # Random bytes made by the migration, the same for all replicas.
-    Column("key", LargeBinary, nullable=False),
-)
-
+service_keys = define_service_keys_table(metadata)
 outbox = define_outbox_table(metadata, keeps_done=False)
 counters = define_counters_table(metadata)
 imported_rows = define_imported_rows_table(metadata)

@@ -13,7 +13,6 @@ from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServ
 from incident.effects.external import left_out, open_outside_systems
 from incident.effects.handlers import load_template, topics
 from incident.importing.importer import IncidentImporter
-from incident.lifecycle.repository import get_page_token_key
 from incident.lifecycle.retention import keep_removing
 from incident.lifecycle.use_cases import IncidentUseCases
 from incident.servicer import IncidentServicer, StatsServicer
@@ -24,27 +23,29 @@ from incident.timeline_use_cases import TimelineUseCases
 from incident.watch.feed import Feed
 from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
-from servicekit.database.counters import choose_shard
 from servicekit.database.engine import create_engine
-from servicekit.database.migrations import Migrations
-from servicekit.importing.importer import ImportRequest, run_import
+from servicekit.outbox.outbox import Outbox
+from servicekit.outbox.throttle import BackgroundThrottle
+from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_loopback
 from servicekit.process.signals import stop_event
+from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.process_metrics import serve_process_metrics
 from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
-from servicekit.service import run_service
+from servicekit.service import Service, run_service
 
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
-# With so many calls in flight, side effects wait for the callers.
-_CALLERS_FIRST = 8
+# With so many RPCs in flight, side effects are held back.
+_BUSY_CALLS = 8
 
 
 async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = stop_event()
     registry = CollectorRegistry()
+    calls = InFlightCalls()
     # First of all: a server that must not listen there must not migrate either.
     server_builder = ServerBuilder(
         settings.listen,
@@ -52,6 +53,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         registry=registry,
         insecure=settings.insecure,
         reflection_enabled=settings.reflection,
+        calls=calls,
     )
     require_loopback(settings.metrics_listen, insecure=settings.insecure)
     template = load_template(settings)
@@ -61,25 +63,23 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         application_name="incident-service",
         pool_size=settings.database_pool_size,
     )
-    migrations = Migrations("incident:migrations")
+    migrations = SERVICE.migrations
     if migrate_first:
         await migrations.upgrade(engine)
 
-    shard = choose_shard()
-    effects = topics(engine, settings, template, outside, counter_shard=shard)
+    transactions = Transactions(engine, Outbox())
+    effects = topics(engine, settings, template, outside)
     worker = OutboxWorker(
-        engine,
+        transactions,
         list(effects.values()),
         WorkerSettings(),
-        busy=lambda: server_builder.was_busy(_CALLERS_FIRST),
+        throttle=BackgroundThrottle(partial(calls.was_busy, _BUSY_CALLS)),
     )
     skip_reasons = left_out(outside)
     use_cases = IncidentUseCases(
-        engine,
+        transactions,
         effects={effect: skip_reasons.get(effect) for effect in effects},
-        outbox=worker,
         stuck_after=settings.stuck_after,
-        counter_shard=shard,
     )
     timelines = TimelineUseCases(engine, wake_worker=worker.wake)
     feed = Feed(most_watchers=settings.watch_max_streams)
@@ -104,12 +104,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     )
 
     async def ready() -> bool:
-        if not await migrations.is_current(engine):
-            return False
-        if page_tokens.key is None:
-            async with engine.connect() as connection:
-                page_tokens.key = await get_page_token_key(connection)
-        return True
+        return page_tokens.key is not None and await migrations.is_current(engine)
 
     serve_process_metrics(settings.metrics_listen, registry, insecure=settings.insecure)
     await server.start()
@@ -118,6 +113,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         stop,
         background={
             "outbox": worker.run(),
+            "page_tokens": page_tokens.keep_loaded(engine),
             "watch": Tailer(engine, feed).run(stop),
             "retention": keep_removing(engine, keep=settings.retention),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
@@ -127,38 +123,12 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     await engine.dispose()
 
 
-async def migrate(settings: IncidentSettings) -> None:
-    """Bring the database up to date."""
-    engine = create_engine(
-        settings.database_url.get_secret_value(), application_name="incident-migrate", pool_size=1
-    )
-    await Migrations("incident:migrations").upgrade(engine)
-    await engine.dispose()
-
-
-async def import_lines(settings: IncidentSettings, request: ImportRequest) -> bool:
-    """Import incidents; returns whether it was done."""
-    return await run_import(
-        request,
-        IncidentImporter,
-        url=settings.database_url.get_secret_value(),
-        application_name="incident-import",
-        migrations=Migrations("incident:migrations"),
-    )
+SERVICE = Service("incident", IncidentSettings, serve, IncidentImporter)
 
 
 def main() -> None:
     """Run the command line."""
-    sys.exit(
-        run_service(
-            "incident",
-            IncidentSettings.from_environment,
-            log_level=lambda settings: settings.log_level,
-            serve=serve,
-            migrate=migrate,
-            import_lines=import_lines,
-        )
-    )
+    sys.exit(run_service(SERVICE))
 
 
 if __name__ == "__main__":

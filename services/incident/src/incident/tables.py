@@ -12,7 +12,6 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -21,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 from servicekit.database.counters import define_counters_table
+from servicekit.database.keys import define_service_keys_table
 from servicekit.importing.staging import define_imported_rows_table
 from servicekit.outbox.tables import define_outbox_table
 
@@ -192,14 +192,7 @@ knowledge_uses = Table(
     Column("held", Boolean, nullable=False),
 )
 
-service_keys = Table(
-    "service_keys",
-    metadata,
-    Column("name", Text, primary_key=True),
-    # Random bytes made by the migration, the same for all replicas.
-    Column("key", LargeBinary, nullable=False),
-)
-
+service_keys = define_service_keys_table(metadata)
 outbox = define_outbox_table(metadata, keeps_done=True)
 counters = define_counters_table(metadata)
 imported_rows = define_imported_rows_table(metadata)

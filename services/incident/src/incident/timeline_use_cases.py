@@ -27,7 +27,6 @@ from incident.model import (
     SideEffectState,
 )
 from servicekit.database.engine import autocommit
-from servicekit.outbox import queue
 from servicekit.rpc.paging import cut_page, text_bytes
 
 
@@ -127,7 +126,7 @@ class TimelineUseCases:
                     incident_id, current=found.state, allowed=(SideEffectState.PARKED,)
                 )
             if found.state is SideEffectState.PARKED:
-                await queue.put_back(connection, found.sequence)
+                await side_effects.requeue(connection, incident_id, effect, number)
                 found = await side_effects.get_for_update(connection, incident_id, effect, number) or found
         self._wake_worker()
         return found

@@ -29,7 +29,7 @@ from approval.model import (
     new_approval_id,
 )
 from servicekit.database.engine import create_engine
-from servicekit.outbox.dispatch import LateDispatcher
+from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.queue import Job
 
 UNKNOWN = "APR-20200101-00000000DEAD"
@@ -45,7 +45,7 @@ async def engine(database: str) -> AsyncIterator[AsyncEngine]:
 @pytest_asyncio.fixture
 async def executions(engine: AsyncEngine) -> AsyncIterator[Executions]:
     """Executions without executors: what is executed here needs none, and asks nobody about the incident."""
-    outbox = LateDispatcher(lease=timedelta(seconds=30))
+    outbox = Outbox()
     executors = load_executors([], {})
     second = timedelta(seconds=1)
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:

@@ -30,7 +30,7 @@ from approval.model import (
     new_approval_id,
 )
 from servicekit.database.engine import create_engine
-from servicekit.outbox.dispatch import LateDispatcher
+from servicekit.outbox.outbox import Outbox
 from tests.approval.schemas import rows
 from tests.eventually import eventually
 
@@ -93,7 +93,7 @@ def _operations(engine: AsyncEngine, executor: Scripted) -> Operations:
         engine,
         Executors({"scripted": executor}),
         UnresolvedIncidents(),
-        LateDispatcher(lease=timedelta(seconds=30)),
+        Outbox(),
         limits=OperationLimits(lease=LEASE),
         counter_shard=0,
     )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.outbox import queue
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.queue import Job
+from servicekit.outbox.transaction import Transaction
 from servicekit.outbox.worker import OutboxWorker
 from tests.eventually import eventually
 from tests.servicekit.outbox_cases import (
@@ -26,6 +27,7 @@ from tests.servicekit.outbox_cases import (
     jobs_of,
     running_worker,
     settings,
+    transactions,
 )
 
 if TYPE_CHECKING:
@@ -108,20 +110,20 @@ async def test_a_cut_listening_connection_is_opened_again_and_looks_at_once(
         await becomes(rows, "DONE", "heard")
 
 
-async def test_a_job_born_under_a_lease_and_offered_is_tried_at_once_without_a_claim(
+async def test_a_job_inserted_leased_and_dispatched_is_tried_at_once_without_a_claim(
     engine: AsyncEngine, rows: "Rows"
 ) -> None:
     handler = Scripted()
     async with running_worker(engine, handler) as worker:
         await listening(rows)
-        worker.offer(await enqueue(engine, "a", lease=worker.lease))
+        worker.dispatch(await enqueue(engine, "a", lease=LEASE))
         await becomes(rows, "DONE", "a")
     row = await job(rows, "a")
     assert (row["attempts"], row["crashes"]) == (1, 0)
     assert handler.delivered == ["a"]
 
 
-async def test_a_job_born_under_a_lease_whose_process_died_is_delivered_by_another_when_the_lease_is_over(
+async def test_a_job_inserted_leased_whose_process_died_is_delivered_by_another_when_the_lease_ends(
     engine: AsyncEngine, rows: "Rows"
 ) -> None:
     await enqueue(engine, "a", lease=LEASE)
@@ -188,10 +190,10 @@ async def test_a_topic_that_hangs_holds_up_no_other(engine: AsyncEngine, rows: "
 class Writes(Scripted):
     """Completes by writing a row for each job."""
 
-    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
-        await super().complete(connection, jobs)
+    async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
+        await super().complete(transaction, jobs)
         for done in jobs:
-            await connection.execute(
+            await transaction.connection.execute(
                 text("INSERT INTO service_keys VALUES (:key, '')"), {"key": f"done-{done.dedup_key}"}
             )
 
@@ -283,15 +285,15 @@ def test_a_topic_whose_timeout_does_not_fit_into_the_lease_is_refused(
     engine: AsyncEngine, timeout: timedelta
 ) -> None:
     with pytest.raises(ValueError, match="timeout of topic slow"):
-        OutboxWorker(engine, [Topic("slow", Scripted(), timeout=timeout)], settings())
+        OutboxWorker(transactions(engine), [Topic("slow", Scripted(), timeout=timeout)], settings())
 
 
-async def test_a_stopping_worker_lets_a_batch_finish_gives_the_rest_back_and_begins_nothing(
+async def test_a_stopping_worker_lets_a_batch_finish_releases_the_others_and_begins_nothing(
     engine: AsyncEngine, rows: "Rows"
 ) -> None:
     gate = Gate()
     handler = Scripted(gate)
-    worker = OutboxWorker(engine, [Topic("t", handler, max_batch=1, concurrency=3)], settings())
+    worker = OutboxWorker(transactions(engine), [Topic("t", handler, max_batch=1, concurrency=3)], settings())
     await enqueue(engine, range(12))
     task = asyncio.create_task(worker.run())
     await eventually(lambda: asyncio.sleep(0, len(handler.delivered) == 3))
@@ -304,18 +306,20 @@ async def test_a_stopping_worker_lets_a_batch_finish_gives_the_rest_back_and_beg
     left = await rows.fetch("SELECT attempts, crashes, lease_token FROM outbox WHERE state = 'PENDING'")
     assert len(left) == 9
     assert {tuple(row) for row in left} == {(0, 0, None)}
-    # Anybody may take them at once.
+    # Any process may claim them at once.
     other = Scripted()
     async with running_worker(engine, other):
         await becomes(rows, "DONE", *range(12))
     assert len(other.delivered) == 9
 
 
-async def test_a_batch_that_does_not_finish_is_cut_off_at_the_drain_time_and_given_back(
+async def test_a_batch_that_does_not_finish_is_cut_off_at_the_drain_time_and_released(
     engine: AsyncEngine, rows: "Rows"
 ) -> None:
     gate = Gate()
-    worker = OutboxWorker(engine, [Topic("t", Scripted(gate))], settings(drain=timedelta(milliseconds=100)))
+    worker = OutboxWorker(
+        transactions(engine), [Topic("t", Scripted(gate))], settings(drain=timedelta(milliseconds=100))
+    )
     await enqueue(engine, "a")
     task = asyncio.create_task(worker.run())
     await gate.reached.wait()
@@ -325,13 +329,15 @@ async def test_a_batch_that_does_not_finish_is_cut_off_at_the_drain_time_and_giv
     assert (row["state"], row["lease_token"], row["crashes"]) == ("PENDING", None, 0)
 
 
-async def test_a_stopping_worker_leaves_offered_jobs_to_others(engine: AsyncEngine, rows: "Rows") -> None:
+async def test_a_stopping_worker_leaves_dispatched_jobs_to_other_processes(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
     handler = Scripted()
-    worker = OutboxWorker(engine, [Topic("t", handler)], settings())
+    worker = OutboxWorker(transactions(engine), [Topic("t", handler)], settings())
     task = asyncio.create_task(worker.run())
     await listening(rows)
     await ended(task)
-    worker.offer(await enqueue(engine, "a", lease=worker.lease))
+    worker.dispatch(await enqueue(engine, "a", lease=LEASE))
     await asyncio.sleep(0)
     assert handler.delivered == []
     assert (await job(rows, "a"))["state"] == "PENDING"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.outbox import queue
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
 from servicekit.outbox.rpc_errors import RpcFailedError
 from servicekit.outbox.topic_runner import Backoff
+from servicekit.outbox.transaction import Transaction
 from tests.eventually import eventually
 from tests.servicekit.outbox_cases import (
     Gate,
@@ -25,6 +25,7 @@ from tests.servicekit.outbox_cases import (
     end_leases,
     enqueue,
     job,
+    requeue,
     running_worker,
     settings,
 )
@@ -55,7 +56,7 @@ async def test_a_permanent_error_parks_its_job_and_says_why(engine: AsyncEngine,
     assert handler.completed == []
 
 
-async def test_a_parked_job_that_is_put_back_is_tried_again_with_all_its_attempts(
+async def test_a_requeued_dead_letter_is_tried_again_with_all_its_attempts(
     engine: AsyncEngine, rows: "Rows"
 ) -> None:
     healed = False
@@ -64,8 +65,7 @@ async def test_a_parked_job_that_is_put_back_is_tried_again_with_all_its_attempt
         await enqueue(engine, "a")
         await becomes(rows, "PARKED", "a")
         healed = True
-        async with engine.begin() as connection:
-            await queue.put_back(connection, (await job(rows, "a"))["job_id"])
+        await requeue(engine, "a")
         worker.wake()
         await becomes(rows, "DONE", "a")
 
@@ -133,11 +133,11 @@ async def test_one_poison_job_in_a_batch_fails_alone(engine: AsyncEngine, rows: 
 class SpoilsTheTransaction(Scripted):
     """Completes with a statement that fails for one of the jobs."""
 
-    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         for done in jobs:
             number = "1/0" if done.dedup_key == "3" else "1"
-            await connection.execute(text(f"SELECT {number}"))
-        await super().complete(connection, jobs)
+            await transaction.connection.execute(text(f"SELECT {number}"))
+        await super().complete(transaction, jobs)
 
 
 async def test_one_job_whose_completion_fails_fails_alone(engine: AsyncEngine, rows: "Rows") -> None:
@@ -237,7 +237,7 @@ async def test_an_error_keeps_no_password_and_no_statement(engine: AsyncEngine, 
 
 
 class ParkingFails(Scripted):
-    async def parked(self, connection: AsyncConnection, job: Job, reason: str) -> None:
+    async def parked(self, transaction: Transaction, job: Job, reason: str) -> None:
         raise KeyError("no such incident")
 
 

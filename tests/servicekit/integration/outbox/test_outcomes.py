@@ -5,18 +5,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.outbox import queue
 from servicekit.outbox.handler import DeliveryError, PermanentError
 from servicekit.outbox.queue import Job
+from servicekit.outbox.transaction import Transaction
 from tests.servicekit.outbox_cases import (
-    NEVER,
     Scripted,
     becomes,
     each,
     enqueue,
     job,
+    requeue,
     running_worker,
     settings,
 )
@@ -35,9 +35,9 @@ class Choosy(Scripted):
     def skip_reason(self, job: Job) -> str | None:
         return f"{job.dedup_key[:2]} is not wanted" if job.dedup_key.startswith("x") else None
 
-    async def skipped(self, connection: AsyncConnection, jobs: Sequence[Job], reason: str) -> None:
+    async def skipped(self, transaction: Transaction, jobs: Sequence[Job], reason: str) -> None:
         for left_out in jobs:
-            await connection.execute(
+            await transaction.connection.execute(
                 text("INSERT INTO counters (name, label, shard, value) VALUES ('left_out', :label, 0, 1)"),
                 {"label": f"{left_out.dedup_key}: {reason}"},
             )
@@ -67,8 +67,8 @@ class FailsToSkip(Choosy):
 
     failures = 1
 
-    async def skipped(self, connection: AsyncConnection, jobs: Sequence[Job], reason: str) -> None:
-        await super().skipped(connection, jobs, reason)
+    async def skipped(self, transaction: Transaction, jobs: Sequence[Job], reason: str) -> None:
+        await super().skipped(transaction, jobs, reason)
         if self.failures:
             self.failures -= 1
             raise ValueError("not now")
@@ -77,7 +77,7 @@ class FailsToSkip(Choosy):
 async def test_a_skip_that_cannot_be_written_down_is_tried_again(engine: AsyncEngine, rows: "Rows") -> None:
     await enqueue(engine, ["x1", "a"])
     # Not by the end of its lease, as if its holder had died.
-    patient = settings(poll=timedelta(milliseconds=20), lease=NEVER)
+    patient = settings(poll=timedelta(milliseconds=20))
     async with running_worker(engine, FailsToSkip(), patient):
         # The wanted one is not held up by it.
         await becomes(rows, "DONE", "a")
@@ -110,8 +110,7 @@ async def test_progress_outlives_parking(engine: AsyncEngine, rows: "Rows") -> N
         await becomes(rows, "PARKED", "a")
         row = await job(rows, "a")
         assert row["payload"] == '{"key": "a", "told": ["one"]}'
-        async with engine.begin() as connection:
-            assert await queue.put_back(connection, row["job_id"])
+        await requeue(engine, "a")
         worker.wake()
         await becomes(rows, "DONE", "a")
 

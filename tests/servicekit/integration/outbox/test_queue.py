@@ -282,7 +282,7 @@ async def test_a_job_born_under_a_lease_is_anybodys_when_the_lease_is_over(
     assert mine.attempts == 2
 
 
-async def test_a_parked_job_is_not_claimed_until_it_is_put_back(engine: AsyncEngine, rows: "Rows") -> None:
+async def test_a_dead_letter_is_not_claimed(engine: AsyncEngine, rows: "Rows") -> None:
     await enqueue(engine, "a")
     ((mine,), _) = await claim(engine)
     async with engine.begin() as connection:
@@ -290,20 +290,6 @@ async def test_a_parked_job_is_not_claimed_until_it_is_put_back(engine: AsyncEng
     await end_leases(rows)
     assert (await claim(engine))[0] == []
     assert (await job(rows, "a"))["state"] == "PARKED"
-    async with engine.begin() as connection:
-        assert await queue.put_back(connection, mine.job_id)
-        assert not await queue.put_back(connection, mine.job_id)
-    assert keys((await claim(engine))[0]) == {"a"}
-
-
-async def test_only_a_parked_job_can_be_put_back(engine: AsyncEngine) -> None:
-    (enqueued,) = await enqueue(engine, "a")
-    mine, _ = await claim(engine)
-    async with engine.begin() as connection:
-        assert not await queue.put_back(connection, enqueued.job_id)
-        await queue.mark_done(connection, mine)
-        assert not await queue.put_back(connection, enqueued.job_id)
-        assert not await queue.put_back(connection, 10**9)
 
 
 async def test_old_done_jobs_are_removed_in_bounded_batches_and_no_others(
@@ -334,27 +320,3 @@ async def test_two_removals_at_once_share_nothing_and_do_not_wait(engine: AsyncE
     async with engine.begin() as one, engine.begin() as two, asyncio.timeout(10):
         assert await queue.remove_done(one, older_than=timedelta(0), limit=3) == 3
         assert await queue.remove_done(two, older_than=timedelta(0), limit=3) == 1
-
-
-async def test_open_jobs_are_counted_by_topic_and_state_with_the_age_of_the_oldest(
-    engine: AsyncEngine, rows: "Rows"
-) -> None:
-    await enqueue(engine, "abcd", "one")
-    await enqueue(engine, "a", "two")
-    await rows.execute("UPDATE outbox SET state = 'PARKED' WHERE topic = 'one' AND dedup_key = 'a'")
-    await rows.execute("UPDATE outbox SET state = 'DONE' WHERE topic = 'one' AND dedup_key = 'b'")
-    await rows.execute("UPDATE outbox SET create_time = now() - interval '100 s' WHERE dedup_key = 'c'")
-    async with engine.connect() as connection:
-        found = {(row.topic, row.state): row for row in await queue.count_open(connection)}
-    assert {key: row.count for key, row in found.items()} == {
-        ("one", "PARKED"): 1,
-        ("one", "PENDING"): 2,
-        ("two", "PENDING"): 1,
-    }
-    assert 100 <= found["one", "PENDING"].oldest_seconds < 1000
-    assert found["one", "PARKED"].oldest_seconds < 100
-
-
-async def test_without_jobs_nothing_is_open(engine: AsyncEngine) -> None:
-    async with engine.connect() as connection:
-        assert await queue.count_open(connection) == []

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from servicekit.database.ids import id_pattern, id_rule
 from servicekit.importing.lines import shown
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -52,12 +53,12 @@ def text(
 
 
 def identifier(prefix: str) -> AfterValidator:
-    """Return the check of an id such as INC-20260507-99ADF2, for the `prefix` INC."""
-    shape = re.compile(rf"{prefix}-[0-9]{{8}}-[0-9A-F]{{6,12}}", re.ASCII)
+    """Return the check of an id with this prefix."""
+    shape = id_pattern(prefix)
 
     def check(value: str) -> str:
         if not shape.fullmatch(value):
-            raise ValueError(f"expected {prefix}-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits")
+            raise ValueError(f"expected {id_rule(prefix)}")
         return value
 
     return AfterValidator(check)

@@ -32,8 +32,8 @@ class NotMigratedError(ImportFailedError):
         super().__init__("the database is not up to date: migrate it first")
 
 
-class OvertakenError(ImportFailedError):
-    """Somebody else wrote a row with the id or the fingerprint of a line meanwhile."""
+class ConcurrentWriteError(ImportFailedError):
+    """A concurrent transaction wrote a row with the id or the fingerprint of a line."""
 
     def __init__(self) -> None:
         super().__init__("others wrote to the database meanwhile, and nothing was imported: try again")
@@ -103,7 +103,7 @@ async def run_import(
     except _DeclinedError:
         return False
     except IntegrityError as exc:
-        raise OvertakenError from exc
+        raise ConcurrentWriteError from exc
     except DBAPIError as exc:
         if is_unavailable(exc):
             raise DatabaseUnavailableError from exc.orig

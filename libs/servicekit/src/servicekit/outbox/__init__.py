@@ -1,10 +1,12 @@
 """The transactional outbox: an intent committed with the state change that caused it, delivered until acknowledged.
 
-- `tables`: the table and its indexes, for each service's own database;
-- `queue`: the statements, enqueue in the caller's transaction first of all;
-- `handler`: what a service gives for each topic;
-- `worker`: claims, delivers, marks;
-- `wakeup`: hears of new jobs from other processes.
+- `transaction`: the unit of work, with which use cases enqueue;
+- `outbox`: the way from a committed transaction to the worker of this process;
+- `handler`: the interface of a topic;
+- `worker`, `topic_runner`, `throttle`: claim under a lease, deliver, mark, retry with backoff, park (dead-letter);
+- `wakeup`: the LISTEN/NOTIFY subscriber for jobs of other processes;
+- `jobs`: jobs as an operator sees them: list, count, re-queue;
+- `queue`, `sql`, `tables`: the statements, fragments for larger ones, and the table.
 
 Delivery is at least once; a handler's `complete` runs in the transaction that marks the job done, so what it writes
 happens exactly once.

@@ -1,19 +1,18 @@
-"""What a service gives the outbox for each topic."""
+"""The interface of a topic: its handler, and how its jobs are run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from servicekit.outbox.queue import Job
+from servicekit.outbox.transaction import Transaction
 
 
 class PermanentError(Exception):
-    """The job cannot succeed as it is: it is parked for an operator, not tried again.
+    """The job cannot succeed as it is: it is PARKED (dead-lettered) for an operator, not tried again.
 
-    `progress` is kept in the job's payload: what need not be done again once it was put back.
+    `progress` is kept in the job's payload: what need not be done again once it is re-queued.
     """
 
     def __init__(self, message: str, *, progress: Mapping[str, Any] | None = None) -> None:
@@ -46,25 +45,25 @@ class Handler:
         """Return why `job` is not wanted (it ends SKIPPED, nothing runs), or None to go on."""
         return None
 
-    async def skipped(self, connection: AsyncConnection, jobs: Sequence[Job], reason: str) -> None:
-        """Write what it means that `jobs` are not wanted, in the transaction that marks them SKIPPED."""
+    async def skipped(self, transaction: Transaction, jobs: Sequence[Job], reason: str) -> None:
+        """Write the consequences of skipping `jobs`, in the transaction that marks them SKIPPED."""
 
     async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
-        """Bring jobs to the outside, each at least once, and return in order None or the error of each.
+        """Deliver jobs to an external system, each at least once, and return in order None or the error of each.
 
         A PermanentError parks its job; any other error is tried again after a backoff. An exception raised here
         is the error of all of them, a timeout included.
         """
         return [None] * len(jobs)
 
-    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
-        """Write what delivered jobs mean, in the transaction that marks them done: exactly once.
+    async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
+        """Write the consequences of delivered jobs, in the transaction that marks them DONE: exactly once.
 
         An exception rolls back both; jobs that came together are then tried one by one.
         """
 
-    async def parked(self, connection: AsyncConnection, job: Job, reason: str) -> None:
-        """Write what it means that `job` was parked, in the transaction that parks it."""
+    async def parked(self, transaction: Transaction, job: Job, reason: str) -> None:
+        """Write the consequences of parking `job`, in the transaction that parks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,5 +78,5 @@ class Topic:
     max_batch: int = 100
     # Batches in flight at a time.
     concurrency: int = 1
-    # How long a batch waits for more jobs before it runs: fewer, larger transactions for jobs that nobody waits for.
+    # How long a batch waits for more jobs before it runs: fewer, larger transactions for jobs without a waiting caller.
     linger: timedelta = timedelta(0)

@@ -1,4 +1,4 @@
-"""The outbox's statements: enqueue, claim, mark, release, put back, remove, count."""
+"""The statements of enqueuing and of the worker: enqueue, claim, mark, release, remove."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job in a worker's hands. `lease_token` is what lets this holder, and nobody later, mark it."""
+    """A leased job. Only the holder of `lease_token` can mark it: marks are compare-and-set."""
 
     job_id: int
     topic: str
@@ -48,16 +48,6 @@ class Failure:
     progress: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenJobs:
-    """How many jobs of a topic are in an open state (PENDING or PARKED), and the oldest one's age in seconds."""
-
-    topic: str
-    state: str
-    count: int
-    oldest_seconds: float
-
-
 _ENQUEUE = (
     text("""
     INSERT INTO outbox (topic, dedup_key, payload, attempts, lease_token, next_attempt_time)
@@ -77,7 +67,7 @@ _ENQUEUE = (
     .columns(payload=JSONB, lease_token=Uuid)
 )
 
-# A job whose lease ran out still has its token: whoever held it never reported back, which counts as a crash.
+# A job whose lease ended still has its token: its holder never reported back, which counts as a crash.
 _CLAIM = (
     text("""
     WITH due AS (
@@ -147,12 +137,6 @@ _RELEASE = text("""
     WHERE outbox.job_id = mine.job_id AND outbox.lease_token = mine.lease_token AND state = 'PENDING'
 """).bindparams(bindparam("job_ids", type_=ARRAY(BigInteger)), bindparam("tokens", type_=ARRAY(Uuid)))
 
-_PUT_BACK = text("""
-    UPDATE outbox SET state = 'PENDING', crashes = 0, lease_token = NULL, next_attempt_time = now()
-    WHERE job_id = :job_id AND state = 'PARKED'
-    RETURNING job_id
-""")
-
 _REMOVE_DONE = text("""
     DELETE FROM outbox USING (
         SELECT job_id FROM outbox
@@ -163,23 +147,15 @@ _REMOVE_DONE = text("""
     WHERE outbox.job_id = old.job_id
 """).bindparams(bindparam("older_than_seconds", type_=Float))
 
-_COUNT_OPEN = text("""
-    SELECT topic, state, count(*) AS jobs, extract(epoch FROM now() - min(create_time))::float8 AS oldest_seconds
-    FROM outbox WHERE state = 'PENDING' GROUP BY topic, state
-    UNION ALL
-    SELECT topic, state, count(*), extract(epoch FROM now() - min(create_time))::float8
-    FROM outbox WHERE state = 'PARKED' GROUP BY topic, state
-""")
-
 
 async def enqueue(
     connection: AsyncConnection, jobs: Sequence[NewJob], *, lease: timedelta | None = None
 ) -> Sequence[Job]:
     """Enqueue `jobs` in the caller's transaction and return those that were new.
 
-    With `lease` they are born in the caller's hands, as if claimed: after the commit the caller gives them to its
-    worker, which saves the claim's round trip. If the caller dies first, the lease runs out and any worker takes them.
-    Without it the returned jobs cannot be marked; a worker claims them.
+    With `lease` they are inserted already leased to this process: after the commit they are dispatched to its worker,
+    which saves the claim's round trip. If the process dies first, the lease ends and any worker claims them. Without it
+    the returned jobs cannot be marked; a worker claims them.
     """
     token = uuid.uuid4() if lease is not None else None
     rows = await connection.execute(
@@ -261,15 +237,10 @@ def _storable(error: str) -> str:
 
 
 async def release(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
-    """Give back jobs that were claimed and not tried, so that anybody may claim them at once."""
+    """Release the leases of jobs that were not tried, so that any process may claim them at once."""
     await connection.execute(
         _RELEASE, {"job_ids": [job.job_id for job in jobs], "tokens": [job.lease_token for job in jobs]}
     )
-
-
-async def put_back(connection: AsyncConnection, job_id: int) -> bool:
-    """Make a PARKED job PENDING and due now. Returns False when it is not parked."""
-    return (await connection.scalar(_PUT_BACK, {"job_id": job_id})) is not None
 
 
 async def remove_done(connection: AsyncConnection, *, older_than: timedelta, limit: int) -> int:
@@ -281,9 +252,3 @@ async def remove_done(connection: AsyncConnection, *, older_than: timedelta, lim
         _REMOVE_DONE, {"older_than_seconds": older_than.total_seconds(), "limit": limit}
     )
     return result.rowcount
-
-
-async def count_open(connection: AsyncConnection) -> Sequence[OpenJobs]:
-    """Count the PENDING and PARKED jobs by topic; a topic without any is not in the answer. Done rows are not read."""
-    rows = await connection.execute(_COUNT_OPEN)
-    return [OpenJobs(*row) for row in rows]

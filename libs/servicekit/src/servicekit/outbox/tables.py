@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 # The trigger of this name, which each service's migration makes with the table, notifies here when jobs are committed.
-# Jobs that were enqueued under a lease are already in a worker's hands, so they wake nobody.
+# Jobs that are inserted already leased are in a worker's hands, so they notify none.
 NOTIFY_CHANNEL = "outbox"
 
 

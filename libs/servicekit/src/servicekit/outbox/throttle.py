@@ -1,28 +1,34 @@
-"""Lets callers go first: background batches wait while the process is busy answering, but never for long."""
+"""Throttles background batches while RPCs are in flight."""
 
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Self
 
-_LOOK_SECONDS = 0.02
+_CHECK_SECONDS = 0.02
 
 
 class BackgroundThrottle:
-    """Holds a batch back while `busy` says so, at most `longest`.
+    """Holds a batch back while `busy` returns true, at most `max_wait`.
 
-    Under load the batches that come together grow meanwhile, so that each job costs less.
+    Under load the batches grow meanwhile, so that each job costs less.
     """
 
-    def __init__(self, busy: Callable[[], bool], longest: timedelta) -> None:
+    def __init__(self, busy: Callable[[], bool], max_wait: timedelta = timedelta(seconds=5)) -> None:
         self._busy = busy
-        self._longest_seconds = longest.total_seconds()
+        self._max_wait_seconds = max_wait.total_seconds()
+
+    @classmethod
+    def off(cls) -> Self:
+        """Return a throttle that never holds a batch back."""
+        return cls(lambda: False)
 
     async def wait(self) -> None:
-        """Return when nobody waits for an answer, or when this has waited long enough."""
+        """Return when the process is not busy, or when `max_wait` has passed."""
         if not self._busy():
             return
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._longest_seconds
-        # Looked at now and then: an event would cost every call that ends.
+        until = loop.time() + self._max_wait_seconds
+        # Polled: an event would cost every RPC that ends.
         while self._busy() and loop.time() < until:  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)

@@ -1,4 +1,4 @@
-"""One topic's jobs in one process: deliver a batch, mark it, retry or park what failed."""
+"""Runs one topic's leased jobs: delivers a batch, marks it, retries with backoff or parks what failed."""
 
 import asyncio
 import random
@@ -9,19 +9,19 @@ from datetime import timedelta
 
 import structlog
 from sqlalchemy.exc import DBAPIError, ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from servicekit.database.engine import is_unavailable, sqlstate
 from servicekit.outbox import queue
 from servicekit.outbox.handler import DeliveryError, PermanentError, Topic
 from servicekit.outbox.queue import Failure, Job
 from servicekit.outbox.throttle import BackgroundThrottle
+from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.failpoints import failpoint
 from servicekit.process.log import redact_url_passwords
 
 _log = structlog.get_logger()
 
-# A Python bug in a handler, not the world's fault: told at once as an error, and still retried, since a deploy mends it.
+# A bug in a handler, not an outage: logged at once as an error, and still retried, since a deploy mends it.
 _BUGS = (ProgrammingError, TypeError, AttributeError, NameError, LookupError, AssertionError)
 
 
@@ -45,17 +45,16 @@ class TopicRunner:
     def __init__(
         self,
         topic: Topic,
-        engine: AsyncEngine,
+        transactions: Transactions,
         *,
-        lease: timedelta,
         backoff: Backoff,
         on_free: Callable[[], None],
         throttle: BackgroundThrottle,
     ) -> None:
         """`on_free` is called whenever a batch ends: there is room to claim more."""
         self.topic = topic
-        self._engine = engine
-        self._lease = lease
+        self._transactions = transactions
+        self._lease = transactions.outbox.lease
         self._backoff = backoff
         self._on_free = on_free
         self._throttle = throttle
@@ -77,9 +76,9 @@ class TopicRunner:
         """The batches in flight."""
         return frozenset(self._running)
 
-    def put(self, jobs: Sequence[Job]) -> None:
-        """Take jobs whose lease began now."""
-        # Leave enough of the lease for one delivery: what waits longer than that is given back, not run late.
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Add jobs whose lease began now."""
+        # Leave enough of the lease for one delivery: what waits longer than that is released, not run late.
         deadline = asyncio.get_running_loop().time() + (self._lease - self.topic.timeout).total_seconds()
         self._waiting.extend((job, deadline) for job in jobs)
         self._in_hand += len(jobs)
@@ -89,7 +88,7 @@ class TopicRunner:
         """Begin no further batch; those in flight go on."""
         self._stopping = True
 
-    def take_back(self) -> Sequence[Job]:
+    def drain_unstarted(self) -> Sequence[Job]:
         """Remove and return the jobs that have not started, and those whose batch was cancelled."""
         jobs = [*self._interrupted, *(job for job, _ in self._waiting)]
         self._in_hand -= len(self._waiting)
@@ -132,10 +131,12 @@ class TopicRunner:
         late = [job for job, deadline in batch if deadline <= now]
         try:
             if late:
-                await self._until_marked(lambda connection: queue.release(connection, late), late)
+                await self._until_marked(
+                    lambda transaction: queue.release(transaction.connection, late), late
+                )
             await self._deliver([job for job, deadline in batch if deadline > now])
         except asyncio.CancelledError:
-            # Those already marked keep their mark: giving back is bound to the lease token.
+            # Those already marked keep their mark: the release is bound to the lease token.
             self._interrupted.extend(job for job, _ in batch)
             raise
         finally:
@@ -157,9 +158,9 @@ class TopicRunner:
             async with asyncio.timeout(self.topic.timeout.total_seconds()):
                 outcomes = await self.topic.handler.deliver(jobs)
             if len(outcomes) != len(jobs):
-                raise AssertionError(f"the handler answered for {len(outcomes)} of {len(jobs)} jobs")
+                raise AssertionError(f"the handler returned {len(outcomes)} outcomes for {len(jobs)} jobs")
         except asyncio.CancelledError:
-            # Either this batch is being cancelled, or a library below ended the call so (a closed channel does).
+            # Either this batch is being cancelled, or a library ended the call so (a closed channel does).
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
@@ -181,11 +182,11 @@ class TopicRunner:
                 (wanted if reason is None else by_reason.setdefault(reason, [])).append(job)
         await self._fail(unjudged)
 
-        async def mark(connection: AsyncConnection) -> None:
+        async def mark(transaction: Transaction) -> None:
             for reason, unwanted in by_reason.items():
-                mine = await queue.mark_done(connection, unwanted, skip_reason=reason)
+                mine = await queue.mark_done(transaction.connection, unwanted, skip_reason=reason)
                 if kept := [job for job in unwanted if job.job_id in mine]:
-                    await self.topic.handler.skipped(connection, kept, reason)
+                    await self.topic.handler.skipped(transaction, kept, reason)
 
         if by_reason:
             unwanted = [job for together in by_reason.values() for job in together]
@@ -199,13 +200,13 @@ class TopicRunner:
         if not jobs:
             return
 
-        async def mark(connection: AsyncConnection) -> None:
-            mine = await queue.mark_done(connection, jobs)
+        async def mark(transaction: Transaction) -> None:
+            mine = await queue.mark_done(transaction.connection, jobs)
             kept = [job for job in jobs if job.job_id in mine]
             if len(kept) < len(jobs):
                 _log.warning("outbox_lease_lost", topic=self.topic.name, jobs=len(jobs) - len(kept))
             if kept:
-                await self.topic.handler.complete(connection, kept)
+                await self.topic.handler.complete(transaction, kept)
             failpoint("outbox_before_done_commit", self.topic.name)
 
         try:
@@ -223,11 +224,11 @@ class TopicRunner:
             return
         failures = [self._failure(job, error) for job, error in failed]
 
-        async def mark(connection: AsyncConnection) -> None:
-            mine = await queue.mark_failed(connection, failures)
+        async def mark(transaction: Transaction) -> None:
+            mine = await queue.mark_failed(transaction.connection, failures)
             for failure in failures:
                 if failure.retry_after is None and failure.job.job_id in mine:
-                    await self.topic.handler.parked(connection, failure.job, failure.error)
+                    await self.topic.handler.parked(transaction, failure.job, failure.error)
 
         await self._until_marked(mark, [job for job, _ in failed])
 
@@ -252,20 +253,20 @@ class TopicRunner:
         await self._fail([(job, PermanentError(reason)) for job in jobs])
 
     async def _until_marked(
-        self, mark: Callable[[AsyncConnection], Awaitable[None]], jobs: Sequence[Job]
+        self, mark: Callable[[Transaction], Awaitable[None]], jobs: Sequence[Job]
     ) -> None:
-        """Run `mark` in a transaction, again while the database is away.
+        """Run `mark` in a transaction, again while the database is unavailable.
 
-        What was delivered must not be delivered again for want of a mark, so this goes on until the lease is over;
-        then the job belongs to whoever claims it next.
+        A delivered job must not be delivered again for want of its mark, so this is retried until the lease ends; then
+        the job belongs to the process that claims it next.
         """
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._lease.total_seconds()
         attempt = 0
         while True:
             try:
-                async with self._engine.begin() as connection:
-                    await mark(connection)
+                async with self._transactions.begin() as transaction:
+                    await mark(transaction)
             except Exception as exc:
                 attempt += 1
                 delay = self._backoff.delay(attempt).total_seconds()

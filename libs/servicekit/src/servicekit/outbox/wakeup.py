@@ -1,4 +1,4 @@
-"""Hears PostgreSQL notifications and calls back; a lost connection is opened again."""
+"""LISTEN/NOTIFY subscriber; reconnects."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _RECONNECT_SECONDS = 1.0
 async def listen(engine: AsyncEngine, channel: str, on_notify: Callable[[], None]) -> None:
     """Call `on_notify` at each notification on `channel` until cancelled.
 
-    Also called after each (re)connect: what was notified while nobody listened is found by looking. Holds one
+    Also called after each (re)connect, for what was notified meanwhile. Holds one
     connection of the engine's pool.
     """
     while True:

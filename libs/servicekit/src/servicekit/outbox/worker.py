@@ -1,34 +1,38 @@
-"""The worker: claims due jobs for its topics and hands them to the topics' runners."""
+"""The worker: claims due jobs for its topics and adds them to the topics' runners."""
 
 import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database.engine import autocommit, is_unavailable
+from servicekit.database.engine import is_unavailable
 from servicekit.outbox import queue
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.queue import Job
 from servicekit.outbox.tables import NOTIFY_CHANNEL
 from servicekit.outbox.throttle import BackgroundThrottle
 from servicekit.outbox.topic_runner import Backoff, TopicRunner
+from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.wakeup import listen
+from servicekit.process.periodic import run_periodically
 
 _log = structlog.get_logger()
+
+# Done jobs are removed in small batches with a pause between them, so that removal never holds up delivery.
+_REMOVED_BATCH = 1000
+_REMOVE_PAUSE = timedelta(milliseconds=100)
+_REMOVE_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """How a worker claims and retries."""
 
-    # How long a claimed job stays this worker's; after a crash it waits this long for another.
-    lease: timedelta = timedelta(seconds=30)
     # A lost notification costs at most about this long.
     poll: timedelta = timedelta(seconds=1)
     # A job whose holder died this many times in a row is parked: it probably kills its workers.
@@ -38,68 +42,67 @@ class WorkerSettings:
     # Done jobs older than this are removed; None keeps them for ever.
     keep_done: timedelta | None = None
     backoff: Backoff = field(default_factory=Backoff)
-    # While callers wait for this process, a batch waits for them, at most this long: then it runs all the same.
-    throttle: timedelta = timedelta(seconds=5)
 
 
 class OutboxWorker:
-    """Delivers the jobs of `topics`; run as many processes of it as you like on one database."""
+    """Delivers the jobs of `topics`. Any number of processes may run it on one database: claims are disjoint."""
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        transactions: Transactions,
         topics: Sequence[Topic],
         settings: WorkerSettings,
         *,
-        busy: Callable[[], bool] = lambda: False,
+        throttle: BackgroundThrottle | None = None,
     ) -> None:
-        """`busy` tells whether callers wait for this process now. Raises ValueError when a topic's timeout does not fit into the lease."""
+        """Attach to the outbox of `transactions`. Raises ValueError when a topic's timeout does not fit into its lease.
+
+        `throttle` holds batches back while the process serves many RPCs.
+        """
+        self._lease = transactions.outbox.lease
         for topic in topics:
-            if topic.timeout >= settings.lease:
+            if topic.timeout >= self._lease:
                 raise ValueError(f"the timeout of topic {topic.name} must be shorter than the lease")
-        self._engine = engine
-        self._one_statement = autocommit(engine)
+        self._transactions = transactions
         self._settings = settings
         self._work = asyncio.Event()
         self._stopping = False
         self._runners = {
             topic.name: TopicRunner(
                 topic,
-                engine,
-                lease=settings.lease,
+                transactions,
                 backoff=settings.backoff,
                 on_free=self._freed,
-                throttle=BackgroundThrottle(busy, settings.throttle),
+                throttle=throttle or BackgroundThrottle.off(),
             )
             for topic in topics
         }
         self._more_due = False
-
-    @property
-    def lease(self) -> timedelta:
-        """The lease that jobs given to `offer` must have been enqueued with."""
-        return self._settings.lease
+        transactions.outbox.attach(self)
 
     def wake(self) -> None:
-        """Say that jobs may have been enqueued: look now, not at the next poll."""
+        """Claim due jobs now instead of at the next poll."""
         self._work.set()
 
     def has_room(self, topic: str, jobs: int) -> bool:
         """Tell whether so many jobs of a topic can be taken now: not when many wait already, nor when stopping."""
-        return not self._stopping and self._runners[topic].free >= jobs
+        runner = self._runners.get(topic)
+        return runner is not None and not self._stopping and runner.free >= jobs
 
-    def offer(self, jobs: Sequence[Job]) -> None:
-        """Run jobs that this process just committed under a lease of its own: tried at once, without a claim.
+    def dispatch(self, jobs: Sequence[Job]) -> None:
+        """Run jobs that this process inserted leased and committed: at once, without a claim.
 
-        A worker that is stopping leaves them to whoever claims them when the lease ends.
+        A worker that is stopping leaves them: another process claims them when the lease ends.
         """
         if not self._stopping:
-            self._put(jobs)
+            self._add(jobs)
 
     async def run(self) -> None:
-        """Claim and run jobs until cancelled; then let batches in flight finish and give back the rest."""
-        listener = asyncio.create_task(listen(self._engine, NOTIFY_CHANNEL, self.wake))
-        janitor = asyncio.create_task(self._remove_done())
+        """Claim and run jobs until cancelled; then let batches in flight finish and release the others."""
+        listener = asyncio.create_task(listen(self._transactions.engine, NOTIFY_CHANNEL, self.wake))
+        janitor = asyncio.create_task(
+            run_periodically("outbox_removal", self._remove_done, every=_REMOVE_EVERY, pause=_REMOVE_PAUSE)
+        )
         try:
             while True:
                 self._work.clear()
@@ -110,7 +113,7 @@ class OutboxWorker:
                         await self._work.wait()
         finally:
             stopping = asyncio.ensure_future(self._stop(listener, janitor))
-            # Cancelled again, it is not done faster: leases are given back first, within the drain time.
+            # A second cancellation makes it no faster: leases are released first, within the drain time.
             while not stopping.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(stopping)
@@ -128,12 +131,12 @@ class OutboxWorker:
         if self._more_due:
             self._work.set()
 
-    def _put(self, jobs: Sequence[Job]) -> None:
+    def _add(self, jobs: Sequence[Job]) -> None:
         by_topic: dict[str, list[Job]] = {}
         for job in jobs:
             by_topic.setdefault(job.topic, []).append(job)
         for topic, together in by_topic.items():
-            self._runners[topic].put(together)
+            self._runners[topic].add(together)
 
     async def _claim(self) -> None:
         """Claim what is due, as much as the runners have room for."""
@@ -146,18 +149,18 @@ class OutboxWorker:
         try:
             runnable, poisoned = await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            # What is being claimed may be committed already: it is taken in hand, to be given back.
+            # The claim may be committed already: its jobs are added, to be released.
             for runner in self._runners.values():
                 runner.stop()
             with contextlib.suppress(Exception):
                 runnable, poisoned = await claiming
-                self._put([*runnable, *poisoned])
+                self._add([*runnable, *poisoned])
             raise
         except Exception as exc:
             # The next poll tries again; nothing is lost meanwhile, only later.
             _log.warning("outbox_claim_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
             return
-        self._put(runnable)
+        self._add(runnable)
         for job in poisoned:
             await self._park(job)
         claimed = Counter(job.topic for job in [*runnable, *poisoned])
@@ -165,33 +168,25 @@ class OutboxWorker:
         self._more_due = full or len(free) < len(self._runners)
 
     async def _claim_due(self, free: Mapping[str, int]) -> tuple[Sequence[Job], Sequence[Job]]:
-        async with self._one_statement.connect() as connection:
+        async with self._transactions.statement() as connection:
             return await queue.claim(
-                connection, free, lease=self._settings.lease, max_crashes=self._settings.max_crashes
+                connection, free, lease=self._lease, max_crashes=self._settings.max_crashes
             )
 
     async def _park(self, job: Job) -> None:
         try:
             await self._runners[job.topic].park([job], "its worker died at every attempt")
         except Exception as exc:
-            # Its lease ends, and whoever claims it next tries to park it again.
+            # Its lease ends, and the process that claims it next tries to park it again.
             _log.error("outbox_parking_failed", topic=job.topic, job_id=job.job_id, exc_info=exc)
 
-    async def _remove_done(self) -> None:
+    async def _remove_done(self) -> bool:
+        """Remove a batch of done jobs; returns whether there may be more."""
         keep = self._settings.keep_done
         if keep is None:
-            return
-        while True:
-            try:
-                async with self._one_statement.connect() as connection:
-                    removed = await queue.remove_done(connection, older_than=keep, limit=1000)
-            except Exception as exc:
-                _log.warning(
-                    "outbox_removal_failed", error=type(exc).__name__, database_away=is_unavailable(exc)
-                )
-                removed = 0
-            # Small batches with a pause between them: removal never holds up delivery.
-            await asyncio.sleep(0.1 if removed else 60.0)
+            return False
+        async with self._transactions.statement() as connection:
+            return await queue.remove_done(connection, older_than=keep, limit=_REMOVED_BATCH) > 0
 
     async def _drain(self) -> None:
         running = [task for runner in self._runners.values() for task in runner.running]
@@ -200,10 +195,10 @@ class OutboxWorker:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        waiting = [job for runner in self._runners.values() for job in runner.take_back()]
+        waiting = [job for runner in self._runners.values() for job in runner.drain_unstarted()]
         if waiting:
             try:
-                async with self._one_statement.connect() as connection:
+                async with self._transactions.statement() as connection:
                     await queue.release(connection, waiting)
             except Exception as exc:
                 _log.warning(

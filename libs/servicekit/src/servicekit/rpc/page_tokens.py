@@ -1,5 +1,6 @@
-"""Opaque page tokens: where a list goes on, bound to the filter it was made for and signed."""
+"""Opaque tokens: a position, HMAC-signed and bound to the filter that it was made for."""
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -7,7 +8,10 @@ import hmac
 import json
 from collections.abc import Sequence
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from servicekit.database.engine import DatabaseUnavailableError
+from servicekit.database.keys import wait_for_key
 
 _SIGNATURE_BYTES = 16
 
@@ -19,11 +23,16 @@ class InvalidPageTokenError(Exception):
 class PageTokens:
     """Makes and reads tokens with one key, the same in all replicas.
 
-    The key is in the database, which may not answer yet when the process starts: until `key` is set, making and
+    The key is in the database, which may not be reached yet when the process starts: until it is loaded, making and
     reading raise DatabaseUnavailableError.
     """
 
     key: bytes | None = None
+
+    async def keep_loaded(self, engine: AsyncEngine) -> None:
+        """Load the key as soon as the database is reached and migrated; then wait until cancelled."""
+        self.key = await wait_for_key(engine, "page_tokens")
+        await asyncio.Event().wait()
 
     def make(self, filter_bytes: bytes, position: Sequence[str | int]) -> str:
         """Return the token for the page after `position`, the last row's order values."""

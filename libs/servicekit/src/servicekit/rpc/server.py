@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from servicekit.process.addresses import require_loopback
 from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.interceptors.chain import Chain
 from servicekit.rpc.interceptors.deadline import DeadlineLayer
 from servicekit.rpc.interceptors.drain import DrainLayer
@@ -31,7 +32,7 @@ _LAME_DUCK_SECONDS = 0.2
 
 
 class BackgroundEndedError(Exception):
-    """Background work that has to go on as long as the process ended by itself."""
+    """Background work ended by itself although the process goes on."""
 
 
 class AddressInUseError(Exception):
@@ -47,7 +48,7 @@ class ServerLimits:
     # Beyond these, calls wait in HTTP/2 and then fail with RESOURCE_EXHAUSTED: memory stays bounded.
     concurrent_rpcs: int = 2_000
     streams_per_connection: int = 1_000
-    # Longest time a unary call may run, whatever the caller's deadline.
+    # Longest time a unary call may run; a caller's shorter deadline holds besides.
     deadline: timedelta = timedelta(seconds=30)
     # How long calls in flight may go on after SIGTERM.
     drain: timedelta = timedelta(seconds=10)
@@ -65,8 +66,11 @@ class ServerBuilder:
         insecure: bool = False,
         reflection_enabled: bool = True,
         limits: ServerLimits | None = None,
+        calls: InFlightCalls | None = None,
     ) -> None:
         """Prepare a server without credentials for `address` (`host:port`; port 0 lets the system choose).
+
+        `calls` counts its unary calls in flight, for background work that is throttled by them.
 
         Raises ExposedWithoutAuthenticationError when `address` is not loopback and `insecure` is not set.
         """
@@ -75,7 +79,7 @@ class ServerBuilder:
         self._limits = limits or ServerLimits()
         self._reflection_enabled = reflection_enabled
         self._names: list[str] = []
-        self._drain = DrainLayer()
+        self._drain = DrainLayer(calls or InFlightCalls())
         self._chain = Chain(
             outer=[TelemetryLayer(registry), ErrorLayer(errors)],
             inner=[
@@ -87,22 +91,18 @@ class ServerBuilder:
         )
         self._server = grpc.aio.server(
             options=[
-                # Without this a second server on the same port gets half of the calls, and neither notices.
+                # Without this a second server on the same port gets half of the calls, unnoticed by both.
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", self._limits.message_bytes),
                 ("grpc.max_metadata_size", self._limits.metadata_bytes),
                 ("grpc.max_concurrent_streams", self._limits.streams_per_connection),
-                # A client that pings more often than every 5 s is told to go away.
+                # A client that pings more often than every 5 s gets GOAWAY.
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
             ],
             maximum_concurrent_rpcs=self._limits.concurrent_rpcs,
         )
-
-    def was_busy(self, calls: int) -> bool:
-        """Tell whether the server had so many unary calls in flight together just now."""
-        return self._drain.was_busy(calls)
 
     def add(self, register: Callable[[Any, Any], None], servicer: object, full_name: str) -> Self:
         """Add a service by its generated `add_…Servicer_to_server` function and its full protobuf name."""
@@ -113,7 +113,7 @@ class ServerBuilder:
     def build(self) -> "Server":
         """Add health and reflection and return the server, not yet listening."""
         health = health_aio.HealthServicer()
-        # Anybody may ask gRPC's own services at any time: no layer is around them.
+        # gRPC's own services are open to every caller at any time: no layer is around them.
         bare = Registration(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(health, bare)  # type: ignore[arg-type]  # as a server to the generated code
         if self._reflection_enabled:
@@ -185,7 +185,7 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 await self._drain.drain()
-                # Callers hear by now that this server stops, and take their next calls to another one.
+                # Health has said NOT_SERVING for a moment: balanced callers use another server for their next calls.
                 await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
         await self._server.stop(max(0.0, until - loop.time()))
 
@@ -216,7 +216,7 @@ async def run_until_stopped(
     ended = sorted(name for name, task in tasks.items() if task.done())
     _log.info("stopping", ended=ended)
     await server.stop()
-    # Background work last: what the finished calls enqueued can still be tried, and leases are given back.
+    # Background work last: jobs that the finished calls enqueued can still be tried, and leases are released.
     for task in (stopped, *tasks.values()):
         task.cancel()
     await asyncio.gather(*tasks.values(), return_exceptions=True)

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Protocol
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from approval.delivery.repository import RESOLVE_TOPIC, resolve_intent
 from approval.delivery.timeline import TIMELINE_TOPIC, timeline_entry
@@ -17,6 +16,7 @@ from approval.lifecycle.use_cases import EXECUTE_TOPIC
 from approval.model import Execute, ResolutionType, ResolveIntent, TimelineEntry
 from servicekit.outbox.handler import Handler, Topic
 from servicekit.outbox.queue import Job
+from servicekit.outbox.transaction import Transaction
 from servicekit.process.failpoints import failpoint
 
 _log = structlog.get_logger()
@@ -96,10 +96,10 @@ class ResolveHandler(Handler):
         failpoint("resolve_acknowledged")
         return [outcome if isinstance(outcome, Exception) else None for outcome in outcomes]
 
-    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         """Note on the approvals that the incident service knows."""
         await repository.acknowledge(
-            connection, [job.payload["approval_id"] for job in jobs], shard=self._counter_shard
+            transaction.connection, [job.payload["approval_id"] for job in jobs], shard=self._counter_shard
         )
 
 

@@ -16,7 +16,7 @@ from approval.delivery.repository import RESOLVE_TOPIC, resolve_job
 from approval.model import OperationKind, ResolutionType, ResolveIntent
 from servicekit.database.engine import is_unavailable
 from servicekit.outbox import queue
-from servicekit.outbox.dispatch import Dispatcher
+from servicekit.outbox.outbox import Outbox
 
 _log = structlog.get_logger()
 _BATCH = 1000
@@ -42,7 +42,7 @@ _MAKE_WAY = text("""
 class Reconciler:
     """Queues forgotten resolves."""
 
-    def __init__(self, engine: AsyncEngine, outbox: Dispatcher) -> None:
+    def __init__(self, engine: AsyncEngine, outbox: Outbox) -> None:
         self._engine = engine
         self._outbox = outbox
 

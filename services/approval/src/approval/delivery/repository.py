@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from approval.model import Delivery, DeliveryState, ResolutionType, ResolveIntent
+from servicekit.outbox import jobs
 from servicekit.outbox.queue import Job, NewJob
 
 RESOLVE_TOPIC = "incident.resolve"
@@ -100,6 +101,13 @@ async def get_for_update(connection: AsyncConnection, delivery_id: int) -> Deliv
     """Return a delivery, locked so that its state cannot change before the transaction ends; None when unknown."""
     row = (await connection.execute(_GET, {"topic": RESOLVE_TOPIC, "job_id": delivery_id})).one_or_none()
     return None if row is None else _delivery(row)
+
+
+async def requeue(connection: AsyncConnection, delivery_id: int) -> None:
+    """Re-queue a PARKED (dead-lettered) delivery, due now; a PENDING one stays as it is."""
+    job = await jobs.get_by_id_for_update(connection, RESOLVE_TOPIC, delivery_id)
+    if job is not None:
+        await jobs.requeue(connection, job)
 
 
 def _delivery(row: Sequence[Any]) -> Delivery:

@@ -42,7 +42,7 @@ from approval.model import (
 )
 from servicekit.database.engine import autocommit, is_unavailable
 from servicekit.outbox import queue
-from servicekit.outbox.dispatch import Dispatcher
+from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.queue import Job, NewJob
 from servicekit.process.failpoints import failpoint
 
@@ -106,7 +106,7 @@ class Operations:
         engine: AsyncEngine,
         executors: Executors,
         incidents: IncidentDirectory,
-        outbox: Dispatcher,
+        outbox: Outbox,
         *,
         limits: OperationLimits,
         counter_shard: int,
@@ -134,7 +134,7 @@ class Operations:
             raise IncidentNotFoundError(approval.incident_id)
         async with self._engine.begin() as connection:
             started, jobs = await self._start(connection, command, resolved=check is IncidentCheck.RESOLVED)
-        self._outbox.offer(jobs)
+        self._outbox.dispatch(jobs)
         if isinstance(started, Execution):
             return started
         failpoint("operation_started")
@@ -262,7 +262,7 @@ class Operations:
             path="operation",
             succeeded=result.succeeded,
         )
-        self._outbox.offer(jobs)
+        self._outbox.dispatch(jobs)
 
     async def keep_marking_abandoned(self) -> None:
         """Bring runs of dead processes to INDETERMINATE, until cancelled."""

@@ -27,7 +27,7 @@ from approval.model import (
 from servicekit.database.engine import autocommit
 from servicekit.database.group_commit import GroupCommit
 from servicekit.outbox import queue
-from servicekit.outbox.dispatch import Dispatcher
+from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.queue import Job, NewJob
 from servicekit.process.failpoints import failpoint
 
@@ -42,7 +42,7 @@ class Executions:
         engine: AsyncEngine,
         operations: Operations,
         *,
-        outbox: Dispatcher,
+        outbox: Outbox,
         executors: Executors,
         counter_shard: int,
     ) -> None:
@@ -112,7 +112,7 @@ class Executions:
         for result in results:
             if isinstance(result, Execution):
                 _log_outcome(result)
-        self._outbox.offer(jobs)
+        self._outbox.dispatch(jobs)
         return results
 
     async def _execute(

@@ -320,12 +320,3 @@ async def acknowledge(connection: AsyncConnection, approval_ids: Sequence[str], 
     noops = kinds.count(OperationKind.NO_ACTION)
     if noops:
         await raise_counters(connection, {(NOOP_RESOLUTIONS, ""): noops}, shard=shard)
-
-
-_PAGE_TOKEN_KEY = text("SELECT key FROM service_keys WHERE name = 'page_tokens'")
-
-
-async def get_page_token_key(connection: AsyncConnection) -> bytes:
-    """Return the key that this service's page tokens are signed with."""
-    key: bytes = (await connection.execute(_PAGE_TOKEN_KEY)).scalar_one()
-    return key

@@ -48,7 +48,7 @@ from approval.policy.model import Policy, Rule
 from servicekit.database.counters import raise_counters
 from servicekit.database.engine import autocommit
 from servicekit.outbox import queue
-from servicekit.outbox.dispatch import Dispatcher
+from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.queue import Job, NewJob
 from servicekit.rpc.paging import cut_page, text_bytes
 
@@ -83,7 +83,7 @@ class ApprovalUseCases:
         *,
         incidents: IncidentDirectory,
         read_policy: Callable[[], Awaitable[Policy]],
-        outbox: Dispatcher,
+        outbox: Outbox,
         executable: Collection[OperationKind],
         counter_shard: int,
     ) -> None:
@@ -148,7 +148,7 @@ class ApprovalUseCases:
                     incident_id=approval.incident_id,
                     rule=rule.name,
                 )
-            self._outbox.offer(queued)
+            self._outbox.dispatch(queued)
             return approval
         raise RuntimeError("no free approval id was found")
 
@@ -258,7 +258,7 @@ class ApprovalUseCases:
                 connection, approval, TimelineEvent.CANCELLED, summary=reason, actor=actor
             )
             cancelled = (await repository.get(connection, [approval_id]))[approval_id]
-        self._outbox.offer(queued)
+        self._outbox.dispatch(queued)
         return cancelled
 
     async def _decide(
@@ -323,7 +323,7 @@ class ApprovalUseCases:
                     lease=self._outbox.lease,
                 )
             decided = (await repository.get(connection, [approval_id]))[approval_id]
-        self._outbox.offer(queued)
+        self._outbox.dispatch(queued)
         return decided
 
     def _execution_intent(self, approval: Approval) -> Sequence[NewJob]:
@@ -377,7 +377,7 @@ class ApprovalUseCases:
             if delivery.state is DeliveryState.DONE:
                 raise DeliveryDoneError
             if delivery.state is DeliveryState.PARKED:
-                await queue.put_back(connection, delivery_id)
+                await deliveries.requeue(connection, delivery_id)
                 delivery = await deliveries.get_for_update(connection, delivery_id) or delivery
         self._outbox.wake()
         return delivery

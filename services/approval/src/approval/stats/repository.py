@@ -12,7 +12,7 @@ from approval.delivery.repository import RESOLVE_TOPIC, list_waiting
 from approval.lifecycle.repository import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
 from approval.model import Delivery
 from servicekit.database.counters import read_counters
-from servicekit.outbox.queue import count_open
+from servicekit.outbox.jobs import count_open
 
 WINDOW = timedelta(hours=24)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from incident.effects import repository as effects
 from incident.effects.handler import EffectHandler, resolution_key, skipped_type, time_to_resolve
@@ -15,6 +15,7 @@ from incident.model import Effect, ResolutionType
 from servicekit.database.engine import autocommit
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
+from servicekit.outbox.transaction import Transaction
 from servicekit.process.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class OutsideHandler(EffectHandler):
             return exc
         return None
 
-    async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    async def write(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         """Nothing: what it leaves is outside."""
 
 

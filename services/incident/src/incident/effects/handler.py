@@ -4,12 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from incident.effects import repository as effects
 from incident.model import Effect, ResolutionKey, ResolutionType
 from servicekit.outbox.handler import Handler
 from servicekit.outbox.queue import Job
+from servicekit.outbox.transaction import Transaction
 
 
 class EffectHandler(Handler, ABC):
@@ -17,25 +16,27 @@ class EffectHandler(Handler, ABC):
 
     effect: Effect
 
-    async def complete(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         """Write what the effect leaves, and that it took effect."""
-        await self.write(connection, jobs)
-        await effects.insert_done_events(connection, self.effect, [resolution_key(job) for job in jobs])
-
-    async def skipped(self, connection: AsyncConnection, jobs: Sequence[Job], reason: str) -> None:
-        """Say on the timeline that the effect was left out, and why."""
-        await effects.insert_skipped_events(
-            connection, self.effect, [resolution_key(job) for job in jobs], reason=reason
+        await self.write(transaction, jobs)
+        await effects.insert_done_events(
+            transaction.connection, self.effect, [resolution_key(job) for job in jobs]
         )
 
-    async def parked(self, connection: AsyncConnection, job: Job, reason: str) -> None:
+    async def skipped(self, transaction: Transaction, jobs: Sequence[Job], reason: str) -> None:
+        """Say on the timeline that the effect was left out, and why."""
+        await effects.insert_skipped_events(
+            transaction.connection, self.effect, [resolution_key(job) for job in jobs], reason=reason
+        )
+
+    async def parked(self, transaction: Transaction, job: Job, reason: str) -> None:
         """Say on the timeline that the effect waits for an operator."""
         await effects.insert_parked_event(
-            connection, self.effect, resolution_key(job), attempts=job.attempts, reason=reason
+            transaction.connection, self.effect, resolution_key(job), attempts=job.attempts, reason=reason
         )
 
     @abstractmethod
-    async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    async def write(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         """Write what the effect leaves in the database."""
 
 

@@ -4,11 +4,10 @@ The effects here are kept in our own database, so each is written in the transac
 once, whatever dies in between. Those on other systems are in outside.py.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from incident.effects import repository as effects
 from incident.effects.external import OutsideSystems, outside_topics
@@ -19,9 +18,9 @@ from incident.effects.settings import EffectSettings
 from incident.knowledge import repository as knowledge
 from incident.model import Effect, ResolutionType
 from incident.stats.repository import count_resolutions
-from servicekit.database.counters import raise_counters
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
+from servicekit.outbox.transaction import Transaction
 from servicekit.process.settings import SettingsError
 
 # Nobody waits for these effects: those of resolutions that come soon after one another share a transaction.
@@ -41,10 +40,10 @@ class PostmortemHandler(EffectHandler):
         """Not written for this type of resolution."""
         return skipped_type(job, self._skip, variable="INCIDENT_POSTMORTEM_SKIP")
 
-    async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    async def write(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         """Write the Markdown of every resolution in one statement."""
         times = {resolution_key(job): time_to_resolve(job) for job in jobs}
-        resolutions = await effects.get_resolutions(connection, list(times))
+        resolutions = await effects.get_resolutions(transaction.connection, list(times))
         try:
             written = [
                 (resolution, self._template.render(resolution, time_to_resolve=times[resolution.key]))
@@ -53,7 +52,7 @@ class PostmortemHandler(EffectHandler):
         except PostmortemTemplateError as exc:
             # It will fail on this incident again, until somebody mends the template.
             raise PermanentError(f"INCIDENT_POSTMORTEM_TEMPLATE: {exc}") from exc
-        await effects.insert_postmortems(connection, written)
+        await effects.insert_postmortems(transaction.connection, written)
 
 
 class KnowledgeHandler(EffectHandler):
@@ -61,12 +60,12 @@ class KnowledgeHandler(EffectHandler):
 
     effect = Effect.KNOWLEDGE
 
-    async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    async def write(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         """Merge what every resolution taught into what is known."""
         lessons = await knowledge.get_lessons(
-            connection, {resolution_key(job): job.payload["resolution_seconds"] for job in jobs}
+            transaction.connection, {resolution_key(job): job.payload["resolution_seconds"] for job in jobs}
         )
-        await knowledge.learn(connection, lessons)
+        await knowledge.learn(transaction.connection, lessons)
 
 
 class DispositionHandler(EffectHandler):
@@ -74,10 +73,7 @@ class DispositionHandler(EffectHandler):
 
     effect = Effect.DISPOSITION
 
-    def __init__(self, counter_shard: int) -> None:
-        self._counter_shard = counter_shard
-
-    async def write(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    async def write(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         """Write the rows, and raise the counters that the figures are read from."""
         dispositions = [
             Disposition(
@@ -87,8 +83,9 @@ class DispositionHandler(EffectHandler):
             )
             for job in jobs
         ]
-        await effects.insert_dispositions(connection, dispositions)
-        await raise_counters(connection, Counter(count_resolutions(dispositions)), shard=self._counter_shard)
+        await effects.insert_dispositions(transaction.connection, dispositions)
+        for (name, label), amount in count_resolutions(dispositions).items():
+            transaction.count(name, label, amount)
 
 
 def load_template(settings: EffectSettings) -> PostmortemTemplate:
@@ -104,13 +101,11 @@ def topics(
     settings: EffectSettings,
     template: PostmortemTemplate,
     outside: OutsideSystems,
-    *,
-    counter_shard: int,
 ) -> Mapping[Effect, Topic]:
     """Return the topic of each effect that this version runs."""
     handlers: Sequence[EffectHandler] = [
         PostmortemHandler(template, skip=settings.postmortem_skip),
-        DispositionHandler(counter_shard),
+        DispositionHandler(),
         KnowledgeHandler(),
     ]
     return {

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from incident.model import Effect, Postmortem, ResolutionType, SideEffect, SideEffectState
+from servicekit.outbox import jobs
 
 _COLUMNS = "job_id, topic, payload, state, attempts, last_error, create_time, next_attempt_time, done_time"
 _EFFECT_OF = {effect.topic: effect for effect in Effect}
@@ -107,6 +108,15 @@ async def get_for_update(
         )
     ).one_or_none()
     return None if row is None else _side_effect(row)
+
+
+async def requeue(
+    connection: AsyncConnection, incident_id: str, effect: Effect, resolution_number: int
+) -> None:
+    """Re-queue a PARKED (dead-lettered) side effect, due now; a PENDING one stays as it is."""
+    job = await jobs.get_by_key_for_update(connection, effect.topic, f"{incident_id}/{resolution_number}")
+    if job is not None:
+        await jobs.requeue(connection, job)
 
 
 _POSTMORTEM = text("""

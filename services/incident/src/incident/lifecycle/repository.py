@@ -424,12 +424,3 @@ async def reopen(connection: AsyncConnection, incident_id: str) -> Incident:
         if constraint_name(exc) == _FINGERPRINT_INDEX:
             raise FingerprintTakenError(incident_id) from exc
         raise
-
-
-_PAGE_TOKEN_KEY = text("SELECT key FROM service_keys WHERE name = 'page_tokens'")
-
-
-async def get_page_token_key(connection: AsyncConnection) -> bytes:
-    """Return the key that this service's page tokens are signed with."""
-    key: bytes = (await connection.execute(_PAGE_TOKEN_KEY)).scalar_one()
-    return key

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from incident.errors import (
     IncidentChangedError,
@@ -31,10 +30,8 @@ from incident.model import (
     Transition,
     new_incident_id,
 )
-from servicekit.database.counters import raise_counters
-from servicekit.database.engine import autocommit
 from servicekit.database.group_commit import GroupCommit
-from servicekit.outbox.dispatch import Dispatcher
+from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.failpoints import failpoint
 from servicekit.rpc.paging import cut_page, text_bytes
 
@@ -59,21 +56,17 @@ class IncidentUseCases:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        transactions: Transactions,
         *,
         effects: Mapping[Effect, str | None],
-        outbox: Dispatcher,
         stuck_after: timedelta,
-        counter_shard: int,
     ) -> None:
         """`effects` are queued by each resolution; one with a reason is left out, and that is why."""
-        self._engine = engine
-        self._one_statement = autocommit(engine)
+        self._transactions = transactions
         self._effects = effects
-        self._outbox = outbox
+        self._outbox = transactions.outbox
         self._wanted = [effect.topic for effect, skip_reason in effects.items() if skip_reason is None]
         self._stuck_after = stuck_after
-        self._counter_shard = counter_shard
         self._joined_resolve = GroupCommit(self._resolve_together)
 
     async def create(self, new: NewIncident, *, actor: str) -> tuple[Incident, bool]:
@@ -84,8 +77,8 @@ class IncidentUseCases:
         """
         for attempt in range(_CREATE_ATTEMPTS):
             try:
-                async with self._engine.begin() as connection:
-                    found = await self._create(connection, new, actor=actor, attempt=attempt)
+                async with self._transactions.begin() as transaction:
+                    found = await self._create(transaction, new, actor=actor, attempt=attempt)
             except repository.ConcurrentCreateError:
                 # The other call's answer is committed now; the next round finds it.
                 continue
@@ -94,8 +87,9 @@ class IncidentUseCases:
         raise RuntimeError("no free incident id was found")
 
     async def _create(
-        self, connection: AsyncConnection, new: NewIncident, *, actor: str, attempt: int
+        self, transaction: Transaction, new: NewIncident, *, actor: str, attempt: int
     ) -> tuple[Incident, bool] | None:
+        connection = transaction.connection
         if new.request_id and (answered := await repository.get_create_request(connection, new.request_id)):
             repository.check_same_content(answered, new)
             incident = await repository.get(connection, answered.incident_id)
@@ -107,9 +101,7 @@ class IncidentUseCases:
             await repository.insert_event(
                 connection, incident, EventType.OPENED, actor=actor, summary=new.title
             )
-            await raise_counters(
-                connection, {("incidents_opened", incident.severity): 1}, shard=self._counter_shard
-            )
+            transaction.count("incidents_opened", incident.severity)
         elif new.incident_id and (content := await repository.get_content_hash(connection, new.incident_id)):
             if content != new.content_hash():
                 raise IncidentIdTakenError(new.incident_id)
@@ -129,7 +121,7 @@ class IncidentUseCases:
 
     async def get(self, incident_id: str) -> Incident:
         """Return an incident. Raises IncidentNotFoundError."""
-        async with self._one_statement.connect() as connection:
+        async with self._transactions.statement() as connection:
             incident = await repository.get(connection, incident_id)
         if incident is None:
             raise IncidentNotFoundError(incident_id)
@@ -139,7 +131,7 @@ class IncidentUseCases:
         self, narrow: IncidentFilter, *, after: tuple[datetime, str] | None, page_size: int
     ) -> IncidentPage:
         """Return the page of incidents behind `after` (None: the first)."""
-        async with self._one_statement.connect() as connection:
+        async with self._transactions.statement() as connection:
             found = await listing.list_incidents(
                 connection, narrow, stuck_after=self._stuck_after, after=after, limit=page_size + 1
             )
@@ -158,7 +150,8 @@ class IncidentUseCases:
         Raises IncidentNotFoundError, TransitionNotAllowedError when it is RESOLVED, IncidentChangedError when `etag`
         is given and stale.
         """
-        async with self._engine.begin() as connection:
+        async with self._transactions.begin() as transaction:
+            connection = transaction.connection
             incident = await repository.get_for_update(connection, incident_id)
             if incident is None:
                 raise IncidentNotFoundError(incident_id)
@@ -220,18 +213,18 @@ class IncidentUseCases:
                 turn.setdefault(commands[index].incident_id, index)
             first = list(turn.values())
             # Tried at once by this process when it has room; otherwise whoever has room claims them.
-            has_room = all(self._outbox.has_room(topic, len(first)) for topic in self._wanted)
+            lease = self._outbox.lease_for(dict.fromkeys(self._wanted, len(first)))
             failpoint("resolve_before_statement")
-            async with self._one_statement.connect() as connection:
+            async with self._transactions.statement() as connection:
                 resolved = await repository.resolve(
                     connection,
                     [commands[index] for index in first],
                     self._effects,
-                    lease=self._outbox.lease if has_room else None,
+                    lease=lease,
                 )
             failpoint("resolve_after_commit")
             if resolved.jobs:
-                self._outbox.offer(resolved.jobs)
+                self._outbox.dispatch(resolved.jobs)
             elif resolved.here:
                 self._outbox.wake()
             for index in first:
@@ -256,7 +249,8 @@ class IncidentUseCases:
         The next resolution has the next number, so its side effects run once more. Raises IncidentNotFoundError,
         TransitionNotAllowedError, FingerprintTakenError, IncidentChangedError, RequestIdReusedError.
         """
-        async with self._engine.begin() as connection:
+        async with self._transactions.begin() as transaction:
+            connection = transaction.connection
             incident = await repository.get_for_update(connection, command.incident_id)
             if incident is None:
                 raise IncidentNotFoundError(command.incident_id)

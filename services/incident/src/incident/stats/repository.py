@@ -12,7 +12,7 @@ from incident.effects.jobs import list_waiting
 from incident.effects.repository import Disposition
 from incident.model import SideEffect
 from servicekit.database.counters import read_counters
-from servicekit.outbox.queue import OpenJobs, count_open
+from servicekit.outbox.jobs import OpenJobs, count_open
 
 # Upper bounds of the time from opened to resolved, in seconds: a minute to a week.
 RESOLUTION_BOUNDS_SECONDS = (60, 300, 900, 1800, 3600, 14_400, 43_200, 86_400, 259_200, 604_800)

@@ -1,17 +1,15 @@
-"""Refuses new calls while the server drains, and knows when those in flight have ended."""
+"""Refuses new calls while the server drains, and waits for those in flight."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import grpc
 
+from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
 from servicekit.rpc.status import RpcError, RpcStatus
 
-_RECENT_SECONDS = 0.1
 _DRAINING = RpcStatus(
     grpc.StatusCode.UNAVAILABLE,
     "the server is stopping, try another one",
@@ -23,43 +21,30 @@ _DRAINING = RpcStatus(
 class DrainLayer:
     """Counts calls in flight; once draining, answers new ones UNAVAILABLE.
 
-    grpc.aio's own stop answers calls that it has received and not yet handed over with CANCELLED, which no channel tries
-    again.
+    grpc.aio's own stop answers calls that it has received and not yet handed over with CANCELLED, which no channel
+    retries.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, calls: InFlightCalls) -> None:
+        self._calls = calls
         self._draining = False
-        self._in_flight = 0
-        # The most calls in flight lately, and when.
-        self._peak = 0
-        self._peak_time = 0.0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def was_busy(self, calls: int) -> bool:
-        """Tell whether so many unary calls were in flight together within the last tenth of a second.
-
-        Not just now: joined calls end together, and the next ones are on their way.
-        """
-        now = time.monotonic()
-        if now - self._peak_time > _RECENT_SECONDS:
-            self._peak, self._peak_time = self._in_flight, now
-        return self._peak >= calls
 
     async def drain(self) -> None:
         """Refuse new calls from now on, and return when none is in flight."""
         self._draining = True
-        await self._idle.wait()
+        await self._calls.wait_idle()
 
     def unary(self, method: str, inner: UnaryBehavior) -> UnaryBehavior:
         """Count the call, or refuse it."""
 
         async def behavior(request: Any, context: Context) -> Any:
-            self._begin()
+            if self._draining:
+                raise RpcError(_DRAINING)
+            self._calls.begin()
             try:
                 return await inner(request, context)
             finally:
-                self._end()
+                self._calls.end()
 
         return behavior
 
@@ -73,16 +58,3 @@ class DrainLayer:
                 yield response
 
         return behavior
-
-    def _begin(self) -> None:
-        if self._draining:
-            raise RpcError(_DRAINING)
-        self._in_flight += 1
-        if self._in_flight >= self._peak:
-            self._peak, self._peak_time = self._in_flight, time.monotonic()
-        self._idle.clear()
-
-    def _end(self) -> None:
-        self._in_flight -= 1
-        if self._in_flight == 0:
-            self._idle.set()

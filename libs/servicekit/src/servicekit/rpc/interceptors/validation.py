@@ -1,21 +1,22 @@
 """Checks every request against the protovalidate rules of its message."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
 import protovalidate
 
+from servicekit.database.ids import id_rule, prefix_of_pattern
 from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
 from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus, invalid_argument_message
 
-# What the patterns of our contracts ask for, in a person's words.
-PATTERN_WORDS = {
-    "^INC-[0-9]{8}-[0-9A-F]{6,12}$": "must be INC-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits",
-    "^APR-[0-9]{8}-[0-9A-F]{6,12}$": "must be APR-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits",
+# What the patterns of our contracts require, in words.
+_PATTERN_RULES = {
     "^[!-~]*$": "must be printable ASCII characters without spaces",
     "^[!-~]+$": "must be printable ASCII characters without spaces",
 }
+_PATTERN = re.compile(r"`([^`]+)`")
 
 
 class ValidationLayer:
@@ -57,8 +58,15 @@ def field_violations(error: protovalidate.ValidationError) -> Sequence[FieldViol
     ]
 
 
+def pattern_rule(pattern: str) -> str | None:
+    """Return in words what a pattern of a contract requires; None for one that is not known here."""
+    prefix = prefix_of_pattern(pattern)
+    return _PATTERN_RULES.get(pattern) if prefix is None else f"must be {id_rule(prefix)}"
+
+
 def _in_words(message: str) -> str:
-    return next((words for pattern, words in PATTERN_WORDS.items() if f"`{pattern}`" in message), message)
+    match = _PATTERN.search(message)
+    return (match and pattern_rule(match[1])) or message
 
 
 def invalid_argument(*violations: FieldViolation) -> RpcError:

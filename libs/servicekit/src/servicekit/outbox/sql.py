@@ -1,0 +1,31 @@
+"""The outbox as part of larger statements: SQL fragments, so that the table's columns are named in this package alone."""
+
+
+def insert_jobs(source: str) -> str:
+    """Return the INSERT of one job for each row of `source`, for a WITH clause.
+
+    `source` is a relation with the columns topic, dedup_key, payload and skip_reason: a row with a reason is inserted
+    SKIPPED and never runs. Binds :token (uuid, NULL to insert the jobs unleased) and :lease_seconds (float8). Returns
+    topic, dedup_key, job_id and `is_leased`. A dedup key that is taken fails the statement.
+    """
+    return f"""
+        INSERT INTO outbox
+            (topic, dedup_key, payload, state, last_error, done_time, attempts, lease_token, next_attempt_time)
+        SELECT topic, dedup_key, payload,
+            CASE WHEN skip_reason IS NULL THEN 'PENDING' ELSE 'SKIPPED' END,
+            skip_reason,
+            CASE WHEN skip_reason IS NULL THEN NULL ELSE now() END,
+            CASE WHEN skip_reason IS NULL AND :token IS NOT NULL THEN 1 ELSE 0 END,
+            CASE WHEN skip_reason IS NULL THEN :token END,
+            now() + make_interval(secs => :lease_seconds)
+        FROM {source}
+        RETURNING topic, dedup_key, job_id, lease_token IS NOT NULL AS is_leased
+    """  # noqa: S608 - the relation is a constant of the caller's module
+
+
+def open_job_exists(*, topic: str, dedup_key: str) -> str:
+    """Return the condition that a job with this topic and key waits: PENDING or PARKED. Both are SQL expressions."""
+    return f"""EXISTS (
+        SELECT FROM outbox
+        WHERE outbox.topic = {topic} AND outbox.dedup_key = {dedup_key} AND outbox.state IN ('PENDING', 'PARKED'))
+    """

@@ -1,0 +1,157 @@
+"""Jobs as an operator sees them: listed, re-queued and counted."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from servicekit.outbox import jobs, queue
+from servicekit.outbox.jobs import JobEndedError, JobState
+from servicekit.outbox.queue import Failure
+from tests.servicekit.outbox_cases import claim, end_leases, enqueue, job
+
+if TYPE_CHECKING:
+    from tests.servicekit.outbox_cases import Rows
+
+
+async def park(engine: AsyncEngine, key: str, topic: str = "t") -> None:
+    """Claim the one due job of a topic and dead-letter it."""
+    ((mine,), _) = await claim(engine, topic=topic)
+    assert mine.dedup_key == key
+    async with engine.begin() as connection:
+        await queue.mark_failed(connection, [Failure(mine, "no use", None)])
+
+
+async def test_a_requeued_dead_letter_is_due_now_and_can_be_claimed(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    await enqueue(engine, "a")
+    await park(engine, "a")
+    await rows.execute("UPDATE outbox SET crashes = 3")
+    async with engine.begin() as connection:
+        parked = await jobs.get_by_key_for_update(connection, "t", "a")
+        assert parked is not None
+        assert (parked.state, parked.last_error) == (JobState.PARKED, "no use")
+        pending = await jobs.requeue(connection, parked)
+    assert (pending.state, pending.job_id) == (JobState.PENDING, parked.job_id)
+    assert (await job(rows, "a"))["crashes"] == 0
+    assert [each.dedup_key for each in (await claim(engine))[0]] == ["a"]
+
+
+async def test_requeue_is_idempotent(engine: AsyncEngine) -> None:
+    await enqueue(engine, "a")
+    await park(engine, "a")
+    async with engine.begin() as connection:
+        parked = await jobs.get_by_key_for_update(connection, "t", "a")
+        assert parked is not None
+        first = await jobs.requeue(connection, parked)
+        assert await jobs.requeue(connection, first) == first
+
+
+async def test_a_pending_job_keeps_its_lease_when_it_is_requeued(engine: AsyncEngine, rows: "Rows") -> None:
+    await enqueue(engine, "a")
+    ((mine,), _) = await claim(engine)
+    async with engine.begin() as connection:
+        found = await jobs.get_by_id_for_update(connection, "t", mine.job_id)
+        assert found is not None
+        await jobs.requeue(connection, found)
+    assert (await job(rows, "a"))["lease_token"] == mine.lease_token
+
+
+@pytest.mark.parametrize(("reason", "state"), [(None, JobState.DONE), ("unwanted", JobState.SKIPPED)])
+async def test_an_ended_job_is_not_requeued(engine: AsyncEngine, reason: str | None, state: JobState) -> None:
+    await enqueue(engine, "a")
+    mine, _ = await claim(engine)
+    async with engine.begin() as connection:
+        await queue.mark_done(connection, mine, skip_reason=reason)
+        found = await jobs.get_by_key_for_update(connection, "t", "a")
+        assert found is not None
+        with pytest.raises(JobEndedError) as caught:
+            await jobs.requeue(connection, found)
+    assert caught.value.state is state
+
+
+async def test_a_job_is_found_in_its_own_topic_only(engine: AsyncEngine) -> None:
+    (one,) = await enqueue(engine, "a", "one")
+    async with engine.begin() as connection:
+        assert await jobs.get_by_key_for_update(connection, "two", "a") is None
+        assert await jobs.get_by_id_for_update(connection, "two", one.job_id) is None
+        assert await jobs.get_by_id_for_update(connection, "one", one.job_id + 1) is None
+        found = await jobs.get_by_id_for_update(connection, "one", one.job_id)
+    assert found is not None
+    assert (found.topic, found.dedup_key, found.last_error, found.done_time) == ("one", "a", "", None)
+
+
+async def test_a_list_is_newest_first_and_its_filters_and_pages_hold(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    await enqueue(engine, "abcd", "one")
+    await enqueue(engine, "ab", "two")
+    await enqueue(engine, "a", "three")
+    await rows.execute("UPDATE outbox SET state = 'PARKED' WHERE topic = 'one' AND dedup_key = 'b'")
+    async with engine.connect() as connection:
+
+        async def listed(topics: list[str], **narrowing: object) -> list[str]:
+            found = await jobs.list_jobs(connection, topics, **{"limit": 10, **narrowing})  # type: ignore[arg-type]  # each test's own
+            return [f"{each.topic}/{each.dedup_key}" for each in found]
+
+        assert await listed(["one"]) == ["one/d", "one/c", "one/b", "one/a"]
+        assert await listed(["two", "one"], limit=3) == ["two/b", "two/a", "one/d"]
+        assert await listed(["one"], states=["PARKED", "DONE"]) == ["one/b"]
+        assert await listed(["one", "two"], dedup_keys=["a", "d", "x"]) == ["two/a", "one/d", "one/a"]
+        assert await listed(["one", "two"], dedup_keys=[]) == []
+        (second, *_) = await jobs.list_jobs(connection, ["one"], states=["PARKED"], limit=1)
+        assert await listed(["one"], before=second.job_id) == ["one/a"]
+        assert await listed(["one"], before=second.job_id, dedup_keys=["a", "b", "c"]) == ["one/a"]
+
+
+async def test_open_jobs_are_listed_dead_letters_first_then_the_oldest(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    await enqueue(engine, "abcd")
+    await rows.execute("UPDATE outbox SET state = 'PARKED' WHERE dedup_key IN ('b', 'd')")
+    await rows.execute("UPDATE outbox SET state = 'DONE' WHERE dedup_key = 'c'")
+    await rows.execute("UPDATE outbox SET create_time = now() - interval '1 h' WHERE dedup_key = 'd'")
+    async with engine.connect() as connection:
+        assert [each.dedup_key for each in await jobs.list_open(connection, ["t"], limit=9)] == [
+            "d",
+            "b",
+            "a",
+        ]
+        assert [each.dedup_key for each in await jobs.list_open(connection, ["t"], limit=1)] == ["d"]
+        assert await jobs.list_open(connection, ["other"], limit=9) == []
+
+
+async def test_only_ended_jobs_are_removed_by_key(engine: AsyncEngine, rows: "Rows") -> None:
+    await enqueue(engine, "abcd")
+    await rows.execute("UPDATE outbox SET state = 'PARKED' WHERE dedup_key = 'b'")
+    await rows.execute("UPDATE outbox SET state = 'DONE' WHERE dedup_key IN ('c', 'd')")
+    async with engine.begin() as connection:
+        await jobs.remove_ended(connection, "t", ["a", "b", "c"])
+    assert {row["dedup_key"] for row in await rows.fetch("SELECT dedup_key FROM outbox")} == {"a", "b", "d"}
+    await end_leases(rows)
+    assert len(await enqueue(engine, "c")) == 1
+
+
+async def test_open_jobs_are_counted_by_topic_and_state_with_the_age_of_the_oldest(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    await enqueue(engine, "abcd", "one")
+    await enqueue(engine, "a", "two")
+    await rows.execute("UPDATE outbox SET state = 'PARKED' WHERE topic = 'one' AND dedup_key = 'a'")
+    await rows.execute("UPDATE outbox SET state = 'DONE' WHERE topic = 'one' AND dedup_key = 'b'")
+    await rows.execute("UPDATE outbox SET create_time = now() - interval '100 s' WHERE dedup_key = 'c'")
+    async with engine.connect() as connection:
+        found = {(row.topic, row.state): row for row in await jobs.count_open(connection)}
+    assert {key: row.count for key, row in found.items()} == {
+        ("one", "PARKED"): 1,
+        ("one", "PENDING"): 2,
+        ("two", "PENDING"): 1,
+    }
+    assert 100 <= found["one", "PENDING"].oldest_seconds < 1000
+    assert found["one", "PARKED"].oldest_seconds < 100
+
+
+async def test_without_jobs_nothing_is_open(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        assert await jobs.count_open(connection) == []
