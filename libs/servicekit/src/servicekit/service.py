@@ -106,7 +106,9 @@ def _parser(name: str) -> argparse.ArgumentParser:
         "files", metavar="FILE", nargs="+", type=Path, help="JSON Lines, see docs/import.md"
     )
     importing.add_argument("--migrate", action="store_true", help="bring the database up to date first")
-    importing.add_argument("--ask", action="store_true", help="write only when told so on standard input")
+    importing.add_argument(
+        "--ask", action="store_true", help="write only after a confirmation on standard input"
+    )
     return parser
 
 

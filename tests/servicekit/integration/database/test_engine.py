@@ -20,7 +20,6 @@ from servicekit.database import migrations as migrations_module
 from servicekit.database.counters import choose_shard, raise_counters, read_counters
 from servicekit.database.engine import (
     DatabaseUnavailableError,
-    answers,
     constraint_name,
     create_engine,
     is_data_error,
@@ -38,6 +37,18 @@ if TYPE_CHECKING:
     Rows = asyncpg.Connection[asyncpg.Record]
 
 INCIDENT = "incident:migrations"
+
+
+async def answers(engine: AsyncEngine) -> bool:
+    """Whether the database answers a statement now."""
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    except Exception as exc:
+        if is_unavailable(exc):
+            return False
+        raise
+    return True
 
 
 async def failure(engine: AsyncEngine, statement: str) -> Exception:

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from servicekit.database import group_commit as joined_writes
+from servicekit.database import group_commit
 from servicekit.database.group_commit import GroupCommit
 
 Write = Callable[[Sequence[int]], Awaitable[Sequence[int | Exception]]]
@@ -97,8 +97,8 @@ async def test_as_many_writes_are_under_way_as_allowed(flushes: int) -> None:
 async def test_a_crowd_that_was_answered_is_written_together_again_when_it_comes_back_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
-    monkeypatch.setattr(joined_writes, "_LARGE", 8)
+    monkeypatch.setattr(group_commit, "_QUIET_SECONDS", 3600)
+    monkeypatch.setattr(group_commit, "_LARGE_BATCH", 8)
     ledger = Ledger()
     joined = GroupCommit(ledger)
 
@@ -116,7 +116,7 @@ async def test_a_crowd_that_was_answered_is_written_together_again_when_it_comes
 async def test_of_a_large_crowd_a_part_is_written_while_the_rest_is_on_its_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
+    monkeypatch.setattr(group_commit, "_QUIET_SECONDS", 3600)
     ledger = Ledger()
     joined = GroupCommit(ledger)
     await asyncio.gather(*(joined(number) for number in range(64)))
@@ -145,9 +145,9 @@ async def test_nobody_waits_for_a_crowd_of_long_ago(monkeypatch: pytest.MonkeyPa
     joined = GroupCommit(ledger)
     await asyncio.gather(*(joined(number) for number in range(8)))
     later = asyncio.get_running_loop().time() + 1
-    monkeypatch.setattr(joined_writes, "_now", lambda: later)
+    monkeypatch.setattr(group_commit, "_now", lambda: later)
     # A wait for the others would never end.
-    monkeypatch.setattr(joined_writes, "_QUIET_SECONDS", 3600)
+    monkeypatch.setattr(group_commit, "_QUIET_SECONDS", 3600)
     async with asyncio.timeout(5):
         assert await joined(8) == 80
 

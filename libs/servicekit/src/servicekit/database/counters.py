@@ -1,7 +1,7 @@
-"""Counters that are true over restarts, replicas and retention: rows, raised in the transaction that counts.
+"""Counters that survive restarts and retention and are shared by replicas: rows, raised in the counting transaction.
 
 A counter is spread over shards, and each process writes to one: callers in different processes seldom wait for the same
-row. Reading sums a few rows a counter, whatever the history.
+row. Reading sums a few rows a counter, not a history.
 """
 
 import random

@@ -1,12 +1,11 @@
-"""The engine, what a dead database looks like, and the check behind the health status."""
+"""The engine, and the classification of its errors: unavailable, data, constraint."""
 
 import asyncpg
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-# SQLSTATE classes and codes that say "the server cannot serve this now", whatever the statement:
+# SQLSTATE classes and codes that say "the server cannot serve any statement now":
 # connection exceptions, shutting down / starting up, out of disk, memory or connections, read-only standby,
 # and a statement or lock that was given up on.
 _UNAVAILABLE_CLASSES = ("08", "53", "58")
@@ -38,11 +37,11 @@ def create_engine(
     server_settings = {
         "application_name": application_name,
         "statement_timeout": str(int(statement_timeout_seconds * 1000)),
-        # Times are compared and shown in UTC whatever the server's own zone is.
+        # Times are compared and shown in UTC not in the server's own zone.
         "timezone": "UTC",
         # The statements here are short and many: compiling one would cost more than running it.
         "jit": "off",
-        # Nor is each worth a plan of its own: the arrays of a joined statement differ in length at every call, and
+        # Nor is each worth a plan of its own: the arrays of a group commit differ in length at every call, and
         # planning it takes longer than running it. A plan that was made while a table was small must not scan it later:
         # every statement on a large table has its index.
         "plan_cache_mode": "force_generic_plan",
@@ -112,15 +111,3 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
     A single statement is a transaction by itself; without BEGIN and COMMIT it costs one round trip in place of three.
     """
     return engine.execution_options(isolation_level="AUTOCOMMIT")
-
-
-async def answers(engine: AsyncEngine) -> bool:
-    """Tell whether the database answers a statement now."""
-    try:
-        async with engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-    except Exception as exc:
-        if is_unavailable(exc):
-            return False
-        raise
-    return True

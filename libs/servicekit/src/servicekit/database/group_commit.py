@@ -1,12 +1,12 @@
-"""Joins concurrent calls into one statement and one commit.
+"""Group commit: batches concurrent writes into one statement and transaction.
 
-A durable commit costs the disk's flush whatever its size, and a statement costs its round trip. Calls that arrive while
-one flush is under way wait for it and go together in the next; a call that finds nothing under way starts at once, so
-a single caller pays no delay.
+A durable commit costs one flush of the disk, however many rows it has, and a statement costs its round trip. Commands that
+arrive while a flush is in progress wait for it and share the next one; a command that finds none in progress is flushed at
+once, so a single caller pays no delay.
 
-When several callers are about, a flush waits a moment for those who were answered just now and are on their way back: a
-server takes in one call at a time, so flushing whoever is there would make every flush one call small and all its time
-spent on statements. Two flushes may be under way, so that one crowd is written while the next is taken in.
+Under concurrent load a flush waits a moment for the callers that got their result just now and are about to call again: a
+server accepts one call at a time, so without this wait every flush would have one command, and all time would be spent on
+statements. Two flushes may be in progress, so that one batch is written while the next one gathers.
 """
 
 import asyncio
@@ -24,23 +24,23 @@ Command = TypeVar("Command")
 Result = TypeVar("Result")
 
 
-# A crowd is waited for until nobody came for so long, and at most so many times.
+# A batch gathers until no command has arrived for this long, at most this many times over.
 _QUIET_SECONDS = 0.001
-_MOST_WAITS = 10
-# A timer may be late by a whole turn of the loop; in so many turns who has arrived meanwhile has joined.
+_MAX_WAITS = 10
+# A timer may be late by a whole turn of the loop: this many turns let the commands that have arrived meanwhile queue up.
 _QUIET_TURNS = 5
-# Who was answered longer ago than this is not on the way back.
-_BACK_SECONDS = 0.02
-# So many together cost each hardly more than any larger number.
-_LARGE = 32
+# A caller that got its result longer ago than this is not expected to call again.
+_RETURN_SECONDS = 0.02
+# Beyond this many commands a larger batch hardly lowers the cost of each.
+_LARGE_BATCH = 32
 
 
 class GroupCommit(Generic[Command, Result]):
     """Runs commands through `write`, many at a time.
 
-    `write` takes the commands of one flush and returns, in order, each one's result or the exception that is its own;
-    an exception it raises belongs to all of them. After a data error (one bad row) the commands of the flush are tried
-    one by one, so that nobody fails for a neighbour.
+    `write` takes the commands of one flush and returns, in order, each one's result or its own exception; an exception
+    that it raises belongs to all of them. After a data error (one bad row) the commands of the flush are tried one by
+    one, so that a bad command fails alone.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class GroupCommit(Generic[Command, Result]):
         self._gathering: asyncio.Task[None] | None = None
         self._flushes: set[asyncio.Task[None]] = set()
         self._in_flush = 0
-        # How many callers were about when the last flush ended: answered by it, in the other one, or waiting.
-        self._crowd = 0
-        self._crowd_time = 0.0
-        # What `_gathering` waits for: more callers, or the end of a flush.
+        # Concurrent callers when the last flush ended: those it served, those in the other flush, those waiting.
+        self._callers = 0
+        self._callers_time = 0.0
+        # What `_gathering` waits for: more commands, or the end of a flush.
         self._more: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[None] | None = None
 
@@ -81,7 +81,7 @@ class GroupCommit(Generic[Command, Result]):
         return await future
 
     async def _gather_until_empty(self) -> None:
-        # The task's first step comes after every caller that is ready in this turn of the loop has joined.
+        # The task's first step comes after every caller that is ready in this turn of the loop has queued its command.
         try:
             while self._waiting:
                 while len(self._flushes) >= self._max_flushes:
@@ -93,17 +93,17 @@ class GroupCommit(Generic[Command, Result]):
                 self._flushes.add(flush)
                 flush.add_done_callback(self._flush_ended)
         finally:
-            # Here, and not when the task is seen to have ended: who comes in between must start one of their own.
+            # Here, not when the task is seen to have ended: a command that arrives in between must start a task of its own.
             self._gathering = None
 
     def _is_gathered(self) -> bool:
-        # One caller after the other is no crowd.
-        return self._crowd <= 1 or len(self._waiting) >= min(_LARGE, self._max_batch)
+        # Callers that come one after the other share no flush.
+        return self._callers <= 1 or len(self._waiting) >= min(_LARGE_BATCH, self._max_batch)
 
     async def _gather(self) -> None:
-        if _now() - self._crowd_time > _BACK_SECONDS:
-            self._crowd = 0
-        for _ in range(_MOST_WAITS):
+        if _now() - self._callers_time > _RETURN_SECONDS:
+            self._callers = 0
+        for _ in range(_MAX_WAITS):
             if self._is_gathered():
                 return
             before = len(self._waiting)
@@ -130,7 +130,7 @@ class GroupCommit(Generic[Command, Result]):
         try:
             await self._flush([entry for entry in batch if not entry[1].done()])
         finally:
-            self._crowd, self._crowd_time = self._in_flush + len(self._waiting), _now()
+            self._callers, self._callers_time = self._in_flush + len(self._waiting), _now()
             self._in_flush -= len(batch)
 
     def _flush_ended(self, flush: asyncio.Task[None]) -> None:
@@ -148,7 +148,7 @@ class GroupCommit(Generic[Command, Result]):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} commands")
         except Exception as exc:
             if is_data_error(exc) and len(batch) > 1:
-                _log.warning("joined_write_split", commands=len(batch))
+                _log.warning("group_commit_split", commands=len(batch))
                 for entry in batch:
                     await self._flush([entry])
                 return

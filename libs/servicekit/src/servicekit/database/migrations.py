@@ -16,7 +16,7 @@ from servicekit.database.engine import autocommit, sqlstate
 
 _log = structlog.get_logger()
 _LOCK_NOT_AVAILABLE = "55P03"
-# A DDL statement that waits for a lock makes every later statement on the table wait behind it: give up soon, try again.
+# A DDL statement that waits for a lock makes every later statement on the table wait behind it: wait briefly, then retry.
 _LOCK_TIMEOUT = timedelta(seconds=4)
 _ATTEMPTS = 15
 _RETRY_SECONDS = 1.0

@@ -1,5 +1,5 @@
 """Import of JSON Lines: files are read and checked line by line, and written in one transaction or not at all.
 
-A service says what a line means (`importer.LineImporter`); everything else is here. What is found wrong names its file, its
-line and its field, and nothing is written.
+A service defines its lines (`importer.LineImporter`); everything else is here. A problem names its file, line and field, and
+then nothing is written.
 """

@@ -1,4 +1,4 @@
-"""What an import says while it works, one JSON object a line, and the one thing that it may be told: to write.
+"""The output of an import in progress, one JSON object a line, and its one input: the confirmation to write.
 
 Written for the `flywheel` command, which runs the imports of both services and lets none write before both have found
 their lines without fault. `event` is `progress`, `problem`, `checked` or `done`.

@@ -1,4 +1,4 @@
-"""The fields of a line: their types, and in words what is wrong with them. The limits are those of the RPCs' fields."""
+"""The fields of a line: types, limits (those of the RPCs' fields) and the wording of their errors."""
 
 import re
 import unicodedata
@@ -13,12 +13,12 @@ from servicekit.importing.lines import shown
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _FIRST_YEAR = 1970
-_MOST_PAIRS = 64
-_MOST_LABEL_CHARACTERS = 256
+_MAX_PAIRS = 64
+_MAX_LABEL_CHARACTERS = 256
 
 
 class Line(BaseModel):
-    """Base of what a line says: nothing is guessed, and a name that is not a field is a mistake."""
+    """Base of a line's model: strict types, and a name that is not a field is an error."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -77,8 +77,8 @@ def _time(value: object) -> datetime:
 
 
 def _labels(value: dict[str, str]) -> dict[str, str]:
-    if len(value) > _MOST_PAIRS:
-        raise ValueError(f"are more than {_MOST_PAIRS} pairs")
+    if len(value) > _MAX_PAIRS:
+        raise ValueError(f"are more than {_MAX_PAIRS} pairs")
     return value
 
 
@@ -89,8 +89,8 @@ LongText = Annotated[str, text(octets=8192)]
 Name = Annotated[str, text(characters=256, blank=False, empty=True, control=False)]
 Labels = Annotated[
     dict[
-        Annotated[str, Field(min_length=1), text(characters=_MOST_LABEL_CHARACTERS, control=False)],
-        Annotated[str, text(characters=_MOST_LABEL_CHARACTERS)],
+        Annotated[str, Field(min_length=1), text(characters=_MAX_LABEL_CHARACTERS, control=False)],
+        Annotated[str, text(characters=_MAX_LABEL_CHARACTERS)],
     ],
     AfterValidator(_labels),
 ]

@@ -135,7 +135,7 @@ async def _read(
             conversation.problem(problem)
         is_good = is_good and not problems
         conversation.progress("check", reader.bytes_read, total)
-    # Also when lines are bad by themselves: all that is wrong is said at once.
+    # Also when single lines are bad: one run reports all problems.
     is_good = await _check(connection, importer, conversation) and is_good
     if not is_good or not await conversation.may_write():
         raise _DeclinedError

@@ -11,7 +11,7 @@ from typing import Any
 MAX_LINE_BYTES = 1_048_576
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PLAIN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}", re.ASCII)
-_MOST_SHOWN = 64
+_MAX_SHOWN = 64
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,23 +39,23 @@ class SourceLine:
 
 
 def shown(name: str) -> str:
-    """Return a name that somebody else chose as it may be shown: on one line, without control characters, not too long."""
-    return name if _PLAIN.fullmatch(name) else json.dumps(name[:_MOST_SHOWN])
+    """Return a name of foreign origin, safe to show: on one line, without control characters, not too long."""
+    return name if _PLAIN.fullmatch(name) else json.dumps(name[:_MAX_SHOWN])
 
 
 class ImportFailedError(Exception):
-    """An import cannot go on; the message says why, and nothing was written."""
+    """An import failed for the reason in the message, and nothing was written."""
 
 
 class UnreadableFileError(ImportFailedError):
-    """A file cannot be read; the message names it and says why."""
+    """A file cannot be read; the message has its name and the reason."""
 
     def __init__(self, path: Path, cause: OSError) -> None:
         super().__init__(f"{path}: {cause.strerror}")
 
 
 class LineReader:
-    """Reads files one after the other. `bytes_read` tells how far it is."""
+    """Reads files one after the other. `bytes_read` is its progress."""
 
     def __init__(self, paths: Sequence[Path], kinds: Collection[str]) -> None:
         self._paths = paths
@@ -107,7 +107,7 @@ class LineReader:
 
 
 class _BadLineError(Exception):
-    """A line cannot be read; the message says why."""
+    """A line cannot be read; the message is the reason."""
 
     def __init__(self, reason: str, *, field: str = "") -> None:
         super().__init__(reason)

@@ -35,7 +35,7 @@ def define_imported_rows_table(metadata: MetaData) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class StagedRow:
-    """A line that is good by itself. `content` is what it says, in one form; `row` is what is to be written."""
+    """A line that is valid by itself. `content` is its canonical form, for comparison; `row` is what will be written."""
 
     file: int
     line: int
@@ -150,7 +150,7 @@ async def batches(
 ) -> AsyncIterator[Mapping[str, int]]:
     """Yield the staged rows a batch at a time, as the parameters `start` and `stop` of a range of positions.
 
-    `progress` hears how many of how many were dealt with.
+    `progress` is called with the numbers of rows done and of all rows.
     """
     last: int = (await connection.execute(_LAST)).scalar_one()
     for start in range(1, last + 1, BATCH):

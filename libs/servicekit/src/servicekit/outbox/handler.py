@@ -39,7 +39,7 @@ class DeliveryError(Exception):
 
 
 class Handler:
-    """Does a topic's jobs. A subclass overrides what it needs; by itself it does nothing and succeeds."""
+    """Runs a topic's jobs. A subclass overrides what it needs; the base does nothing and succeeds."""
 
     def skip_reason(self, job: Job) -> str | None:
         """Return why `job` is not wanted (it ends SKIPPED, nothing runs), or None to go on."""

@@ -53,6 +53,6 @@ class Outbox:
             self._worker.dispatch(jobs)
 
     def wake(self) -> None:
-        """Claim due jobs now. A worker that starts later looks by itself."""
+        """Claim due jobs now. A worker that starts later claims at its start."""
         if self._worker is not None:
             self._worker.wake()

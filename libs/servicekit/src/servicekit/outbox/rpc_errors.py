@@ -1,4 +1,4 @@
-"""What a failed RPC means for the delivery that made it."""
+"""Maps the status of a failed RPC to the outcome of its delivery: retry, or dead-letter."""
 
 import grpc
 import structlog
@@ -7,7 +7,7 @@ from servicekit.outbox.handler import PermanentError
 
 _log = structlog.get_logger()
 
-# The peer understood and refused for good: the same call will be refused again.
+# Permanent: the same call would be refused again.
 _CANNOT_HEAL = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -17,8 +17,8 @@ _CANNOT_HEAL = frozenset(
         grpc.StatusCode.OUT_OF_RANGE,
     }
 )
-# They heal with a deploy or a changed role, so they are tried again; but somebody has to be told.
-_NEEDS_SOMEBODY = frozenset(
+# They heal with a deploy or a changed role, so they are retried, and logged as errors for an operator.
+_NEEDS_OPERATOR = frozenset(
     {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
 )
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
@@ -35,6 +35,6 @@ def delivery_error(code: grpc.StatusCode | int, message: str) -> Exception:
     text = f"{code.name}: {message}"
     if code in _CANNOT_HEAL:
         return PermanentError(text)
-    if code in _NEEDS_SOMEBODY:
+    if code in _NEEDS_OPERATOR:
         _log.error("delivery_refused", code=code.name, error=message)
     return RpcFailedError(text)

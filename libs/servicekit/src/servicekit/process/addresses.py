@@ -4,7 +4,7 @@ import ipaddress
 
 
 class ExposedWithoutAuthenticationError(Exception):
-    """The server was asked to listen beyond loopback, where anybody could call it under any name."""
+    """The server was asked to listen beyond loopback, where every host could call it under any name."""
 
 
 def require_loopback(address: str | None, *, insecure: bool) -> None:

@@ -1,4 +1,4 @@
-"""Settings read once from the environment; a bad value names the variable and says what was expected."""
+"""Settings read once from the environment; the error of a bad value names the variable and the expected form."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _UNIT_SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(?P<port>\d{1,5})")
 _MAX_PORT = 65_535
 
-# What the library's errors are to somebody who sets a variable.
+# The library's errors in an operator's words.
 _EXPECTED = {
     "bool_parsing": "expected true or false, or on or off",
     "bool_type": "expected true or false, or on or off",

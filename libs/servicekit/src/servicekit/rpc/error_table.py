@@ -1,4 +1,4 @@
-"""From exceptions to what a caller is told: a service's own classes by its table, the infrastructure's by ours."""
+"""Maps exceptions to the status that a caller gets: a service's own classes by its table, the infrastructure's by ours."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -40,16 +40,16 @@ _PAGE_TOKEN = RpcStatus(
 
 
 class ErrorTable:
-    """One service's error classes, each with the function that tells it to a caller."""
+    """One service's error classes, each with the function that makes its status."""
 
     def __init__(self, entries: Mapping[type[Exception], Callable[[Any], RpcStatus]]) -> None:
         self.entries = entries
 
     def status_of(self, exc: Exception, *, method: str) -> RpcStatus:  # noqa: PLR0911 - a table in words
-        """Return what the caller of `method` is told of `exc`.
+        """Return the status of `exc` for the caller of `method`.
 
-        A class is looked up with its bases. What nobody knows is logged whole under a correlation id, and the caller
-        gets the id alone.
+        A class is looked up with its bases. An unknown exception is logged whole under a correlation id, and the caller
+        gets only the id.
         """
         if isinstance(exc, RpcError):
             return exc.status

@@ -14,7 +14,7 @@ _EXIT_USAGE = 2
 
 
 def is_serving(target: str) -> bool:
-    """Tell whether the server at `target` says SERVING within three seconds."""
+    """Tell whether the server at `target` is SERVING within three seconds."""
     with grpc.insecure_channel(target) as channel:
         try:
             response: health_pb2.HealthCheckResponse = HealthStub(channel).Check(  # type: ignore[attr-defined]  # the stubs forgot it

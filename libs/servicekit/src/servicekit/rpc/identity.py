@@ -1,4 +1,4 @@
-"""Who is calling. The actor on every record comes from here, never from a request's field."""
+"""The actor: the caller's name, which is set by an interceptor and never read from a request's field."""
 
 from contextvars import ContextVar
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 # A client takes 4 MiB by default. Sizes are estimates, so some room is left.
-_MOST_BYTES = 3 << 20
+_MAX_BYTES = 3 << 20
 
 
 # What a message takes besides its texts.
@@ -23,14 +23,14 @@ def cut_page(
 ) -> tuple[Sequence[Item], bool]:
     """Return the first of `found` that make a page, and whether more follow.
 
-    A page has at most `page_size` items, and fewer, but at least one, when they are large: `size` tells about how many
+    A page has at most `page_size` items, and fewer, but at least one, when they are large: `size` returns about how many
     bytes an item takes.
     """
     taken = 0
     total = 0
     for item in found[:page_size]:
         total += size(item)
-        if taken and total > _MOST_BYTES:
+        if taken and total > _MAX_BYTES:
             break
         taken += 1
     return found[:taken], taken < len(found)

@@ -32,7 +32,7 @@ _LAME_DUCK_SECONDS = 0.2
 
 
 class BackgroundEndedError(Exception):
-    """Background work ended by itself although the process goes on."""
+    """A background task ended although the process goes on."""
 
 
 class AddressInUseError(Exception):
@@ -208,7 +208,7 @@ async def run_until_stopped(
 ) -> None:
     """Run the background work until `stop` is set, then drain: server first, background work after it.
 
-    Raises BackgroundEndedError when a background task ends by itself: half a service is worse than a restart.
+    Raises BackgroundEndedError when a background task ends early: half a service is worse than a restart.
     """
     tasks = {name: asyncio.ensure_future(work) for name, work in background.items()}
     stopped = asyncio.ensure_future(stop.wait())

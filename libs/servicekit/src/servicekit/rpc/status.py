@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 DOMAIN = "flywheel.awoooi"
 # gRPC puts the status details into a header; a peer may refuse large ones.
 _MAX_VIOLATIONS = 20
-_MAX_TOLD_CHARACTERS = 400
+_MAX_MESSAGE_CHARACTERS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +32,21 @@ def invalid_argument_message(violations: Sequence[FieldViolation]) -> str:
 
     Many clients show the message alone and leave the details encoded.
     """
-    told: list[str] = []
-    room = _MAX_TOLD_CHARACTERS
+    parts: list[str] = []
+    room = _MAX_MESSAGE_CHARACTERS
     firsts: dict[str, str] = {}
     for violation in violations:
         firsts.setdefault(violation.field, violation.description)
     for name, description in firsts.items():
         text = f"{name}: {description}"
-        told.append(text if len(text) <= room else name)
+        parts.append(text if len(text) <= room else name)
         room -= len(text)
-    return f"invalid argument: {'; '.join(told)}"
+    return f"invalid argument: {'; '.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)
 class RpcStatus:
-    """What a caller is told: a gRPC code, a constant message, an UPPER_SNAKE reason, and details."""
+    """The status that a caller gets: a gRPC code, a constant message, an UPPER_SNAKE reason, and details."""
 
     code: grpc.StatusCode
     message: str

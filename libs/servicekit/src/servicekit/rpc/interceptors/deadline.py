@@ -28,7 +28,7 @@ class DeadlineLayer:
         """Run the call under the cap when the caller's deadline is later or absent."""
 
         async def behavior(request: Any, context: Context) -> Any:
-            # None when the caller set no deadline, whatever the stubs say.
+            # None when the caller set no deadline, although the stubs exclude it.
             remaining: float | None = context.time_remaining()
             if remaining is not None and remaining <= self._cap_seconds:
                 return await inner(request, context)

@@ -1,4 +1,4 @@
-"""Finds out who is calling."""
+"""Sets the actor of each RPC."""
 
 import re
 from collections.abc import AsyncIterator
@@ -14,9 +14,9 @@ _ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:/+-]{0,127}")
 
 
 class MetadataIdentityLayer:
-    """Takes the caller's own word, the metadata key `awoooi-actor`.
+    """Takes the name that the caller claims in the metadata key `awoooi-actor`.
 
-    Only for a server without authentication: anybody who reaches it may call themselves anything.
+    Only for a server without authentication: a caller may claim any name.
     """
 
     def unary(self, method: str, inner: UnaryBehavior) -> UnaryBehavior:

@@ -37,7 +37,7 @@ class TelemetryLayer:
         labels = ("grpc_service", "grpc_method")
         self._handled = Counter(
             "grpc_server_handled",
-            "RPCs completed by this process, whatever their outcome.",
+            "RPCs completed by this process, of any status code.",
             (*labels, "grpc_code"),
             registry=registry,
         )
