@@ -4,7 +4,7 @@ PYTHON ?= python3
 bin    := .venv/bin
 dists  := protos libs/servicekit services/incident services/approval services/metrics-gateway cli
 pip    := $(bin)/python -m pip install -qq --disable-pip-version-check
-typed  := protos/generate.py $(addsuffix /src,$(filter-out protos,$(dists))) $(wildcard benchmarks) tests
+typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks) tests
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -53,7 +53,7 @@ lock: .venv/.dev ## pin what the pyproject files ask for; ARGS=--upgrade takes t
 
 clean: ## remove .venv and caches; data in .flywheel stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find $(filter-out protos,$(dists)) protos/gen tests $(wildcard benchmarks) -name __pycache__ -prune -exec rm -rf {} +
+	find $(filter-out protos,$(dists)) protos/gen protos/src tests $(wildcard benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help up demo tools test lint format proto bench test-compose lock clean
 
