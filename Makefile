@@ -6,14 +6,14 @@ dists  := protos libs/servicekit services/incident services/approval services/me
 pip    := $(bin)/python -m pip install -qq --disable-pip-version-check
 typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks) tests
 
-help: ## list what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo 'ARGS="..." goes to the command that is run; PYTHON=... names the interpreter that .venv is made with.'
+	@echo 'ARGS="..." is passed to the command that is run; PYTHON=... is the interpreter for .venv.'
 
 up: .venv/.runtime ## start PostgreSQL and the three services here; Ctrl-C stops them
 	@exec $(bin)/flywheel up $(ARGS)
 
-demo: .venv/.runtime ## 566 stuck incidents and what becomes of them, on a stack of its own
+demo: .venv/.runtime ## heal 566 stuck incidents through an outage, on a stack of its own
 	@exec $(bin)/flywheel demo $(ARGS)
 
 tools: .venv/.dev ## install buf and what tests and lint need
@@ -21,16 +21,29 @@ tools: .venv/.dev ## install buf and what tests and lint need
 test: .venv/.dev ## run every test: unit, integration, contract, end to end
 	@$(bin)/python -m pytest $(ARGS)
 
-lint: .venv/.dev ## check style, types, import rules and contracts; changes nothing
+test-fast: .venv/.dev ## run the unit and contract tests: no database, under 90 s on two cores
+	@$(bin)/python -m pytest -q $(wildcard tests/*/unit tests/contract) $(ARGS)
+
+lint: lint-style lint-types lint-imports lint-contracts lint-rules ## run all checks; changes nothing
+
+lint-style: .venv/.dev ## check the style of Python files
 	$(bin)/ruff check
 	$(bin)/ruff format --check
+
+lint-types: .venv/.dev ## check types
 	$(bin)/mypy $(typed)
+
+lint-imports: .venv/.dev ## check the import rules of .importlinter
 	@found=$$($(bin)/lint-imports --no-cache --no-logo) || { echo "$$found"; exit 1; }
+
+lint-contracts: .venv/.dev ## check the .proto files, the generated code, and that no client breaks
 	$(bin)/buf lint
 	$(bin)/buf format -d --exit-code
 	$(bin)/python protos/generate.py --check
-	$(bin)/metrics-gateway check-rules $(wildcard deploy/prometheus/rules/*.yml deploy/grafana/dashboards/*.json)
 	@BUF=$(bin)/buf .ci/breaking-changes
+
+lint-rules: .venv/.dev ## check that alert rules and dashboards use series that exist
+	$(bin)/metrics-gateway check-rules $(wildcard deploy/prometheus/rules/*.yml deploy/grafana/dashboards/*.json)
 
 format: .venv/.dev ## rewrite Python and protobuf files in the project's style
 	$(bin)/ruff check --fix-only
@@ -43,10 +56,10 @@ proto: .venv/.dev ## generate protos/gen from the .proto files
 bench: .venv/.dev ## measure the performance ratios, both sides in one run
 	@$(bin)/python -m benchmarks $(ARGS)
 
-test-compose: .venv/.dev ## bring up docker-compose.yml for real and resolve an incident through it
+test-compose: .venv/.dev ## start docker-compose.yml and resolve an incident through it
 	@deploy/docker/test-compose $(ARGS)
 
-lock: .venv/.dev ## pin what the pyproject files ask for; ARGS=--upgrade takes the newest of everything
+lock: .venv/.dev ## pin the dependencies of the pyproject files; ARGS=--upgrade takes the newest
 	$(call compile,dev,cli/pyproject.toml --group build --group dev $(ARGS))
 	$(call compile,,cli/pyproject.toml --group build -c requirements-dev.lock --upgrade)
 	$(call compile,services,--extra kubernetes -c requirements-dev.lock --upgrade)
@@ -55,7 +68,8 @@ clean: ## remove .venv and caches; data in .flywheel stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(filter-out protos,$(dists)) protos/gen protos/src tests $(wildcard benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help up demo tools test lint format proto bench test-compose lock clean
+.PHONY: help up demo tools test test-fast lint lint-style lint-types lint-imports lint-contracts lint-rules format proto bench \
+	test-compose lock clean
 
 # The services' dependencies are in every lock; the later locks follow the versions of the first, so that all agree.
 compile = $(bin)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
