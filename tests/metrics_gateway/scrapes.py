@@ -1,4 +1,4 @@
-"""Reading what the gateway exposes, with the parsers of prometheus_client."""
+"""Parses scrapes with the parsers of prometheus_client."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Scrape:
-    """All samples of one scrape, and the families they came in."""
+    """All samples of one scrape, and their families."""
 
     families: Mapping[str, Metric]
     samples: Mapping[tuple[str, Labels], float]
@@ -40,7 +40,7 @@ def read_text(text: str) -> Scrape:
 
 
 def read_openmetrics(text: str) -> Scrape:
-    """Read OpenMetrics; its parser also checks what the format demands."""
+    """Read OpenMetrics; the parser also validates the format."""
     return _scrape(parse_openmetrics(text))  # type: ignore[no-untyped-call] # it has no annotations
 
 

@@ -14,7 +14,7 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from awoooi.approval.v1 import approval_service_pb2
 from awoooi.incident.v1 import incident_service_pb2
 from flywheel.stack.stack import Stack
-from metrics_gateway.sources.source import Reason
+from metrics_gateway.sources.reading import Reason
 from tests.approval.schemas import approval_database, incident_database, rows
 from tests.prometheus.test_rules import ALERTS, rules
 

@@ -1,4 +1,4 @@
-"""The gateway as its users start it: a process with an environment, signals, an exit code and a log."""
+"""The gateway as a process: environment, signals, exit codes, log."""
 
 import asyncio
 import json
@@ -15,9 +15,10 @@ import httpx2
 import pytest
 from google.protobuf.message import Message
 
-from tests.metrics_gateway.honest_answers import incident_answer
-from tests.metrics_gateway.running_gateway import PATIENCE_SECONDS, PATIENT, Gateway, is_up
-from tests.metrics_gateway.stats_server import Context, always, stats_server
+from tests.metrics_gateway.integration.running_gateway import LONG_TIMEOUT, Gateway, is_up
+from tests.metrics_gateway.integration.stats_server import Context, always, stats_server
+from tests.metrics_gateway.valid_responses import incident_response
+from tests.services import PATIENCE_SECONDS
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -48,7 +49,7 @@ async def next_line(process: Process) -> Mapping[str, Any]:
 
 
 class GatewayProcess:
-    """A gateway that has said that it serves."""
+    """A gateway that has logged `serving`."""
 
     def __init__(self, process: Process, first_line: Mapping[str, Any], client: httpx2.AsyncClient) -> None:
         self.process = process
@@ -60,12 +61,12 @@ class GatewayProcess:
         return await next_line(self.process)
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> list[dict[str, Any]]:
-        """Ask it to stop and return what else it logged."""
+        """Send the signal and return the remaining log events."""
         self.process.send_signal(number)
         return await self.ended()
 
     async def ended(self) -> list[dict[str, Any]]:
-        """Wait for its end and return what else it logged; every line is JSON, and nothing is on standard output."""
+        """Wait for its end and return the remaining log events; every line is JSON, and standard output is empty."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             out, err = await self.process.communicate()
         assert out == b""
@@ -88,7 +89,7 @@ async def gateway_process(**variables: str) -> AsyncIterator[GatewayProcess]:
 
 
 async def refusal(*arguments: str, **variables: str) -> tuple[int | None, str]:
-    """Exit code and standard error of a gateway that does not start."""
+    """Exit code and standard error of a gateway that fails to start."""
     process = await start(*arguments, **variables)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -100,9 +101,9 @@ async def refusal(*arguments: str, **variables: str) -> tuple[int | None, str]:
     return process.returncode, err.decode()
 
 
-async def test_it_says_where_it_serves_and_serves_there() -> None:
+async def test_the_serving_event_has_the_address_it_serves_on() -> None:
     async with (
-        stats_server(always(incident_answer())) as incident,
+        stats_server(always(incident_response())) as incident,
         gateway_process(GATEWAY_SOURCES=f"incident={incident.address}") as running,
     ):
         assert running.first_line["event"] == "serving"
@@ -114,37 +115,37 @@ async def test_it_says_where_it_serves_and_serves_there() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_in_good_order(number: signal.Signals) -> None:
+async def test_a_signal_shuts_it_down_gracefully(number: signal.Signals) -> None:
     async with gateway_process(GATEWAY_SOURCES="incident=127.0.0.1:1") as running:
         lines = await running.stop(number)
         assert [line["event"] for line in lines] == ["stopping", "stopped"]
         assert running.process.returncode == 0
 
 
-async def test_a_scrape_under_way_at_the_end_is_answered() -> None:
-    go_on = asyncio.Event()
+async def test_graceful_shutdown_completes_scrapes_in_flight() -> None:
+    release = asyncio.Event()
 
-    async def when_told(_: Context) -> Message | bytes:
-        await go_on.wait()
-        return incident_answer()
+    async def when_released(_: Context) -> Message | bytes:
+        await release.wait()
+        return incident_response()
 
     async with (
-        stats_server(when_told) as incident,
+        stats_server(when_released) as incident,
         gateway_process(
             GATEWAY_SOURCES=f"incident={incident.address}", GATEWAY_LONGEST_SOURCE_TIMEOUT="60s"
         ) as running,
     ):
-        scraping = asyncio.create_task(running.gateway.scrape(**PATIENT))
-        await incident.was_asked_times(1)
+        scraping = asyncio.create_task(running.gateway.scrape(**LONG_TIMEOUT))
+        await incident.received(1)
         running.process.send_signal(signal.SIGTERM)
         assert (await running.next_line())["event"] == "stopping"
-        go_on.set()
+        release.set()
         assert is_up("incident")(await scraping)
         assert [line["event"] for line in await running.ended()] == ["stopped"]
         assert running.process.returncode == 0
 
 
-async def test_its_log_is_json_whatever_happens() -> None:
+async def test_every_log_line_is_json() -> None:
     async with gateway_process(GATEWAY_SOURCES="incident=127.0.0.1:1", GATEWAY_LOG_LEVEL="DEBUG") as running:
         await running.gateway.scrape()
         await running.gateway.client.get("/nowhere")
@@ -162,9 +163,9 @@ async def test_its_log_is_json_whatever_happens() -> None:
         assert "Connection refused" in failure["detail"]
 
 
-async def test_a_source_that_stopped_and_one_that_has_no_health_service_leave_no_foreign_lines() -> None:
+async def test_a_source_without_health_service_and_a_stopped_one_add_no_foreign_log_lines() -> None:
     async with (
-        stats_server(always(incident_answer()), with_health=False) as incident,
+        stats_server(always(incident_response()), with_health=False) as incident,
         gateway_process(GATEWAY_SOURCES=f"incident={incident.address}") as running,
     ):
         await running.gateway.scrape()
@@ -177,41 +178,41 @@ async def test_a_source_that_stopped_and_one_that_has_no_health_service_leave_no
         ]
 
 
-async def test_an_address_in_use_is_said_in_one_line() -> None:
+async def test_an_address_in_use_is_a_one_line_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        code, said = await refusal("serve", GATEWAY_LISTEN=address)
-    assert (code, said) == (1, f"GATEWAY_LISTEN: {address} is in use by another process\n")
+        code, message = await refusal("serve", GATEWAY_LISTEN=address)
+    assert (code, message) == (1, f"GATEWAY_LISTEN: {address} is in use by another process\n")
 
 
 async def test_two_gateways_never_share_a_port() -> None:
     async with gateway_process() as running:
         address = running.first_line["address"]
-        code, said = await refusal("serve", GATEWAY_LISTEN=address)
-    assert (code, said) == (1, f"GATEWAY_LISTEN: {address} is in use by another process\n")
+        code, message = await refusal("serve", GATEWAY_LISTEN=address)
+    assert (code, message) == (1, f"GATEWAY_LISTEN: {address} is in use by another process\n")
 
 
 @pytest.mark.parametrize(
     "address",
     [
-        pytest.param("192.0.2.1:0", id="nobody's address"),
+        pytest.param("192.0.2.1:0", id="not a local address"),
         pytest.param("no-such-host.invalid:9464", id="an unknown name"),
-        pytest.param(f"{'a' * 64}:9464", id="no name at all"),
+        pytest.param(f"{'a' * 64}:9464", id="an invalid name"),
     ],
 )
-async def test_an_address_that_is_not_this_machines_is_said_in_one_line(address: str) -> None:
-    code, said = await refusal("serve", "--insecure", GATEWAY_LISTEN=address)
+async def test_an_address_of_another_machine_is_a_one_line_error(address: str) -> None:
+    code, message = await refusal("serve", "--insecure", GATEWAY_LISTEN=address)
     assert code == 1
-    assert said.startswith(f"GATEWAY_LISTEN: cannot listen on {address}: ")
-    assert said.count("\n") == 1
+    assert message.startswith(f"GATEWAY_LISTEN: cannot listen on {address}: ")
+    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
-async def test_beyond_loopback_it_refuses_to_start(address: str) -> None:
-    code, said = await refusal("serve", GATEWAY_LISTEN=address)
+async def test_it_refuses_to_listen_beyond_loopback(address: str) -> None:
+    code, message = await refusal("serve", GATEWAY_LISTEN=address)
     assert code == 2
-    assert said.startswith(f"GATEWAY_LISTEN: {address} can be reached from other machines")
-    assert "--insecure" in said
+    assert message.startswith(f"GATEWAY_LISTEN: {address} can be reached from other machines")
+    assert "--insecure" in message
 
 
 @pytest.mark.parametrize(
@@ -221,13 +222,13 @@ async def test_beyond_loopback_it_refuses_to_start(address: str) -> None:
         pytest.param([], {"GATEWAY_INSECURE": "true"}, id="the variable"),
     ],
 )
-async def test_beyond_loopback_it_starts_when_told_in_so_many_words(
+async def test_it_listens_beyond_loopback_when_insecure_is_set(
     arguments: list[str], variables: dict[str, str]
 ) -> None:
-    # The system reads this as 127.0.0.1; the gateway cannot tell and refuses it as it would 0.0.0.0.
+    # The system resolves this to 127.0.0.1; the gateway does not, and refuses it like 0.0.0.0.
     address = "127.1:0"
-    code, said = await refusal("serve", GATEWAY_LISTEN=address)
-    assert (code, said.partition(" can be reached")[0]) == (2, f"GATEWAY_LISTEN: {address}")
+    code, message = await refusal("serve", GATEWAY_LISTEN=address)
+    assert (code, message.partition(" can be reached")[0]) == (2, f"GATEWAY_LISTEN: {address}")
     process = await start("serve", *arguments, GATEWAY_LISTEN=address, **variables)
     try:
         assert (await next_line(process))["event"] == "serving"
@@ -236,10 +237,10 @@ async def test_beyond_loopback_it_starts_when_told_in_so_many_words(
         await process.communicate()
 
 
-async def test_bad_settings_are_said_in_one_line_each() -> None:
-    code, said = await refusal("serve", GATEWAY_SOURCES="incident", GATEWAY_LISTEN="9464")
+async def test_invalid_settings_are_one_line_errors() -> None:
+    code, message = await refusal("serve", GATEWAY_SOURCES="incident", GATEWAY_LISTEN="9464")
     assert code == 2
-    assert [line.partition(":")[0] for line in said.splitlines()] == ["GATEWAY_LISTEN", "GATEWAY_SOURCES"]
+    assert [line.partition(":")[0] for line in message.splitlines()] == ["GATEWAY_LISTEN", "GATEWAY_SOURCES"]
 
 
 def split(address: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"GATEWAY_{field.upper()}", raising=False)
 
 
-def test_without_any_variable_both_services_on_this_machine_are_asked() -> None:
+def test_the_default_sources_are_both_services_on_this_machine() -> None:
     settings = GatewaySettings.from_environment()
     assert settings.listen == "127.0.0.1:9464"
     assert settings.sources == (
@@ -40,7 +40,7 @@ def test_sources_are_read_in_order(
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [
         pytest.param("", "expected at least one source", id="empty"),
         pytest.param("   ", "expected at least one source", id="blank"),
@@ -59,13 +59,13 @@ def test_sources_are_read_in_order(
         pytest.param(f"{'a' * 33}=h:1", "entry 1: a name is", id="name too long"),
     ],
 )
-def test_a_bad_list_of_sources_names_the_variable_and_the_entry(
-    monkeypatch: pytest.MonkeyPatch, written: str, said: str
+def test_an_invalid_list_of_sources_names_the_variable_and_the_entry(
+    monkeypatch: pytest.MonkeyPatch, written: str, message: str
 ) -> None:
     monkeypatch.setenv("GATEWAY_SOURCES", written)
     with pytest.raises(SettingsError) as refused:
         GatewaySettings.from_environment()
-    assert str(refused.value).startswith(f"GATEWAY_SOURCES: {said}")
+    assert str(refused.value).startswith(f"GATEWAY_SOURCES: {message}")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,9 @@ def test_a_bad_list_of_sources_names_the_variable_and_the_entry(
         pytest.param("GATEWAY_LOG_LEVEL", "LOUD", id="unknown level"),
     ],
 )
-def test_a_bad_value_names_the_variable(monkeypatch: pytest.MonkeyPatch, variable: str, written: str) -> None:
+def test_an_invalid_value_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, written: str
+) -> None:
     monkeypatch.setenv(variable, written)
     with pytest.raises(SettingsError, match=f"^{variable}: "):
         GatewaySettings.from_environment()

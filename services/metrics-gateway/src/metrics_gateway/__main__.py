@@ -1,4 +1,4 @@
-"""The metrics gateway. The only place where its parts are put together, read from top to bottom."""
+"""The metrics gateway's command line, and the only place where its parts are put together."""
 
 import argparse
 import sys
@@ -21,7 +21,7 @@ from servicekit.process.settings import SettingsError
 from servicekit.process.signals import stop_event
 
 _DISTRIBUTION = "awoooi-metrics-gateway"
-# On top of the longest wait for a source: a scrape under way at SIGTERM is answered, not cut off.
+# On top of the maximum wait for a source: a scrape in flight at SIGTERM gets its response.
 _WRITING_SECONDS = 1.0
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
@@ -35,23 +35,23 @@ async def serve(settings: GatewaySettings) -> None:
     stop = stop_event()
     deadlines = Deadlines(
         default=settings.source_timeout.total_seconds(),
-        longest=settings.longest_source_timeout.total_seconds(),
+        maximum=settings.longest_source_timeout.total_seconds(),
         margin=settings.scrape_margin.total_seconds(),
     )
     sources = Sources(
         Source(
             address,
-            shortest_deadline=deadlines.default,
-            hung_patience=settings.hung_source_patience.total_seconds(),
+            min_deadline=deadlines.default,
+            hung_timeout=settings.hung_source_patience.total_seconds(),
         )
         for address in settings.sources
     )
-    ours = version(_DISTRIBUTION)
-    endpoints = Endpoints(sources, Exposition(ours), deadlines)
-    page = Page(sources, PageTemplate(version=ours), deadline=deadlines.default)
+    gateway_version = version(_DISTRIBUTION)
+    endpoints = Endpoints(sources, Exposition(gateway_version), deadlines)
+    page = Page(sources, PageTemplate(version=gateway_version), deadline=deadlines.default)
     try:
         server = HttpServer(
-            build_app(endpoints, page), settings.listen, drain_seconds=deadlines.longest + _WRITING_SECONDS
+            build_app(endpoints, page), settings.listen, drain_seconds=deadlines.maximum + _WRITING_SECONDS
         )
         await server.serve_until(stop)
     finally:
@@ -59,9 +59,34 @@ async def serve(settings: GatewaySettings) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code. What an operator can mend is one line on standard error."""
+    """Run the command line and return the exit code. A configuration error is one line on standard error."""
+    parsed = _parser().parse_args(arguments)
+    if parsed.command == "check-rules":
+        # Imported here: serving needs no PromQL parser.
+        from metrics_gateway.rules import command as rule_check  # noqa: PLC0415
+
+        return rule_check.run(parsed.files, parsed.target_label)
+    try:
+        settings = GatewaySettings.from_environment()
+        if not (parsed.insecure or settings.insecure or is_loopback(settings.listen)):
+            return _fail(
+                f"GATEWAY_LISTEN: {settings.listen} can be reached from other machines and this server has no"
+                " authentication. Listen on 127.0.0.1, or pass --insecure (or set GATEWAY_INSECURE=true) if the network"
+                " restricts access.",
+                _EXIT_USAGE,
+            )
+        configure_logging(service="metrics-gateway", level=settings.log_level)
+        uvloop.run(serve(settings))
+    except SettingsError as exc:
+        return _fail(str(exc), _EXIT_USAGE)
+    except CannotListenError as exc:
+        return _fail(f"GATEWAY_LISTEN: {exc}", _EXIT_FAILED)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="metrics-gateway", description="The figures of all services at one /metrics."
+        prog="metrics-gateway", description="Exposes the stats of all services at one /metrics."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser("serve", help="serve HTTP until SIGTERM or Ctrl-C")
@@ -76,7 +101,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         description="Reads Prometheus rule files (YAML) and Grafana dashboards (JSON) and names every use of a flywheel"
         " series, label or label value that this gateway does not export. Series of other exporters are ignored; series"
         " that a rule in one of the files records exist.",
-        epilog="Exit code: 0 when all exist, 1 when some do not, 2 when a file is not what it should be.",
+        epilog="Exit code: 0 when all exist, 1 when some do not, 2 when a file cannot be read or has no queries.",
     )
     checking.add_argument("files", nargs="+", type=Path, metavar="FILE")
     checking.add_argument(
@@ -86,28 +111,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help="a label that your Prometheus adds when it scrapes, besides job and instance; may be repeated",
     )
-    parsed = parser.parse_args(arguments)
-    if parsed.command == "check-rules":
-        # Here and not above: serving does without a PromQL parser.
-        from metrics_gateway.rules import command as rule_check  # noqa: PLC0415
-
-        return rule_check.run(parsed.files, parsed.target_label)
-    try:
-        settings = GatewaySettings.from_environment()
-        if not (parsed.insecure or settings.insecure or is_loopback(settings.listen)):
-            return _fail(
-                f"GATEWAY_LISTEN: {settings.listen} can be reached from other machines and this server has no"
-                " authentication. Listen on 127.0.0.1, or say --insecure (or GATEWAY_INSECURE=true) if the network keeps"
-                " strangers out.",
-                _EXIT_USAGE,
-            )
-        configure_logging(service="metrics-gateway", level=settings.log_level)
-        uvloop.run(serve(settings))
-    except SettingsError as exc:
-        return _fail(str(exc), _EXIT_USAGE)
-    except CannotListenError as exc:
-        return _fail(f"GATEWAY_LISTEN: {exc}", _EXIT_FAILED)
-    return 0
+    return parser
 
 
 def main() -> None:
@@ -116,7 +120,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(message, file=sys.stderr)  # noqa: T201 - for the person who started it, not for the log
+    print(message, file=sys.stderr)  # noqa: T201 - for the operator at the terminal, not for the log
     return code
 
 

@@ -1,4 +1,4 @@
-"""The HTTP endpoints: the scrape's, the old path, health, and the page at `/`."""
+"""The HTTP routes: metrics at two paths, health, and the page at `/`."""
 
 import gzip
 
@@ -18,12 +18,12 @@ FLYWHEEL_METRICS = "/api/v1/stats/flywheel/metrics"
 HEALTHY = "/-/healthy"
 READY = "/-/ready"
 
-# Higher levels take twice the time to save a tenth.
+# Higher levels take twice the time to save a tenth of the size.
 _GZIP_LEVEL = 1
 
 
 class Endpoints:
-    """Answers requests from the sources as they are now. 200 as long as the process lives, whatever sources do."""
+    """The metrics handlers. Each request reads the sources; the response is 200 even when all are down."""
 
     def __init__(self, sources: Sources, exposition: Exposition, deadlines: Deadlines) -> None:
         self._sources = sources
@@ -31,7 +31,7 @@ class Endpoints:
         self._deadlines = deadlines
 
     async def metrics(self, request: Request) -> Response:
-        """Return everything: the flywheel, its sources, this process."""
+        """Return all series: the flywheel, its sources, this process."""
         return await self._scrape(request, with_process=True)
 
     async def flywheel_metrics(self, request: Request) -> Response:
@@ -55,7 +55,7 @@ class Endpoints:
 
 
 async def _alive(_: Request) -> Response:
-    # Ready as soon as it listens: a gateway without sources still has to say that they are down.
+    # Ready as soon as it listens: a gateway without sources still reports that they are down.
     return PlainTextResponse("ok\n")
 
 

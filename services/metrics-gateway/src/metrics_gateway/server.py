@@ -1,4 +1,4 @@
-"""uvicorn as a part of this process: our event loop, our signals, our log."""
+"""uvicorn inside this process: our event loop, our signal handling, our log."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,9 @@ from starlette.types import ASGIApp
 
 _log = structlog.get_logger()
 
-# Prometheus keeps its connection between scrapes, up to some minutes apart.
+# Prometheus keeps its connection open between scrapes, up to some minutes.
 _KEEP_ALIVE_SECONDS = 180
-# More callers at a time are told 503: memory stays bounded.
+# Further concurrent connections get 503: memory stays bounded.
 _CONNECTIONS = 1_000
 _HEADER_BYTES = 16 << 10
 _BACKLOG = 1_024
@@ -32,14 +32,14 @@ class HttpServer:
     def __init__(self, app: ASGIApp, address: str, *, drain_seconds: float) -> None:
         """Bind `address` (`host:port`; port 0 lets the system choose).
 
-        `drain_seconds` is how long requests under way may go on once serving ends. Raises CannotListenError, which says
-        why, when the address is taken or none of this machine's.
+        `drain_seconds` is how long requests in flight may continue once serving ends. Raises CannotListenError, with the
+        cause, when the address is in use or not one of this machine's.
         """
         self._socket = _listen(address)
         host = address.rpartition(":")[0]
-        # The real one, whatever port was asked for.
+        # With the actual port in place of 0.
         self.address = f"{host}:{self._socket.getsockname()[1]}"
-        # A line for each scanner that speaks no HTTP is nothing an operator can use; failures stay.
+        # Without a line for every port scanner that speaks no HTTP; errors stay.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._server = _Server(
             uvicorn.Config(
@@ -60,7 +60,7 @@ class HttpServer:
         )
 
     async def serve_until(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then let requests under way finish within the drain time."""
+        """Serve until `stop` is set, then let requests in flight finish within the drain time."""
         serving = asyncio.create_task(self._server.serve([self._socket]))
         stopping = asyncio.create_task(stop.wait())
         _log.info("serving", address=self.address)
@@ -75,7 +75,7 @@ class HttpServer:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone: the process has its own way to stop."""
+        """Install no signal handlers: the process has its own."""
         yield
 
 

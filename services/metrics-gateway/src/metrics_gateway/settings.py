@@ -9,13 +9,13 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from servicekit.process.settings import Address, Duration, Settings, parse_address
 
-# A source's name becomes a label value that rules and dashboards quote.
+# A source's name becomes a label value, which rules and dashboards quote.
 SOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_SHORTEST = timedelta(milliseconds=1)
+_MIN = timedelta(milliseconds=1)
 
 
 class SourceAddress(NamedTuple):
-    """A service that has figures: the name it gets in labels, and where it serves RPCs (`host:port`)."""
+    """A service with stats: its name in labels, and its RPC address (`host:port`)."""
 
     name: str
     target: str
@@ -52,29 +52,29 @@ def parse_sources(value: object) -> object:
 
 
 class GatewaySettings(Settings):
-    """Where the gateway listens, whom it asks, and how patient it is."""
+    """Listen address, sources and timeouts of the gateway."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
-    # Where HTTP is served. Beyond loopback only with INSECURE: whoever reaches the port may read every figure,
-    # and on the page the titles of stuck incidents and the actions that wait for a decision.
+    # HTTP listen address. Beyond loopback only with INSECURE: every client that reaches the port can read all stats,
+    # and on the page the titles of stuck incidents and the actions of pending approvals.
     listen: Address = "127.0.0.1:9464"
     # Serve HTTP beyond loopback although there is no authentication. The same as the option --insecure.
     insecure: bool = False
-    # Whom to ask, and the value of the label `source` for each. All replicas behind one host name are used in turn.
+    # The services to read, each with its value of the label `source`. Replicas behind one host name are used in turn.
     sources: Annotated[tuple[SourceAddress, ...], NoDecode, BeforeValidator(parse_sources)] = (
         SourceAddress("incident", "127.0.0.1:50051"),
         SourceAddress("approval", "127.0.0.1:50052"),
     )
-    # How long a scrape waits for a source when it does not say how long it waits itself.
-    source_timeout: Duration = Field(default=timedelta(seconds=2), ge=_SHORTEST)
-    # The longest a scrape waits for a source, however patient it says it is. The figures are cheap to read: a source that
-    # needs longer is ill, and better reported as such.
-    longest_source_timeout: Duration = Field(default=timedelta(seconds=10), ge=_SHORTEST)
-    # Taken off the time a scrape says it waits: what is needed to write the answer and bring it to the scraper.
+    # How long a scrape that does not send its own timeout waits for a source.
+    source_timeout: Duration = Field(default=timedelta(seconds=2), ge=_MIN)
+    # Upper bound of a scrape's wait for a source, whatever timeout it sends. Stats are cheap to read: a source that needs
+    # longer is unhealthy, and reported as down.
+    longest_source_timeout: Duration = Field(default=timedelta(seconds=10), ge=_MIN)
+    # Subtracted from the timeout that a scrape sends: the time to write the response and transfer it.
     scrape_margin: Duration = timedelta(milliseconds=500)
-    # How long a scrape waits for a source that hung the last time it was asked. Long enough for a healthy answer: with
-    # it the first scrape after the source recovers has its figures again; with 0 it is the second.
+    # How long a scrape waits for a source whose latest request timed out. Long enough for a healthy response: the first
+    # scrape after the source recovers has its stats again; with 0 it is the second.
     hung_source_patience: Duration = timedelta(milliseconds=200)
-    # What is logged: DEBUG, INFO, WARNING or ERROR.
+    # Minimum level of log lines: DEBUG, INFO, WARNING or ERROR.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

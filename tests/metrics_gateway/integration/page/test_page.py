@@ -1,4 +1,4 @@
-"""The page over HTTP: what it asks of the sources, how long it waits, and what it tells the browser."""
+"""The page over HTTP: its requests to the sources, its deadline, its headers."""
 
 import asyncio
 import re
@@ -13,9 +13,9 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
 from metrics_gateway.settings import SourceAddress
 from metrics_gateway.sources.source import Source, Sources
 from tests.eventually import eventually
-from tests.metrics_gateway.page_answers import approvals_well, incidents_well
-from tests.metrics_gateway.running_gateway import Arrivals, Gateway, is_up, running_gateway
-from tests.metrics_gateway.stats_server import Context, always, never, stats_server
+from tests.metrics_gateway.integration.running_gateway import Arrivals, Gateway, is_up, running_gateway
+from tests.metrics_gateway.integration.stats_server import Context, always, never, stats_server
+from tests.metrics_gateway.page_responses import approvals_well, incidents_well
 
 FULL = pb.GetFlywheelStatsRequest.VIEW_FULL
 BASIC = pb.GetFlywheelStatsRequest.VIEW_BASIC
@@ -27,7 +27,7 @@ async def headline(gateway: Gateway) -> str:
     return found[1]
 
 
-async def test_the_page_asks_for_everything_and_a_scrape_for_what_it_needs() -> None:
+async def test_the_page_requests_the_full_view_and_a_scrape_the_basic_one() -> None:
     async with (
         stats_server(always(incidents_well())) as incident,
         running_gateway({"incident": incident.address}) as gateway,
@@ -37,16 +37,16 @@ async def test_the_page_asks_for_everything_and_a_scrape_for_what_it_needs() -> 
         assert [request.view for request in incident.requests] == [FULL, BASIC]
 
 
-async def test_pages_at_once_share_one_request_and_scrapes_have_their_own() -> None:
+async def test_concurrent_pages_share_one_request_and_scrapes_another() -> None:
     count = 50
     arrivals = Arrivals(count + 1)
 
-    async def when_everybody_waits(_: Context) -> Message | bytes:
+    async def when_all_have_arrived(_: Context) -> Message | bytes:
         await arrivals.complete.wait()
         return incidents_well()
 
     async with (
-        stats_server(when_everybody_waits) as incident,
+        stats_server(when_all_have_arrived) as incident,
         running_gateway({"incident": incident.address}, arrivals=arrivals) as gateway,
     ):
         asking = asyncio.gather(*(gateway.client.get("/") for _ in range(count)))
@@ -57,18 +57,18 @@ async def test_pages_at_once_share_one_request_and_scrapes_have_their_own() -> N
         assert sorted(request.view for request in incident.requests) == [BASIC, FULL]
 
 
-async def test_a_hung_source_is_not_waited_for_and_costs_its_own_sections() -> None:
+async def test_a_hung_source_delays_the_page_only_until_the_deadline() -> None:
     async with (
         stats_server(never) as incident,
         stats_server(always(approvals_well())) as approval,
         running_gateway(
-            {"incident": incident.address, "approval": approval.address}, default=0.1, hung_patience=0.01
+            {"incident": incident.address, "approval": approval.address}, default=0.1, hung_timeout=0.01
         ) as gateway,
     ):
-        # It never answers: that this returns is the proof.
-        assert (await headline(gateway)).startswith("The incident service does not answer in time since ")
+        # The source never responds: the proof is that this returns.
+        assert (await headline(gateway)).startswith("The incident service does not respond in time since ")
         page = (await gateway.client.get("/")).text
-        assert "unknown:</b> the incident service does not answer in time since " in page
+        assert "unknown:</b> the incident service does not respond in time since " in page
         assert "SCALE deployment/api" in page
 
 
@@ -76,7 +76,7 @@ async def _shows(gateway: Gateway, path: str, text: str) -> bool:
     return text in (await gateway.client.get(path)).text
 
 
-_HUNG_PAGE = ("/", "The incident service does not answer in time since ")
+_HUNG_PAGE = ("/", "The incident service does not respond in time since ")
 _HUNG_SCRAPE = ("/metrics", 'awoooi_flywheel_source_errors_total{reason="deadline",source="incident"} 1.0')
 _DOWN_SCRAPE = ("/metrics", 'awoooi_flywheel_source_up{source="incident"} 0.0')
 
@@ -88,40 +88,40 @@ _DOWN_SCRAPE = ("/metrics", 'awoooi_flywheel_source_up{source="incident"} 0.0')
         pytest.param(_HUNG_SCRAPE, _HUNG_PAGE, id="hung for a scrape"),
     ],
 )
-async def test_the_page_and_scrapes_have_one_memory_of_a_source_that_hung(
+async def test_the_page_and_scrapes_share_the_circuit_breaker(
     first: tuple[str, str], second: tuple[str, str]
 ) -> None:
     async with (
         stats_server(never) as incident,
-        running_gateway({"incident": incident.address}, default=0.1, hung_patience=0.0) as gateway,
+        running_gateway({"incident": incident.address}, default=0.1, hung_timeout=0.0) as gateway,
     ):
         await eventually(lambda: _shows(gateway, *first))
-        # Now it would answer, but who asks next waits no time at all for it.
-        incident.answer = always(incidents_well())
+        # It would respond now, but the circuit breaker does not wait for it.
+        incident.responder = always(incidents_well())
         assert await _shows(gateway, *second)
 
 
-async def test_a_source_that_comes_back_is_shown_with_its_figures() -> None:
+async def test_a_source_that_recovers_is_shown_with_its_stats() -> None:
     async with (
         stats_server(always(incidents_well())) as incident,
         running_gateway({"incident": incident.address}) as gateway,
     ):
         await incident.stop()
-        assert (await headline(gateway)).startswith("The incident service does not answer since ")
+        assert (await headline(gateway)).startswith("The incident service does not respond since ")
         await incident.start()
         await gateway.scrape_until(is_up("incident"))
         assert not (await headline(gateway)).startswith("The incident service")
 
 
-async def test_since_when_a_source_is_up_or_down_is_when_that_was_first_seen() -> None:
+async def test_since_is_the_time_of_the_first_success_or_failure() -> None:
     async with stats_server(always(incidents_well())) as server:
-        source = Source(SourceAddress("incident", server.address), shortest_deadline=30.0, hung_patience=30.0)
+        source = Source(SourceAddress("incident", server.address), min_deadline=30.0, hung_timeout=30.0)
         sources = Sources([source])
 
         async def seen() -> tuple[bool, float]:
             (reading,) = await sources.read(30.0, FULL)
-            assert (reading.failing is None) is (reading.answer is not None)
-            return reading.answer is not None, reading.since_timestamp
+            assert (reading.failing is None) is (reading.response is not None)
+            return reading.response is not None, reading.since_timestamp
 
         started = time.time()
         up = await seen()
@@ -142,7 +142,7 @@ async def test_since_when_a_source_is_up_or_down_is_when_that_was_first_seen() -
         await sources.close()
 
 
-async def test_nobody_keeps_the_page_frames_it_or_adds_to_it() -> None:
+async def test_security_headers_forbid_caching_framing_and_injected_content() -> None:
     async with running_gateway({"incident": "no-such-host.invalid:1"}) as gateway:
         page = await gateway.client.get("/")
         (style,) = re.findall(r"<style>(.*?)</style>", page.text, flags=re.DOTALL)
@@ -161,7 +161,7 @@ async def test_nobody_keeps_the_page_frames_it_or_adds_to_it() -> None:
         assert page.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
-async def test_every_link_leads_to_the_gateway_itself_and_there() -> None:
+async def test_every_link_is_local_and_works() -> None:
     async with running_gateway({"incident": "no-such-host.invalid:1"}) as gateway:
         page = (await gateway.client.get("/")).text
         links = {link for link in re.findall(r' (?:href|src|action)="([^"]*)"', page) if link[:1] not in "#d"}
@@ -174,12 +174,12 @@ async def test_every_link_leads_to_the_gateway_itself_and_there() -> None:
 @pytest.mark.parametrize(
     ("query", "refreshes"),
     [
-        pytest.param("", True, id="nothing said"),
+        pytest.param("", True, id="no parameter"),
         pytest.param("?refresh=off", False, id="off"),
-        pytest.param("?refresh=%00&x=<script>", True, id="nonsense"),
+        pytest.param("?refresh=%00&x=<script>", True, id="an invalid value"),
     ],
 )
-async def test_the_page_refreshes_itself_unless_told_not_to(query: str, *, refreshes: bool) -> None:
+async def test_the_page_reloads_itself_unless_refresh_is_off(query: str, *, refreshes: bool) -> None:
     async with running_gateway({"incident": "no-such-host.invalid:1"}, refresh_seconds=15) as gateway:
         page = (await gateway.client.get(f"/{query}")).text
         assert ('<meta http-equiv="refresh" content="15">' in page) is refreshes

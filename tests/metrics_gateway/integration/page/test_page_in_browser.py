@@ -1,4 +1,4 @@
-"""The page as a person sees it, in a real browser."""
+"""The page in a real browser."""
 
 import asyncio
 import signal
@@ -11,8 +11,10 @@ import pytest
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from tests.approval.callers import approvals_at, incidents_at
 from tests.approval.schemas import approval_database, incident_database
-from tests.metrics_gateway.chromium import DESKTOP_WIDTH, PHONE_WIDTH, Browser, chromium
-from tests.metrics_gateway.page_answers import (
+from tests.metrics_gateway.integration.page.chromium import DESKTOP_WIDTH, PHONE_WIDTH, Browser, chromium
+from tests.metrics_gateway.integration.running_gateway import running_gateway
+from tests.metrics_gateway.integration.stats_server import StatsServer, always, stats_server
+from tests.metrics_gateway.page_responses import (
     approvals_empty,
     approvals_stuck,
     approvals_well,
@@ -20,8 +22,6 @@ from tests.metrics_gateway.page_answers import (
     incidents_stuck,
     incidents_well,
 )
-from tests.metrics_gateway.running_gateway import running_gateway
-from tests.metrics_gateway.stats_server import StatsServer, always, stats_server
 from tests.services import healthy_service
 
 HOSTILE_TITLES = {
@@ -48,7 +48,7 @@ def _browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 async def page(
     incidents: GetFlywheelStatsResponse, approvals: GetFlywheelStatsResponse, *, refresh_seconds: int = 3_600
 ) -> AsyncIterator[tuple[str, StatsServer, StatsServer]]:
-    """The page over two sources that answer so: its URL and the sources."""
+    """The page over two sources with these responses: its URL and the sources."""
     async with (
         stats_server(always(incidents)) as incident,
         stats_server(always(approvals)) as approval,
@@ -60,7 +60,7 @@ async def page(
 
 
 async def see(browser: Browser, url: str, **how: int | bool) -> None:
-    """Open the page without holding up the gateway, which answers in this event loop."""
+    """Open the page without blocking the event loop, in which the gateway runs."""
     await asyncio.to_thread(partial(browser.open, url, **how))  # type: ignore[arg-type] # as they are named there
 
 
@@ -76,7 +76,7 @@ SCREENS = [
 ]
 
 
-async def test_when_all_is_well_that_is_what_it_says(browser: Browser) -> None:
+async def test_a_healthy_loop_reads_all_is_well(browser: Browser) -> None:
     async with page(incidents_well(), approvals_well()) as (url, _, _):
         await see(browser, url)
         assert browser.text("h1") == "All is well"
@@ -89,7 +89,7 @@ async def test_when_all_is_well_that_is_what_it_says(browser: Browser) -> None:
         assert browser.ask("document.querySelectorAll('svg[role=img] rect:not(.hour)').length") > 60
 
 
-async def test_566_stuck_incidents_are_the_first_thing_that_is_seen(browser: Browser) -> None:
+async def test_566_stuck_incidents_are_the_headline(browser: Browser) -> None:
     async with page(incidents_stuck(), approvals_stuck()) as (url, _, _):
         await see(browser, url, width=PHONE_WIDTH, height=640)
         assert browser.text("h1") == "566 incidents are stuck"
@@ -104,7 +104,7 @@ async def test_566_stuck_incidents_are_the_first_thing_that_is_seen(browser: Bro
         assert "410 Gone" in browser.text("#side-effects")
 
 
-async def test_a_rate_that_is_withheld_says_why_and_is_no_alarm(browser: Browser) -> None:
+async def test_a_withheld_rate_gives_the_reason_and_is_no_finding(browser: Browser) -> None:
     approvals = approvals_well()
     approvals.executions.ClearField("success_rate")
     approvals.executions.samples, approvals.executions.successes = 3, 1
@@ -114,24 +114,24 @@ async def test_a_rate_that_is_withheld_says_why_and_is_no_alarm(browser: Browser
         assert browser.text(".tile").splitlines() == [
             "Success rate",
             "withheld",
-            "3 of 10 repairs that it needs in 24 h",
+            "3 of 10 repairs required in 24 h",
         ]
 
 
-async def test_a_dead_source_costs_its_own_sections_and_shows_no_zero_for_them(browser: Browser) -> None:
+async def test_a_source_that_is_down_makes_its_sections_unknown_and_not_zero(browser: Browser) -> None:
     async with page(incidents_well(), approvals_well()) as (url, incident, _):
         await see(browser, url)
         await incident.stop()
         await see(browser, url)
         headline = browser.text("h1")
-        assert headline.startswith("The incident service does not answer since ")
+        assert headline.startswith("The incident service does not respond since ")
         unknown = "unknown: t" + headline[1:]
         for section in ("#stuck", "#side-effects", "#incident-hours"):
             assert unknown in browser.text(section)
         assert browser.texts(".value") == ["94 %", "unknown", "2", "0", "unknown", "1,204"]
         assert "SCALE deployment/api" in browser.text("#approvals")
         assert browser.texts(".chip") == ["incident down", "approval up"]
-        assert "down, does not answer" in browser.text("#sources")
+        assert "down, does not respond" in browser.text("#sources")
 
 
 async def test_an_empty_database_reads_well(browser: Browser) -> None:
@@ -144,7 +144,7 @@ async def test_an_empty_database_reads_well(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("title", HOSTILE_TITLES.values(), ids=HOSTILE_TITLES.keys())
-async def test_a_hostile_title_is_text_within_its_cell(browser: Browser, title: str) -> None:
+async def test_a_hostile_title_is_escaped_and_stays_within_its_cell(browser: Browser, title: str) -> None:
     incidents, approvals = incidents_stuck(), approvals_stuck()
     incidents.incidents.stuck_incidents[0].title = title
     approvals.approvals.pending[0].action = title
@@ -165,15 +165,15 @@ async def test_a_hostile_title_is_text_within_its_cell(browser: Browser, title: 
             )
             shown = " ".join(title.split())
             assert not title.strip() or notes[0] == (shown if len(shown) <= 200 else shown[:199] + "…")
-            # No text is drawn over the rows above and below it.
+            # No text overlaps the rows above and below.
             cut = "[...document.querySelectorAll('bdi.more, .text')].every(e => e.offsetHeight < 60 && getComputedStyle(e).overflow === 'hidden')"
             assert browser.ask(cut)
-    assert browser.complaints() == []
+    assert browser.console_lines() == []
 
 
 @pytest.mark.parametrize(("width", "dark"), SCREENS)
 @pytest.mark.parametrize("look", LOOKS)
-async def test_everything_can_be_read_and_nothing_reaches_over_the_edge(
+async def test_text_has_contrast_and_nothing_overflows(
     browser: Browser, look: str, width: int, *, dark: bool
 ) -> None:
     incidents, approvals = LOOKS[look]
@@ -190,7 +190,7 @@ async def test_everything_can_be_read_and_nothing_reaches_over_the_edge(
             assert browser.check("spilling") == []
 
 
-async def test_the_light_and_the_dark_differ(browser: Browser) -> None:
+async def test_light_and_dark_schemes_differ(browser: Browser) -> None:
     async with page(incidents_well(), approvals_well()) as (url, _, _):
         colours = []
         for dark in (False, True):
@@ -199,38 +199,38 @@ async def test_the_light_and_the_dark_differ(browser: Browser) -> None:
         assert colours[0] != colours[1]
 
 
-async def test_nothing_is_asked_of_anybody_else(browser: Browser) -> None:
+async def test_the_browser_requests_nothing_from_other_hosts(browser: Browser) -> None:
     async with page(incidents_stuck(), approvals_stuck()) as (url, _, _):
         await see(browser, "about:blank")
         browser.requests()
         await see(browser, url)
-        asked = browser.requests()
-        assert url in asked
-        assert [each for each in asked if each != url and not each.startswith("data:")] == []
-    assert browser.complaints() == []
+        requested = browser.requests()
+        assert url in requested
+        assert [each for each in requested if each != url and not each.startswith("data:")] == []
+    assert browser.console_lines() == []
 
 
-async def test_it_refreshes_itself_without_scripts(browser: Browser) -> None:
+async def test_it_reloads_itself_without_scripts(browser: Browser) -> None:
     async with page(incidents_well(), approvals_well(), refresh_seconds=1) as (url, incident, _):
         await see(browser, url, scripts=False)
         assert browser.title == "All is well · Flywheel"
-        incident.answer = always(incidents_stuck())
+        incident.responder = always(incidents_stuck())
         await asyncio.to_thread(browser.until, lambda seen: seen.title.startswith("566 incidents are stuck"))
-        # Everything is there without a script, what is folded away too.
+        # All content exists without scripts, folded rows included.
         assert len(browser.texts("#stuck tbody tr")) == 20
         assert browser.ask("document.scripts.length") == 0
 
 
-async def test_it_stays_as_it_is_when_it_is_paused(browser: Browser) -> None:
+async def test_a_paused_page_does_not_reload(browser: Browser) -> None:
     async with page(incidents_well(), approvals_well(), refresh_seconds=1) as (url, _, _):
         await see(browser, url)
         pause = browser.ask("[...document.links].find(each => each.innerText === 'Pause').href")
         await see(browser, pause)
         assert browser.ask("document.querySelectorAll('meta[http-equiv]').length") == 0
-        assert browser.ask("[...document.links].find(each => each.innerText === 'Go on').href") == url
+        assert browser.ask("[...document.links].find(each => each.innerText === 'Resume').href") == url
 
 
-async def test_everything_has_its_name_for_those_who_do_not_see_it(browser: Browser) -> None:
+async def test_every_part_has_an_accessible_name(browser: Browser) -> None:
     async with page(incidents_stuck(), approvals_stuck()) as (url, _, _):
         await see(browser, url)
         assert browser.ask("document.documentElement.lang") == "en"
@@ -251,7 +251,7 @@ async def test_everything_has_its_name_for_those_who_do_not_see_it(browser: Brow
         ) == browser.ask("document.querySelectorAll('[id]').length")
 
 
-async def test_over_real_services_it_names_the_incident_that_is_stuck(browser: Browser) -> None:
+async def test_over_real_services_it_lists_the_stuck_incident(browser: Browser) -> None:
     title = HOSTILE_TITLES["markup"]
     async with (
         incident_database() as incident_url,
@@ -281,6 +281,6 @@ async def test_over_real_services_it_names_the_incident_that_is_stuck(browser: B
         incident.send(signal.SIGKILL)
         await incident.ended()
         await see(browser, url)
-        assert browser.text("h1").startswith("The incident service does not answer since ")
-        assert "unknown: the incident service does not answer since " in browser.text("#stuck")
+        assert browser.text("h1").startswith("The incident service does not respond since ")
+        assert "unknown: the incident service does not respond since " in browser.text("#stuck")
         assert proposed.approval_id in browser.text("#approvals")

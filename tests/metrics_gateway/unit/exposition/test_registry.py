@@ -7,12 +7,12 @@ from structlog.testing import capture_logs
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from awoooi.incident.v1.incident_pb2 import Incident
 from metrics_gateway.exposition.registry import Exposition, encode
-from metrics_gateway.sources.source import Reading, Reason
-from tests.metrics_gateway.honest_answers import READ_TIME, approval_answer, incident_answer
+from metrics_gateway.sources.reading import Reading, Reason
 from tests.metrics_gateway.scrapes import Scrape, read_openmetrics, read_text
+from tests.metrics_gateway.valid_responses import READ_TIME, approval_response, incident_response
 from tests.prometheus.programs import promtool
 
-# The contract with rules and dashboards: name, type, labels. Changing a line here breaks somebody's alert.
+# The contract with rules and dashboards: name, type, labels. A change here breaks alerts of operators.
 SERIES = {
     ("awoooi_flywheel_execution_success_rate", "gauge", ()),
     ("awoooi_flywheel_execution_samples", "gauge", ()),
@@ -42,7 +42,7 @@ SERIES = {
     ("awoooi_flywheel_source_errors_total", "counter", ("reason", "source")),
     ("awoooi_flywheel_build_info", "gauge", ("version",)),
 }
-# What the gateway says by itself, with all sources down.
+# The series that exist with all sources down.
 GATEWAY_SERIES = {
     "awoooi_flywheel_source_up",
     "awoooi_flywheel_source_last_success_timestamp_seconds",
@@ -52,8 +52,8 @@ GATEWAY_SERIES = {
 }
 
 
-def reading(source: str, answer: GetFlywheelStatsResponse | None) -> Reading:
-    return Reading(source, answer, 0.25, 1_780_000_000.5, {Reason.DEADLINE: 3})
+def reading(source: str, response: GetFlywheelStatsResponse | None) -> Reading:
+    return Reading(source, response, 0.25, 1_780_000_000.5, {Reason.DEADLINE: 3})
 
 
 def exposed(*readings: Reading, accept: str = "", with_process: bool = False) -> str:
@@ -66,7 +66,7 @@ def scrape(*readings: Reading) -> Scrape:
 
 
 def both() -> Sequence[Reading]:
-    return reading("incident", incident_answer()), reading("approval", approval_answer())
+    return reading("incident", incident_response()), reading("approval", approval_response())
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_every_series_has_its_name_type_and_labels(accept: str) -> None:
     assert found == SERIES
 
 
-def test_every_series_says_what_it_is() -> None:
+def test_every_family_has_a_help_text() -> None:
     families = scrape(*both()).families.values()
     assert [family.name for family in families if len(family.documentation) < 20] == []
 
 
-def test_the_figures_of_the_approval_service_arrive() -> None:
-    seen = scrape(reading("approval", approval_answer()))
+def test_the_stats_of_the_approval_service_are_exposed() -> None:
+    seen = scrape(reading("approval", approval_response()))
     assert seen.value("awoooi_flywheel_execution_success_rate") == 0.75
     assert seen.value("awoooi_flywheel_execution_samples") == 20
     assert seen.value("awoooi_flywheel_execution_successes") == 15
@@ -107,8 +107,8 @@ def test_the_figures_of_the_approval_service_arrive() -> None:
     assert seen.value("awoooi_flywheel_approval_oldest_pending_seconds") == 61.5
 
 
-def test_the_figures_of_the_incident_service_arrive() -> None:
-    seen = scrape(reading("incident", incident_answer()))
+def test_the_stats_of_the_incident_service_are_exposed() -> None:
+    seen = scrape(reading("incident", incident_response()))
     assert seen.labelled("awoooi_flywheel_incidents") == {("open",): 4, ("investigating",): 566}
     assert seen.value("awoooi_flywheel_incidents_stuck") == 567
     assert seen.value("awoooi_flywheel_incidents_stuck_by_reason", reason="executed_not_resolved") == 566
@@ -128,8 +128,8 @@ def test_the_figures_of_the_incident_service_arrive() -> None:
     assert seen.value("awoooi_flywheel_postmortems_24h", resolution_type="no_action") == 21
 
 
-def test_the_gateway_says_how_its_sources_are() -> None:
-    seen = scrape(reading("incident", incident_answer()), reading("approval", None))
+def test_the_state_of_each_source_is_exposed() -> None:
+    seen = scrape(reading("incident", incident_response()), reading("approval", None))
     assert seen.labelled("awoooi_flywheel_source_up") == {("incident",): 1, ("approval",): 0}
     assert seen.value("awoooi_flywheel_source_scrape_duration_seconds", source="approval") == 0.25
     assert (
@@ -141,53 +141,53 @@ def test_the_gateway_says_how_its_sources_are() -> None:
     assert seen.value("awoooi_flywheel_build_info", version="1.2.3") == 1
 
 
-def test_a_source_that_is_down_costs_its_own_series_only() -> None:
-    seen = scrape(reading("incident", None), reading("approval", approval_answer()))
+def test_a_source_that_is_down_removes_only_its_own_series() -> None:
+    seen = scrape(reading("incident", None), reading("approval", approval_response()))
     assert "awoooi_flywheel_incidents_stuck" not in seen.names()
     assert "awoooi_flywheel_incident_resolution_seconds_count" not in seen.names()
     assert "awoooi_flywheel_approvals" in seen.names()
 
 
-def test_with_all_sources_down_the_gateway_still_speaks_for_itself() -> None:
+def test_with_all_sources_down_the_gateway_exposes_its_own_series() -> None:
     assert scrape(reading("incident", None), reading("approval", None)).names() == GATEWAY_SERIES
 
 
-def test_a_withheld_rate_is_absent_and_its_parts_are_there() -> None:
-    answer = approval_answer()
-    answer.executions.ClearField("success_rate")
-    seen = scrape(reading("approval", answer))
+def test_a_withheld_rate_is_absent_and_its_samples_are_exposed() -> None:
+    response = approval_response()
+    response.executions.ClearField("success_rate")
+    seen = scrape(reading("approval", response))
     assert "awoooi_flywheel_execution_success_rate" not in seen.families
     assert seen.value("awoooi_flywheel_execution_samples") == 20
     assert seen.value("awoooi_flywheel_execution_min_samples") == 10
 
 
 def test_a_rate_of_zero_is_not_withheld() -> None:
-    answer = approval_answer()
-    answer.executions.success_rate = 0.0
-    assert scrape(reading("approval", answer)).value("awoooi_flywheel_execution_success_rate") == 0
+    response = approval_response()
+    response.executions.success_rate = 0.0
+    assert scrape(reading("approval", response)).value("awoooi_flywheel_execution_success_rate") == 0
 
 
-def test_an_unset_section_gives_no_series() -> None:
-    answer = incident_answer()
-    answer.ClearField("resolutions")
-    names = scrape(reading("incident", answer)).names()
+def test_an_unset_section_has_no_series() -> None:
+    response = incident_response()
+    response.ClearField("resolutions")
+    names = scrape(reading("incident", response)).names()
     assert "awoooi_flywheel_incidents_resolved_total" not in names
     assert "awoooi_flywheel_incidents" in names
 
 
-def test_an_unset_distribution_gives_no_histogram() -> None:
-    answer = incident_answer()
-    answer.resolutions.ClearField("resolution_seconds")
-    seen = scrape(reading("incident", answer))
+def test_an_unset_histogram_has_no_series() -> None:
+    response = incident_response()
+    response.resolutions.ClearField("resolution_seconds")
+    seen = scrape(reading("incident", response))
     assert "awoooi_flywheel_incident_resolution_seconds" not in seen.families
     assert "awoooi_flywheel_incidents_resolved_total" in seen.names()
 
 
-def test_every_value_of_a_closed_label_is_there_from_the_start() -> None:
-    answer = GetFlywheelStatsResponse(read_time=READ_TIME)
+def test_every_value_of_a_closed_label_exists_from_the_start() -> None:
+    response = GetFlywheelStatsResponse(read_time=READ_TIME)
     for section in ("executions", "approvals", "deliveries", "incidents", "resolutions", "side_effects"):
-        getattr(answer, section).SetInParent()
-    seen = scrape(reading("incident", answer))
+        getattr(response, section).SetInParent()
+    seen = scrape(reading("incident", response))
     assert seen.labelled("awoooi_flywheel_resolve_deliveries") == {("pending",): 0, ("parked",): 0}
     assert seen.labelled("awoooi_flywheel_incidents") == {("open",): 0, ("investigating",): 0}
     assert set(seen.labelled("awoooi_flywheel_approvals")) == {
@@ -220,16 +220,16 @@ def test_every_value_of_a_closed_label_is_there_from_the_start() -> None:
     assert len(seen.labelled("awoooi_flywheel_side_effects")) == 5 * 4
 
 
-def test_what_is_outside_a_closed_set_is_added_up_as_other() -> None:
-    answer = incident_answer()
+def test_values_outside_a_closed_set_are_summed_as_other() -> None:
+    response = incident_response()
     for number, count in ((Incident.STATE_UNSPECIFIED, 1), (Incident.STATE_RESOLVED, 10), (77, 100)):
-        answer.incidents.incidents.add(count=count).state = number  # type: ignore[assignment] # 77: a newer source
-    seen = scrape(reading("incident", answer)).labelled("awoooi_flywheel_incidents")
+        response.incidents.incidents.add(count=count).state = number  # type: ignore[assignment] # 77: a newer source
+    seen = scrape(reading("incident", response)).labelled("awoooi_flywheel_incidents")
     assert seen == {("open",): 4, ("investigating",): 566, ("other",): 111}
 
 
-def test_a_section_of_two_sources_is_taken_from_the_first_and_said_once() -> None:
-    first, second = approval_answer(), approval_answer()
+def test_a_section_in_two_sources_is_taken_from_the_first_and_logged_once() -> None:
+    first, second = approval_response(), approval_response()
     second.executions.samples = 99
     exposition = Exposition("1.2.3")
     readings = [reading("approval", first), reading("copy", second)]
@@ -242,7 +242,7 @@ def test_a_section_of_two_sources_is_taken_from_the_first_and_said_once() -> Non
     ]
 
 
-def test_the_series_of_the_process_come_on_request() -> None:
+def test_process_series_are_included_on_request() -> None:
     names = read_text(exposed(*both(), with_process=True)).names()
     assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"} <= names
     assert names - {name for name in names if name.startswith("process_")} == {name for name, _, _ in SERIES}
@@ -251,7 +251,7 @@ def test_the_series_of_the_process_come_on_request() -> None:
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [
-        pytest.param("", "text/plain; version=0.0.4; charset=utf-8", id="nothing asked for"),
+        pytest.param("", "text/plain; version=0.0.4; charset=utf-8", id="no header"),
         pytest.param("*/*", "text/plain; version=0.0.4; charset=utf-8", id="anything"),
         pytest.param("text/html", "text/plain; version=0.0.4; charset=utf-8", id="a browser"),
         pytest.param(
@@ -263,24 +263,24 @@ def test_the_series_of_the_process_come_on_request() -> None:
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
             "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
             "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
-            id="what Prometheus 2 sends",
+            id="as Prometheus 2 sends it",
         ),
         pytest.param(
             "application/openmetrics-text; version=abc",
             "text/plain; version=0.0.4; charset=utf-8",
-            id="a version that is none",
+            id="an invalid version",
         ),
-        pytest.param(";;==,;version=", "text/plain; version=0.0.4; charset=utf-8", id="rubbish"),
+        pytest.param(";;==,;version=", "text/plain; version=0.0.4; charset=utf-8", id="malformed"),
     ],
 )
-def test_the_accept_header_chooses_the_format(accept: str, content_type: str) -> None:
+def test_the_accept_header_selects_the_format(accept: str, content_type: str) -> None:
     body, chosen = encode(Exposition("1.2.3").registry(both(), with_process=True), accept)
     assert chosen == content_type
     (read_openmetrics if "openmetrics" in chosen else read_text)(body.decode())
 
 
 @pytest.mark.parametrize("readings", [both(), [reading("incident", None)]], ids=["all up", "all down"])
-def test_promtool_finds_nothing_to_say(readings: Sequence[Reading]) -> None:
+def test_promtool_check_metrics_passes(readings: Sequence[Reading]) -> None:
     checked = subprocess.run(
         [promtool(), "check", "metrics"],
         input=exposed(*readings, with_process=True),

@@ -11,7 +11,7 @@ START = datetime(2026, 5, 6, 4, tzinfo=UTC)
 
 Kind = Callable[[Sequence[str], Sequence[Column]], Chart]
 
-KINDS = [pytest.param(grouped, id="side by side"), pytest.param(stacked, id="on each other")]
+KINDS = [pytest.param(grouped, id="grouped"), pytest.param(stacked, id="stacked")]
 
 
 def columns(*counts: Sequence[int]) -> list[Column]:
@@ -22,17 +22,17 @@ def heights(chart: Chart) -> list[list[float]]:
     return [[round(bar.height, 2) for bar in hour.bars] for hour in chart.hours]
 
 
-def test_bars_side_by_side_are_as_high_as_their_numbers() -> None:
+def test_grouped_bars_are_proportional_to_their_counts() -> None:
     chart = grouped(("opened", "resolved"), columns((5, 10), (0, 1)))
     assert chart.top == 10
     assert heights(chart) == [[50, 100], [10]]
     assert [bar.series for hour in chart.hours for bar in hour.bars] == [0, 1, 1]
-    # Of one width, and beside each other.
+    # Adjacent.
     first, second = chart.hours[0].bars
     assert first.x + first.width == second.x
 
 
-def test_bars_on_each_other_add_up() -> None:
+def test_stacked_bars_add_up() -> None:
     chart = stacked(("succeeded", "failed"), columns((6, 2), (0, 4)))
     assert chart.top == 8
     assert heights(chart) == [[75, 25], [50]]
@@ -52,7 +52,7 @@ def test_totals_labels_and_ticks(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("found", [[], columns((0, 0), (0, 0))], ids=["no hours", "nothing in any hour"])
-def test_where_there_is_nothing_there_is_nothing_to_draw(kind: Kind, found: Sequence[Column]) -> None:
+def test_a_chart_without_counts_has_no_bars(kind: Kind, found: Sequence[Column]) -> None:
     chart = kind(("a", "b"), found)
     assert chart.top == 0
     assert [bar for hour in chart.hours for bar in hour.bars] == []
@@ -66,7 +66,7 @@ def test_the_scale_ends_at_a_round_number(highest: int, top: int) -> None:
     assert grouped(("a",), columns((highest,))).top == top
 
 
-def test_one_beside_a_flood_can_still_be_seen() -> None:
+def test_a_small_count_beside_a_large_one_stays_visible() -> None:
     chart = grouped(("opened", "resolved"), columns((100_000, 1)))
     assert min(bar.height for bar in chart.hours[0].bars) >= 2
 
@@ -74,7 +74,7 @@ def test_one_beside_a_flood_can_still_be_seen() -> None:
 @settings(deadline=None)
 @pytest.mark.parametrize("kind", KINDS)
 @given(counts=st.lists(st.tuples(*[st.integers(0, 2**63 - 1) | st.integers(0, 3)] * 4), max_size=30))
-def test_every_bar_is_within_the_picture(kind: Kind, counts: list[tuple[int, ...]]) -> None:
+def test_every_bar_is_within_the_view_box(kind: Kind, counts: list[tuple[int, ...]]) -> None:
     chart = kind("abcd", columns(*counts))
     for hour in chart.hours:
         for bar in hour.bars:

@@ -1,4 +1,4 @@
-"""What the page calls wrong, and that the alert rules call the same wrong."""
+"""The findings of the page, and that their thresholds are those of the alert rules."""
 
 import re
 from collections.abc import Callable
@@ -12,19 +12,18 @@ import yaml
 from awoooi.approval.v1.approval_pb2 import Delivery
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from awoooi.incident.v1.incident_pb2 import ResolutionType, SideEffect
-from metrics_gateway.page.findings import (
-    LOWEST_RATE,
-    MOST_NO_ACTION_POSTMORTEMS,
-    OLDEST_APPROVAL_SECONDS,
-    OLDEST_DELIVERY_SECONDS,
-    OLDEST_SIDE_EFFECT_SECONDS,
-    Finding,
+from metrics_gateway.page.conditions import (
+    MAX_APPROVAL_AGE_SECONDS,
+    MAX_DELIVERY_AGE_SECONDS,
+    MAX_NO_ACTION_POSTMORTEMS,
+    MAX_SIDE_EFFECT_AGE_SECONDS,
+    MIN_SUCCESS_RATE,
     Level,
-    find,
 )
+from metrics_gateway.page.findings import Finding, find
 from metrics_gateway.page.sections import merge
-from metrics_gateway.sources.source import Reading, Reason
-from tests.metrics_gateway.page_answers import NOW, approvals_stuck, approvals_well, incidents_well
+from metrics_gateway.sources.reading import Reading, Reason
+from tests.metrics_gateway.page_responses import NOW, approvals_stuck, approvals_well, incidents_well
 
 ROOT = Path(__file__).parents[4]
 RULES = ROOT / "deploy/prometheus/rules/flywheel.yml"
@@ -33,12 +32,12 @@ Change = Callable[[GetFlywheelStatsResponse], Any]
 
 
 def loop(change: Change | None = None) -> GetFlywheelStatsResponse:
-    """Everything, from one source, on a quiet day but for the change."""
-    answer = approvals_well()
-    answer.MergeFrom(incidents_well())
+    """All sections from one source on a quiet day, with one change."""
+    response = approvals_well()
+    response.MergeFrom(incidents_well())
     if change:
-        change(answer)
-    return answer
+        change(response)
+    return response
 
 
 def found(*readings: Reading) -> list[Finding]:
@@ -46,37 +45,37 @@ def found(*readings: Reading) -> list[Finding]:
 
 
 def reading(
-    answer: GetFlywheelStatsResponse | None, source: str = "loop", failing: Reason | None = None
+    response: GetFlywheelStatsResponse | None, source: str = "loop", failing: Reason | None = None
 ) -> Reading:
     since = datetime(2026, 5, 7, 2, 58, 1, tzinfo=UTC)
-    return Reading(source, answer, 0.1, NOW.timestamp(), {}, failing, since.timestamp())
+    return Reading(source, response, 0.1, NOW.timestamp(), {}, failing, since.timestamp())
 
 
-def _parked(answer: GetFlywheelStatsResponse) -> None:
-    answer.deliveries.deliveries.add(state=Delivery.STATE_PARKED, count=2)
+def _parked(response: GetFlywheelStatsResponse) -> None:
+    response.deliveries.deliveries.add(state=Delivery.STATE_PARKED, count=2)
 
 
 def _gap(executed: int, resolved: int, pending: int) -> Change:
-    def change(answer: GetFlywheelStatsResponse) -> None:
-        answer.executions.noop_executions_total = executed
-        answer.executions.noop_resolutions_total = resolved
-        answer.deliveries.deliveries.add(state=Delivery.STATE_PENDING, count=pending)
+    def change(response: GetFlywheelStatsResponse) -> None:
+        response.executions.noop_executions_total = executed
+        response.executions.noop_resolutions_total = resolved
+        response.deliveries.deliveries.add(state=Delivery.STATE_PENDING, count=pending)
 
     return change
 
 
 def _rate(successes: int, samples: int) -> Change:
-    def change(answer: GetFlywheelStatsResponse) -> None:
-        answer.executions.success_rate = successes / samples
-        answer.executions.successes, answer.executions.samples = successes, samples
+    def change(response: GetFlywheelStatsResponse) -> None:
+        response.executions.success_rate = successes / samples
+        response.executions.successes, response.executions.samples = successes, samples
 
     return change
 
 
 def _withheld(samples: int) -> Change:
-    def change(answer: GetFlywheelStatsResponse) -> None:
-        answer.executions.ClearField("success_rate")
-        answer.executions.samples = samples
+    def change(response: GetFlywheelStatsResponse) -> None:
+        response.executions.ClearField("success_rate")
+        response.executions.samples = samples
 
     return change
 
@@ -84,16 +83,16 @@ def _withheld(samples: int) -> Change:
 def _postmortems(
     number: int, kind: ResolutionType.ValueType = ResolutionType.RESOLUTION_TYPE_NO_ACTION
 ) -> Change:
-    def change(answer: GetFlywheelStatsResponse) -> None:
-        del answer.resolutions.postmortems_24h[:]
-        answer.resolutions.postmortems_24h.add(resolution_type=kind, count=number)
+    def change(response: GetFlywheelStatsResponse) -> None:
+        del response.resolutions.postmortems_24h[:]
+        response.resolutions.postmortems_24h.add(resolution_type=kind, count=number)
 
     return change
 
 
 def _oldest(section: str, seconds: float) -> Change:
-    def change(answer: GetFlywheelStatsResponse) -> None:
-        getattr(answer, section).oldest_pending_seconds = seconds
+    def change(response: GetFlywheelStatsResponse) -> None:
+        getattr(response, section).oldest_pending_seconds = seconds
 
     return change
 
@@ -102,7 +101,7 @@ def _oldest(section: str, seconds: float) -> Change:
     ("change", "level", "text", "alert"),
     [
         pytest.param(
-            lambda answer: setattr(answer.incidents, "stuck", 1),
+            lambda response: setattr(response.incidents, "stuck", 1),
             Level.WRONG,
             "1 incident is stuck",
             "FlywheelIncidentsStuckGrowing",
@@ -123,7 +122,7 @@ def _oldest(section: str, seconds: float) -> Change:
             id="an old delivery",
         ),
         pytest.param(
-            lambda answer: answer.side_effects.side_effects.add(
+            lambda response: response.side_effects.side_effects.add(
                 effect=SideEffect.EFFECT_KNOWLEDGE, state=SideEffect.STATE_PARKED, count=1
             ),
             Level.WRONG,
@@ -141,7 +140,7 @@ def _oldest(section: str, seconds: float) -> Change:
         pytest.param(
             _rate(7, 10),
             Level.WRONG,
-            "Only 7 of 10 repairs worked",
+            "Only 7 of 10 repairs succeeded",
             "FlywheelExecutionRateLow",
             id="a low rate",
         ),
@@ -150,21 +149,21 @@ def _oldest(section: str, seconds: float) -> Change:
             Level.WRONG,
             "There is no success rate, although there are 10 repairs",
             "FlywheelExecutionRateMissing",
-            id="a rate that is missing",
+            id="a missing rate",
         ),
         pytest.param(
             _gap(566, 0, 6),
             Level.WRONG,
             "560 NO_ACTION executions left their incident open",
             "FlywheelNoopResolutionGap",
-            id="resolves that nobody sent",
+            id="resolves that were never sent",
         ),
         pytest.param(
             _oldest("approvals", 3_000),
             Level.WATCH,
             "An approval has waited for a decision for 50 min",
             "FlywheelApprovalWaiting",
-            id="an approval that waits",
+            id="an old approval",
         ),
         pytest.param(
             _postmortems(21),
@@ -174,15 +173,17 @@ def _oldest(section: str, seconds: float) -> Change:
             id="a flood of postmortems",
         ),
         pytest.param(
-            lambda answer: answer.ClearField("side_effects"),
+            lambda response: response.ClearField("side_effects"),
             Level.WATCH,
-            "No source keeps figures about side effects",
+            "No source has stats of side effects",
             "",
-            id="figures that nobody keeps",
+            id="stats that no source has",
         ),
     ],
 )
-def test_what_is_wrong_is_found(change: Change, level: Level, text: str, alert: str) -> None:
+def test_each_condition_is_a_finding_with_level_and_alert(
+    change: Change, level: Level, text: str, alert: str
+) -> None:
     (finding,) = found(reading(loop(change)))
     assert (finding.level, finding.text.replace("\N{NO-BREAK SPACE}", " "), finding.alert) == (
         level,
@@ -195,48 +196,46 @@ def test_what_is_wrong_is_found(change: Change, level: Level, text: str, alert: 
     "change",
     [
         pytest.param(None, id="a quiet day"),
-        pytest.param(_oldest("deliveries", 300), id="a delivery that is still young"),
-        pytest.param(_oldest("side_effects", 300), id="a side effect that is still young"),
-        pytest.param(_oldest("approvals", 1_800), id="an approval within its time"),
-        pytest.param(_rate(8, 10), id="a rate that is good enough"),
-        pytest.param(_withheld(9), id="a rate that is withheld"),
-        pytest.param(_gap(10, 7, 3), id="resolves on their way"),
+        pytest.param(_oldest("deliveries", 300), id="a recent delivery"),
+        pytest.param(_oldest("side_effects", 300), id="a recent side effect"),
+        pytest.param(_oldest("approvals", 1_800), id="a recent approval"),
+        pytest.param(_rate(8, 10), id="a rate at the threshold"),
+        pytest.param(_withheld(9), id="a withheld rate"),
+        pytest.param(_gap(10, 7, 3), id="resolves that are pending"),
         pytest.param(_postmortems(20), id="postmortems within the limit"),
         pytest.param(
             _postmortems(99, ResolutionType.RESOLUTION_TYPE_HUMAN), id="many postmortems of repairs"
         ),
     ],
 )
-def test_what_is_not_wrong_is_not_found(change: Change | None) -> None:
+def test_values_within_the_thresholds_are_no_findings(change: Change | None) -> None:
     assert found(reading(loop(change))) == []
 
 
 @pytest.mark.parametrize(
     ("failing", "text"),
     [
-        pytest.param(Reason.UNAVAILABLE, "does not answer since 02:58:01 UTC", id="unavailable"),
-        pytest.param(Reason.DEADLINE, "does not answer in time since 02:58:01 UTC", id="hung"),
+        pytest.param(Reason.UNAVAILABLE, "does not respond since 02:58:01 UTC", id="unavailable"),
+        pytest.param(Reason.DEADLINE, "does not respond in time since 02:58:01 UTC", id="hung"),
         pytest.param(
-            Reason.INVALID_ANSWER, "answers what cannot be believed since 02:58:01 UTC", id="nonsense"
+            Reason.INVALID_RESPONSE, "returns an invalid response since 02:58:01 UTC", id="invalid response"
         ),
-        pytest.param(Reason.UNIMPLEMENTED, "keeps no figures since 02:58:01 UTC", id="something else"),
-        pytest.param(
-            Reason.PERMISSION, "does not let this gateway read since 02:58:01 UTC", id="not allowed"
-        ),
-        pytest.param(Reason.INTERNAL, "fails since 02:58:01 UTC", id="a bug over there"),
-        pytest.param(Reason.OTHER, "fails since 02:58:01 UTC", id="anything else"),
-        pytest.param(None, "has not answered yet", id="slow for the first time"),
+        pytest.param(Reason.UNIMPLEMENTED, "has no stats since 02:58:01 UTC", id="another program"),
+        pytest.param(Reason.PERMISSION, "denies this gateway access since 02:58:01 UTC", id="permission"),
+        pytest.param(Reason.INTERNAL, "fails since 02:58:01 UTC", id="internal error"),
+        pytest.param(Reason.OTHER, "fails since 02:58:01 UTC", id="other"),
+        pytest.param(None, "has not responded yet", id="request still in flight"),
     ],
 )
-def test_a_source_that_is_down_is_one_thing_that_is_wrong(failing: Reason | None, text: str) -> None:
+def test_a_source_that_is_down_is_one_finding(failing: Reason | None, text: str) -> None:
     (finding,) = found(reading(approvals_well(), "approval"), reading(None, "incident", failing))
     assert finding == Finding(Level.WRONG, f"The incident service {text}", "sources", "FlywheelSourceDown")
 
 
-def test_the_worst_comes_first_and_what_is_equally_bad_stays_in_its_order() -> None:
-    answer = approvals_stuck()
-    answer.executions.noop_resolutions_total = answer.executions.noop_executions_total
-    findings = found(reading(answer, "approval"), reading(None, "incident", Reason.UNAVAILABLE))
+def test_findings_are_sorted_by_level_and_the_sort_is_stable() -> None:
+    response = approvals_stuck()
+    response.executions.noop_resolutions_total = response.executions.noop_executions_total
+    findings = found(reading(response, "approval"), reading(None, "incident", Reason.UNAVAILABLE))
     assert [finding.alert for finding in findings] == [
         "FlywheelSourceDown",
         "FlywheelResolveDeliveryParked",
@@ -248,34 +247,34 @@ def test_the_worst_comes_first_and_what_is_equally_bad_stays_in_its_order() -> N
 @pytest.mark.parametrize(
     ("alert", "threshold"),
     [
-        ("FlywheelExecutionRateLow", LOWEST_RATE),
-        ("FlywheelResolveDeliveryOld", OLDEST_DELIVERY_SECONDS),
+        ("FlywheelExecutionRateLow", MIN_SUCCESS_RATE),
+        ("FlywheelResolveDeliveryOld", MAX_DELIVERY_AGE_SECONDS),
         ("FlywheelResolveDeliveryParked", 0),
-        ("FlywheelSideEffectOld", OLDEST_SIDE_EFFECT_SECONDS),
+        ("FlywheelSideEffectOld", MAX_SIDE_EFFECT_AGE_SECONDS),
         ("FlywheelSideEffectParked", 0),
-        ("FlywheelApprovalWaiting", OLDEST_APPROVAL_SECONDS),
-        ("FlywheelNoActionPostmortemFlood", MOST_NO_ACTION_POSTMORTEMS),
+        ("FlywheelApprovalWaiting", MAX_APPROVAL_AGE_SECONDS),
+        ("FlywheelNoActionPostmortemFlood", MAX_NO_ACTION_POSTMORTEMS),
         ("FlywheelNoopResolutionGap", 0),
         ("FlywheelSourceDown", None),
         ("FlywheelIncidentsStuckGrowing", None),
         ("FlywheelExecutionRateMissing", None),
     ],
 )
-def test_the_alert_of_that_name_has_the_same_threshold(alert: str, threshold: float | None) -> None:
+def test_the_alert_rule_has_the_same_threshold(alert: str, threshold: float | None) -> None:
     groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     (rule,) = [rule for group in groups for rule in group["rules"] if rule.get("alert") == alert]
     if threshold is not None:
         assert float(re.findall(r"[<>]\s*([\d.]+)", rule["expr"])[0]) == threshold
 
 
-def test_every_alert_that_the_page_names_is_in_the_table_above() -> None:
+def test_every_alert_named_on_the_page_is_in_the_table_above() -> None:
     source = (ROOT / "services/metrics-gateway/src/metrics_gateway/page/findings.py").read_text(
         encoding="utf-8"
     )
     named = set(re.findall(r'"(Flywheel\w+)"', source))
     (marker,) = [
         mark
-        for mark in getattr(test_the_alert_of_that_name_has_the_same_threshold, "pytestmark")  # noqa: B009
+        for mark in getattr(test_the_alert_rule_has_the_same_threshold, "pytestmark")  # noqa: B009
         if mark.name == "parametrize"
     ]
     assert named == {alert for alert, _ in marker.args[1]}

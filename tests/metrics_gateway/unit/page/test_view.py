@@ -1,4 +1,4 @@
-"""What the page shows, without a browser."""
+"""The view model of the page, and its HTML without a browser."""
 
 import re
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
-from metrics_gateway.page.findings import Level
+from metrics_gateway.page.conditions import Level
 from metrics_gateway.page.handler import PageTemplate
 from metrics_gateway.page.view import PageView, view
-from metrics_gateway.sources.source import Reading, Reason
-from metrics_gateway.sources.validation import NonsenseError, check_answer
-from tests.metrics_gateway.page_answers import (
+from metrics_gateway.sources.reading import Reading, Reason
+from metrics_gateway.sources.validation import InvalidResponseError, validate_response
+from tests.metrics_gateway.page_responses import (
     NOW,
     ago,
     ahead,
@@ -35,8 +35,8 @@ UP_SINCE = datetime(2026, 5, 6, 22, 0, 0, tzinfo=UTC).timestamp()
 DOWN_SINCE = datetime(2026, 5, 7, 2, 58, 1, tzinfo=UTC).timestamp()
 
 
-def up(source: str, answer: GetFlywheelStatsResponse) -> Reading:
-    return Reading(source, answer, 0.004, NOW.timestamp(), {}, None, UP_SINCE)
+def up(source: str, response: GetFlywheelStatsResponse) -> Reading:
+    return Reading(source, response, 0.004, NOW.timestamp(), {}, None, UP_SINCE)
 
 
 def down(source: str, failing: Reason | None = Reason.UNAVAILABLE, last: float = UP_SINCE) -> Reading:
@@ -61,7 +61,7 @@ def test_all_is_well() -> None:
     )
 
 
-def test_the_worst_is_the_headline_and_the_rest_is_counted() -> None:
+def test_the_worst_finding_is_the_headline_and_the_others_are_counted() -> None:
     shown = view([up("incident", incidents_stuck()), up("approval", approvals_stuck())], NOW)
     assert shown.verdict.headline == "566 incidents are stuck"
     assert shown.verdict.note == "4 more things are wrong, 1 thing to look at"
@@ -69,15 +69,15 @@ def test_the_worst_is_the_headline_and_the_rest_is_counted() -> None:
 
 
 def _change_executions(**fields: float) -> GetFlywheelStatsResponse:
-    answer = approvals_well()
-    answer.executions.ClearField("success_rate")
+    response = approvals_well()
+    response.executions.ClearField("success_rate")
     for name, value in fields.items():
-        setattr(answer.executions, name, value)
-    return answer
+        setattr(response.executions, name, value)
+    return response
 
 
 @pytest.mark.parametrize(
-    ("answer", "value", "note"),
+    ("response", "value", "note"),
     [
         pytest.param(
             _change_executions(success_rate=0.996, samples=500, successes=498),
@@ -89,12 +89,12 @@ def _change_executions(**fields: float) -> GetFlywheelStatsResponse:
             _change_executions(success_rate=0.29, samples=100, successes=29),
             "29 %",
             "29 of 100 repairs in 24 h",
-            id="not one too low for how numbers are stored",
+            id="not one too low by binary rounding",
         ),
         pytest.param(
             _change_executions(samples=3),
             "withheld",
-            "3 of 10 repairs that it needs in 24 h",
+            "3 of 10 repairs required in 24 h",
             id="withheld",
         ),
         pytest.param(
@@ -105,26 +105,26 @@ def _change_executions(**fields: float) -> GetFlywheelStatsResponse:
         ),
     ],
 )
-def test_the_success_rate_or_why_there_is_none(
-    answer: GetFlywheelStatsResponse, value: str, note: str
+def test_the_success_rate_or_why_it_is_withheld_or_missing(
+    response: GetFlywheelStatsResponse, value: str, note: str
 ) -> None:
-    shown = view([up("incident", incidents_well()), up("approval", answer)], NOW)
+    shown = view([up("incident", incidents_well()), up("approval", response)], NOW)
     assert tile(shown, "Success rate") == (value, note)
 
 
-def test_a_dead_source_leaves_its_sections_unknown_and_the_others_alone() -> None:
+def test_a_source_that_is_down_makes_only_its_own_sections_unknown() -> None:
     shown = view([down("incident"), up("approval", approvals_well())], NOW)
-    why = "the incident service does not answer since 02:58:01 UTC"
+    why = "the incident service does not respond since 02:58:01 UTC"
     assert tile(shown, "Stuck incidents") == ("unknown", why)
     assert tile(shown, "Side effects to run") == ("unknown", why)
     assert [listing.unknown for listing in shown.listings] == [why, "", "", why]
-    assert [figure.unknown for figure in shown.figures] == [why, ""]
+    assert [panel.unknown for panel in shown.charts] == [why, ""]
     assert tile(shown, "Pending approvals") == ("2", "oldest waits for 6 min")
     html = TEMPLATE.render(shown, refreshes=True)
-    assert html.count("<b>unknown:</b> the incident service does not answer since 02:58:01 UTC") == 3
+    assert html.count("<b>unknown:</b> the incident service does not respond since 02:58:01 UTC") == 3
 
 
-def test_with_both_sources_dead_nothing_is_a_number() -> None:
+def test_with_all_sources_down_every_tile_is_unknown() -> None:
     shown = view([down("incident"), down("approval")], NOW)
     assert {each.value for each in shown.tiles} == {"unknown"}
     assert shown.verdict.note == "1 more thing is wrong"
@@ -135,77 +135,81 @@ def test_with_both_sources_dead_nothing_is_a_number() -> None:
     [
         pytest.param(
             [down("eu"), up("approval", approvals_well())],
-            "the eu service does not answer since 02:58:01 UTC",
-            id="the one that is down, whatever its name",
+            "the eu service does not respond since 02:58:01 UTC",
+            id="the one that is down, under any name",
         ),
         pytest.param(
             [up("incident", approvals_empty()), down("approval")],
-            "no source keeps these figures",
-            id="nobody, where the one that should have them answers without",
+            "no source has these stats",
+            id="none, when the owner responds without them",
         ),
-        pytest.param([up("approval", approvals_well())], "no source keeps these figures", id="nobody at all"),
+        pytest.param(
+            [up("approval", approvals_well())], "no source has these stats", id="none, without an owner"
+        ),
     ],
 )
-def test_who_is_to_blame_for_figures_that_are_unknown(readings: list[Reading], why: str) -> None:
+def test_unknown_stats_name_the_source_that_is_down(readings: list[Reading], why: str) -> None:
     assert tile(view(readings, NOW), "Stuck incidents") == ("unknown", why)
 
 
-def test_of_two_sources_with_the_same_section_the_first_counts() -> None:
+def test_of_two_sources_with_the_same_section_the_first_one_is_shown() -> None:
     shown = view([up("a", incidents_stuck()), up("b", incidents_well()), up("c", approvals_well())], NOW)
     assert tile(shown, "Stuck incidents")[0] == "566"
 
 
 @pytest.mark.parametrize(
-    ("reading", "state", "since", "last_answer"),
+    ("reading", "state", "since", "last_response"),
     [
         pytest.param(
             up("x", incidents_well()),
-            "answered in 4 ms",
+            "responded in 4 ms",
             "2026-05-06 22:00:00 UTC, for 5 h 12 min",
             "03:12:05 UTC, 0 s ago",
             id="up",
         ),
         pytest.param(
             down("x"),
-            "does not answer",
+            "does not respond",
             "02:58:01 UTC, for 14 min",
             "2026-05-06 22:00:00 UTC, 5 h 12 min ago",
             id="down",
         ),
         pytest.param(
             down("x", last=0),
-            "does not answer",
+            "does not respond",
             "02:58:01 UTC, for 14 min",
             "none since the gateway started",
             id="never up",
         ),
         pytest.param(
             down("x", None),
-            "has not answered yet",
+            "has not responded yet",
             "just now",
             "2026-05-06 22:00:00 UTC, 5 h 12 min ago",
-            id="slow for the first time",
+            id="request still in flight",
         ),
     ],
 )
-def test_a_source_says_since_when(reading: Reading, state: str, since: str, last_answer: str) -> None:
+def test_a_source_is_shown_with_its_state_and_since_when(
+    reading: Reading, state: str, since: str, last_response: str
+) -> None:
     (row,) = view([reading], NOW).sources
-    assert (row.state, plain(row.since), plain(row.last_answer)) == (state, since, last_answer)
-    assert row.is_up is (reading.answer is not None)
+    assert (row.state, plain(row.since), plain(row.last_response)) == (state, since, last_response)
+    assert row.is_up is (reading.response is not None)
 
 
-def test_an_empty_database_has_nothing_to_say_and_says_so() -> None:
+def test_an_empty_database_gives_empty_lists_with_a_summary() -> None:
     shown = view([up("incident", incidents_empty()), up("approval", approvals_empty())], NOW)
     assert [listing.summary for listing in shown.listings] == [
         "No incident is stuck.",
-        "Nobody waits for a decision.",
+        "No approval is pending.",
         "Every resolve is delivered.",
         "Every side effect has run.",
     ]
-    assert [figure.chart.top for figure in shown.figures if figure.chart] == [0, 0]
+    assert [panel.chart.top for panel in shown.charts if panel.chart] == [0, 0]
 
 
-def test_the_lists_say_what_there_is_besides_what_they_show() -> None:
+def test_list_summaries_count_the_entries_beyond_the_limit() -> None:
     shown = view([up("incident", incidents_stuck()), up("approval", approvals_stuck())], NOW)
     stuck, approvals, deliveries, effects = shown.listings
     assert stuck.summary == (
@@ -222,26 +226,26 @@ def test_the_lists_say_what_there_is_besides_what_they_show() -> None:
     ]
 
 
-def test_ages_are_by_the_sources_own_clock() -> None:
-    answer = incidents_stuck()
-    # The database's clock is an hour ahead of the gateway's.
-    answer.read_time.CopyFrom(ahead(hours=1))
-    answer.incidents.stuck_incidents[0].last_progress_time.CopyFrom(ahead(minutes=25))
-    (row, *_) = view([up("incident", answer)], NOW).listings[0].rows
+def test_ages_are_measured_by_the_clock_of_the_source() -> None:
+    response = incidents_stuck()
+    # The source's clock is an hour ahead of the gateway's.
+    response.read_time.CopyFrom(ahead(hours=1))
+    response.incidents.stuck_incidents[0].last_progress_time.CopyFrom(ahead(minutes=25))
+    (row, *_) = view([up("incident", response)], NOW).listings[0].rows
     assert plain(row.age) == "35 min"
 
 
 def test_outcomes_of_a_newer_source_are_shown_together() -> None:
-    answer = approvals_well()
+    response = approvals_well()
     for number in (77, 78):
-        entry = answer.executions.hours[0].executions.add(count=2)
+        entry = response.executions.hours[0].executions.add(count=2)
         entry.outcome = number  # type: ignore[assignment] # not in the enum yet
-    chart = view([up("approval", answer)], NOW).figures[1].chart
+    chart = view([up("approval", response)], NOW).charts[1].chart
     assert chart
     assert (chart.names[-1], chart.totals[-1]) == ("other", 4)
 
 
-def test_nothing_that_a_caller_wrote_is_markup() -> None:
+def test_texts_of_callers_are_escaped() -> None:
     incidents, approvals = incidents_stuck(), approvals_stuck()
     evil = "<i>&\"'{{ 7 * 7 }}</i>"
     _fill_texts(incidents, evil)
@@ -271,7 +275,7 @@ _STRATEGIES: dict[int, st.SearchStrategy[Any]] = {
 
 
 def _fill(draw: st.DrawFn, message: Message) -> None:
-    """Give each field a value or none: anything that the message can hold."""
+    """Set any fields to any values that the message can hold."""
     for field in message.DESCRIPTOR.fields:
         if not draw(st.booleans()):
             continue
@@ -286,20 +290,20 @@ def _fill(draw: st.DrawFn, message: Message) -> None:
 
 
 @st.composite
-def _any_answer(draw: st.DrawFn) -> GetFlywheelStatsResponse:
-    answer = GetFlywheelStatsResponse(read_time=ago())
-    _fill(draw, answer)
-    return answer
+def _any_response(draw: st.DrawFn) -> GetFlywheelStatsResponse:
+    response = GetFlywheelStatsResponse(read_time=ago())
+    _fill(draw, response)
+    return response
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(_any_answer())
-def test_whatever_is_believed_can_be_shown(answer: GetFlywheelStatsResponse) -> None:
+@given(_any_response())
+def test_every_valid_response_can_be_rendered(response: GetFlywheelStatsResponse) -> None:
     try:
-        believed = check_answer(answer)
-    except NonsenseError:
+        valid = validate_response(response)
+    except InvalidResponseError:
         return
-    html = TEMPLATE.render(view([up("loop", believed)], NOW), refreshes=True)
+    html = TEMPLATE.render(view([up("loop", valid)], NOW), refreshes=True)
     assert html.rstrip().endswith("</html>")
 
 
@@ -307,35 +311,35 @@ Change = Callable[[GetFlywheelStatsResponse], Any]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         pytest.param(
-            lambda answer: setattr(answer.read_time, "seconds", 10**15),
+            lambda response: setattr(response.read_time, "seconds", 10**15),
             "read_time: beyond the range of a time",
             id="an instant",
         ),
         pytest.param(
-            lambda answer: setattr(answer.incidents.stuck_after, "seconds", 10**18),
+            lambda response: setattr(response.incidents.stuck_after, "seconds", 10**18),
             "incidents.stuck_after: beyond the range of a time",
             id="a duration",
         ),
         pytest.param(
-            lambda answer: setattr(answer.incidents.hours[0].start_time, "seconds", 10**12),
+            lambda response: setattr(response.incidents.hours[0].start_time, "seconds", 10**12),
             "incidents.hours.start_time: beyond the range of a time",
             id="an hour",
         ),
     ],
 )
-def test_a_time_that_no_clock_shows_is_nonsense(change: Change, said: str) -> None:
-    answer = incidents_well()
-    change(answer)
-    with pytest.raises(NonsenseError, match=re.escape(said)):
-        check_answer(answer)
+def test_a_time_out_of_range_is_an_invalid_response(change: Change, message: str) -> None:
+    response = incidents_well()
+    change(response)
+    with pytest.raises(InvalidResponseError, match=re.escape(message)):
+        validate_response(response)
 
 
 def test_stuck_reasons_of_a_newer_source_are_other() -> None:
-    answer = incidents_stuck()
-    answer.incidents.stuck_incidents[0].reason = 77  # type: ignore[assignment] # not in the enum yet
-    (row, *_) = view([up("incident", answer)], NOW).listings[0].rows
+    response = incidents_stuck()
+    response.incidents.stuck_incidents[0].reason = 77  # type: ignore[assignment] # not in the enum yet
+    (row, *_) = view([up("incident", response)], NOW).listings[0].rows
     assert row.what == "other"
     assert stats.StuckReason.DESCRIPTOR.values_by_number.get(77) is None

@@ -1,4 +1,4 @@
-"""`metrics-gateway check-rules`: what does not exist is found, and nothing else."""
+"""`metrics-gateway check-rules`: every violation is found, and nothing else."""
 
 import json
 import subprocess
@@ -11,16 +11,16 @@ import pytest
 from metrics_gateway.__main__ import run
 from metrics_gateway.exposition.catalogue import exported_series
 from metrics_gateway.exposition.registry import Exposition, encode
-from metrics_gateway.sources.source import Reading
-from tests.metrics_gateway.honest_answers import approval_answer, incident_answer
+from metrics_gateway.sources.reading import Reading
 from tests.metrics_gateway.scrapes import read_text
+from tests.metrics_gateway.valid_responses import approval_response, incident_response
 
 ROOT = Path(__file__).parents[4]
 RULES = ROOT / "deploy/prometheus/rules/flywheel.yml"
 
 
 def rule_file(path: Path, *rules: str) -> Path:
-    """A rule file; the expression of the n-th rule, from 0, stands on line 4 + 2n."""
+    """A rule file; the expression of rule n, from 0, is on line 4 + 2n."""
     text = "groups:\n  - name: mine\n    rules:\n"
     for number, rule in enumerate(rules):
         kind, _, expression = rule.rpartition(" <- ")
@@ -32,14 +32,14 @@ def rule_file(path: Path, *rules: str) -> Path:
 def checked(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, list[str], str]:
     """Exit code, lines on standard output, standard error."""
     code = run(["check-rules", *map(str, arguments)])
-    said = capsys.readouterr()
-    return code, said.out.splitlines(), said.err
+    printed = capsys.readouterr()
+    return code, printed.out.splitlines(), printed.err
 
 
-def test_what_is_checked_against_is_what_is_exported() -> None:
+def test_the_catalogue_has_exactly_the_exported_series() -> None:
     readings = [
-        Reading(source, answer, 0.25, 1.5, {})
-        for source, answer in (("incident", incident_answer()), ("approval", approval_answer()))
+        Reading(source, response, 0.25, 1.5, {})
+        for source, response in (("incident", incident_response()), ("approval", approval_response()))
     ]
     text = encode(Exposition("1.2.3").registry(readings, with_process=False), "")[0].decode()
     samples = read_text(text).samples
@@ -65,10 +65,10 @@ EXISTING = [
     pytest.param('{__name__=~"awoooi_flywheel_(incidents|approvals)", state="pending"}', id="names"),
     pytest.param('{__name__="awoooi_flywheel_approvals", state="pending"}', id="a name as a label"),
     pytest.param('{__name__=~".+", whatever="x"}', id="any name"),
-    pytest.param('node_load1{mode="idle"} > awoooi_other_thing', id="series of others"),
-    pytest.param('sum by (mode) (node_cpu_seconds_total{mode="idle"})', id="labels of others"),
+    pytest.param('node_load1{mode="idle"} > awoooi_other_thing', id="series of other exporters"),
+    pytest.param('sum by (mode) (node_cpu_seconds_total{mode="idle"})', id="labels of other exporters"),
     pytest.param('ALERTS{alertname="X", whatever="y"} and ALERTS_FOR_STATE', id="Prometheus's own"),
-    pytest.param("max by (job, instance) (awoooi_flywheel_incidents_stuck)", id="labels of scraping"),
+    pytest.param("max by (job, instance) (awoooi_flywheel_incidents_stuck)", id="target labels"),
     pytest.param("sum without (state) (awoooi_flywheel_approvals)", id="without"),
     pytest.param("topk by (state) (1, awoooi_flywheel_approvals) or vector(0)", id="topk keeps labels"),
     pytest.param(
@@ -95,7 +95,9 @@ EXISTING = [
 
 
 @pytest.mark.parametrize("expression", EXISTING)
-def test_what_exists_passes(expression: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_series_labels_and_values_pass(
+    expression: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = rule_file(tmp_path / "rules.yml", expression)
     assert checked(capsys, path) == (0, ["1 file, 1 rule: all series exist"], "")
 
@@ -130,12 +132,12 @@ MISSING = [
     pytest.param(
         'awoooi_flywheel_resolve_deliveries{state!="done"}',
         'no state="done" in awoooi_flywheel_resolve_deliveries (there: other, parked, pending)',
-        id="a value ruled out that cannot be",
+        id="an excluded value that cannot be",
     ),
     pytest.param(
         'awoooi_flywheel_resolve_deliveries{state=""}',
         'no state="" in awoooi_flywheel_resolve_deliveries (there: other, parked, pending)',
-        id="a label asked to be absent",
+        id="a label required to be absent",
     ),
     pytest.param(
         'awoooi_flywheel_resolve_deliveries{state=~"pending|dead"}',
@@ -145,22 +147,22 @@ MISSING = [
     pytest.param(
         'awoooi_flywheel_resolve_deliveries{state=~"d.*d"}',
         'no state="d.*d" in awoooi_flywheel_resolve_deliveries (there: other, parked, pending)',
-        id="a pattern that fits no value",
+        id="a pattern that matches no value",
     ),
     pytest.param(
         'awoooi_flywheel_source_up{source="Incident"}',
         'no source="Incident" in awoooi_flywheel_source_up (there: names as in GATEWAY_SOURCES)',
-        id="a name that no configuration takes",
+        id="an invalid source name",
     ),
     pytest.param(
         'awoooi_flywheel_incident_resolution_seconds_bucket{le="60"}',
         'no le="60" in awoooi_flywheel_incident_resolution_seconds_bucket (there: bounds such as "60.0" or "+Inf")',
-        id="a bound that is not written so",
+        id="a bound in another notation",
     ),
     pytest.param(
         '{__name__=~"awoooi_flywheel_stuck.*"}',
         "no series has a name like awoooi_flywheel_stuck.*",
-        id="names that none has",
+        id="a pattern that matches no name",
     ),
     pytest.param(
         '{__name__=~"awoooi_flywheel_incidents|awoooi_flywheel_stuck"}',
@@ -185,7 +187,7 @@ MISSING = [
     pytest.param(
         "sum by (state) (sum by (job) (awoooi_flywheel_approvals))",
         "no label state in sum (there: job)",
-        id="a label that is gone already",
+        id="a label that was aggregated away",
     ),
     pytest.param(
         "awoooi_flywheel_approvals * on (source) group_right awoooi_flywheel_source_up",
@@ -205,7 +207,7 @@ MISSING = [
     pytest.param(
         "node_load1 * on (job) group_right (mood) awoooi_flywheel_approvals unless awoooi_flywheel_x",
         "no series awoooi_flywheel_x",
-        id="ours beside another's",
+        id="ours and another exporter's",
     ),
     pytest.param(
         'label_replace(awoooi_flywheel_approvals, "x", "$1", "status", "(.*)")',
@@ -215,18 +217,18 @@ MISSING = [
     pytest.param(
         "histogram_quantile(0.9, sum(rate(awoooi_flywheel_incident_resolution_seconds_bucket[1h])))",
         "no label le in histogram_quantile (there: none)",
-        id="a quantile of what has no buckets",
+        id="a quantile without buckets",
     ),
     pytest.param(
         'awoooi_flywheel_approvals{state="pending" or state="approved"}',
         "Prometheus knows no `or` between label matchers",
-        id="what only others can parse",
+        id="syntax of other databases",
     ),
 ]
 
 
 @pytest.mark.parametrize(("expression", "reason"), MISSING)
-def test_what_does_not_exist_is_named_with_file_line_and_rule(
+def test_a_violation_names_file_line_and_rule(
     expression: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = rule_file(tmp_path / "rules.yml", "up == 0", expression)
@@ -234,7 +236,7 @@ def test_what_does_not_exist_is_named_with_file_line_and_rule(
 
 
 @pytest.mark.parametrize("expression", ["max(awoooi_flywheel_approvals", "up ==", "rate(up)", "nope(up)", ""])
-def test_what_is_not_promql_is_named_likewise(
+def test_invalid_promql_is_a_violation(
     expression: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = rule_file(tmp_path / "rules.yml", "up == 0", expression)
@@ -243,7 +245,7 @@ def test_what_is_not_promql_is_named_likewise(
     assert line.startswith(f"{path}:6: A1: not PromQL: ")
 
 
-def test_in_an_expression_of_several_lines_the_line_itself_is_named(
+def test_a_violation_in_a_multi_line_expression_names_the_exact_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "rules.yml"
@@ -278,7 +280,7 @@ def test_a_recorded_series_exists_with_the_labels_of_its_expression_and_rule(
     )
 
 
-def test_labels_that_scraping_adds_can_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_target_labels_can_be_given_as_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = rule_file(tmp_path / "rules.yml", 'max by (pod) (awoooi_flywheel_approvals{cluster="eu"})')
     assert checked(capsys, path)[0] == 1
     assert checked(capsys, "--target-label=pod", "--target-label=cluster", path)[0] == 0
@@ -315,30 +317,30 @@ def test_rules_in_a_kubernetes_object_are_read(tmp_path: Path, capsys: pytest.Ca
         pytest.param("a.yml", "\udcff", "not UTF-8", id="other bytes"),
     ],
 )
-def test_a_file_that_is_not_what_it_should_be_is_no_success(
+def test_an_unreadable_file_fails_the_check(
     name: str, text: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / name
     path.write_bytes(text.encode(errors="surrogateescape"))
-    code, lines, said = checked(capsys, RULES, path)
+    code, lines, errors = checked(capsys, RULES, path)
     assert (code, lines) == (2, [])
-    assert said.startswith(f"{path}: {reason}")
-    assert said.count("\n") == 1
+    assert errors.startswith(f"{path}: {reason}")
+    assert errors.count("\n") == 1
 
 
-def test_a_file_that_is_not_there_is_said_and_the_others_are_checked(
+def test_a_missing_file_is_reported_and_the_others_are_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = rule_file(tmp_path / "rules.yml", "awoooi_flywheel_x")
-    code, lines, said = checked(capsys, tmp_path / "none.yml", path)
-    assert (code, said) == (2, f"{tmp_path / 'none.yml'}: No such file or directory\n")
+    code, lines, errors = checked(capsys, tmp_path / "none.yml", path)
+    assert (code, errors) == (2, f"{tmp_path / 'none.yml'}: No such file or directory\n")
     assert lines == [f"{path}:4: A0: no series awoooi_flywheel_x"]
 
 
 def test_the_projects_own_rules_and_dashboards_pass(capsys: pytest.CaptureFixture[str]) -> None:
     files: Sequence[Path] = [RULES, *(ROOT / "deploy/grafana/dashboards").glob("*.json")]
-    code, lines, said = checked(capsys, *files)
-    assert (code, len(lines), said) == (0, 1, ""), lines
+    code, lines, errors = checked(capsys, *files)
+    assert (code, len(lines), errors) == (0, 1, ""), lines
 
 
 def test_serving_does_not_import_a_parser_for_rules() -> None:
@@ -349,10 +351,10 @@ def test_serving_does_not_import_a_parser_for_rules() -> None:
     assert asked.stdout == "none\n"
 
 
-def test_help_says_what_it_does_and_what_its_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_documents_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         run(["check-rules", "--help"])
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert left.value.code == 0
-    assert "FILE" in said
-    assert "Exit code: 0" in said
+    assert "FILE" in printed
+    assert "Exit code: 0" in printed

@@ -20,7 +20,7 @@ def variable(query: Any) -> dict[str, Any]:
     return {"name": "v", "type": "query", "datasource": PROMETHEUS, "query": query}
 
 
-def findings(path: Path, capsys: pytest.CaptureFixture[str], dashboard: Any) -> list[str]:
+def violations(path: Path, capsys: pytest.CaptureFixture[str], dashboard: Any) -> list[str]:
     path.write_text(json.dumps(dashboard, indent=2), encoding="utf-8")
     code = run(["check-rules", str(path)])
     lines = capsys.readouterr().out.splitlines()
@@ -46,10 +46,10 @@ def findings(path: Path, capsys: pytest.CaptureFixture[str], dashboard: Any) -> 
         'label_replace(awoooi_flywheel_approvals, "kind", "$1", "state", "(.*)")',
     ],
 )
-def test_variables_stand_for_what_they_may(
+def test_grafana_variables_are_substituted_with_possible_values(
     expression: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = findings(tmp_path / "d.json", capsys, {"panels": [panel(expression)]})
+    lines = violations(tmp_path / "d.json", capsys, {"panels": [panel(expression)]})
     assert lines == ["1 file, 1 dashboard query: all series exist"]
 
 
@@ -58,8 +58,8 @@ def test_variables_stand_for_what_they_may(
     [
         pytest.param({"panels": [panel("awoooi_flywheel_x")]}, id="a panel"),
         pytest.param({"panels": [{"type": "row", "panels": [panel("awoooi_flywheel_x")]}]}, id="a row"),
-        pytest.param({"rows": [{"panels": [panel("awoooi_flywheel_x")]}]}, id="a row of old"),
-        pytest.param({"dashboard": {"panels": [panel("awoooi_flywheel_x")]}}, id="as the API gives it"),
+        pytest.param({"rows": [{"panels": [panel("awoooi_flywheel_x")]}]}, id="a row in the old format"),
+        pytest.param({"dashboard": {"panels": [panel("awoooi_flywheel_x")]}}, id="in the API's format"),
         pytest.param(
             {"panels": [panel("awoooi_flywheel_x") | {"datasource": None}]}, id="the default source"
         ),
@@ -85,12 +85,12 @@ def test_variables_stand_for_what_they_may(
         ),
     ],
 )
-def test_every_place_for_a_query_is_looked_at(
+def test_queries_are_found_in_every_part_of_a_dashboard(
     dashboard: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (line,) = findings(tmp_path / "d.json", capsys, dashboard)
-    number, _, said = line.partition(": ")
-    assert said.endswith(": no series awoooi_flywheel_x")
+    (line,) = violations(tmp_path / "d.json", capsys, dashboard)
+    number, _, text = line.partition(": ")
+    assert text.endswith(": no series awoooi_flywheel_x")
     assert "awoooi_flywheel_x" in (tmp_path / "d.json").read_text().splitlines()[int(number) - 1]
 
 
@@ -106,17 +106,15 @@ def test_every_place_for_a_query_is_looked_at(
         ("label_values(awoooi_flywheel_approvals{, job)", "not PromQL"),
     ],
 )
-def test_what_a_variable_asks_for_has_to_exist(
+def test_the_query_of_a_variable_is_checked(
     query: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (line,) = findings(tmp_path / "d.json", capsys, {"templating": {"list": [variable(query)]}})
+    (line,) = violations(tmp_path / "d.json", capsys, {"templating": {"list": [variable(query)]}})
     assert reason in line
     assert "variable v" in line
 
 
-def test_variables_that_name_no_series_are_let_through(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_variables_without_series_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     queries = ["label_values(job)", "label_names()", "metrics(node_.*)", "label_values(node_load1, instance)"]
     others = [
         {"name": "i", "type": "interval", "query": "1m,10m"},
@@ -128,22 +126,22 @@ def test_variables_that_name_no_series_are_let_through(
         },
     ]
     dashboard = {"templating": {"list": [*map(variable, queries), *others]}}
-    assert findings(tmp_path / "d.json", capsys, dashboard) == [
+    assert violations(tmp_path / "d.json", capsys, dashboard) == [
         "1 file, 2 dashboard queries: all series exist"
     ]
 
 
-def test_a_label_in_a_legend_has_to_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_labels_of_a_legend_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expression = "sum by (state) (awoooi_flywheel_approvals)"
-    (line,) = findings(
+    (line,) = violations(
         tmp_path / "d.json", capsys, {"panels": [panel(expression, legendFormat="{{state}} {{ job }}")]}
     )
     assert line.endswith('panel "Stuck": no label job to be shown (there: state)')
 
 
-def test_queries_of_other_data_sources_are_not_promql(
+def test_queries_of_other_data_sources_are_ignored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs = panel('{app="x"} |= "awoooi_flywheel_x"', datasource={"type": "loki", "uid": "l"})
-    lines = findings(tmp_path / "d.json", capsys, {"panels": [logs, panel("up")]})
+    lines = violations(tmp_path / "d.json", capsys, {"panels": [logs, panel("up")]})
     assert lines == ["1 file, 1 dashboard query: all series exist"]

@@ -2,7 +2,7 @@ import pytest
 
 from metrics_gateway.sources.deadlines import Deadlines
 
-DEADLINES = Deadlines(default=2.0, longest=10.0, margin=0.5)
+DEADLINES = Deadlines(default=2.0, maximum=10.0, margin=0.5)
 
 
 @pytest.mark.parametrize(
@@ -13,13 +13,13 @@ DEADLINES = Deadlines(default=2.0, longest=10.0, margin=0.5)
         pytest.param("10", 9.5, id="Prometheus' own default, less the margin"),
         pytest.param("5.000000", 4.5, id="with decimals"),
         pytest.param(" 5 ", 4.5, id="with spaces"),
-        pytest.param("15", 10.0, id="more than the longest"),
+        pytest.param("15", 10.0, id="more than the maximum"),
         pytest.param("1e9", 10.0, id="huge"),
         pytest.param("9" * 300, 10.0, id="three hundred digits"),
         pytest.param("1", 0.5, id="short"),
-        pytest.param("0.6", 0.3, id="hardly more than the margin: half of it"),
+        pytest.param("0.6", 0.3, id="little more than the margin: half of it"),
         pytest.param("0.2", 0.1, id="less than the margin: half of it"),
-        pytest.param("1e-300", 0.05, id="next to nothing"),
+        pytest.param("1e-300", 0.05, id="tiny"),
         pytest.param("0", 2.0, id="zero"),
         pytest.param("-3", 2.0, id="negative"),
         pytest.param("nan", 2.0, id="not a number"),
@@ -36,5 +36,5 @@ def test_a_scrape_timeout_header_becomes_a_deadline(header: str | None, seconds:
     assert DEADLINES.for_scrape(header) == pytest.approx(seconds)
 
 
-def test_the_default_is_not_longer_than_the_longest() -> None:
-    assert Deadlines(default=20.0, longest=10.0, margin=0.5).for_scrape(None) == 10.0
+def test_the_default_is_capped_by_the_maximum() -> None:
+    assert Deadlines(default=20.0, maximum=10.0, margin=0.5).for_scrape(None) == 10.0

@@ -10,51 +10,51 @@ from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from awoooi.incident.v1.incident_pb2 import Incident
 from metrics_gateway.exposition.registry import Exposition, encode
-from metrics_gateway.sources.source import Reading
-from metrics_gateway.sources.validation import NonsenseError, check_answer
-from tests.metrics_gateway.honest_answers import READ_TIME, approval_answer, incident_answer
+from metrics_gateway.sources.reading import Reading
+from metrics_gateway.sources.validation import InvalidResponseError, validate_response
 from tests.metrics_gateway.scrapes import read_openmetrics, read_text
+from tests.metrics_gateway.valid_responses import READ_TIME, approval_response, incident_response
 
 Change = Callable[[GetFlywheelStatsResponse], object]
 
 
-def whole_answer() -> GetFlywheelStatsResponse:
-    answer = approval_answer()
-    answer.MergeFrom(incident_answer())
-    return answer
+def whole_response() -> GetFlywheelStatsResponse:
+    response = approval_response()
+    response.MergeFrom(incident_response())
+    return response
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
-        pytest.param(approval_answer(), id="of the approval service"),
-        pytest.param(incident_answer(), id="of the incident service"),
-        pytest.param(whole_answer(), id="with all sections"),
-        pytest.param(GetFlywheelStatsResponse(read_time=READ_TIME), id="of a service that keeps no figures"),
+        pytest.param(approval_response(), id="of the approval service"),
+        pytest.param(incident_response(), id="of the incident service"),
+        pytest.param(whole_response(), id="with all sections"),
+        pytest.param(GetFlywheelStatsResponse(read_time=READ_TIME), id="of a service without stats"),
         pytest.param(
             GetFlywheelStatsResponse(read_time=READ_TIME, executions=stats.ExecutionStats()),
             id="of an empty database",
         ),
     ],
 )
-def test_an_honest_answer_is_believed(answer: GetFlywheelStatsResponse) -> None:
-    assert check_answer(answer) is answer
+def test_valid_responses_pass(response: GetFlywheelStatsResponse) -> None:
+    assert validate_response(response) is response
 
 
-def test_enum_numbers_of_a_newer_source_are_believed() -> None:
-    answer = incident_answer()
-    answer.incidents.incidents.add(count=5).state = 77  # type: ignore[assignment] # not in the enum yet
-    assert check_answer(answer) is answer
+def test_enum_numbers_of_a_newer_source_are_valid() -> None:
+    response = incident_response()
+    response.incidents.incidents.add(count=5).state = 77  # type: ignore[assignment] # not in the enum yet
+    assert validate_response(response) is response
 
 
-def test_an_answer_that_could_not_be_parsed_is_nonsense() -> None:
-    with pytest.raises(NonsenseError, match=r"^not a GetFlywheelStatsResponse$"):
-        check_answer(None)
+def test_an_unparsable_response_is_invalid() -> None:
+    with pytest.raises(InvalidResponseError, match=r"^not a GetFlywheelStatsResponse$"):
+        validate_response(None)
 
 
 def _buckets(*buckets: tuple[float, int]) -> Change:
-    def change(answer: GetFlywheelStatsResponse) -> None:
-        histogram = answer.resolutions.resolution_seconds
+    def change(response: GetFlywheelStatsResponse) -> None:
+        histogram = response.resolutions.resolution_seconds
         del histogram.buckets[:]
         for bound, count in buckets:
             histogram.buckets.add(upper_bound=bound, cumulative_count=count)
@@ -63,14 +63,14 @@ def _buckets(*buckets: tuple[float, int]) -> Change:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        pytest.param(lambda a: a.ClearField("read_time"), "read_time: missing", id="no time of reading"),
-        pytest.param(lambda a: a.Clear(), "read_time: missing", id="nothing at all"),
+        pytest.param(lambda a: a.ClearField("read_time"), "read_time: missing", id="no read time"),
+        pytest.param(lambda a: a.Clear(), "read_time: missing", id="empty"),
         pytest.param(
             lambda a: setattr(a.incidents, "stuck", -1),
             "incidents.stuck: negative or not finite",
-            id="negative figure",
+            id="negative number",
         ),
         pytest.param(
             lambda a: setattr(a.executions.executions_total[0], "count", -5),
@@ -80,7 +80,7 @@ def _buckets(*buckets: tuple[float, int]) -> Change:
         pytest.param(
             lambda a: setattr(a.approvals, "oldest_pending_seconds", float("nan")),
             "approvals.oldest_pending_seconds: negative or not finite",
-            id="an age that is no number",
+            id="age not a number",
         ),
         pytest.param(
             lambda a: setattr(a.deliveries, "oldest_pending_seconds", float("inf")),
@@ -95,7 +95,7 @@ def _buckets(*buckets: tuple[float, int]) -> Change:
         pytest.param(
             lambda a: setattr(a.executions, "success_rate", float("nan")),
             "executions.success_rate: negative or not finite",
-            id="a rate that is no number",
+            id="rate not a number",
         ),
         pytest.param(
             lambda a: setattr(a.executions, "success_rate", 1.01),
@@ -118,7 +118,7 @@ def _buckets(*buckets: tuple[float, int]) -> Change:
                 for number in range(100, 300)
             ),
             "approvals.approvals: more than 128 entries",
-            id="far too many labels",
+            id="too many labels",
         ),
         pytest.param(
             _buckets((60.0, 1), (60.0, 2)),
@@ -133,12 +133,12 @@ def _buckets(*buckets: tuple[float, int]) -> Change:
         pytest.param(
             _buckets((60.0, 5), (300.0, 4)),
             "resolutions.resolution_seconds: cumulative counts fall",
-            id="cumulative counts that fall",
+            id="falling cumulative counts",
         ),
         pytest.param(
             _buckets((60.0, 10)),
             "resolutions.resolution_seconds: cumulative counts fall",
-            id="more in a bucket than in all",
+            id="bucket count above the total",
         ),
         pytest.param(
             _buckets((float("inf"), 9)),
@@ -147,15 +147,15 @@ def _buckets(*buckets: tuple[float, int]) -> Change:
         ),
     ],
 )
-def test_nonsense_is_refused_and_its_field_named(change: Change, said: str) -> None:
-    answer = whole_answer()
-    change(answer)
-    with pytest.raises(NonsenseError) as refused:
-        check_answer(answer)
-    assert str(refused.value) == said
+def test_an_invalid_response_is_refused_and_its_field_named(change: Change, message: str) -> None:
+    response = whole_response()
+    change(response)
+    with pytest.raises(InvalidResponseError) as refused:
+        validate_response(response)
+    assert str(refused.value) == message
 
 
-# How long an example takes says how busy the machine is, no more.
+# The duration of an example only shows how busy the machine is.
 any_speed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3)
@@ -164,33 +164,33 @@ _FLOATS = st.floats() | st.floats(0, 1)
 
 
 @st.composite
-def _any_answer(draw: st.DrawFn) -> GetFlywheelStatsResponse:
-    """Anything that the message can hold, honest or not."""
-    answer = whole_answer() if draw(st.booleans()) else GetFlywheelStatsResponse(read_time=READ_TIME)
+def _any_response(draw: st.DrawFn) -> GetFlywheelStatsResponse:
+    """Any message, valid or not."""
+    response = whole_response() if draw(st.booleans()) else GetFlywheelStatsResponse(read_time=READ_TIME)
     for outcome, count in draw(st.lists(st.tuples(_ENUM_NUMBERS, _NUMBERS), max_size=4)):
-        entry = answer.executions.executions_total.add(count=count)
+        entry = response.executions.executions_total.add(count=count)
         entry.outcome = outcome  # type: ignore[assignment] # any number travels
     if draw(st.booleans()):
-        answer.executions.success_rate = draw(_FLOATS)
-    answer.incidents.stuck = draw(_NUMBERS)
-    answer.approvals.oldest_pending_seconds = draw(_FLOATS)
+        response.executions.success_rate = draw(_FLOATS)
+    response.incidents.stuck = draw(_NUMBERS)
+    response.approvals.oldest_pending_seconds = draw(_FLOATS)
     for state, count in draw(st.lists(st.tuples(_ENUM_NUMBERS, _NUMBERS), max_size=4)):
-        answer.approvals.approvals.add(count=count).state = state  # type: ignore[assignment] # as above
+        response.approvals.approvals.add(count=count).state = state  # type: ignore[assignment] # as above
     for bound, count in draw(st.lists(st.tuples(_FLOATS, _NUMBERS), max_size=3)):
-        answer.resolutions.resolution_seconds.buckets.add(upper_bound=bound, cumulative_count=count)
-    answer.resolutions.resolution_seconds.count = draw(_NUMBERS)
-    answer.resolutions.resolution_seconds.sum = draw(_FLOATS)
-    return answer
+        response.resolutions.resolution_seconds.buckets.add(upper_bound=bound, cumulative_count=count)
+    response.resolutions.resolution_seconds.count = draw(_NUMBERS)
+    response.resolutions.resolution_seconds.sum = draw(_FLOATS)
+    return response
 
 
 @any_speed
-@given(_any_answer())
-def test_whatever_is_believed_can_be_exposed(answer: GetFlywheelStatsResponse) -> None:
+@given(_any_response())
+def test_every_valid_response_can_be_exposed(response: GetFlywheelStatsResponse) -> None:
     try:
-        believed = check_answer(answer)
-    except NonsenseError:
+        valid = validate_response(response)
+    except InvalidResponseError:
         return
-    reading = Reading("approval", believed, 0.0, 0.0, {})
+    reading = Reading("approval", valid, 0.0, 0.0, {})
     registry = Exposition("0").registry([reading], with_process=False)
     read_text(encode(registry, "")[0].decode())
     read_openmetrics(encode(registry, "application/openmetrics-text")[0].decode())
@@ -198,14 +198,14 @@ def test_whatever_is_believed_can_be_exposed(answer: GetFlywheelStatsResponse) -
 
 @any_speed
 @given(st.binary(max_size=200))
-def test_any_bytes_are_an_answer_or_nonsense(raw: bytes) -> None:
+def test_any_bytes_are_a_valid_or_an_invalid_response(raw: bytes) -> None:
     try:
-        check_answer(GetFlywheelStatsResponse.FromString(raw))
-    except (NonsenseError, DecodeError):
+        validate_response(GetFlywheelStatsResponse.FromString(raw))
+    except (InvalidResponseError, DecodeError):
         return
 
 
-def test_a_state_that_only_the_enum_knows_is_no_reason_to_refuse() -> None:
-    answer = GetFlywheelStatsResponse(read_time=READ_TIME)
-    answer.approvals.approvals.add(state=Approval.STATE_UNSPECIFIED, count=1)
-    assert check_answer(answer) is answer
+def test_an_unspecified_state_is_valid() -> None:
+    response = GetFlywheelStatsResponse(read_time=READ_TIME)
+    response.approvals.approvals.add(state=Approval.STATE_UNSPECIFIED, count=1)
+    assert validate_response(response) is response

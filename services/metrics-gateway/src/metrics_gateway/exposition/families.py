@@ -1,4 +1,4 @@
-"""The shapes a series can have: a figure, counts by closed labels, a distribution."""
+"""Metric families of three kinds: a single value, counts by closed labels, a histogram."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -11,94 +11,94 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from awoooi.flywheel.v1.flywheel_stats_pb2 import Histogram
 from metrics_gateway.exposition.labels import AnyLabel, Label, OpenLabel
 
-# What a series is read from: a section of an answer, a source's reading.
+# What a family is computed from: a section of a response, a reading of a source.
 S = TypeVar("S")
 Kind = Literal["gauge", "counter"]
-# The thing a series is read from, with the values of the labels that say which one of several it is.
+# One of the things that a family covers, such as a source: the values of its identifying labels, and its data.
 Subject = tuple[tuple[str, ...], S]
 
-# The bound of a bucket as prometheus_client writes it, which is how it has to be quoted: "60.0" and not "60".
+# The bound of a bucket as prometheus_client writes it: "60.0" and not "60". Rules have to quote it so.
 BUCKET = OpenLabel(
     "le", lambda value: value == "+Inf" or _is_written_bound(value), 'bounds such as "60.0" or "+Inf"'
 )
-# Which labels each series has, by its name as it is scraped.
+# The labels of each series, by its name as it is scraped.
 Exported = Mapping[str, Sequence[AnyLabel]]
 
 
 @dataclass(frozen=True)
-class Figure(Generic[S]):
-    """One number, or none: then there is no series."""
+class ValueFamily(Generic[S]):
+    """One number. No series when there is no number."""
 
     kind: Kind
     name: str
     help: str
     value: Callable[[S], float | None]
 
-    def family(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
-        """Return the series of all subjects; without samples when there is no number."""
-        family = _new_family(self.kind, self.name, self.help, subject_labels)
-        for subject, read_from in subjects:
-            value = self.value(read_from)
+    def metric(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
+        """Return the samples of all subjects; none for a subject without a number."""
+        metric = _new_metric(self.kind, self.name, self.help, subject_labels)
+        for subject, data in subjects:
+            value = self.value(data)
             if value is not None:
-                family.add_metric(subject, value)
-        return family
+                metric.add_metric(subject, value)
+        return metric
 
     def exported(self, subject_labels: Sequence[AnyLabel] = ()) -> Exported:
-        """Return the names and labels of what `family` gives."""
+        """Return the names and labels of the series in `metric`."""
         return {self.name: subject_labels}
 
 
 @dataclass(frozen=True)
-class Counts(Generic[S]):
-    """Numbers by closed labels. Every combination is there from the start, 0 if need be, so that none appears later."""
+class CountsFamily(Generic[S]):
+    """Counts by closed labels. Every combination exists from the start, with 0, so that no series appears later."""
 
     kind: Kind
     name: str
     help: str
     labels: tuple[Label, ...]
-    # Each count with what stands for its label values, one for each label.
+    # Each count with a key of every label.
     counts: Callable[[S], Iterable[tuple[tuple[Hashable, ...], float]]]
 
-    def family(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
-        """Return the series of all subjects. What falls outside the closed sets is added up under `other`."""
-        family = _new_family(self.kind, self.name, self.help, (*subject_labels, *self.labels))
-        for subject, read_from in subjects:
+    def metric(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
+        """Return the samples of all subjects. Keys outside the closed sets are summed under `other`."""
+        metric = _new_metric(self.kind, self.name, self.help, (*subject_labels, *self.labels))
+        for subject, data in subjects:
             totals: dict[tuple[str, ...], float] = defaultdict(float)
             for values in product(*(label.values.values() for label in self.labels)):
                 totals[values] = 0.0
-            for keys, count in self.counts(read_from):
+            for keys, count in self.counts(data):
                 totals[tuple(map(Label.value_of, self.labels, keys))] += count
             for values, total in totals.items():
-                family.add_metric((*subject, *values), total)
-        return family
+                metric.add_metric((*subject, *values), total)
+        return metric
 
     def exported(self, subject_labels: Sequence[AnyLabel] = ()) -> Exported:
-        """Return the names and labels of what `family` gives."""
+        """Return the names and labels of the series in `metric`."""
         return {self.name: (*subject_labels, *self.labels)}
 
 
 @dataclass(frozen=True)
-class Distribution(Generic[S]):
-    """A histogram, or none."""
+class HistogramFamily(Generic[S]):
+    """A histogram. No series when there is none."""
 
     name: str
     help: str
     histogram: Callable[[S], Histogram | None]
 
-    def family(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
-        """Return the histograms of all subjects; without samples when there is none."""
-        family = HistogramMetricFamily(self.name, self.help, labels=_names(subject_labels))
-        for subject, read_from in subjects:
-            histogram = self.histogram(read_from)
+    def metric(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
+        """Return the samples of all subjects; none for a subject without a histogram."""
+        metric = HistogramMetricFamily(self.name, self.help, labels=_names(subject_labels))
+        for subject, data in subjects:
+            histogram = self.histogram(data)
             if histogram is not None:
                 buckets = [
                     (str(bucket.upper_bound), float(bucket.cumulative_count)) for bucket in histogram.buckets
                 ]
-                family.add_metric(subject, [*buckets, ("+Inf", histogram.count)], histogram.sum)
-        return family
+                metric.add_metric(subject, [*buckets, ("+Inf", histogram.count)], histogram.sum)
+        return metric
 
     def exported(self, subject_labels: Sequence[AnyLabel] = ()) -> Exported:
-        """Return the names and labels of what `family` gives."""
+        """Return the names and labels of the series in `metric`."""
         return {
             f"{self.name}_bucket": (*subject_labels, BUCKET),
             f"{self.name}_sum": subject_labels,
@@ -106,10 +106,10 @@ class Distribution(Generic[S]):
         }
 
 
-Series = Figure[S] | Counts[S] | Distribution[S]
+Family = ValueFamily[S] | CountsFamily[S] | HistogramFamily[S]
 
 
-def _new_family(
+def _new_metric(
     kind: Kind, name: str, documentation: str, labels: Sequence[AnyLabel]
 ) -> CounterMetricFamily | GaugeMetricFamily:
     family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily

@@ -1,4 +1,4 @@
-"""The labels that series can have, and which values each of them takes."""
+"""Labels of series, and the values that each can have."""
 
 import re
 from collections.abc import Callable, Hashable, Mapping
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import EnumDescriptor
 
-# The label value of everything outside a closed set, so that no source can make up series.
+# The label value of everything outside a closed set, so that no source can create new series.
 OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label with a closed set of values, by what stands for them where they are read."""
+    """A label with a closed set of values, each by its key in the data, such as an enum number."""
 
     name: str
     values: Mapping[Hashable, str]
 
     def value_of(self, key: Hashable) -> str:
-        """Return the label value, `other` for what is not in the set."""
+        """Return the value of a key; `other` for one outside the set."""
         return self.values.get(key, OTHER)
 
     def takes(self, value: str) -> bool:
@@ -30,7 +30,7 @@ class Label:
         return any(pattern.fullmatch(value) for value in self._possible())
 
     def described(self) -> str:
-        """Return the values in words."""
+        """Return the values as a list for messages."""
         return ", ".join(sorted(self._possible()))
 
     def _possible(self) -> set[str]:
@@ -39,11 +39,11 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class OpenLabel:
-    """A label whose values are told by configuration or by a source, and have a form only."""
+    """A label whose values come from configuration or from a source: only their form is known."""
 
     name: str
     has_form: Callable[[str], bool]
-    # The form in words.
+    # The form, for messages.
     form: str
 
     def takes(self, value: str) -> bool:
@@ -51,11 +51,11 @@ class OpenLabel:
         return self.has_form(value)
 
     def takes_any(self, _: re.Pattern[str]) -> bool:
-        """Whether a series can have a value that the pattern matches: nobody knows that it cannot."""
+        """Whether a series can have a value that the pattern matches; always true, since the values are not known."""
         return True
 
     def described(self) -> str:
-        """Return the form in words."""
+        """Return the form, for messages."""
         return self.form
 
 

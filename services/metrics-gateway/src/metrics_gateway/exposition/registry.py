@@ -1,4 +1,4 @@
-"""Readings of the sources as text that Prometheus reads."""
+"""The metrics of one scrape, from the readings of the sources, and their encoding."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,24 +8,25 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
-from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE, SOURCE_SERIES, VERSION
-from metrics_gateway.sources.source import Reading
+from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE, SOURCE_FAMILIES, VERSION
+from metrics_gateway.sources.reading import Reading, with_section
 
 _log = structlog.get_logger()
 
 
 class Exposition:
-    """Turns readings into a registry, a fresh one for every scrape: nothing of an earlier one can stay in it."""
+    """Turns readings into a registry, a new one for every scrape, so that no sample of an earlier one can remain."""
 
     def __init__(self, version: str) -> None:
         self._version = version
         self._process = ProcessCollector(registry=None)
-        self._disputes: set[tuple[str, str, str]] = set()
+        self._logged_conflicts: set[tuple[str, str, str]] = set()
 
     def registry(self, readings: Sequence[Reading], *, with_process: bool) -> CollectorRegistry:
         """Return the flywheel series, and on request those of this process."""
         registry = CollectorRegistry()
-        registry.register(_Families([*self._flywheel(readings), BUILD_INFO.family(self._build(), [VERSION])]))
+        build_info = BUILD_INFO.metric([((self._version,), self._version)], [VERSION])
+        registry.register(_Collector([*self._flywheel(readings), build_info]))
         if with_process:
             registry.register(self._process)
         return registry
@@ -34,51 +35,45 @@ class Exposition:
         for section in SECTIONS:
             stats = self._section(section.field, readings)
             if stats is not None:
-                families = (series.family([((), stats)]) for series in section.series)
-                yield from (family for family in families if family.samples)
+                metrics = (family.metric([((), stats)]) for family in section.families)
+                yield from (metric for metric in metrics if metric.samples)
         subjects = [((reading.source,), reading) for reading in readings]
-        yield from (series.family(subjects, [SOURCE]) for series in SOURCE_SERIES)
+        yield from (family.metric(subjects, [SOURCE]) for family in SOURCE_FAMILIES)
 
     def _section(self, field: str, readings: Sequence[Reading]) -> Message | None:
-        """Return the section of the source named first, of those that filled it: a series can have one value only."""
-        answers: list[tuple[str, Message]] = [
-            (reading.source, reading.answer) for reading in readings if reading.answer is not None
-        ]
-        filled = [(source, answer) for source, answer in answers if answer.HasField(field)]
+        """Return the section of the first source that filled it; None when no source did."""
+        filled = with_section(readings, field)
         if not filled:
             return None
-        (kept, answer), *others = filled
+        (kept, response), *others = filled
         for left_out, _ in others:
-            self._dispute(field, kept, left_out)
-        stats: Message = getattr(answer, field)
+            self._log_conflict(field, kept, left_out)
+        stats: Message = getattr(response, field)
         return stats
 
-    def _dispute(self, field: str, kept: str, left_out: str) -> None:
-        if (field, kept, left_out) not in self._disputes:
-            self._disputes.add((field, kept, left_out))
+    def _log_conflict(self, field: str, kept: str, left_out: str) -> None:
+        if (field, kept, left_out) not in self._logged_conflicts:
+            self._logged_conflicts.add((field, kept, left_out))
             _log.warning("flywheel_section_in_two_sources", section=field, kept=kept, left_out=left_out)
-
-    def _build(self) -> Sequence[tuple[tuple[str, ...], str]]:
-        return [((self._version,), self._version)]
 
 
 def encode(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """Return the exposition and its content type, in the format that an Accept header asks for.
+    """Return the exposition and its content type, in the format that an Accept header selects.
 
-    Prometheus' text format when the header asks for nothing known, or is malformed.
+    Prometheus' text format when the header selects no known format, or is malformed.
     """
     try:
         encoder, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # a version that is none
+    except (TypeError, ValueError):  # an invalid version
         encoder, content_type = choose_encoder("")
     return encoder(registry), content_type
 
 
-class _Families:
-    """The collector of one scrape."""
+class _Collector:
+    """The metrics of one scrape, as a collector."""
 
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
-        return self._families
+        return self._metrics

@@ -1,1 +1,1 @@
-"""The page at `/`."""
+"""The page at `/`: the stats of all sources as HTML for an operator."""

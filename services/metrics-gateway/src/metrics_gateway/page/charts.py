@@ -1,17 +1,17 @@
-"""Bar charts of the last hours: what is to be drawn, in the units of an SVG view box. The template draws it."""
+"""Bar charts of the last hours, as coordinates in an SVG view box. The template draws them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-# The view box is stretched to whatever room there is, so these are proportions and not pixels.
+# The view box is stretched to the available space, so these are proportions and not pixels.
 HEIGHT = 100.0
 HOUR_WIDTH = 10.0
 _GAP = 1.5
-# A single event beside a flood of them can still be seen.
-_LOWEST_BAR = 2.0
+# So that a single event beside a flood stays visible.
+_MIN_BAR = 2.0
 _LABEL_EVERY_HOURS = 6
-# And their multiples by powers of ten.
+# Round numbers for the scale, and their multiples by powers of ten.
 _ROUND = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
 
 
@@ -36,7 +36,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """A column as it is drawn."""
+    """A column with its position and its bars."""
 
     label: str
     x: float
@@ -48,12 +48,12 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart with its scale, and everything about it in words."""
+    """A chart with its scale and its texts."""
 
     names: Sequence[str]
     totals: Sequence[int]
     hours: Sequence[Hour]
-    # What the upper edge stands for; 0 when there is nothing to draw.
+    # The value at the upper edge; 0 when there is nothing to draw.
     top: int
     width: float
 
@@ -80,7 +80,7 @@ def stacked(names: Sequence[str], columns: Sequence[Column]) -> Chart:
 
     def bars(column: Column, x: float) -> Sequence[Bar]:
         heights = [_height(count, top) for count in column.counts]
-        # Bars raised to be seen must not push the pile out of the picture.
+        # Bars raised to the minimum height must not push the stack out of the view box.
         fit = min(1.0, HEIGHT / sum(heights)) if any(heights) else 1.0
         drawn, y = [], HEIGHT
         for series, height in enumerate(heights):
@@ -116,11 +116,11 @@ def _left(place: int) -> float:
 
 
 def _height(count: int, top: int) -> float:
-    return max(_LOWEST_BAR, HEIGHT * count / top) if count else 0.0
+    return max(_MIN_BAR, HEIGHT * count / top) if count else 0.0
 
 
 def _round_up(highest: int) -> int:
-    """Return the next round number, so that the scale is one that people can read."""
+    """Return the next round number, for a readable scale."""
     if highest <= 0:
         return 0
     power = 1

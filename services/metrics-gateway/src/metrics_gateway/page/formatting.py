@@ -1,4 +1,4 @@
-"""How numbers, times and states are put before people."""
+"""Formats numbers, times and states for people."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,17 +7,17 @@ from typing import Final
 from awoooi.approval.v1.approval_pb2 import Delivery, Risk
 from awoooi.flywheel.v1.flywheel_stats_pb2 import ExecutionOutcome, StuckReason
 from awoooi.incident.v1.incident_pb2 import Severity, SideEffect
-from metrics_gateway.sources.source import Reason
+from metrics_gateway.sources.reading import Reason
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-# From so many hours or days on the smaller unit is left out.
+# From this many hours or days on, the smaller unit is omitted.
 _PRECISE_BELOW = 10
-_LONGEST_TEXT = 200
+_MAX_TEXT = 200
 
-# What is not in the tables below, by enum number: a newer source may send others.
+# For enum numbers that are not in the tables below: a newer source may send others.
 OTHER: Final = "other"
 SEVERITIES: Final[Mapping[int, str]] = {
     Severity.SEVERITY_CRITICAL: "P1 critical",
@@ -62,28 +62,28 @@ SIDE_EFFECT_STATES: Final[Mapping[int, str]] = {
     SideEffect.STATE_PARKED: "parked",
 }
 _FAILURES: Final[Mapping[Reason, str]] = {
-    Reason.UNAVAILABLE: "does not answer",
-    Reason.DEADLINE: "does not answer in time",
-    Reason.INVALID_ANSWER: "answers what cannot be believed",
-    Reason.UNIMPLEMENTED: "keeps no figures",
-    Reason.PERMISSION: "does not let this gateway read",
+    Reason.UNAVAILABLE: "does not respond",
+    Reason.DEADLINE: "does not respond in time",
+    Reason.INVALID_RESPONSE: "returns an invalid response",
+    Reason.UNIMPLEMENTED: "has no stats",
+    Reason.PERMISSION: "denies this gateway access",
     Reason.INTERNAL: "fails",
     Reason.OTHER: "fails",
 }
 
 
 def name_of(names: Mapping[int, str], number: int) -> str:
-    """Return what an enum number is called, `other` for one that this gateway does not know."""
+    """Return the name of an enum number; `other` for one that this gateway does not know."""
     return names.get(number, OTHER)
 
 
 def failure(reason: Reason) -> str:
-    """Return what a source does that fails for `reason`: the rest of a sentence that begins with its name."""
+    """Return the predicate of a sentence about a source that fails for `reason`."""
     return _FAILURES[reason]
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as precisely as it matters, such as `2 h 5 min` or `14 h`; `0 s` for what is below zero.
+    """Return a duration in one or two units, such as `2 h 5 min` or `14 h`; `0 s` for a negative one.
 
     A number and its unit stay on one line.
     """
@@ -97,13 +97,13 @@ def duration(seconds: float) -> str:
 
 
 def clock(time: datetime, now: datetime) -> str:
-    """Return an instant in UTC, with its date unless that is the date of `now`."""
+    """Return a time in UTC, with its date unless that is the date of `now`."""
     shown = time.astimezone(UTC)
     return f"{shown:%H:%M:%S} UTC" if shown.date() == now.date() else f"{shown:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def count(number: int) -> str:
-    """Return a number with its thousands set apart."""
+    """Return a number with thousands separators."""
     return f"{number:,}"
 
 
@@ -113,6 +113,6 @@ def counted(number: int, one: str, many: str) -> str:
 
 
 def line(text: str) -> str:
-    """Return a text that a caller chose on one line, and shortened: an ellipsis stands for what is left out."""
+    """Return a caller's text on one line, truncated with an ellipsis."""
     joined = " ".join(text.split())
-    return joined if len(joined) <= _LONGEST_TEXT else f"{joined[: _LONGEST_TEXT - 1]}…"
+    return joined if len(joined) <= _MAX_TEXT else f"{joined[: _MAX_TEXT - 1]}…"

@@ -1,4 +1,4 @@
-"""The page at `/`: what a person on call looks at first."""
+"""The HTTP handler of the page at `/`: the first place to look for an operator on call."""
 
 import base64
 import hashlib
@@ -15,14 +15,14 @@ from metrics_gateway.page.view import PageView, view
 from metrics_gateway.sources.source import Sources, View
 
 _TEMPLATES = Path(__file__).parent / "templates"
-# How often a page that is open asks again: about as often as Prometheus does.
+# Reload interval of an open page: about the scrape interval of Prometheus.
 _REFRESH_SECONDS = 15
-# A page that does not refresh itself is asked for with `?refresh=off`: for reading, or copying an id.
+# `?refresh=off` gives a page that does not reload itself: for reading, or copying an id.
 _REFRESH, _OFF = "refresh", "off"
 
 
 class PageTemplate:
-    """Turns what is to be shown into HTML. Every text is escaped, unless this module wrote it."""
+    """Renders the view as HTML. Every text from outside this package is escaped."""
 
     def __init__(self, *, version: str, refresh_seconds: int = _REFRESH_SECONDS) -> None:
         environment = Environment(
@@ -36,7 +36,7 @@ class PageTemplate:
         environment.filters["count"] = count
         environment.globals.update(version=version, refresh_seconds=refresh_seconds)
         self._template = environment.get_template("page.html.j2")
-        # As the page includes it, to the letter: the browser applies no other.
+        # Exactly as the page includes it: the browser applies no other.
         self.headers = _headers(environment.get_template("page.css").render())
 
     def render(self, page: PageView, *, refreshes: bool) -> str:
@@ -45,7 +45,7 @@ class PageTemplate:
 
 
 class Page:
-    """Answers requests for the page: 200 whatever the sources do."""
+    """The handler. The response is 200 even when all sources are down."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Page:
         deadline: float,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`deadline` is how many seconds a request waits for the sources, all together."""
+        """`deadline` is how many seconds a request waits for all sources together."""
         self._sources = sources
         self._template = template
         self._deadline = deadline
@@ -73,9 +73,9 @@ def _headers(style: str) -> dict[str, str]:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = [
         "default-src 'none'",
-        # The one style that this page has, and no other that somebody might smuggle in.
+        # Only the page's own style; an injected one is ignored.
         f"style-src 'sha256-{digest}'",
-        # The icon, which says in a tab how things stand.
+        # The icon, which shows the status in the browser's tab.
         "img-src data:",
         "base-uri 'none'",
         "form-action 'none'",

@@ -1,16 +1,16 @@
-"""The lists of the page: stuck incidents, and what waits or is parked. Texts in them are a caller's, of any kind."""
+"""The lists of the page: stuck incidents, and what is pending or parked. Their texts come from callers, untrusted."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from awoooi.approval.v1.approval_pb2 import Approval
+from awoooi.approval.v1.approval_pb2 import Approval, Delivery
 from awoooi.flywheel.v1.flywheel_stats_pb2 import ApprovalStats, DeliveryStats, IncidentStats, SideEffectStats
-from metrics_gateway.page.findings import open_deliveries, open_side_effects
+from awoooi.incident.v1.incident_pb2 import SideEffect
+from metrics_gateway.page.conditions import open_deliveries, open_side_effects
 from metrics_gateway.page.formatting import (
     DELIVERY_STATES,
     EFFECTS,
@@ -24,17 +24,15 @@ from metrics_gateway.page.formatting import (
     line,
     name_of,
 )
-from metrics_gateway.page.sections import Known, Sections, Unknown
+from metrics_gateway.page.sections import Known, M, Sections, Unknown
 
-M = TypeVar("M", bound=Message)
-
-# Rows beyond these are folded away, so that one long list does not push the others out of sight.
+# Further rows are folded, so that one long list does not push the others off the screen.
 _OPEN_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One entry: which, what about it, for how long; each with a smaller second line that may be empty."""
+    """One entry: its id, its state, its age; each with a smaller second line that may be empty."""
 
     which: str
     which_note: str
@@ -46,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list. Unknown when `unknown` says why; empty when it has no rows, and `summary` says what that means."""
+    """One list. When its stats are unknown, `unknown` has the reason; when it has no rows, `summary` explains that."""
 
     anchor: str
     heading: str
@@ -58,17 +56,17 @@ class Listing:
 
     @property
     def open_rows(self) -> Sequence[Row]:
-        """The rows that are seen at once."""
+        """The rows that are visible without unfolding."""
         return self.rows[:_OPEN_ROWS]
 
     @property
     def folded_rows(self) -> Sequence[Row]:
-        """The rows that are folded away."""
+        """The rows that are folded."""
         return self.rows[_OPEN_ROWS:]
 
 
 def listings(sections: Sections) -> Sequence[Listing]:
-    """Return the lists in the order in which they are shown."""
+    """Return the lists in the order of the page."""
     return [
         _listing("stuck", "Stuck incidents", sections.incidents, _stuck),
         _listing("approvals", "Pending approvals", sections.approvals, _approvals),
@@ -123,20 +121,13 @@ def _approvals(section: Known[ApprovalStats]) -> _Content:
         for entry in section.stats.pending
     ]
     pending = sum(entry.count for entry in section.stats.approvals if entry.state == Approval.STATE_PENDING)
-    summary = _listed(rows, pending) if pending else "Nobody waits for a decision."
+    summary = _listed(rows, pending) if pending else "No approval is pending."
     return ("Approval", "Action", "Waits"), summary, rows
 
 
 def _deliveries(section: Known[DeliveryStats]) -> _Content:
     rows = [
-        Row(
-            which=line(entry.incident_id),
-            which_note=line(entry.approval_id),
-            what=_tried(name_of(DELIVERY_STATES, entry.state), entry.attempts),
-            what_note=line(entry.last_error),
-            age=_age(section, entry, "create_time"),
-            age_note=_until(section, entry, "next_attempt_time", "next try"),
-        )
+        _job_row(section, entry, line(entry.approval_id), name_of(DELIVERY_STATES, entry.state))
         for entry in section.stats.waiting
     ]
     summary = _open(rows, open_deliveries(section.stats), "Every resolve is delivered.")
@@ -145,28 +136,32 @@ def _deliveries(section: Known[DeliveryStats]) -> _Content:
 
 def _side_effects(section: Known[SideEffectStats]) -> _Content:
     rows = [
-        Row(
-            which=line(entry.incident_id),
-            which_note=name_of(EFFECTS, entry.effect),
-            what=_tried(name_of(SIDE_EFFECT_STATES, entry.state), entry.attempts),
-            what_note=line(entry.last_error),
-            age=_age(section, entry, "create_time"),
-            age_note=_until(section, entry, "next_attempt_time", "next try"),
-        )
+        _job_row(section, entry, name_of(EFFECTS, entry.effect), name_of(SIDE_EFFECT_STATES, entry.state))
         for entry in section.stats.waiting
     ]
     summary = _open(rows, open_side_effects(section.stats), "Every side effect has run.")
     return ("Incident", "State", "Waits"), summary, rows
 
 
-def _open(rows: Sequence[Row], waiting_and_parked: tuple[int, int], none: str) -> str:
-    waiting, parked = waiting_and_parked
-    parts = [f"{count(parked)} parked" if parked else "", f"{count(waiting)} waiting" if waiting else ""]
-    return "; ".join(filter(None, [*parts, _listed(rows, waiting + parked)])) or none
+def _job_row(section: Known[M], entry: Delivery | SideEffect, which_note: str, state: str) -> Row:
+    return Row(
+        which=line(entry.incident_id),
+        which_note=which_note,
+        what=_tried(state, entry.attempts),
+        what_note=line(entry.last_error),
+        age=_age(section, entry, "create_time"),
+        age_note=_until(section, entry, "next_attempt_time", "next try"),
+    )
+
+
+def _open(rows: Sequence[Row], pending_and_parked: tuple[int, int], none: str) -> str:
+    pending, parked = pending_and_parked
+    parts = [f"{count(parked)} parked" if parked else "", f"{count(pending)} waiting" if pending else ""]
+    return "; ".join(filter(None, [*parts, _listed(rows, pending + parked)])) or none
 
 
 def _listed(rows: Sequence[Row], total: int) -> str:
-    """Return what a list that is shorter than the number of its things says about that."""
+    """Return a note when not all of `total` entries are in the list."""
     return f"the first {count(len(rows))} are listed" if 0 < len(rows) < total else ""
 
 

@@ -1,4 +1,4 @@
-"""The figures of all sources put together: each section, or why it is unknown."""
+"""The stats of all sources merged: each section, or why it is unknown."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     ResolutionStats,
     SideEffectStats,
 )
-from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse as Answer
+from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from metrics_gateway.page.formatting import clock, failure
-from metrics_gateway.sources.source import Reading
+from metrics_gateway.sources.reading import Reading, with_section
 
 M = TypeVar("M", bound=Message)
 
-# The source that has a section where nobody named the sources otherwise.
+# The default names of the sources that fill a section.
 _INCIDENT = "incident"
 _APPROVAL = "approval"
 
@@ -31,11 +31,11 @@ class Known(Generic[M]):
     """A section that a source filled."""
 
     stats: M
-    # By the source's clock, which all times in the section are by.
+    # By the source's clock, as all times in the section.
     read_time: datetime
 
     def age(self, time: datetime) -> float:
-        """Return how many seconds ago a time of this section was when the section was read."""
+        """Return the seconds from a time in this section to the reading of the section."""
         return (self.read_time - time).total_seconds()
 
 
@@ -59,43 +59,41 @@ class Sections:
 
 
 def merge(readings: Sequence[Reading], now: datetime) -> Sections:
-    """Return each section from the source named first, of those that filled it."""
+    """Return each section from the first source that filled it."""
 
-    def section(usual: str, field: str, read: Callable[[Answer], M]) -> Known[M] | Unknown:
-        for reading in readings:
-            answer = reading.answer
-            if answer is not None and field in {filled.name for filled, _ in answer.ListFields()}:
-                return Known(read(answer), answer.read_time.ToDatetime(tzinfo=UTC))
-        return Unknown(_why_unknown(readings, usual, now))
+    def section(owner: str, field: str, read: Callable[[GetFlywheelStatsResponse], M]) -> Known[M] | Unknown:
+        for _, response in with_section(readings, field):
+            return Known(read(response), response.read_time.ToDatetime(tzinfo=UTC))
+        return Unknown(_why_unknown(readings, owner, now))
 
     return Sections(
-        executions=section(_APPROVAL, "executions", lambda answer: answer.executions),
-        approvals=section(_APPROVAL, "approvals", lambda answer: answer.approvals),
-        deliveries=section(_APPROVAL, "deliveries", lambda answer: answer.deliveries),
-        incidents=section(_INCIDENT, "incidents", lambda answer: answer.incidents),
-        resolutions=section(_INCIDENT, "resolutions", lambda answer: answer.resolutions),
-        side_effects=section(_INCIDENT, "side_effects", lambda answer: answer.side_effects),
+        executions=section(_APPROVAL, "executions", lambda response: response.executions),
+        approvals=section(_APPROVAL, "approvals", lambda response: response.approvals),
+        deliveries=section(_APPROVAL, "deliveries", lambda response: response.deliveries),
+        incidents=section(_INCIDENT, "incidents", lambda response: response.incidents),
+        resolutions=section(_INCIDENT, "resolutions", lambda response: response.resolutions),
+        side_effects=section(_INCIDENT, "side_effects", lambda response: response.side_effects),
     )
 
 
 def why_down(reading: Reading, now: datetime) -> str:
-    """Return in a sentence, without its full stop, what is wrong with a source that gave no answer, and since when."""
-    does = f"the {reading.source} service {what_it_does(reading)}"
+    """Return a sentence, without its full stop, on why a source has no response, and since when."""
+    failed = f"the {reading.source} service {failure_of(reading)}"
     if reading.failing is None:
-        return does
-    return f"{does} since {clock(datetime.fromtimestamp(reading.since_timestamp, UTC), now)}"
+        return failed
+    return f"{failed} since {clock(datetime.fromtimestamp(reading.since_timestamp, UTC), now)}"
 
 
-def what_it_does(reading: Reading) -> str:
-    """Return what a source does that gave no answer: the rest of a sentence that begins with its name."""
-    # Without a failure its request goes on; how it ends, a later reading knows.
-    return "has not answered yet" if reading.failing is None else failure(reading.failing)
+def failure_of(reading: Reading) -> str:
+    """Return the failure of a source without a response: the predicate of a sentence about it."""
+    # Without a failure its request is still in flight.
+    return "has not responded yet" if reading.failing is None else failure(reading.failing)
 
 
-def _why_unknown(readings: Sequence[Reading], usual: str, now: datetime) -> str:
-    down = [reading for reading in readings if reading.answer is None]
-    # Whoever gave the sources other names may have the section in any of those that are down.
-    blamed = [reading for reading in down if reading.source == usual] or (
-        [] if any(reading.source == usual for reading in readings) else down
+def _why_unknown(readings: Sequence[Reading], owner: str, now: datetime) -> str:
+    down = [reading for reading in readings if reading.response is None]
+    # With other names than the defaults, every source that is down may be the owner.
+    suspects = [reading for reading in down if reading.source == owner] or (
+        [] if any(reading.source == owner for reading in readings) else down
     )
-    return "; ".join(why_down(reading, now) for reading in blamed) or "no source keeps these figures"
+    return "; ".join(why_down(reading, now) for reading in suspects) or "no source has these stats"

@@ -1,10 +1,7 @@
-"""The figures at the top of the page: one number each, and what it means."""
+"""The tiles at the top of the page: one key number each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-from google.protobuf.message import Message
 
 from awoooi.approval.v1.approval_pb2 import Approval
 from awoooi.flywheel.v1.flywheel_stats_pb2 import (
@@ -14,41 +11,39 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     IncidentStats,
     SideEffectStats,
 )
-from metrics_gateway.page.findings import (
-    LOWEST_RATE,
-    OLDEST_APPROVAL_SECONDS,
-    OLDEST_DELIVERY_SECONDS,
-    OLDEST_SIDE_EFFECT_SECONDS,
+from metrics_gateway.page.conditions import (
     Level,
+    approval_is_old,
+    delivery_is_old,
     lost_resolves,
     open_deliveries,
     open_side_effects,
+    rate_is_low,
     rate_is_missing,
+    side_effect_is_old,
 )
 from metrics_gateway.page.formatting import count, counted, duration
-from metrics_gateway.page.sections import Known, Sections, Unknown
-
-M = TypeVar("M", bound=Message)
+from metrics_gateway.page.sections import Known, M, Sections, Unknown
 
 _HOUR = 3_600
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure."""
+    """One key number."""
 
     label: str
-    # What is read first; `unknown` is never a number.
+    # The number, or a word in its place, such as `unknown`.
     value: str
     note: str
-    # Where the page tells more; empty when it does not.
+    # The id of the page's element with the details; empty when there is none.
     anchor: str = ""
     level: Level = Level.WELL
     is_known: bool = True
 
 
 def tiles(sections: Sections) -> Sequence[Tile]:
-    """Return the figures in the order in which they are shown."""
+    """Return the tiles in the order of the page."""
     return [
         _tile("Success rate", sections.executions, _success_rate),
         _tile("Stuck incidents", sections.incidents, _stuck),
@@ -63,10 +58,10 @@ def tiles(sections: Sections) -> Sequence[Tile]:
     ]
 
 
-def _tile(label: str, section: Known[M] | Unknown, figure: Callable[[str, M], Tile]) -> Tile:
+def _tile(label: str, section: Known[M] | Unknown, make: Callable[[str, M], Tile]) -> Tile:
     if isinstance(section, Unknown):
         return Tile(label, "unknown", section.reason, is_known=False)
-    return figure(label, section.stats)
+    return make(label, section.stats)
 
 
 def _success_rate(label: str, stats: ExecutionStats) -> Tile:
@@ -74,12 +69,10 @@ def _success_rate(label: str, stats: ExecutionStats) -> Tile:
     if rate_is_missing(stats):
         return Tile(label, "missing", f"although there are {of[3:]}", level=Level.WRONG)
     if not stats.HasField("success_rate"):
-        needed = counted(stats.min_samples, "repair", "repairs")
-        return Tile(
-            label, "withheld", f"{count(stats.samples)} of {needed} that it needs in {_window(stats)}"
-        )
-    level = Level.WRONG if stats.success_rate < LOWEST_RATE else Level.WELL
-    # Rounded down: 99.6 % is not everything.
+        required = counted(stats.min_samples, "repair", "repairs")
+        return Tile(label, "withheld", f"{count(stats.samples)} of {required} required in {_window(stats)}")
+    level = Level.WRONG if rate_is_low(stats) else Level.WELL
+    # Rounded down: 99.6 % is not all.
     return Tile(
         label, f"{int(stats.success_rate * 100 + 1e-9)} %", f"{count(stats.successes)} {of}", level=level
     )
@@ -95,32 +88,41 @@ def _stuck(label: str, stats: IncidentStats) -> Tile:
 
 def _pending(label: str, stats: ApprovalStats) -> Tile:
     pending = sum(entry.count for entry in stats.approvals if entry.state == Approval.STATE_PENDING)
-    oldest = stats.oldest_pending_seconds
-    note = f"oldest waits for {duration(oldest)}" if pending else "nobody waits for a decision"
-    level = Level.WATCH if oldest > OLDEST_APPROVAL_SECONDS else Level.WELL
+    note = f"oldest waits for {duration(stats.oldest_pending_seconds)}" if pending else "none pending"
+    level = Level.WATCH if approval_is_old(stats) else Level.WELL
     return Tile(label, count(pending), note, "approvals", level)
 
 
 def _deliveries(label: str, stats: DeliveryStats) -> Tile:
-    is_old = stats.oldest_pending_seconds > OLDEST_DELIVERY_SECONDS
-    return _open(label, "deliveries", open_deliveries(stats), stats.oldest_pending_seconds, is_old=is_old)
+    return _open(
+        label,
+        "deliveries",
+        open_deliveries(stats),
+        stats.oldest_pending_seconds,
+        is_old=delivery_is_old(stats),
+    )
 
 
 def _side_effects(label: str, stats: SideEffectStats) -> Tile:
-    is_old = stats.oldest_pending_seconds > OLDEST_SIDE_EFFECT_SECONDS
-    return _open(label, "side-effects", open_side_effects(stats), stats.oldest_pending_seconds, is_old=is_old)
+    return _open(
+        label,
+        "side-effects",
+        open_side_effects(stats),
+        stats.oldest_pending_seconds,
+        is_old=side_effect_is_old(stats),
+    )
 
 
 def _open(
-    label: str, anchor: str, waiting_and_parked: tuple[int, int], oldest: float, *, is_old: bool
+    label: str, anchor: str, pending_and_parked: tuple[int, int], oldest: float, *, is_old: bool
 ) -> Tile:
-    waiting, parked = waiting_and_parked
+    pending, parked = pending_and_parked
     notes = [f"{count(parked)} parked"] if parked else []
-    if waiting:
-        notes.append(f"{count(waiting)} waiting, the oldest for {duration(oldest)}")
+    if pending:
+        notes.append(f"{count(pending)} waiting, the oldest for {duration(oldest)}")
     level = Level.WRONG if parked or is_old else Level.WELL
     return Tile(
-        label, count(waiting + parked), "; ".join(notes) or "none waits, none is parked", anchor, level
+        label, count(pending + parked), "; ".join(notes) or "none waiting, none parked", anchor, level
     )
 
 
@@ -131,7 +133,7 @@ def _noop(label: str, stats: ExecutionStats, *, lost: int) -> Tile:
     return Tile(
         label,
         count(resolved),
-        note if executed else "none was executed yet",
+        note if executed else "none executed yet",
         level=Level.WRONG if lost else Level.WELL,
     )
 

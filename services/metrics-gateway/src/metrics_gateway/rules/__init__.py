@@ -1,1 +1,1 @@
-"""`check-rules`: alert rules and dashboards held against the exported series."""
+"""`check-rules`: finds the series, labels and values in rules and dashboards that the gateway does not export."""

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from metrics_gateway.exposition.catalogue import exported_series
 from metrics_gateway.rules.located import Located, UnreadableError
-from metrics_gateway.rules.promql import Checked, check_expression
+from metrics_gateway.rules.promql import CheckResult, check_expression
 from metrics_gateway.rules.queries import Query, QueryFile, read_file
 from metrics_gateway.rules.selectors import KnownSeries, Scope
 
 _SCRAPE_LABELS = frozenset({"job", "instance"})
 
-EXIT_FOUND = 1
+EXIT_VIOLATIONS = 1
 EXIT_UNREADABLE = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Finding:
-    """Something in a file that does not exist."""
+class Violation:
+    """A use of a series, label or value that does not exist, or an expression that is not PromQL."""
 
     path: Path
     line: int
@@ -31,43 +31,43 @@ class Finding:
         return f"{self.path}:{self.line}: {self.name}: {self.reason}"
 
 
-def check_files(files: Sequence[QueryFile], target_labels: Iterable[str] = ()) -> Sequence[Finding]:
-    """Return what the files use and the gateway does not export, in the order of files and lines.
+def check_files(files: Sequence[QueryFile], target_labels: Iterable[str] = ()) -> Sequence[Violation]:
+    """Return every use of what does not exist, in the order of files and lines.
 
-    What a rule of any of the files records exists, too. `target_labels` are those that scraping adds besides job and
+    Series that a rule in one of the files records exist. `target_labels` are those that scraping adds besides job and
     instance.
     """
     recorded: dict[str, Scope] = {
         rule.records: None for file in files for rule in file.rules if rule.records is not None
     }
     known = KnownSeries(exported_series(), recorded, _SCRAPE_LABELS | frozenset(target_labels))
-    findings: set[Finding] = set()
+    violations: set[Violation] = set()
     for file in files:
         for query in (*file.rules, *file.panels):
-            findings.update(_check(query, file, known))
+            violations.update(_check(query, file, known))
             if query.records is not None:
                 recorded[query.records] = _recorded_labels(query, known)
     order = [file.path for file in files]
-    return sorted(findings, key=lambda finding: (order.index(finding.path), finding))
+    return sorted(violations, key=lambda violation: (order.index(violation.path), violation))
 
 
-def _check(query: Query, file: QueryFile, known: KnownSeries) -> Iterator[Finding]:
+def _check(query: Query, file: QueryFile, known: KnownSeries) -> Iterator[Violation]:
     try:
         checked = _parsed(query, known)
     except ValueError as exc:
-        yield Finding(file.path, query.text.first, query.name, f"not PromQL: {exc}")
+        yield Violation(file.path, query.text.first, query.name, f"not PromQL: {exc}")
         return
     for problem in checked.problems:
-        yield Finding(file.path, _line_of(problem.word, query.text, file), query.name, problem.reason)
+        yield Violation(file.path, _line_of(problem.word, query.text, file), query.name, problem.reason)
     if checked.labels is not None:
         for label, text in query.shown:
             if label not in checked.labels | query.added | {"__name__"}:
                 has = ", ".join(sorted(checked.labels | query.added)) or "none"
                 reason = f"no label {label} to be shown (there: {has})"
-                yield Finding(file.path, _line_of(label, text, file), query.name, reason)
+                yield Violation(file.path, _line_of(label, text, file), query.name, reason)
 
 
-def _parsed(query: Query, known: KnownSeries) -> Checked:
+def _parsed(query: Query, known: KnownSeries) -> CheckResult:
     *earlier, last = query.expressions
     for expression in earlier:
         try:
@@ -86,14 +86,14 @@ def _recorded_labels(query: Query, known: KnownSeries) -> Scope:
 
 
 def _line_of(word: str, text: Located, file: QueryFile) -> int:
-    """Return the line in which a text, which may have several, has the word; its first when none has."""
+    """Return the line of a text of one or more lines that has the word; the first line when none has."""
     whole = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
     numbered = enumerate(file.lines[text.first - 1 : text.last], start=text.first)
     return next((number for number, line in numbered if whole.search(line)), text.first)
 
 
 def run(paths: Sequence[Path], target_labels: Sequence[str]) -> int:
-    """Check the files, say what was found, and return the exit code: 0, EXIT_FOUND or EXIT_UNREADABLE."""
+    """Check the files, print the violations, and return the exit code: 0, EXIT_VIOLATIONS or EXIT_UNREADABLE."""
     files: list[QueryFile] = []
     unreadable = False
     for path in paths:
@@ -101,14 +101,14 @@ def run(paths: Sequence[Path], target_labels: Sequence[str]) -> int:
             files.append(read_file(path))
         except UnreadableError as exc:
             unreadable = True
-            print(f"{path}: {exc}", file=sys.stderr)  # noqa: T201 - for who ran it
-    findings = check_files(files, target_labels)
-    for finding in findings:
-        print(finding)  # noqa: T201 - the command's result
+            print(f"{path}: {exc}", file=sys.stderr)  # noqa: T201 - for the user
+    violations = check_files(files, target_labels)
+    for violation in violations:
+        print(violation)  # noqa: T201 - the command's result
     if unreadable:
         return EXIT_UNREADABLE
-    if findings:
-        return EXIT_FOUND
+    if violations:
+        return EXIT_VIOLATIONS
     print(_summary(files))  # noqa: T201 - the command's result
     return 0
 

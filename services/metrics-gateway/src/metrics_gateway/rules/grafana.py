@@ -1,18 +1,18 @@
-"""What Grafana writes around PromQL: variables, functions of variable queries, data sources."""
+"""Grafana's additions to PromQL: variables, functions of variable queries, data sources."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
-# Stands in a label value, metric or label name for what only a reader of the dashboard chooses.
+# Placeholder in a label value, metric or label name for what the reader of the dashboard selects.
 CHOSEN = "chosen_in_grafana"
 # A label in a legend.
 LEGEND_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 _OLD_VARIABLE = re.compile(r"\[\[(\w+)(?::\w+)?\]\]")
-# `$1` is none of Grafana's: label_replace means its groups by it.
+# `$1` is not a variable: label_replace refers to its groups so.
 _VARIABLE = re.compile(r"\$\{(?P<long>[A-Za-z_]\w*)[^}]*\}|\$(?P<short>[A-Za-z_]\w*)")
-# Strings; what a duration is: ranges and offsets; and the rest.
+# Strings, and durations: ranges and offsets.
 _PIECE = re.compile(
     r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)|(?P<duration>\[[^\]]*\]|\boffset\s+\S+)"""
 )
@@ -22,13 +22,13 @@ _LABEL_VALUES = re.compile(r"(?:(?P<series>.+),)?\s*(?P<label>\w+)\s*", re.DOTAL
 
 
 def is_prometheus(datasource: Any) -> bool:
-    """Whether a query goes to Prometheus, as far as the dashboard tells; a default or a variable may be anything."""
+    """Whether a query may go to Prometheus; the default data source and a variable may be one."""
     kind = datasource.get("type") if isinstance(datasource, dict) else None
     return kind in (None, "prometheus", "datasource")
 
 
 def substituted(expression: str) -> list[str]:
-    """Return the expression with its variables replaced by what they may stand for: first names, then numbers.
+    """Return the expression with its variables replaced by possible values: first names, then numbers.
 
     Durations become five minutes, parts of strings become CHOSEN. Without variables both are the same, and one is
     returned.
@@ -39,7 +39,7 @@ def substituted(expression: str) -> list[str]:
 
 def _substituted(expression: str, otherwise: str) -> str:
     def plain(text: str) -> str:
-        # Grafana's own are times in numbers.
+        # Built-in variables are times as numbers.
         return _VARIABLE.sub(lambda found: "1" if _name(found).startswith("__") else otherwise, text)
 
     written, position = "", 0
@@ -66,7 +66,7 @@ def _name(found: re.Match[str]) -> str:
 
 
 def as_expression(query: str) -> str | None:
-    """Return PromQL that uses the series and labels of a variable's query; None when it uses none."""
+    """Return PromQL with the series and labels of a variable's query; None when it has none."""
     function = _FUNCTION.fullmatch(query)
     if function is None:
         return query

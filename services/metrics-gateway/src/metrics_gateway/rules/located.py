@@ -1,4 +1,4 @@
-"""YAML and JSON as plain dicts and lists whose strings know their lines."""
+"""YAML and JSON as plain dicts and lists, with the line numbers of their strings."""
 
 import json
 import re
@@ -9,11 +9,11 @@ import yaml
 
 
 class UnreadableError(Exception):
-    """The file is not what it should be; the message says why, in one line."""
+    """The file cannot be used; the message has the reason, in one line."""
 
 
 class Located(str):
-    """A string with the lines of its file that it was read from, counted from 1; `last` is inclusive."""
+    """A string with its first and last line in the file, counted from 1; `last` is inclusive."""
 
     __slots__ = ("first", "last")
 
@@ -69,7 +69,7 @@ def read_json(text: str) -> Any:
 
 
 def _lines_of_strings(text: str) -> Iterator[int]:
-    """Give the line of each string that is a value, in the order of the text."""
+    """Yield the line of each string that is a value, in the order of the text."""
     line, position = 1, 0
     for found in _JSON_STRING.finditer(text):
         line += text.count("\n", position, found.start())

@@ -1,4 +1,4 @@
-"""Checks a PromQL expression against the series that exist, and says which labels its result has."""
+"""Checks a PromQL expression against the series that exist, and derives the labels of its result."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ _NO_LABELS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What is wrong with an expression, and the labels of its result."""
+class CheckResult:
+    """The problems of an expression, and the labels of its result."""
 
     problems: Sequence[Problem]
     labels: Scope
 
 
-def check_expression(text: str, known: KnownSeries) -> Checked:
-    """Return what the check finds. Raises ValueError, in the parser's words, when the text is not PromQL."""
+def check_expression(text: str, known: KnownSeries) -> CheckResult:
+    """Check an expression. Raises ValueError with the parser's message when the text is not PromQL."""
     check = _Check(known)
     labels = check.scope(promql.parse(text))
-    return Checked(check.problems, labels)
+    return CheckResult(check.problems, labels)
 
 
 class _Check:
@@ -46,7 +46,7 @@ class _Check:
         self.problems: Problems = []
 
     def scope(self, node: object) -> Scope:
-        """Return the labels of what the node gives."""
+        """Return the labels of the node's result."""
         scope: Scope = _NO_LABELS
         match node:
             case promql.VectorSelector():
@@ -102,7 +102,7 @@ class _Check:
         return None if left is None else left - named
 
     def _grouped(self, modifier: promql.BinModifier, left: Scope, right: Scope) -> Scope:
-        """Return the labels of the side with many, and those that group_left or group_right takes from the other."""
+        """Return the labels of the "many" side, and those that group_left or group_right adds from the "one" side."""
         to_the_left = modifier.card == promql.VectorMatchCardinality.ManyToOne
         many, one = (left, right) if to_the_left else (right, left)
         taken = frozenset(modifier.group_labels or ())
@@ -118,7 +118,7 @@ class _Check:
             self._require(frozenset(sources[:1] if name == "label_replace" else sources), scopes[0], name)
             return union_of([scopes[0], frozenset({target})])
         if name in _ABSENCE:
-            return frozenset(_told_by(node.args[0]))
+            return frozenset(_labels_of_absent(node.args[0]))
         scope = union_of(
             [each for argument, each in zip(node.args, scopes, strict=True) if not _is_scalar(argument)]
         )
@@ -133,8 +133,8 @@ class _Check:
         require_labels(labels, scope, where, self.problems)
 
 
-def _told_by(node: object) -> Iterator[str]:
-    """Give the labels that absent() makes up from what a selector asks for."""
+def _labels_of_absent(node: object) -> Iterator[str]:
+    """Yield the labels of the result of absent(): those that the selector compares with `=`."""
     selector = node.vector_selector if isinstance(node, promql.MatrixSelector) else node
     if isinstance(selector, promql.VectorSelector):
         matchers = selector.matchers.matchers

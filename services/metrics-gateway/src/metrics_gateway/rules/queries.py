@@ -1,4 +1,4 @@
-"""The PromQL expressions of Prometheus rule files and Grafana dashboards, with where they stand."""
+"""The PromQL expressions of Prometheus rule files and Grafana dashboards, with their lines."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,20 +15,20 @@ _TEMPLATE_LABEL = re.compile(r"(?:\$labels|\.Labels)\.(\w+)")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One expression and what hangs on it."""
+    """One expression, and the names and labels that depend on it."""
 
     # The rule's or panel's name.
     name: str
-    # As it stands in the file; its lines are where a finding is looked for.
+    # As in the file; violations are located in its lines.
     text: Located
-    # What is parsed, in the order of trial: the first that parses counts. More than one where Grafana's variables could
-    # stand for different things.
+    # The candidates to parse: the first that parses is used. More than one where Grafana's variables have several
+    # possible values.
     expressions: Sequence[str]
-    # The series that a recording rule makes of it.
+    # The name of the series that a recording rule makes.
     records: str | None = None
     # Labels that the rule adds.
     added: frozenset[str] = frozenset()
-    # Labels of the result that its texts name, with the text.
+    # Labels of the result that its annotations or legend show, each with that text.
     shown: Sequence[tuple[str, Located]] = field(default=())
 
 
@@ -45,7 +45,7 @@ class QueryFile:
 def read_file(path: Path) -> QueryFile:
     """Return the queries of a rule file (also one in a PrometheusRule object) or a dashboard.
 
-    Raises UnreadableError when it cannot be read, is neither, or has no query at all: a check of nothing proves nothing.
+    Raises UnreadableError when it cannot be read, is neither, or has no queries: a check of nothing proves nothing.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -60,10 +60,10 @@ def read_file(path: Path) -> QueryFile:
             dashboard = read_json(text)
             panels += _panels(dashboard.get("dashboard", dashboard))
         else:
-            # An empty document is what a separator too many makes.
+            # A redundant separator makes an empty document.
             for document in filter(None, read_yaml(text)):
                 rules += _rules(document.get("spec", document)["groups"])
-    # Whatever shape it has, it is not the expected one.
+    # Any other shape of the document.
     except (AttributeError, KeyError, TypeError) as exc:
         raise UnreadableError("neither Prometheus rules nor a Grafana dashboard") from exc
     if not rules and not panels:
@@ -111,7 +111,7 @@ def _panels_in(panels: Sequence[Mapping[str, Any]]) -> Iterator[Query]:
         yield from _targets(
             f'panel "{panel.get("title") or panel.get("id")}"', panel, panel.get("targets") or ()
         )
-        # A row's.
+        # Panels of a row.
         yield from _panels_in(panel.get("panels") or ())
 
 

@@ -12,11 +12,11 @@ from metrics_gateway.exposition.families import Exported
 from metrics_gateway.exposition.labels import AnyLabel
 from metrics_gateway.rules.grafana import CHOSEN
 
-# A series whose name begins so is the gateway's, or recorded from what is.
+# The names of the gateway's series, and of those recorded from them, begin so.
 OURS = "awoooi_flywheel"
 NAME = "__name__"
 
-# The labels that a result may have; None: nobody knows, for another exporter's series are in it.
+# The labels that a result may have; None: unknown, since it contains series of another exporter.
 Scope = frozenset[str] | None
 
 
@@ -31,7 +31,7 @@ class KnownSeries:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that does not exist: why, and the word by which it is found in the text."""
+    """Something that does not exist: the reason, and the word that locates it in the text."""
 
     reason: str
     word: str
@@ -41,22 +41,22 @@ Problems = list[Problem]
 
 
 def check_selector(selector: promql.VectorSelector, known: KnownSeries, problems: Problems) -> Scope:
-    """Return the labels that the selected series have, and add what is wrong with the selector to `problems`."""
+    """Return the labels of the selected series, and add the selector's problems to `problems`."""
     if selector.matchers.or_matchers:
         problems.append(Problem("Prometheus knows no `or` between label matchers", "or"))
     matchers = selector.matchers.matchers
-    name = selector.name or _asked_name(matchers, MatchOp.Equal)
+    name = selector.name or _name_in(matchers, MatchOp.Equal)
     if name:
         return _check_series(name, matchers, known, problems)
-    pattern = _asked_name(matchers, MatchOp.Re)
-    # Other patterns fit other exporters' series as well.
+    pattern = _name_in(matchers, MatchOp.Re)
+    # Other patterns also match series of other exporters.
     if CHOSEN in pattern or not pattern.lstrip("^(?:").startswith(OURS):
         return None
     return _check_pattern(pattern, matchers, known, problems)
 
 
 def require_labels(labels: frozenset[str], scope: Scope, where: str, problems: Problems) -> None:
-    """Add a problem for each label that is not in the scope; `where` says whose scope it is."""
+    """Add a problem for each label that is not in the scope; `where` names the scope in the message."""
     if scope is None:
         return
     there = ", ".join(sorted(scope)) or "none"
@@ -66,7 +66,7 @@ def require_labels(labels: frozenset[str], scope: Scope, where: str, problems: P
     ]
 
 
-def _asked_name(matchers: Sequence[promql.Matcher], operation: promql.MatchOp) -> str:
+def _name_in(matchers: Sequence[promql.Matcher], operation: promql.MatchOp) -> str:
     return next((each.value for each in matchers if each.name == NAME and each.op == operation), "")
 
 
@@ -78,14 +78,14 @@ def _check_pattern(
         if not any(_fits(each, name) for name in names):
             problems.append(Problem(f"no series has a name like {each}", each))
     scopes: list[Scope] = []
-    complaints: list[Problems] = []
+    found: list[Problems] = []
     for name in names:
         if _fits(pattern, name):
-            complaints.append([])
-            scopes.append(_check_series(name, matchers, known, complaints[-1]))
-    # A matcher is in order when one of the series has what it asks for.
-    if complaints and all(complaints):
-        problems += complaints[0]
+            found.append([])
+            scopes.append(_check_series(name, matchers, known, found[-1]))
+    # A matcher is valid when it is for one of the series.
+    if found and all(found):
+        problems += found[0]
     return union_of(scopes)
 
 
@@ -102,8 +102,8 @@ def union_of(scopes: Sequence[Scope]) -> Scope:
 def _check_series(
     name: str, matchers: Sequence[promql.Matcher], known: KnownSeries, problems: Problems
 ) -> Scope:
-    asked = [each for each in matchers if each.name != NAME and each.name not in known.target_labels]
-    names = frozenset(each.name for each in asked)
+    checked = [each for each in matchers if each.name != NAME and each.name not in known.target_labels]
+    names = frozenset(each.name for each in checked)
     if name in known.recorded:
         scope = known.recorded[name]
         require_labels(names, scope, name, problems)
@@ -116,21 +116,21 @@ def _check_series(
     labels = {label.name: label for label in known.exported[name]}
     scope = known.target_labels | labels.keys()
     require_labels(names, scope, name, problems)
-    for each in asked:
+    for each in checked:
         if each.name in labels and CHOSEN not in each.value:
             problems += _check_values(name, each, labels[each.name])
     return scope
 
 
 def _hint(name: str, names: Sequence[str]) -> str:
-    # The prefix is no likeness.
+    # The common prefix is not a similarity.
     rests = {each.removeprefix(OURS): each for each in names}
     close = difflib.get_close_matches(name.removeprefix(OURS), rests, n=1)
     return f" (is it {rests[close[0]]}?)" if close else ""
 
 
 def _check_values(series: str, matcher: promql.Matcher, label: AnyLabel) -> Iterator[Problem]:
-    """Give what a matcher asks for that no series has; != and !~ too: ruling out what cannot be is a mistake as well."""
+    """Yield the values of a matcher that no series has; for != and !~ too: excluding an impossible value is a mistake."""
     if matcher.op in (MatchOp.Re, MatchOp.NotRe):
         missing = [each for each in _alternatives(matcher.value) if not _takes_any(label, each)]
     else:
@@ -142,7 +142,7 @@ def _check_values(series: str, matcher: promql.Matcher, label: AnyLabel) -> Iter
 
 
 def _alternatives(pattern: str) -> Sequence[str]:
-    """Return what a pattern that is a plain list, such as `pending|parked`, lists; else the pattern."""
+    """Return the alternatives of a pattern that is a plain list, such as `pending|parked`; else the pattern."""
     listed = re.fullmatch(r"\^?(?:\((?:\?:)?)?([^()\[\]\\]*)\)?\$?", pattern)
     return listed[1].split("|") if listed else [pattern]
 
@@ -150,7 +150,7 @@ def _alternatives(pattern: str) -> Sequence[str]:
 def _takes_any(label: AnyLabel, pattern: str) -> bool:
     try:
         return label.takes_any(re.compile(pattern))
-    except re.error:  # Go's expressions are not all Python's; whether this is one, Prometheus says.
+    except re.error:  # Not all Go expressions are Python's; Prometheus itself validates them.
         return True
 
 

@@ -1,1 +1,1 @@
-"""The services that are asked for statistics."""
+"""The services that the stats are read from: requests, deadlines, validation of responses."""

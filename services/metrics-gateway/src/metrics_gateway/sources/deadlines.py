@@ -1,34 +1,34 @@
-"""How long a scrape waits for its sources."""
+"""How long a scrape waits for its sources: the scraper's timeout as a deadline."""
 
 import math
 from dataclasses import dataclass
 
-# What Prometheus says about its own patience; see `scrape_timeout` in its configuration.
+# Prometheus sends its `scrape_timeout` in this header.
 SCRAPE_TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
-_SHORTEST_SECONDS = 0.05
+_MIN_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Turns a scraper's patience into a source's deadline. All in seconds."""
+    """Turns a scraper's timeout into a source's deadline. All in seconds."""
 
-    # When the scraper does not say how long it waits, or says something that is no time.
+    # The deadline without a header, or with an invalid one.
     default: float
-    # Never longer than this.
-    longest: float
-    # How much earlier than the scraper gives up a source must have answered.
+    # Upper bound.
+    maximum: float
+    # Time reserved before the scraper's timeout for writing the response.
     margin: float
 
     def for_scrape(self, header: str | None) -> float:
         """Return the deadline for a scrape with this value of the scrape timeout header; always positive and finite.
 
-        Of a very short time the margin takes at most half, so that quick sources still have a chance.
+        The margin takes at most half of a very short timeout, so that fast sources can still respond.
         """
-        patience = _positive_seconds(header)
-        if patience is None:
-            return min(self.default, self.longest)
-        return max(_SHORTEST_SECONDS, min(self.longest, max(patience - self.margin, patience / 2)))
+        timeout = _positive_seconds(header)
+        if timeout is None:
+            return min(self.default, self.maximum)
+        return max(_MIN_SECONDS, min(self.maximum, max(timeout - self.margin, timeout / 2)))
 
 
 def _positive_seconds(header: str | None) -> float | None:

@@ -1,4 +1,4 @@
-// What the tests ask of a page as it is drawn. Each function returns what is wrong; an empty list when nothing is.
+// Checks of a rendered page. Each check returns a list of problems, empty when there are none.
 
 function rgba(text) {
   const [red, green, blue, alpha = 1] = text.match(/[\d.]+/g).map(Number);
@@ -30,7 +30,7 @@ function backgroundOf(element) {
   return layers.reverse().reduce((back, front) => over(front, back), { red: 255, green: 255, blue: 255, alpha: 1 });
 }
 
-// Not what is there for screen readers alone, which is clipped away.
+// Content for screen readers only is clipped, and does not count as seen.
 function isSeen(element) {
   for (let each = element; each; each = each.parentElement) {
     if (getComputedStyle(each).clipPath !== "none") return false;
@@ -64,7 +64,7 @@ function faintTexts() {
   });
 }
 
-// WCAG AA for what is drawn: 3.
+// WCAG AA for graphics: 3.
 function faintShapes() {
   return [...document.querySelectorAll("rect[class^=s], .mark")].flatMap((shape) => {
     const ratio = contrast(rgba(getComputedStyle(shape).fill), backgroundOf(shape.closest("section, header")));
@@ -80,7 +80,7 @@ function numberOfShapes() {
   return document.querySelectorAll("rect[class^=s], .mark").length;
 }
 
-// Whatever reaches beyond the sides of the screen.
+// Elements beyond the sides of the screen.
 function overflowing() {
   document.querySelectorAll("details").forEach((each) => (each.open = true));
   const wide = [...document.querySelectorAll("body *")].filter((element) => {
@@ -92,7 +92,7 @@ function overflowing() {
   return problems;
 }
 
-// Texts that run over the edge of their box, where the box does not cut them off.
+// Texts that overflow their box where the box does not clip them.
 function spilling() {
   return [...document.querySelectorAll("th, td, dd, dt, h1, h2, p, li")].flatMap((element) =>
     isSeen(element) && element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== "inline"

@@ -15,15 +15,14 @@ from metrics_gateway.settings import SourceAddress
 from metrics_gateway.sources.deadlines import Deadlines
 from metrics_gateway.sources.source import Source, Sources
 from tests.metrics_gateway.scrapes import Scrape, read_text
+from tests.services import PATIENCE_SECONDS
 
-# For what must happen sooner or later and has no moment of its own; never met when all is well.
-PATIENCE_SECONDS = 60.0
-# A scraper that waits as long as it takes, so that only the gateway's own rules end the waiting.
-PATIENT = {"X-Prometheus-Scrape-Timeout-Seconds": "1000"}
+# A scraper with a very long timeout, so that only the gateway's own limits end the wait.
+LONG_TIMEOUT = {"X-Prometheus-Scrape-Timeout-Seconds": "1000"}
 
 
 class Arrivals:
-    """An event for the moment when a number of requests have come in."""
+    """An event that is set when a number of requests have arrived."""
 
     def __init__(self, number: int) -> None:
         self._missing = number
@@ -42,19 +41,19 @@ class Arrivals:
 
 
 class Gateway:
-    """Talks to a gateway over HTTP."""
+    """An HTTP client of a gateway."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self.client = client
 
     async def scrape(self, **headers: str) -> Scrape:
-        """Scrape once; the answer is always 200."""
-        answer = await self.client.get("/metrics", headers=headers or PATIENT)
-        assert answer.status_code == httpx2.codes.OK, answer.text
-        return read_text(answer.text)
+        """Scrape once; the response is always 200."""
+        response = await self.client.get("/metrics", headers=headers or LONG_TIMEOUT)
+        assert response.status_code == httpx2.codes.OK, response.text
+        return read_text(response.text)
 
     async def scrape_until(self, condition: Callable[[Scrape], bool]) -> Scrape:
-        """Scrape again and again until one shows what is awaited."""
+        """Scrape repeatedly until one fulfils the condition."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not condition(scrape := await self.scrape()):
                 pass
@@ -66,22 +65,24 @@ async def running_gateway(
     sources: Mapping[str, str],
     *,
     default: float = 30.0,
-    longest: float = 30.0,
-    hung_patience: float = 30.0,
+    maximum: float = 30.0,
+    hung_timeout: float = 30.0,
     refresh_seconds: int = 3_600,
     arrivals: Arrivals | None = None,
 ) -> AsyncIterator[Gateway]:
-    """A gateway that asks `sources` (targets by name), until the block is left. Times are in seconds.
+    """A gateway that reads `sources` (targets by name), until the block ends. Times are in seconds.
 
     Its page stays as it is, unless told to refresh itself.
     """
-    asked = Sources(
-        Source(SourceAddress(name, target), shortest_deadline=default, hung_patience=hung_patience)
+    all_sources = Sources(
+        Source(SourceAddress(name, target), min_deadline=default, hung_timeout=hung_timeout)
         for name, target in sources.items()
     )
-    deadlines = Deadlines(default=default, longest=longest, margin=0.5)
+    deadlines = Deadlines(default=default, maximum=maximum, margin=0.5)
     template = PageTemplate(version="1.2.3", refresh_seconds=refresh_seconds)
-    app = build_app(Endpoints(asked, Exposition("1.2.3"), deadlines), Page(asked, template, deadline=default))
+    app = build_app(
+        Endpoints(all_sources, Exposition("1.2.3"), deadlines), Page(all_sources, template, deadline=default)
+    )
     counted = arrivals.counted(app) if arrivals else app
     server = HttpServer(counted, "127.0.0.1:0", drain_seconds=PATIENCE_SECONDS)
     stop = asyncio.Event()
@@ -95,9 +96,9 @@ async def running_gateway(
     finally:
         stop.set()
         await serving
-        await asked.close()
+        await all_sources.close()
 
 
 def is_up(source: str) -> Callable[[Scrape], bool]:
-    """The scrape says that the source is up."""
+    """The condition that the source is up in a scrape."""
     return lambda scrape: scrape.value("awoooi_flywheel_source_up", source=source) == 1

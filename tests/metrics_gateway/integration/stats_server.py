@@ -1,4 +1,4 @@
-"""A real gRPC server with FlywheelStatsService and health, whose answers a test chooses while it runs."""
+"""A real gRPC server with FlywheelStatsService and health; the test sets its responses while it runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,21 +16,21 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
 SERVICE = pb.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name
 
 Context = grpc.aio.ServicerContext[Any, Any]
-# Bytes are sent as they are, so that a test can answer what no protobuf library would.
-Answer = Callable[[Context], Awaitable[Message | bytes]]
+# Bytes are sent unchanged, so that a test can send what no protobuf library would.
+Responder = Callable[[Context], Awaitable[Message | bytes]]
 
 
-def always(answer: Message | bytes) -> Answer:
-    """The same answer to every request."""
+def always(response: Message | bytes) -> Responder:
+    """The same response to every request."""
 
     async def give(_: Context) -> Message | bytes:
-        return answer
+        return response
 
     return give
 
 
-def refuse(code: grpc.StatusCode) -> Answer:
-    """No answer but this code."""
+def refuse(code: grpc.StatusCode) -> Responder:
+    """This error code for every request."""
 
     async def abort(context: Context) -> Message | bytes:
         await context.abort(code, "not today")
@@ -40,37 +40,37 @@ def refuse(code: grpc.StatusCode) -> Answer:
 
 
 async def never(_: Context) -> Message | bytes:
-    """No answer at all."""
+    """No response at all."""
     await asyncio.Event().wait()
-    raise AssertionError("nobody sets it")
+    raise AssertionError("never set")
 
 
 class StatsServer:
-    """One source. Counts what it is asked."""
+    """One source. Records its requests."""
 
     def __init__(
-        self, answer: Answer, *, host: str = "127.0.0.1", port: int = 0, with_health: bool = True
+        self, responder: Responder, *, host: str = "127.0.0.1", port: int = 0, with_health: bool = True
     ) -> None:
-        self.answer = answer
+        self.responder = responder
         self._with_health = with_health
         self.requests: list[pb.GetFlywheelStatsRequest] = []
-        # Seconds that each caller was willing to wait.
+        # The remaining seconds of each request's deadline.
         self.deadlines: list[float] = []
         self.in_flight = 0
-        self._asked = asyncio.Condition()
+        self._request_arrived = asyncio.Condition()
         self.host = host
-        # The one it listens on once it has been started, also after `stop`.
+        # The actual port once it has been started, also after `stop`.
         self.port = port
         self._health = health_aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
     @property
     def address(self) -> str:
-        """Where it listens, or did."""
+        """Its address, also after `stop`."""
         return f"{self.host}:{self.port}"
 
     async def start(self) -> None:
-        """Listen, on a free port if none was named, and on the same one again after `stop`."""
+        """Listen, on a free port by default, and on the same one again after `stop`."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         handler = grpc.unary_unary_rpc_method_handler(
             self._handle,
@@ -88,43 +88,43 @@ class StatsServer:
         self._server = server
 
     async def stop(self) -> None:
-        """Break off what is under way and leave the port."""
+        """Abort the requests in flight and free the port."""
         if self._server is not None:
             await self._server.stop(None)
             self._server = None
 
     async def set_serving(self, *, serving: bool) -> None:
-        """Tell health checks whether the service can do its work."""
+        """Set the status of the health service."""
         status = health_pb2.HealthCheckResponse
         await self._health.set("", status.SERVING if serving else status.NOT_SERVING)
 
-    async def was_asked_times(self, times: int) -> None:
-        """Wait until it has been asked so often."""
-        async with self._asked:
-            await self._asked.wait_for(lambda: len(self.requests) >= times)
+    async def received(self, times: int) -> None:
+        """Wait until it has received so many requests."""
+        async with self._request_arrived:
+            await self._request_arrived.wait_for(lambda: len(self.requests) >= times)
 
     async def _handle(self, request: pb.GetFlywheelStatsRequest, context: Context) -> Message | bytes:
         self.requests.append(request)
         self.deadlines.append(context.time_remaining())
         self.in_flight += 1
-        async with self._asked:
-            self._asked.notify_all()
+        async with self._request_arrived:
+            self._request_arrived.notify_all()
         try:
-            return await self.answer(context)
+            return await self.responder(context)
         finally:
             self.in_flight -= 1
 
 
-def _as_bytes(answer: Message | bytes) -> bytes:
-    return answer if isinstance(answer, bytes) else answer.SerializeToString()
+def _as_bytes(response: Message | bytes) -> bytes:
+    return response if isinstance(response, bytes) else response.SerializeToString()
 
 
 @asynccontextmanager
 async def stats_server(
-    answer: Answer, *, host: str = "127.0.0.1", port: int = 0, with_health: bool = True
+    responder: Responder, *, host: str = "127.0.0.1", port: int = 0, with_health: bool = True
 ) -> AsyncIterator[StatsServer]:
     """A source that listens, until the block is left."""
-    server = StatsServer(answer, host=host, port=port, with_health=with_health)
+    server = StatsServer(responder, host=host, port=port, with_health=with_health)
     await server.start()
     try:
         yield server

@@ -1,4 +1,4 @@
-"""The pictures of the page in docs/images: `python -m tests.metrics_gateway.screenshots`."""
+"""The pictures of the page in docs/images: `python -m tests.metrics_gateway.integration.page.screenshots`."""
 
 import tempfile
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from pathlib import Path
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from metrics_gateway.page.handler import PageTemplate
 from metrics_gateway.page.view import view
-from metrics_gateway.sources.source import Reading
-from tests.metrics_gateway.chromium import PHONE_WIDTH, Browser, chromium
-from tests.metrics_gateway.page_answers import (
+from metrics_gateway.sources.reading import Reading
+from tests.metrics_gateway.integration.page.chromium import PHONE_WIDTH, Browser, chromium
+from tests.metrics_gateway.page_responses import (
     NOW,
     approvals_stuck,
     approvals_well,
@@ -17,16 +17,16 @@ from tests.metrics_gateway.page_answers import (
     incidents_well,
 )
 
-IMAGES = Path(__file__).parents[2] / "docs/images"
+IMAGES = Path(__file__).parents[4] / "docs/images"
 _UP_SECONDS = 11_000
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: what the sources answer, and the screen."""
+    """One picture: the responses of the sources, and the screen."""
 
     name: str
-    answers: tuple[GetFlywheelStatsResponse, GetFlywheelStatsResponse]
+    responses: tuple[GetFlywheelStatsResponse, GetFlywheelStatsResponse]
     width: int
     height: int
     dark: bool
@@ -44,14 +44,14 @@ def _pictures() -> list[Picture]:
 def _html(picture: Picture) -> str:
     now = NOW.timestamp()
     readings = [
-        Reading(name, answer, 0.004, now, {}, None, now - _UP_SECONDS)
-        for name, answer in zip(("incident", "approval"), picture.answers, strict=True)
+        Reading(name, response, 0.004, now, {}, None, now - _UP_SECONDS)
+        for name, response in zip(("incident", "approval"), picture.responses, strict=True)
     ]
     return PageTemplate(version="0.1.0").render(view(readings, NOW), refreshes=True)
 
 
 def take(browser: Browser, directory: Path) -> None:
-    """Write all pictures. They show always the same figures at the same instant."""
+    """Write all pictures. They always show the same stats at the same time."""
     with tempfile.TemporaryDirectory() as scratch:
         for picture in _pictures():
             html = Path(scratch) / f"{picture.name}.html"

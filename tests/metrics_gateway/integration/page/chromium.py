@@ -1,4 +1,4 @@
-"""A real browser, without a window: what a page looks like is asked of the one that draws it."""
+"""A real browser, headless."""
 
 import base64
 import json
@@ -35,7 +35,7 @@ _SCRIPTS = Path(__file__).parent / "page_checks.js"
 
 
 class Browser:
-    """One browser and its one page."""
+    """One browser with one page."""
 
     def __init__(self, driver: Chrome) -> None:
         self._driver = driver
@@ -49,7 +49,7 @@ class Browser:
         dark: bool = False,
         scripts: bool = True,
     ) -> None:
-        """Open a page on a screen of this size, in the light or the dark, with or without scripts."""
+        """Open a page with this viewport, in the light or dark scheme, with or without scripts."""
         driver = self._driver
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -64,34 +64,34 @@ class Browser:
         return self._driver.title
 
     def ask(self, expression: str) -> Any:
-        """Return what a JavaScript expression says about the page; the page's own policy does not apply to it."""
-        asked = {"expression": f"({expression})", "returnByValue": True}
-        answer = self._driver.execute_cdp_cmd("Runtime.evaluate", asked)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
+        """Evaluate a JavaScript expression on the page; the page's content security policy does not apply to it."""
+        parameters = {"expression": f"({expression})", "returnByValue": True}
+        response = self._driver.execute_cdp_cmd("Runtime.evaluate", parameters)
+        assert "exceptionDetails" not in response, response
+        return response["result"].get("value")
 
     def check(self, function: str) -> Any:
-        """Return what a function of page_checks.js says about the page."""
+        """Return the result of a function of page_checks.js."""
         return self.ask(f"(() => {{ {_SCRIPTS.read_text(encoding='utf-8')}\nreturn {function}(); }})()")
 
     def text(self, selector: str) -> str:
-        """Return the text of the first element that a CSS selector finds, as it is seen."""
+        """Return the text of the first element that a CSS selector finds, as rendered."""
         return str(self.ask(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def texts(self, selector: str) -> list[str]:
-        """Return the texts of all elements that a CSS selector finds, as they are seen."""
+        """Return the texts of all elements that a CSS selector finds, as rendered."""
         return list(
             self.ask(f"[...document.querySelectorAll({json.dumps(selector)})].map(each => each.innerText)")
         )
 
     def until(self, condition: Callable[["Browser"], Value]) -> Value:
-        """Wait for what the page does by itself."""
+        """Wait until the condition holds."""
         return WebDriverWait(self._driver, PATIENCE_SECONDS, poll_frequency=0.05).until(
             lambda _: condition(self)
         )
 
     def requests(self) -> Sequence[str]:
-        """Return the URLs that the browser asked for since this was last called."""
+        """Return the URLs that the browser requested since the last call."""
         events = [json.loads(entry["message"])["message"] for entry in self._log("performance")]
         return [
             event["params"]["request"]["url"]
@@ -99,8 +99,8 @@ class Browser:
             if event["method"] == "Network.requestWillBeSent"
         ]
 
-    def complaints(self) -> Sequence[str]:
-        """Return what the browser's console says since this was last called, such as what the policy forbade."""
+    def console_lines(self) -> Sequence[str]:
+        """Return the lines of the browser's console since the last call, such as policy violations."""
         return [entry["message"] for entry in self._log("browser")]
 
     def _log(self, kind: str) -> Sequence[dict[str, Any]]:
@@ -108,14 +108,14 @@ class Browser:
         return found
 
     def picture(self) -> bytes:
-        """Return what is on the screen as PNG."""
+        """Return a screenshot as PNG."""
         shot = self._driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
         return base64.b64decode(shot["data"])
 
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:
-    """A browser with `profile`, an empty folder, until the block is left."""
+    """A browser with `profile`, an empty folder, until the block ends."""
     binary, driver_binary = require_programs(
         ["chromium", "chromedriver"], packages=["chromium", "chromium-driver"]
     )
@@ -124,7 +124,7 @@ def chromium(profile: Path) -> Iterator[Browser]:
     for flag in (*_FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    # With the path of the driver given, selenium looks for none to download.
+    # With the path of the driver, selenium downloads none.
     driver = Chrome(options=options, service=Service(driver_binary))
     try:
         yield Browser(driver)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 _HEADER = struct.Struct("!6H")
-_ANSWERED = 0x8180  # a response without error, to a question that asked for recursion
+_RESPONSE = 0x8180  # no error, recursion desired and available
 _TYPE_A = 1
 _CLASS_IN = 1
 _TTL_SECONDS = 5
@@ -26,19 +26,19 @@ class _OneName(asyncio.DatagramProtocol):
         end = data.index(b"\x00", _HEADER.size) + 1
         (question_type,) = struct.unpack_from("!H", data, end)
         question = data[_HEADER.size : end + 4]
-        # Whatever the name is: nobody asks for another one. Only IPv4 addresses; of the rest there are none.
+        # For every name. IPv4 addresses only; other record types get an empty response.
         addresses = self._addresses if question_type == _TYPE_A else ()
         records = [
             struct.pack("!HHHIH", 0xC00C, _TYPE_A, _CLASS_IN, _TTL_SECONDS, 4) + socket.inet_aton(address)
             for address in addresses
         ]
-        header = _HEADER.pack(identity, _ANSWERED, 1, len(records), 0, 0)
+        header = _HEADER.pack(identity, _RESPONSE, 1, len(records), 0, 0)
         self._transport.sendto(header + question + b"".join(records), addr)
 
 
 @asynccontextmanager
 async def name_server(*addresses: str) -> AsyncIterator[str]:
-    """A server that answers every name with `addresses`; its own `host:port`."""
+    """A server that resolves every name to `addresses`; yields its own `host:port`."""
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: _OneName(addresses), local_addr=("127.0.0.1", 0)
     )

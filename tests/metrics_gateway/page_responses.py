@@ -1,4 +1,4 @@
-"""What services answer when they are asked for everything: one loop that is well, one that is stuck, one that is new."""
+"""Responses with the full view: a healthy loop, a stuck one, an empty one."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,19 +25,19 @@ _TITLES = (
 
 
 def ago(**time: float) -> Timestamp:
-    """An instant before NOW."""
+    """A time before NOW."""
     stamp = Timestamp()
     stamp.FromDatetime(NOW - timedelta(**time))
     return stamp
 
 
 def ahead(**time: float) -> Timestamp:
-    """An instant after NOW."""
+    """A time after NOW."""
     return ago(**{unit: -number for unit, number in time.items()})
 
 
 def identity(kind: str, number: int) -> str:
-    """An id as the services give them."""
+    """An id in the format of the services."""
     return f"{kind}-20260507-{0x99ADF2 + number * 0x1357:06X}"
 
 
@@ -54,7 +54,7 @@ def _incident_hours(opened: Sequence[int], resolved: Sequence[int]) -> list[stat
 
 
 def _execution_hours(*outcomes: Sequence[int]) -> list[stats.ExecutionHour]:
-    """The hours with their counts of succeeded, failed and only observed."""
+    """The hours with their counts of succeeded, failed and NO_ACTION executions."""
     numbers = (
         stats.EXECUTION_OUTCOME_SUCCEEDED,
         stats.EXECUTION_OUTCOME_FAILED,
@@ -157,8 +157,8 @@ def approvals_well() -> GetFlywheelStatsResponse:
 
 def incidents_stuck() -> GetFlywheelStatsResponse:
     """The incident service in the night of INC-20260507-99ADF2: one more stuck incident every 30 s."""
-    answer = incidents_well()
-    answer.incidents.CopyFrom(
+    response = incidents_well()
+    response.incidents.CopyFrom(
         stats.IncidentStats(
             incidents=[
                 stats.IncidentStateCount(state=Incident.STATE_OPEN, count=4),
@@ -191,7 +191,7 @@ def incidents_stuck() -> GetFlywheelStatsResponse:
             ),
         )
     )
-    answer.side_effects.CopyFrom(
+    response.side_effects.CopyFrom(
         stats.SideEffectStats(
             side_effects=[
                 stats.SideEffectCount(
@@ -228,13 +228,13 @@ def incidents_stuck() -> GetFlywheelStatsResponse:
             ],
         )
     )
-    return answer
+    return response
 
 
 def approvals_stuck() -> GetFlywheelStatsResponse:
     """The approval service in that night."""
-    answer = approvals_well()
-    executions = answer.executions
+    response = approvals_well()
+    executions = response.executions
     executions.ClearField("success_rate")
     executions.samples, executions.successes = 3, 3
     executions.noop_executions_total, executions.noop_resolutions_total = 1_770, 1_204
@@ -246,10 +246,10 @@ def approvals_stuck() -> GetFlywheelStatsResponse:
             [2, 1, 2, 0, 3, 1, 2, 0, 2, 2, 1, 3, 0, 2, 2, 1, 3, 0, 113, 115, 112, 114, 113, 23],
         )
     )
-    answer.approvals.approvals[0].count = 3
-    answer.approvals.oldest_pending_seconds = 2_920.0
-    answer.approvals.pending[0].create_time.CopyFrom(ago(seconds=2_920))
-    answer.deliveries.CopyFrom(
+    response.approvals.approvals[0].count = 3
+    response.approvals.oldest_pending_seconds = 2_920.0
+    response.approvals.pending[0].create_time.CopyFrom(ago(seconds=2_920))
+    response.deliveries.CopyFrom(
         stats.DeliveryStats(
             deliveries=[
                 stats.DeliveryStateCount(state=Delivery.STATE_PENDING, count=5),
@@ -282,11 +282,11 @@ def approvals_stuck() -> GetFlywheelStatsResponse:
             ],
         )
     )
-    return answer
+    return response
 
 
 def incidents_empty() -> GetFlywheelStatsResponse:
-    """The incident service before anything has happened."""
+    """The incident service with an empty database."""
     return GetFlywheelStatsResponse(
         read_time=ago(),
         incidents=stats.IncidentStats(
@@ -300,7 +300,7 @@ def incidents_empty() -> GetFlywheelStatsResponse:
 
 
 def approvals_empty() -> GetFlywheelStatsResponse:
-    """The approval service before anything has happened."""
+    """The approval service with an empty database."""
     return GetFlywheelStatsResponse(
         read_time=ago(),
         executions=stats.ExecutionStats(

@@ -1,4 +1,4 @@
-"""What healthy services answer: every section filled, every figure its own number."""
+"""Responses of healthy services: every section filled, every value distinct."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from awoooi.incident.v1.incident_pb2 import Incident, ResolutionType, Severity, 
 
 READ_TIME = Timestamp(seconds=1_780_000_000)
 
-# Each resolution within a minute; upper bounds in seconds.
+# Upper bounds in seconds, cumulative counts.
 _BOUNDS: Sequence[tuple[float, int]] = ((60.0, 3), (300.0, 5), (3600.0, 8))
 
 
-def approval_answer() -> GetFlywheelStatsResponse:
-    """What the approval service answers: the rate is not withheld, one delivery waits."""
+def approval_response() -> GetFlywheelStatsResponse:
+    """The approval service: the rate is not withheld, one delivery is pending."""
     return GetFlywheelStatsResponse(
         read_time=READ_TIME,
         executions=stats.ExecutionStats(
@@ -50,8 +50,8 @@ def approval_answer() -> GetFlywheelStatsResponse:
     )
 
 
-def incident_answer() -> GetFlywheelStatsResponse:
-    """What the incident service answers."""
+def incident_response() -> GetFlywheelStatsResponse:
+    """The incident service."""
     return GetFlywheelStatsResponse(
         read_time=READ_TIME,
         incidents=stats.IncidentStats(

@@ -1,4 +1,4 @@
-"""The Grafana dashboard and how docker-compose provides it: that everything fits, as far as that shows without Grafana."""
+"""The Grafana dashboard and its provisioning in docker-compose, as far as they can be checked without Grafana."""
 
 import itertools
 import json
@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from metrics_gateway.__main__ import run
-from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE_SERIES
-from metrics_gateway.exposition.families import Distribution
+from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE_FAMILIES
+from metrics_gateway.exposition.families import HistogramFamily
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy/grafana"
 DASHBOARD = GRAFANA / "dashboards/flywheel.json"
 
@@ -42,21 +42,25 @@ def grafana_service() -> dict[str, Any]:
 
 
 def series_names() -> Iterator[str]:
-    for series in (*(each for section in SECTIONS for each in section.series), *SOURCE_SERIES, BUILD_INFO):
-        endings = ("_bucket", "_sum", "_count") if isinstance(series, Distribution) else ("",)
-        yield from (series.name + ending for ending in endings)
+    for family in (
+        *(each for section in SECTIONS for each in section.families),
+        *SOURCE_FAMILIES,
+        BUILD_INFO,
+    ):
+        endings = ("_bucket", "_sum", "_count") if isinstance(family, HistogramFamily) else ("",)
+        yield from (family.name + ending for ending in endings)
 
 
 @pytest.mark.parametrize("name", list(series_names()))
-def test_every_series_is_somewhere_on_the_dashboard(name: str) -> None:
+def test_every_exported_series_is_on_the_dashboard(name: str) -> None:
     assert any(re.search(rf"\b{name}\b", query) for query in queries())
 
 
-def test_every_query_finds_its_series(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_query_uses_exported_series(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check-rules", str(DASHBOARD)]) == 0, capsys.readouterr()
 
 
-def test_ids_and_letters_are_given_once() -> None:
+def test_panel_ids_titles_and_query_letters_are_unique() -> None:
     ids = [panel["id"] for panel in dashboard()["panels"]]
     assert len(set(ids)) == len(ids)
     for panel in panels():
@@ -66,7 +70,7 @@ def test_ids_and_letters_are_given_once() -> None:
     assert len(set(titles)) == len(titles)
 
 
-def test_no_panel_lies_on_another_or_beside_the_page() -> None:
+def test_panels_do_not_overlap_and_are_within_the_grid() -> None:
     places = [panel["gridPos"] for panel in dashboard()["panels"]]
     assert all(place["x"] >= 0 and place["x"] + place["w"] <= 24 for place in places)
     for one, other in itertools.combinations(places, 2):
@@ -75,7 +79,7 @@ def test_no_panel_lies_on_another_or_beside_the_page() -> None:
         assert beside or above
 
 
-def test_every_panel_asks_the_prometheus_that_was_chosen() -> None:
+def test_every_panel_uses_the_data_source_variable() -> None:
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     asked = [each["datasource"] for panel in panels() for each in (panel, *panel["targets"])]
     assert all(each == chosen for each in asked)
@@ -94,14 +98,14 @@ def test_alerts_have_a_panel_and_the_watchdog_is_not_among_them() -> None:
 
 
 @pytest.mark.parametrize("title", ["Stuck incidents", "Success rate, 24 h", "Sources down"])
-def test_a_figure_of_now_is_never_one_of_before(title: str) -> None:
-    # A range would go on showing the last value that there was.
+def test_current_values_are_instant_queries(title: str) -> None:
+    # A range query would still show the last value after it is gone.
     (panel,) = [panel for panel in panels() if panel["title"] == title]
     assert all(target["instant"] and not target["range"] for target in panel["targets"])
     assert panel["fieldConfig"]["defaults"]["noValue"]
 
 
-def test_what_is_provisioned_is_what_is_mounted() -> None:
+def test_provisioned_paths_are_the_mounted_ones() -> None:
     mounts = dict(volume.split(":", 1) for volume in grafana_service()["volumes"])
     assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning:ro"
     assert mounts["./deploy/grafana/dashboards"] == "/etc/grafana/dashboards:ro"
@@ -116,7 +120,7 @@ def test_what_is_provisioned_is_what_is_mounted() -> None:
     assert source["jsonData"]["timeInterval"] == scrape_interval
 
 
-def test_the_container_is_as_locked_down_as_the_others_and_starts_only_when_asked_for() -> None:
+def test_the_container_is_locked_down_and_in_a_profile_of_its_own() -> None:
     service = grafana_service()
     assert service["profiles"] == ["grafana"]
     assert re.fullmatch(r"grafana/grafana:\d+\.\d+\.\d+", service["image"])

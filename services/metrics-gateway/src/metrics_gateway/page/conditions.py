@@ -1,0 +1,90 @@
+"""Conditions of the loop that the page reports, and their thresholds.
+
+The thresholds are those of the alert rules in deploy/prometheus/rules. Rules also use the past (how long? is it growing?),
+which a single reading does not have: a condition may hold before its alert fires, never the reverse.
+"""
+
+from enum import IntEnum
+
+from awoooi.approval.v1.approval_pb2 import Delivery
+from awoooi.flywheel.v1.flywheel_stats_pb2 import (
+    ApprovalStats,
+    DeliveryStats,
+    ExecutionStats,
+    ResolutionStats,
+    SideEffectStats,
+)
+from awoooi.incident.v1.incident_pb2 import ResolutionType, SideEffect
+from metrics_gateway.page.sections import Known, Sections
+
+MIN_SUCCESS_RATE = 0.8
+MAX_DELIVERY_AGE_SECONDS = 300
+MAX_SIDE_EFFECT_AGE_SECONDS = 300
+MAX_APPROVAL_AGE_SECONDS = 1_800
+MAX_NO_ACTION_POSTMORTEMS = 20
+
+
+class Level(IntEnum):
+    """Severity of a condition."""
+
+    WELL = 0
+    WATCH = 1  # Needs attention, not now.
+    WRONG = 2
+
+
+def rate_is_missing(stats: ExecutionStats) -> bool:
+    """Whether there are enough samples for a success rate and still there is none."""
+    return not stats.HasField("success_rate") and stats.samples >= stats.min_samples
+
+
+def rate_is_low(stats: ExecutionStats) -> bool:
+    """Whether there is a success rate, and it is too low."""
+    return stats.HasField("success_rate") and stats.success_rate < MIN_SUCCESS_RATE
+
+
+def delivery_is_old(stats: DeliveryStats) -> bool:
+    """Whether a delivery has been pending for too long."""
+    return stats.oldest_pending_seconds > MAX_DELIVERY_AGE_SECONDS
+
+
+def side_effect_is_old(stats: SideEffectStats) -> bool:
+    """Whether a side effect has been pending for too long."""
+    return stats.oldest_pending_seconds > MAX_SIDE_EFFECT_AGE_SECONDS
+
+
+def approval_is_old(stats: ApprovalStats) -> bool:
+    """Whether an approval has been pending for too long."""
+    return stats.oldest_pending_seconds > MAX_APPROVAL_AGE_SECONDS
+
+
+def no_action_postmortems(stats: ResolutionStats) -> int:
+    """Return the number of NO_ACTION postmortems of the last 24 hours."""
+    return sum(
+        entry.count
+        for entry in stats.postmortems_24h
+        if entry.resolution_type == ResolutionType.RESOLUTION_TYPE_NO_ACTION
+    )
+
+
+def open_deliveries(stats: DeliveryStats) -> tuple[int, int]:
+    """Return the numbers of pending and of parked deliveries."""
+    counts = {entry.state: entry.count for entry in stats.deliveries}
+    return counts.get(Delivery.STATE_PENDING, 0), counts.get(Delivery.STATE_PARKED, 0)
+
+
+def open_side_effects(stats: SideEffectStats) -> tuple[int, int]:
+    """Return the numbers of pending and of parked side effects, all effects together."""
+
+    def total(state: SideEffect.State.ValueType) -> int:
+        return sum(entry.count for entry in stats.side_effects if entry.state == state)
+
+    return total(SideEffect.STATE_PENDING), total(SideEffect.STATE_PARKED)
+
+
+def lost_resolves(sections: Sections) -> int:
+    """Return the number of NO_ACTION executions whose incident is not resolved and has no open delivery either."""
+    if not isinstance(sections.executions, Known) or not isinstance(sections.deliveries, Known):
+        return 0
+    stats = sections.executions.stats
+    missing = stats.noop_executions_total - stats.noop_resolutions_total
+    return max(0, missing - sum(open_deliveries(sections.deliveries.stats)))
