@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import asyncpg
 import pytest_asyncio
@@ -64,6 +65,17 @@ def shared_postgres() -> EmbeddedPostgres:
 def postgres_url(database: str = "postgres") -> str:
     """Return the libpq URL of a database on the run's server."""
     return shared_postgres().url(database)
+
+
+def postgres_socket() -> str:
+    """Return the path of the unix socket of the run's server, for a proxy in front of it."""
+    address = parse_qs(urlsplit(postgres_url()).query)
+    return f"{address['host'][0]}/.s.PGSQL.{address['port'][0]}"
+
+
+def url_through(address: str, url: str) -> str:
+    """Return the URL of the same database through a proxy that listens on `address` (`host:port`)."""
+    return urlunsplit(urlsplit(url)._replace(netloc=f"postgres@{address}", query=""))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ async def migrate_incident(url: str) -> None:
 
 
 async def _migrate(script_location: str, url: str) -> None:
-    engine = create_engine(url, application_name="tests-migrate", pool_size=1)
+    engine = create_engine(url, application_name="tests-migrate", pool_size=1, statement_timeout_seconds=0)
     try:
         await Migrations(script_location).upgrade(engine)
     finally:

@@ -8,7 +8,7 @@ _CHUNK = 1 << 16
 
 
 class TcpProxy:
-    """Forwards every connection to `target` (`host:port`), which may change at any time."""
+    """Forwards every connection to `target`, which may change at any time: `host:port`, or the path of a unix socket."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -17,6 +17,8 @@ class TcpProxy:
         # Set when a reply was swallowed: the peer has done its work and nobody was told.
         self.swallowed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
+        # Connections opened before `silence`: their bytes are read and dropped.
+        self._generation = 0
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -38,30 +40,42 @@ class TcpProxy:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def silence(self) -> None:
+        """Drop, without a reset, all that open connections carry from now on, as a host that has vanished; accept new ones."""
+        self._generation += 1
+
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        host, port = self.target.split(":")
+        generation = self._generation
         try:
-            peer_reader, peer_writer = await asyncio.open_connection(host, int(port))
+            peer_reader, peer_writer = await self._connect()
         except OSError:
             self._end(writer)
             return
         self._writers.add(peer_writer)
         # Either direction's end is the end of both.
         directions = [
-            asyncio.create_task(self._copy(reader, peer_writer, replies=False)),
-            asyncio.create_task(self._copy(peer_reader, writer, replies=True)),
+            asyncio.create_task(self._copy(reader, peer_writer, generation, replies=False)),
+            asyncio.create_task(self._copy(peer_reader, writer, generation, replies=True)),
         ]
         await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         for end in (writer, peer_writer):
             self._end(end)
         await asyncio.wait(directions)
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.target.startswith("/"):
+            return await asyncio.open_unix_connection(self.target)
+        host, port = self.target.split(":")
+        return await asyncio.open_connection(host, int(port))
+
     async def _copy(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, generation: int, *, replies: bool
     ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(_CHUNK):
+                if generation != self._generation:
+                    continue
                 if replies and self.swallows_replies:
                     self.swallowed.set()
                     continue

@@ -15,7 +15,7 @@ from tests.migrated import migrate_incident
 
 async def migrate_approval(url: str) -> None:
     """Bring the database at `url` to the approval service's newest revision."""
-    engine = create_engine(url, application_name="tests-migrate", pool_size=1)
+    engine = create_engine(url, application_name="tests-migrate", pool_size=1, statement_timeout_seconds=0)
     try:
         await Migrations("approval:migrations").upgrade(engine)
     finally:

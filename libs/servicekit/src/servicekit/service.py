@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import uvloop
 
-from servicekit.database.engine import DatabaseUnavailableError, create_engine
+from servicekit.database.engine import DatabaseUnavailableError, close_engine, create_engine
 from servicekit.database.migrations import Migrations
 from servicekit.importing.importer import ImportRequest, LineImporter, run_import
 from servicekit.importing.lines import ImportFailedError
@@ -44,6 +44,19 @@ class Service(Generic[S]):
         """The migrations of its database."""
         return Migrations(f"{self.name}:migrations")
 
+    async def migrate(self, settings: S) -> None:
+        """Bring its database up to date, on a connection of its own: a migration may take longer than a statement."""
+        engine = create_engine(
+            settings.database_url.get_secret_value(),
+            application_name=f"{self.name}-migrate",
+            pool_size=1,
+            statement_timeout_seconds=0.0,
+        )
+        try:
+            await self.migrations.upgrade(engine)
+        finally:
+            await close_engine(engine)
+
 
 def run_service(service: Service[S]) -> int:
     """Run the service's command line and return its exit code.
@@ -57,7 +70,7 @@ def run_service(service: Service[S]) -> int:
         settings = service.settings.from_environment()
         configure_logging(service=service.name, level=settings.log_level)
         if arguments.command == "migrate":
-            uvloop.run(_migrate(service, settings))
+            uvloop.run(service.migrate(settings))
         elif arguments.command == "import":
             request = ImportRequest(arguments.files, migrate=arguments.migrate, ask=arguments.ask)
             code = 0 if uvloop.run(_import(service, settings, request)) else _EXIT_FAILED
@@ -110,14 +123,6 @@ def _parser(name: str) -> argparse.ArgumentParser:
         "--ask", action="store_true", help="write only after a confirmation on standard input"
     )
     return parser
-
-
-async def _migrate(service: Service[S], settings: S) -> None:
-    engine = create_engine(
-        settings.database_url.get_secret_value(), application_name=f"{service.name}-migrate", pool_size=1
-    )
-    await service.migrations.upgrade(engine)
-    await engine.dispose()
 
 
 async def _import(service: Service[S], settings: S, request: ImportRequest) -> bool:

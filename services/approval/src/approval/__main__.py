@@ -27,7 +27,7 @@ from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServ
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from servicekit.database.counters import choose_shard
-from servicekit.database.engine import create_engine
+from servicekit.database.engine import close_engine, create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
@@ -70,7 +70,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     )
     migrations = SERVICE.migrations
     if migrate_first:
-        await migrations.upgrade(engine)
+        await SERVICE.migrate(settings)
 
     shard = choose_shard()
     names = [name.strip() for name in settings.executors.split(",") if name.strip()]
@@ -148,7 +148,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     await operations.drain(_DRAIN_OPERATIONS)
     await executors.close()
     await channel.close()
-    await engine.dispose()
+    await close_engine(engine)
 
 
 SERVICE = Service("approval", ApprovalSettings, serve, ApprovalImporter)

@@ -23,7 +23,7 @@ from incident.timeline_use_cases import TimelineUseCases
 from incident.watch.feed import Feed
 from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
-from servicekit.database.engine import create_engine
+from servicekit.database.engine import close_engine, create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.throttle import BackgroundThrottle
 from servicekit.outbox.transaction import Transactions
@@ -65,7 +65,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     )
     migrations = SERVICE.migrations
     if migrate_first:
-        await migrations.upgrade(engine)
+        await SERVICE.migrate(settings)
 
     transactions = Transactions(engine, Outbox())
     effects = topics(engine, settings, template, outside)
@@ -120,7 +120,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         },
     )
     await outside.close()
-    await engine.dispose()
+    await close_engine(engine)
 
 
 SERVICE = Service("incident", IncidentSettings, serve, IncidentImporter)

@@ -163,7 +163,7 @@ async def test_a_session_is_set_up_for_short_statements_in_utc(engine: AsyncEngi
             await connection.scalar(text(f"SHOW {name}"))
             for name in ("timezone", "jit", "application_name", "statement_timeout")
         ]
-    assert shown == ["UTC", "off", "tests", "30s"]
+    assert shown == ["UTC", "off", "tests", "6s"]
 
 
 async def test_counters_raised_at_once_in_many_shards_sum_up(engine: AsyncEngine) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.database.engine import DatabaseUnavailableError, create_engine, is_unavailable
+from servicekit.database.engine import DatabaseUnavailableError, close_engine, create_engine, is_unavailable
 from servicekit.database.migrations import Migrations
 from servicekit.importing import staging
 from servicekit.importing.conversation import Conversation
@@ -109,7 +109,7 @@ async def run_import(
             raise DatabaseUnavailableError from exc.orig
         raise
     finally:
-        await engine.dispose()
+        await close_engine(engine)
     conversation.done(figures)
     return True
 

@@ -1,0 +1,82 @@
+"""Connections that cannot stay silent: a host that vanishes without a reset is noticed, on both ends.
+
+A connection whose peer is gone swallows what is sent and never answers. Three bounds end it:
+
+- the client's own bound on every statement, commit, rollback and close (`command_timeout` of the driver), a little longer than
+  the server's statement timeout: a server that is alive has answered by then;
+- TCP keepalive and user timeout on this end, for connections that are idle;
+- the same on the server's end, so that a client's death does not hold its locks.
+
+A connection that breaks the first bound is taken as proof that its peer is gone, and all others are ended with it.
+"""
+
+import asyncio
+import socket
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+import structlog
+
+_log = structlog.get_logger()
+
+# Idle for so long, then so many probes so far apart: a vanished host is noticed after 20 seconds.
+_KEEPALIVE_IDLE_SECONDS: Final = 10
+_KEEPALIVE_INTERVAL_SECONDS: Final = 3
+_KEEPALIVE_PROBES: Final = 3
+# Sent data that stays unacknowledged for this long ends the connection.
+_USER_TIMEOUT_MILLISECONDS: Final = 15_000
+
+# What the server does for its end of the connection.
+SERVER_SETTINGS: Final = {
+    "tcp_keepalives_idle": str(_KEEPALIVE_IDLE_SECONDS),
+    "tcp_keepalives_interval": str(_KEEPALIVE_INTERVAL_SECONDS),
+    "tcp_keepalives_count": str(_KEEPALIVE_PROBES),
+    "tcp_user_timeout": str(_USER_TIMEOUT_MILLISECONDS),
+}
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+
+class KeptAliveConnection(Connection):
+    """A driver's connection with TCP keepalive and user timeout."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *arguments: Any) -> None:
+        super().__init__(protocol, transport, *arguments)
+        _keep_alive(transport.get_extra_info("socket"))
+
+
+class Peers:
+    """The open connections of one engine, so that all can be ended when one is found silent."""
+
+    def __init__(self) -> None:
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+    def add(self, connection: Connection) -> None:
+        """Remember a connection as long as it exists."""
+        self._connections.add(connection)
+
+    def terminate(self) -> None:
+        """End all connections at once, without a word to the server. What waits on one fails as unavailable."""
+        open_ones = [connection for connection in self._connections if not connection.is_closed()]
+        _log.warning("database_connections_silent", connections=len(open_ones))
+        for connection in open_ones:
+            connection.terminate()
+
+
+def _keep_alive(transport_socket: socket.socket | None) -> None:
+    if transport_socket is None or transport_socket.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    transport_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # The names differ between systems; where one is missing, its default stays.
+    for name, value in (
+        ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_SECONDS),
+        ("TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_SECONDS),
+        ("TCP_KEEPCNT", _KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MILLISECONDS),
+    ):
+        if (option := getattr(socket, name, None)) is not None:
+            transport_socket.setsockopt(socket.IPPROTO_TCP, option, value)
