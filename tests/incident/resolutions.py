@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from incident.effects.repository import ResolvedIncident
+from incident.effects.model import ResolutionSnapshot
 from incident.model import Event, EventType, ResolutionKey, ResolutionType, Severity
 
 KEY = ResolutionKey("INC-20260507-99ADF2", 2)
@@ -35,7 +35,7 @@ def event(
     )
 
 
-def resolution(between: Sequence[Event] = (), **changes: Any) -> ResolvedIncident:
+def resolution(between: Sequence[Event] = (), **changes: Any) -> ResolutionSnapshot:
     """An incident that was opened and, 7 minutes 3 seconds later, resolved; changed as a test says."""
     resolved = event(
         EventType.RESOLVED,
@@ -60,4 +60,4 @@ def resolution(between: Sequence[Event] = (), **changes: Any) -> ResolvedInciden
         "resolved": resolved,
         "events": [event(EventType.OPENED, summary="disk full on db-1"), *between, resolved],
     }
-    return ResolvedIncident(**(content | changes))
+    return ResolutionSnapshot(**(content | changes))

@@ -19,6 +19,8 @@ from incident.watch.tailer import Tailer
 from incident.watch.use_cases import HEARTBEAT, WatchUseCase
 from servicekit.database.engine import create_engine
 from servicekit.database.keys import get_key
+from servicekit.outbox.outbox import Outbox
+from servicekit.outbox.transaction import Transactions
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder
 from tests.services import PATIENCE_SECONDS
@@ -51,11 +53,14 @@ async def watch_server(
     page_tokens = PageTokens()
     async with engine.connect() as connection:
         page_tokens.key = await get_key(connection, "page_tokens")
+    transactions = Transactions(engine, Outbox())
     feed = Feed(most_watchers=most_watchers, most_changes=most_changes)
     servicer = IncidentServicer(
-        use_cases=cast("Any", None),
-        timelines=cast("Any", None),
-        watch=WatchUseCase(engine, feed, heartbeat=heartbeat),
+        incidents=cast("Any", None),
+        resolve=cast("Any", None),
+        side_effects=cast("Any", None),
+        knowledge=cast("Any", None),
+        watch=WatchUseCase(transactions, feed, heartbeat=heartbeat),
         page_tokens=page_tokens,
         errors=ERRORS,
     )
@@ -66,7 +71,7 @@ async def watch_server(
     )
     stop = asyncio.Event()
     await server.start()
-    tailing = asyncio.create_task(Tailer(engine, feed).run(stop))
+    tailing = asyncio.create_task(Tailer(transactions, feed).run(stop))
     try:
         yield WatchServer(server.address, feed, stop)
     finally:

@@ -246,7 +246,8 @@ async def many(rows: "Rows", incident_id: str, word: str) -> None:
         """
         INSERT INTO outbox (topic, dedup_key, payload, state, done_time)
         SELECT 'effect.webhook', $1 || '/' || number,
-            jsonb_build_object('incident_id', $1::text, 'resolution_number', number), 'DONE', now()
+            jsonb_build_object('incident_id', $1::text, 'resolution_number', number, 'resolution_type', 'HUMAN',
+                'resolution_seconds', 1), 'DONE', now()
         FROM generate_series(1, $2::int) AS number
         """,
         incident_id,

@@ -10,16 +10,18 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from awoooi.incident.v1 import incident_service_pb2
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
-from incident.effects.external import left_out, open_outside_systems
+from incident.effects.external import disabled_effects, open_external_systems
 from incident.effects.handlers import load_template, topics
+from incident.effects.use_cases import SideEffectUseCases
 from incident.importing.importer import IncidentImporter
+from incident.knowledge.use_cases import KnowledgeUseCases
+from incident.lifecycle.resolve import ResolveUseCase
 from incident.lifecycle.retention import keep_removing
 from incident.lifecycle.use_cases import IncidentUseCases
 from incident.servicer import IncidentServicer, StatsServicer
 from incident.settings import IncidentSettings
-from incident.stats.repository import read_figures
+from incident.stats.use_cases import StatsUseCase
 from incident.status_codes import ERRORS
-from incident.timeline_use_cases import TimelineUseCases
 from incident.watch.feed import Feed
 from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
@@ -57,7 +59,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     )
     require_loopback(settings.metrics_listen, insecure=settings.insecure)
     template = load_template(settings)
-    outside = open_outside_systems(settings)
+    external = open_external_systems(settings)
     engine = create_engine(
         settings.database_url.get_secret_value(),
         application_name="incident-service",
@@ -68,36 +70,37 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         await SERVICE.migrate(settings)
 
     transactions = Transactions(engine, Outbox())
-    effects = topics(engine, settings, template, outside)
+    effects = topics(transactions, settings, template, external)
     worker = OutboxWorker(
         transactions,
         list(effects.values()),
         WorkerSettings(),
         throttle=BackgroundThrottle(partial(calls.was_busy, _BUSY_CALLS)),
     )
-    skip_reasons = left_out(outside)
-    use_cases = IncidentUseCases(
-        transactions,
-        effects={effect: skip_reasons.get(effect) for effect in effects},
-        stuck_after=settings.stuck_after,
-    )
-    timelines = TimelineUseCases(engine, wake_worker=worker.wake)
+    skip_reasons = disabled_effects(external)
     feed = Feed(most_watchers=settings.watch_max_streams)
-    watch = WatchUseCase(engine, feed)
     page_tokens = PageTokens()
+    servicer = IncidentServicer(
+        incidents=IncidentUseCases(transactions, stuck_after=settings.stuck_after),
+        resolve=ResolveUseCase(
+            transactions, effects={effect: skip_reasons.get(effect) for effect in effects}
+        ),
+        side_effects=SideEffectUseCases(transactions),
+        knowledge=KnowledgeUseCases(transactions),
+        watch=WatchUseCase(transactions, feed),
+        page_tokens=page_tokens,
+        errors=ERRORS,
+    )
 
     server = (
         server_builder.add(
             add_IncidentServiceServicer_to_server,
-            IncidentServicer(use_cases, timelines, watch, page_tokens, ERRORS),
+            servicer,
             incident_service_pb2.DESCRIPTOR.services_by_name["IncidentService"].full_name,
         )
         .add(
             add_FlywheelStatsServiceServicer_to_server,
-            StatsServicer(
-                partial(read_figures, engine, stuck_after=settings.stuck_after),
-                stuck_after=settings.stuck_after,
-            ),
+            StatsServicer(StatsUseCase(transactions, stuck_after=settings.stuck_after)),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )
         .build()
@@ -114,12 +117,12 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         background={
             "outbox": worker.run(),
             "page_tokens": page_tokens.keep_loaded(engine),
-            "watch": Tailer(engine, feed).run(stop),
-            "retention": keep_removing(engine, keep=settings.retention),
+            "watch": Tailer(transactions, feed).run(stop),
+            "retention": keep_removing(transactions, keep=settings.retention),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
         },
     )
-    await outside.close()
+    await external.close()
     await close_engine(engine)
 
 

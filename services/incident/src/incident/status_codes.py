@@ -1,10 +1,16 @@
-"""The one table from this service's errors to gRPC statuses."""
+"""The one table from this service's errors to RPC statuses."""
 
 from collections.abc import Callable
 from datetime import timedelta
 
 import grpc
 
+from incident.effects.errors import (
+    NeverResolvedError,
+    PostmortemNotWrittenError,
+    SideEffectEndedError,
+    SideEffectNotFoundError,
+)
 from incident.errors import (
     EventIdTakenError,
     FingerprintTakenError,
@@ -12,14 +18,12 @@ from incident.errors import (
     IncidentError,
     IncidentIdTakenError,
     IncidentNotFoundError,
-    NeverResolvedError,
-    PostmortemNotWrittenError,
     RequestIdReusedError,
-    ResumeTokenAheadError,
-    SideEffectEndedError,
-    SideEffectNotFoundError,
-    TooManyWatchersError,
     TransitionNotAllowedError,
+)
+from incident.watch.errors import (
+    ResumeTokenAheadError,
+    TooManyWatchersError,
     WatchEndedError,
     WatcherTooSlowError,
 )
@@ -51,7 +55,7 @@ def _plain(code: grpc.StatusCode, reason: str) -> Callable[[IncidentError], RpcS
 def _state_not_allowed(
     reason: str,
 ) -> Callable[[TransitionNotAllowedError | SideEffectEndedError], RpcStatus]:
-    def refusal(error: TransitionNotAllowedError | SideEffectEndedError) -> RpcStatus:
+    def status(error: TransitionNotAllowedError | SideEffectEndedError) -> RpcStatus:
         allowed = ", ".join(error.allowed)
         return RpcStatus(
             grpc.StatusCode.FAILED_PRECONDITION,
@@ -61,7 +65,7 @@ def _state_not_allowed(
             precondition=("STATE", error.incident_id, f"is {error.current}, must be one of: {allowed}"),
         )
 
-    return refusal
+    return status
 
 
 def _too_many_watchers(error: TooManyWatchersError) -> RpcStatus:

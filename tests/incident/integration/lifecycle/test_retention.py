@@ -9,7 +9,6 @@ import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.incident.v1 import incident_pb2
@@ -17,6 +16,8 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.lifecycle.retention import remove_old
 from incident.model import Effect
 from servicekit.database.engine import create_engine
+from servicekit.outbox.outbox import Outbox
+from servicekit.outbox.transaction import Transactions
 from tests.eventually import eventually
 from tests.incident.incidents import (
     HUMAN,
@@ -49,9 +50,9 @@ TABLES = (
 
 
 @pytest_asyncio.fixture
-async def engine(database: str) -> AsyncIterator[AsyncEngine]:
+async def transactions(database: str) -> AsyncIterator[Transactions]:
     engine = create_engine(database, application_name="tests", pool_size=4)
-    yield engine
+    yield Transactions(engine, Outbox())
     await engine.dispose()
 
 
@@ -138,15 +139,17 @@ async def counted(rows: "Rows") -> Mapping[str, int]:
     return {table: await rows.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES}  # noqa: S608 - constants
 
 
-async def test_what_is_old_and_resolved_goes_with_all_its_rows(engine: AsyncEngine, rows: "Rows") -> None:
+async def test_what_is_old_and_resolved_goes_with_all_its_rows(
+    transactions: Transactions, rows: "Rows"
+) -> None:
     young = await insert_resolved(rows, days_ago=29)
     kept = await counted(rows)
     for resolutions in (1, 3):
         await insert_resolved(rows, days_ago=31, resolutions=resolutions)
-    assert await remove_old(engine, keep=KEEP, limit=100) == 2
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 2
     assert await left(rows) == {young}
     assert await counted(rows) == kept
-    assert await remove_old(engine, keep=KEEP, limit=100) == 0
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
 
 
 @pytest.mark.parametrize(
@@ -158,11 +161,11 @@ async def test_what_is_old_and_resolved_goes_with_all_its_rows(engine: AsyncEngi
     ],
 )
 async def test_what_is_young_or_unresolved_stays(
-    engine: AsyncEngine, rows: "Rows", state: str, days_ago: float
+    transactions: Transactions, rows: "Rows", state: str, days_ago: float
 ) -> None:
     incident_id = await insert_resolved(rows, days_ago=days_ago, state=state)
     before = await counted(rows)
-    assert await remove_old(engine, keep=KEEP, limit=100) == 0
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
     assert await left(rows) == {incident_id}
     assert await counted(rows) == before
 
@@ -170,30 +173,30 @@ async def test_what_is_young_or_unresolved_stays(
 @pytest.mark.parametrize("state", ["PENDING", "PARKED"])
 @pytest.mark.parametrize("number", [1, 2])
 async def test_an_incident_with_an_effect_that_has_not_ended_stays_until_it_has(
-    engine: AsyncEngine, rows: "Rows", state: str, number: int
+    transactions: Transactions, rows: "Rows", state: str, number: int
 ) -> None:
     incident_id = await insert_resolved(rows, days_ago=31, resolutions=2)
     await set_effect(rows, incident_id, Effect.WEBHOOK, state, number=number)
     before = await counted(rows)
-    assert await remove_old(engine, keep=KEEP, limit=100) == 0
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
     assert await counted(rows) == before
     await set_effect(rows, incident_id, Effect.WEBHOOK, "DONE", number=number)
-    assert await remove_old(engine, keep=KEEP, limit=100) == 1
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 1
     assert set((await counted(rows)).values()) == {0}
 
 
-async def test_the_oldest_go_first_and_no_more_than_a_batch(engine: AsyncEngine, rows: "Rows") -> None:
+async def test_the_oldest_go_first_and_no_more_than_a_batch(transactions: Transactions, rows: "Rows") -> None:
     by_age = [await insert_resolved(rows, days_ago=60 - days) for days in range(7)]
     waiting = await insert_resolved(rows, days_ago=100)
     await set_effect(rows, waiting, Effect.POSTMORTEM, "PARKED")
     for expected in (3, 3, 1, 0):
-        assert await remove_old(engine, keep=KEEP, limit=3) == expected
+        assert await remove_old(transactions, keep=KEEP, limit=3) == expected
         del by_age[:expected]
         assert await left(rows) == {*by_age, waiting}
 
 
 async def test_an_incident_that_is_just_being_reopened_is_not_waited_for_and_stays(
-    engine: AsyncEngine, rows: "Rows"
+    transactions: Transactions, rows: "Rows"
 ) -> None:
     reopened = await insert_resolved(rows, days_ago=90)
     await insert_resolved(rows, days_ago=60)
@@ -202,18 +205,18 @@ async def test_an_incident_that_is_just_being_reopened_is_not_waited_for_and_sta
             "UPDATE incidents SET state = 'OPEN', resolve_time = NULL, resolution_type = NULL WHERE incident_id = $1",
             reopened,
         )
-        assert await remove_old(engine, keep=KEEP, limit=100) == 1
-    assert await remove_old(engine, keep=KEEP, limit=100) == 0
+        assert await remove_old(transactions, keep=KEEP, limit=100) == 1
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
     assert await left(rows) == {reopened}
 
 
-async def test_two_who_remove_at_once_share_nothing(engine: AsyncEngine, rows: "Rows") -> None:
+async def test_two_who_remove_at_once_share_nothing(transactions: Transactions, rows: "Rows") -> None:
     for _ in range(20):
         await insert_resolved(rows, days_ago=31)
-    removed = await asyncio.gather(*(remove_old(engine, keep=KEEP, limit=10) for _ in range(4)))
+    removed = await asyncio.gather(*(remove_old(transactions, keep=KEEP, limit=10) for _ in range(4)))
     assert sum(removed) <= 20
     assert len(await left(rows)) == 20 - sum(removed)
-    while await remove_old(engine, keep=KEEP, limit=10):
+    while await remove_old(transactions, keep=KEEP, limit=10):
         pass
     assert set((await counted(rows)).values()) == {0}
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from incident.effects.notification import Notifier, NotifyUrlError, wording
-from incident.effects.repository import ResolvedIncident
+from incident.effects.model import ResolutionSnapshot
+from incident.effects.notification import Notifier, NotifyUrlError, format_message
 from incident.model import EventType
 from servicekit.outbox.handler import DeliveryError, PermanentError
 from tests.eventually import eventually
@@ -35,17 +35,19 @@ def notifier(*urls: str, seconds: float = 30.0) -> Notifier:
 
 
 async def send(
-    by: Notifier, what: ResolvedIncident | None = None, *, earlier: Mapping[str, Any] | None = None
+    by: Notifier, what: ResolutionSnapshot | None = None, *, progress: Mapping[str, Any] | None = None
 ) -> None:
-    await by.send(what or resolution(), delivery_id=DELIVERY_ID, time_to_resolve=TOOK, earlier=earlier or {})
+    await by.send(
+        what or resolution(), delivery_id=DELIVERY_ID, time_to_resolve=TOOK, progress=progress or {}
+    )
 
 
 async def failure(
-    by: Notifier, *, earlier: Mapping[str, Any] | None = None
+    by: Notifier, *, progress: Mapping[str, Any] | None = None
 ) -> DeliveryError | PermanentError:
     """The error that a try must end with."""
     with pytest.raises((DeliveryError, PermanentError)) as caught:
-        await send(by, earlier=earlier)
+        await send(by, progress=progress)
     assert isinstance(caught.value, DeliveryError | PermanentError)
     return caught.value
 
@@ -65,14 +67,14 @@ async def test_everybody_is_told_who_resolved_what_and_how_fast() -> None:
 
 def test_what_is_not_known_is_not_mentioned() -> None:
     bare = event(EventType.RESOLVED, actor="bob")
-    title, text = wording(resolution(resolved=bare), timedelta(seconds=9))
+    title, text = format_message(resolution(resolved=bare), timedelta(seconds=9))
     assert title == "Resolved: disk full on db-1"
     assert text == "INC-20260507-99ADF2, severity HIGH\nNO_ACTION by bob, 9 s after it was opened"
 
 
 def test_a_long_note_is_shortened_and_a_title_stays_on_its_line() -> None:
     long = event(EventType.RESOLVED, summary="n" * 8000)
-    title, text = wording(resolution(title="two\n\nlines", resolved=long), TOOK)
+    title, text = format_message(resolution(title="two\n\nlines", resolved=long), TOOK)
     assert title == "Resolved: two lines"
     assert text.splitlines()[-1] == "n" * 499 + "…"
 
@@ -92,7 +94,7 @@ async def test_a_retry_tells_only_those_who_were_not_told() -> None:
         error = await failure(by)
         assert isinstance(error, DeliveryError)
         assert str(error) == "URL 2 (JSON): answered 500"
-        await send(by, earlier=error.progress)
+        await send(by, progress=error.progress)
         assert (len(one.requests), len(two.requests)) == (1, 2)
 
 
@@ -103,9 +105,9 @@ async def test_what_was_told_is_remembered_over_several_retries() -> None:
         three.answers += [status(503)]
         first = await failure(notifier(*urls))
         # Another process, with nothing but what is in the job.
-        second = await failure(notifier(*urls), earlier=first.progress)
+        second = await failure(notifier(*urls), progress=first.progress)
         assert str(second) == "URL 2 (JSON): answered 503"
-        await send(notifier(*urls), earlier=second.progress)
+        await send(notifier(*urls), progress=second.progress)
         assert [len(each.requests) for each in (one, two, three)] == [1, 3, 2]
 
 
@@ -113,7 +115,7 @@ async def test_a_url_in_the_place_of_one_that_was_told_is_told() -> None:
     async with receiver() as one, receiver() as two, receiver() as other:
         two.answers.append(status(500))
         error = await failure(notifier(url(one), url(two)))
-        await send(notifier(url(other), url(two)), earlier=error.progress)
+        await send(notifier(url(other), url(two)), progress=error.progress)
         assert (len(other.requests), len(two.requests)) == (1, 2)
 
 
@@ -142,7 +144,7 @@ async def test_what_may_heal_is_tried_again(answer: Answer) -> None:
         by = notifier(url(there))
         error = await failure(by)
         assert isinstance(error, DeliveryError)
-        await send(by, earlier=error.progress)
+        await send(by, progress=error.progress)
 
 
 async def test_a_receiver_that_is_not_there_is_tried_again() -> None:
@@ -156,10 +158,10 @@ async def test_a_refusal_does_not_park_as_long_as_another_may_still_be_told() ->
         healing.answers.append(status(500))
         first = await failure(by)
         assert isinstance(first, DeliveryError)
-        second = await failure(by, earlier=first.progress)
+        second = await failure(by, progress=first.progress)
         assert isinstance(second, PermanentError)
         # Put back once the receiver is mended: only it is told.
-        await send(by, earlier=second.progress)
+        await send(by, progress=second.progress)
         assert (len(refusing.requests), len(healing.requests)) == (3, 2)
 
 
@@ -194,10 +196,10 @@ async def test_a_send_that_fails_after_the_timeout_is_sent_again() -> None:
         assert len(there.requests) == 2
 
 
-async def told(by: Notifier, earlier: Mapping[str, Any]) -> bool:
+async def told(by: Notifier, progress: Mapping[str, Any]) -> bool:
     """Try once more and say whether everybody is told."""
     try:
-        await send(by, earlier=earlier)
+        await send(by, progress=progress)
     except DeliveryError:
         return False
     return True
@@ -212,7 +214,7 @@ async def test_a_receiver_that_hangs_takes_a_bounded_number_of_threads_and_keeps
 
         async def one(number: int) -> str:
             with pytest.raises(DeliveryError) as caught:
-                await by.send(resolution(), delivery_id=f"{number}", time_to_resolve=TOOK, earlier={})
+                await by.send(resolution(), delivery_id=f"{number}", time_to_resolve=TOOK, progress={})
             return str(caught.value)
 
         await asyncio.gather(*(one(number) for number in range(12)))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from incident.effects.model import ResolutionSnapshot
 from incident.effects.postmortem import PostmortemTemplate, PostmortemTemplateError
-from incident.effects.repository import ResolvedIncident
 from incident.model import EventType, ResolutionType
 from tests.incident.resolutions import TOOK, event, resolution
 
@@ -24,7 +24,7 @@ def template(folder: Path, text: str) -> PostmortemTemplate:
     return PostmortemTemplate(path)
 
 
-def rendered(folder: Path, text: str, what: ResolvedIncident | None = None) -> str:
+def rendered(folder: Path, text: str, what: ResolutionSnapshot | None = None) -> str:
     return template(folder, text).render(what or resolution(), time_to_resolve=TOOK)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from incident.effects.external import open_outside_systems
+from incident.effects.external import open_external_systems
 from incident.effects.handlers import load_template
 from incident.model import ResolutionType
 from incident.settings import IncidentSettings
@@ -36,7 +36,7 @@ def read(environment: pytest.MonkeyPatch, **variables: str) -> IncidentSettings:
 def refusal(environment: pytest.MonkeyPatch, **variables: str) -> str:
     """What the settings, or opening what they name, are refused with."""
     with pytest.raises(SettingsError) as caught:
-        open_outside_systems(read(environment, **variables))
+        open_external_systems(read(environment, **variables))
     assert SECRET not in str(caught.value)
     assert SECRET not in repr(caught.value.__cause__)
     return str(caught.value)
@@ -45,8 +45,8 @@ def refusal(environment: pytest.MonkeyPatch, **variables: str) -> str:
 def test_without_settings_everything_is_written_and_nobody_is_told(environment: pytest.MonkeyPatch) -> None:
     settings = read(environment)
     assert settings.postmortem_skip == settings.notify_skip == frozenset()
-    outside = open_outside_systems(settings)
-    assert (outside.notifier, outside.webhook) == (None, None)
+    external = open_external_systems(settings)
+    assert (external.notifier, external.webhook) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["POSTMORTEM_SKIP", "NOTIFY_SKIP"])
@@ -83,9 +83,9 @@ def test_an_unknown_resolution_type_is_refused(environment: pytest.MonkeyPatch, 
     ],
 )
 async def test_a_webhook_url_is_taken(environment: pytest.MonkeyPatch, url: str) -> None:
-    outside = open_outside_systems(read(environment, WEBHOOK_URL=url, WEBHOOK_SECRET=SECRET))
-    assert outside.webhook is not None
-    await outside.close()
+    external = open_external_systems(read(environment, WEBHOOK_URL=url, WEBHOOK_SECRET=SECRET))
+    assert external.webhook is not None
+    await external.close()
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ async def test_posting_without_tls_to_another_machine_must_be_asked_for(
 ) -> None:
     variables = {"WEBHOOK_URL": f"http://{host}/{SECRET}", "WEBHOOK_SECRET": SECRET}
     assert refusal(environment, **variables).startswith("INCIDENT_WEBHOOK_URL: without TLS, ")
-    outside = open_outside_systems(read(environment, WEBHOOK_INSECURE="true", **variables))
-    assert outside.webhook is not None
-    await outside.close()
+    external = open_external_systems(read(environment, WEBHOOK_INSECURE="true", **variables))
+    assert external.webhook is not None
+    await external.close()
 
 
 def test_a_webhook_without_a_secret_is_refused(environment: pytest.MonkeyPatch) -> None:
@@ -153,10 +153,10 @@ async def test_secrets_may_be_in_files(environment: pytest.MonkeyPatch, tmp_path
         environment.setenv(f"INCIDENT_{name}_FILE", str(tmp_path / name))
     settings = read(environment)
     assert SECRET not in repr(settings)
-    outside = open_outside_systems(settings)
-    assert outside.notifier is not None
-    assert outside.webhook is not None
-    await outside.close()
+    external = open_external_systems(settings)
+    assert external.notifier is not None
+    assert external.webhook is not None
+    await external.close()
 
 
 def test_a_template_that_does_not_work_is_refused(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from incident.effects.repository import ResolvedIncident
+from incident.effects.model import ResolutionSnapshot
 from incident.effects.webhook import Webhook, parse_retry_after
 from servicekit.outbox.handler import DeliveryError, PermanentError
 from tests.incident.resolutions import DELIVERY_ID, TOOK, resolution
@@ -45,8 +45,8 @@ async def webhook(url: str, *, patience: float = 30.0, now: float | None = None)
         await sender.close()
 
 
-async def send(sender: Webhook, what: ResolvedIncident | None = None) -> None:
-    await sender.send(what or resolution(), delivery_id=DELIVERY_ID, time_to_resolve=TOOK, earlier={})
+async def send(sender: Webhook, what: ResolutionSnapshot | None = None) -> None:
+    await sender.send(what or resolution(), delivery_id=DELIVERY_ID, time_to_resolve=TOOK, progress={})
 
 
 async def outcome(answer: Answer, *, patience: float = 30.0) -> Exception | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from incident.knowledge.repository import symptom_key
+from incident.knowledge.model import symptom_key
 
 Problem = tuple[str, Mapping[str, str], str]
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from incident.errors import TooManyWatchersError
-from incident.watch.feed import Feed, FeedEndedError, FellBehindError, Watcher
+from incident.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
+from incident.watch.feed import Feed, Watcher
 from incident.watch.model import Change, Snapshot
 from tests.incident.change_cases import change, incident
 

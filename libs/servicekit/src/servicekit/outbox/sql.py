@@ -23,6 +23,20 @@ def insert_jobs(source: str) -> str:
     """  # noqa: S608 - the relation is a constant of the caller's module
 
 
+def insert_ended_jobs(source: str) -> str:
+    """Return the INSERT of one job that has ended for each row of `source`: a record of an intent that must not run.
+
+    `source` is a relation with the columns topic, dedup_key, payload, skip_reason and create_time: a row with a reason
+    is inserted SKIPPED, any other DONE. A dedup key that is taken fails the statement.
+    """
+    return f"""
+        INSERT INTO outbox (topic, dedup_key, payload, state, last_error, create_time, done_time)
+        SELECT topic, dedup_key, payload, CASE WHEN skip_reason IS NULL THEN 'DONE' ELSE 'SKIPPED' END, skip_reason,
+            create_time, now()
+        FROM {source}
+    """  # noqa: S608 - the relation is a constant of the caller's module
+
+
 def open_job_exists(*, topic: str, dedup_key: str) -> str:
     """Return the condition that a job with this topic and key waits: PENDING or PARKED. Both are SQL expressions."""
     return f"""EXISTS (

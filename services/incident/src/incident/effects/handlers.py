@@ -1,29 +1,27 @@
-"""What the outbox does for this service: the side effects of a resolution.
+"""The handlers of the effects in the service's own database, and the topics of all effects.
 
-The effects here are kept in our own database, so each is written in the transaction that marks its job done: exactly
-once, whatever dies in between. Those on other systems are in outside.py.
+Each is written in the transaction that marks its job DONE, so it takes effect exactly once. Effects on external systems
+are in external.py.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from incident.effects import repository as effects
-from incident.effects.external import OutsideSystems, outside_topics
-from incident.effects.handler import EffectHandler, resolution_key, skipped_type, time_to_resolve
+from incident.effects import repository
+from incident.effects.dispositions import record_dispositions
+from incident.effects.external import ExternalSystems, external_topics
+from incident.effects.handler import EffectHandler, disabled_type
 from incident.effects.postmortem import PostmortemTemplate, PostmortemTemplateError
-from incident.effects.repository import Disposition
 from incident.effects.settings import EffectSettings
 from incident.knowledge import repository as knowledge
+from incident.lifecycle.effect_jobs import EffectPayload
 from incident.model import Effect, ResolutionType
-from incident.stats.repository import count_resolutions
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
-from servicekit.outbox.transaction import Transaction
+from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.settings import SettingsError
 
-# Nobody waits for these effects: those of resolutions that come soon after one another share a transaction.
+# No caller waits for these effects: those of resolutions in quick succession share a transaction.
 _LINGER = timedelta(milliseconds=50)
 
 
@@ -37,59 +35,50 @@ class PostmortemHandler(EffectHandler):
         self._skip = skip
 
     def skip_reason(self, job: Job) -> str | None:
-        """Not written for this type of resolution."""
-        return skipped_type(job, self._skip, variable="INCIDENT_POSTMORTEM_SKIP")
+        """Postmortems of this resolution type are disabled."""
+        return disabled_type(job, self._skip, variable="INCIDENT_POSTMORTEM_SKIP")
 
-    async def write(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
+    async def write(self, transaction: Transaction, resolutions: Sequence[EffectPayload]) -> None:
         """Write the Markdown of every resolution in one statement."""
-        times = {resolution_key(job): time_to_resolve(job) for job in jobs}
-        resolutions = await effects.get_resolutions(transaction.connection, list(times))
+        times = {resolution.key: resolution.time_to_resolve for resolution in resolutions}
+        snapshots = await repository.get_snapshots(transaction.connection, list(times))
         try:
             written = [
-                (resolution, self._template.render(resolution, time_to_resolve=times[resolution.key]))
-                for resolution in resolutions
+                (snapshot, self._template.render(snapshot, time_to_resolve=times[snapshot.key]))
+                for snapshot in snapshots
             ]
         except PostmortemTemplateError as exc:
-            # It will fail on this incident again, until somebody mends the template.
+            # It fails on this incident every time, until an operator corrects the template.
             raise PermanentError(f"INCIDENT_POSTMORTEM_TEMPLATE: {exc}") from exc
-        await effects.insert_postmortems(transaction.connection, written)
+        await repository.insert_postmortems(transaction.connection, written)
 
 
 class KnowledgeHandler(EffectHandler):
-    """Keeps what each resolution taught."""
+    """Merges the lesson of each resolution into the knowledge base."""
 
     effect = Effect.KNOWLEDGE
 
-    async def write(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
-        """Merge what every resolution taught into what is known."""
+    async def write(self, transaction: Transaction, resolutions: Sequence[EffectPayload]) -> None:
+        """Merge the lessons of all resolutions."""
         lessons = await knowledge.get_lessons(
-            transaction.connection, {resolution_key(job): job.payload["resolution_seconds"] for job in jobs}
+            transaction.connection,
+            {resolution.key: resolution.resolution_seconds for resolution in resolutions},
         )
         await knowledge.learn(transaction.connection, lessons)
 
 
 class DispositionHandler(EffectHandler):
-    """Records how each resolved incident ended, and counts it."""
+    """Stores and counts how each incident was resolved."""
 
     effect = Effect.DISPOSITION
 
-    async def write(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
-        """Write the rows, and raise the counters that the figures are read from."""
-        dispositions = [
-            Disposition(
-                resolution_key(job),
-                ResolutionType(job.payload["resolution_type"]),
-                job.payload["resolution_seconds"],
-            )
-            for job in jobs
-        ]
-        await effects.insert_dispositions(transaction.connection, dispositions)
-        for (name, label), amount in count_resolutions(dispositions).items():
-            transaction.count(name, label, amount)
+    async def write(self, transaction: Transaction, resolutions: Sequence[EffectPayload]) -> None:
+        """Store and count the dispositions."""
+        await record_dispositions(transaction, resolutions)
 
 
 def load_template(settings: EffectSettings) -> PostmortemTemplate:
-    """Return the template that postmortems are written with. Raises SettingsError."""
+    """Return the template of postmortems. Raises SettingsError."""
     try:
         return PostmortemTemplate(settings.postmortem_template)
     except PostmortemTemplateError as exc:
@@ -97,10 +86,10 @@ def load_template(settings: EffectSettings) -> PostmortemTemplate:
 
 
 def topics(
-    engine: AsyncEngine,
+    transactions: Transactions,
     settings: EffectSettings,
     template: PostmortemTemplate,
-    outside: OutsideSystems,
+    external: ExternalSystems,
 ) -> Mapping[Effect, Topic]:
     """Return the topic of each effect that this version runs."""
     handlers: Sequence[EffectHandler] = [
@@ -110,5 +99,5 @@ def topics(
     ]
     return {
         **{handler.effect: Topic(handler.effect.topic, handler, linger=_LINGER) for handler in handlers},
-        **outside_topics(engine, settings, outside),
+        **external_topics(transactions, settings, external),
     }

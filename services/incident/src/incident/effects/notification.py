@@ -20,7 +20,7 @@ import apprise
 import structlog
 
 from incident.effects.formatting import as_line, format_duration, shorten
-from incident.effects.repository import ResolvedIncident
+from incident.effects.model import ResolutionSnapshot
 from servicekit.outbox.handler import DeliveryError, PermanentError
 
 _log = structlog.get_logger()
@@ -103,19 +103,19 @@ class Notifier:
 
     async def send(
         self,
-        resolution: ResolvedIncident,
+        resolution: ResolutionSnapshot,
         *,
         delivery_id: str,
         time_to_resolve: timedelta,
-        earlier: Mapping[str, Any],
+        progress: Mapping[str, Any],
     ) -> None:
         """Tell all receivers but those that an earlier try has reached.
 
         When some failed, raises PermanentError if each of them refused for good, else DeliveryError, with the keys of
         those that are notified by now as its progress.
         """
-        notified = earlier.get("notified", ())
-        title, body = wording(resolution, time_to_resolve)
+        notified = progress.get("notified", ())
+        title, body = format_message(resolution, time_to_resolve)
         waiting = [receiver for receiver in self._receivers if receiver.key not in notified]
         outcomes = await asyncio.gather(
             *(self._outcome(receiver, delivery_id, title, body) for receiver in waiting)
@@ -196,7 +196,7 @@ class Notifier:
         return Outcome(f"answered {status}", refused=status in _REFUSALS)
 
 
-def wording(resolution: ResolvedIncident, time_to_resolve: timedelta) -> tuple[str, str]:
+def format_message(resolution: ResolutionSnapshot, time_to_resolve: timedelta) -> tuple[str, str]:
     """Return the title and the text, plain, that people are sent."""
     who = as_line(resolution.resolved.actor)
     lines = [

@@ -14,7 +14,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from incident.effects.formatting import as_line, format_duration
-from incident.effects.repository import ResolvedIncident
+from incident.effects.model import ResolutionSnapshot
 from incident.model import Event, EventType, ResolutionKey, ResolutionType, Severity
 
 _BUILT_IN = Path(__file__).parent / "templates" / "postmortem.md.j2"
@@ -68,7 +68,7 @@ class PostmortemTemplate:
         for sample in (_FULL_SAMPLE, _SPARSE_SAMPLE):
             self.render(sample, time_to_resolve=timedelta(minutes=7))
 
-    def render(self, resolution: ResolvedIncident, *, time_to_resolve: timedelta) -> str:
+    def render(self, resolution: ResolutionSnapshot, *, time_to_resolve: timedelta) -> str:
         """Return the Markdown (CommonMark) of one RESOLVED transition. Raises PostmortemTemplateError."""
         try:
             return self._template.render(_variables(resolution, time_to_resolve))
@@ -95,7 +95,7 @@ def _utc(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _variables(resolution: ResolvedIncident, time_to_resolve: timedelta) -> Mapping[str, Any]:
+def _variables(resolution: ResolutionSnapshot, time_to_resolve: timedelta) -> Mapping[str, Any]:
     """What a template may use; the operator's documentation describes each."""
     return {
         "incident_id": resolution.key.incident_id,
@@ -131,7 +131,7 @@ def _entry(event: Event) -> Mapping[str, Any]:
     }
 
 
-def _sample(types: Sequence[EventType], *, text: str) -> ResolvedIncident:
+def _sample(types: Sequence[EventType], *, text: str) -> ResolutionSnapshot:
     events = [
         Event(
             event_id=f"sample/{sequence}",
@@ -146,7 +146,7 @@ def _sample(types: Sequence[EventType], *, text: str) -> ResolvedIncident:
         )
         for sequence, event_type in enumerate(types)
     ]
-    return ResolvedIncident(
+    return ResolutionSnapshot(
         key=ResolutionKey("INC-20260507-99ADF2", 1),
         title="sample",
         description=text,

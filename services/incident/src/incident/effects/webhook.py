@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 
-from incident.effects.repository import ResolvedIncident
+from incident.effects.model import ResolutionSnapshot
 from servicekit.outbox.handler import DeliveryError, PermanentError
 
 _VERSION = 1
@@ -60,11 +60,11 @@ class Webhook:
 
     async def send(
         self,
-        resolution: ResolvedIncident,
+        resolution: ResolutionSnapshot,
         *,
         delivery_id: str,
         time_to_resolve: timedelta,
-        earlier: Mapping[str, Any],
+        progress: Mapping[str, Any],
     ) -> None:
         """Deliver one resolution. Raises PermanentError when the receiver refused it, DeliveryError for all else."""
         body = payload(resolution, delivery_id=delivery_id, time_to_resolve=time_to_resolve)
@@ -108,7 +108,7 @@ class Webhook:
         await self._client.aclose()
 
 
-def payload(resolution: ResolvedIncident, *, delivery_id: str, time_to_resolve: timedelta) -> bytes:
+def payload(resolution: ResolutionSnapshot, *, delivery_id: str, time_to_resolve: timedelta) -> bytes:
     """Return the body, JSON in UTF-8: the same bytes for every try, for it is made of what never changes."""
     resolve_time = resolution.resolved.event_time
     content = {

@@ -8,11 +8,12 @@ from datetime import datetime
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from incident.counters import INCIDENTS_OPENED
+from incident.effects.dispositions import count_resolutions
 from incident.importing import repository as import_repository
 from incident.importing import timeline_repository as import_events
 from incident.importing.lines import IncidentLine
 from incident.importing.timeline_lines import ApprovalLine, ImportedEvent
-from incident.stats.repository import INCIDENTS_OPENED, count_resolutions
 from servicekit.database.counters import choose_shard, raise_counters
 from servicekit.importing import staging
 from servicekit.importing.fields import wrong_fields
@@ -88,8 +89,8 @@ class IncidentImporter:
             amounts[INCIDENTS_OPENED, severity] += count
         # Incidents are the first half of the work, their timelines the second.
         async for batch in staging.batches(connection, lambda done, total: progress(done, 2 * total)):
-            dispositions = await import_repository.insert_incidents(connection, batch)
-            amounts.update(count_resolutions(dispositions))
+            resolutions = await import_repository.insert_incidents(connection, batch)
+            amounts.update(count_resolutions(resolutions))
         events = await import_events.insert_events(
             connection, lambda done, total: progress(total + done, 2 * total)
         )

@@ -7,15 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from incident.importing.timeline_lines import RANKS, ImportedEvent
-from incident.model import (
-    OWN_EVENT_PREFIX,
-    Effect,
-    EventType,
-    NewIncident,
-    ResolutionType,
-    Severity,
-    State,
-)
+from incident.lifecycle.model import NewIncident
+from incident.model import OWN_EVENT_PREFIX, Effect, EventType, ResolutionType, Severity, State
 from servicekit.importing.fields import (
     Actor,
     Labels,

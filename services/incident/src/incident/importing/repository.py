@@ -7,10 +7,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Boolean, DateTime, Integer, Text
 
-from incident.effects.repository import Disposition
 from incident.importing.timeline_lines import ImportedEvent
-from incident.model import PROGRESS_EVENTS, Effect, ResolutionKey, ResolutionType
+from incident.lifecycle.effect_jobs import PAYLOAD_SQL, EffectPayload, dedup_key_sql
+from incident.model import PROGRESS_EVENTS, Effect, ResolutionType
 from servicekit.importing.lines import Problem
+from servicekit.outbox.sql import insert_ended_jobs
 
 _CREATE = (
     # What lines of approvals say about their incidents.
@@ -213,34 +214,35 @@ _INSERT_DISPOSITIONS = text("""
         extract(epoch FROM resolve_time - create_time)::float8
     FROM staged_rows JOIN incidents ON incidents.incident_id = row_id
     WHERE position >= :start AND position < :stop AND state = 'RESOLVED'
-    RETURNING incident_id, resolution_type, resolution_seconds
+    RETURNING incident_id, resolution_number, resolution_type, resolution_seconds
 """)
-# As a resolution leaves them, so that they are listed; none of them is ever due.
-_INSERT_EFFECTS = text("""
-    INSERT INTO outbox (topic, dedup_key, payload, state, last_error, create_time, done_time)
-    SELECT topic, incident_id || '/1', jsonb_build_object('incident_id', incident_id, 'resolution_number', 1,
-            'resolution_type', resolution_type, 'resolution_seconds', resolution_seconds),
-        CASE WHEN topic = :written THEN 'DONE' ELSE 'SKIPPED' END,
-        CASE WHEN topic = :written THEN NULL ELSE :reason END, resolve_time, now()
-    FROM staged_rows JOIN dispositions ON incident_id = row_id CROSS JOIN unnest(:topics) AS effect (topic)
-    WHERE position >= :start AND position < :stop
-""").bindparams(
+# As they are after a resolution, so that they are listed; none of them is ever due.
+_INSERT_EFFECTS = text(
+    insert_ended_jobs(f"""(
+        SELECT topic, {dedup_key_sql()} AS dedup_key, {PAYLOAD_SQL} AS payload,
+            CASE WHEN topic <> :written THEN :reason END AS skip_reason, resolve_time AS create_time
+        FROM staged_rows JOIN dispositions ON incident_id = row_id CROSS JOIN unnest(:topics) AS effect (topic)
+        WHERE position >= :start AND position < :stop
+    ) AS imported""")
+).bindparams(
     bindparam("topics", type_=ARRAY(Text)), bindparam("written", type_=Text), bindparam("reason", type_=Text)
 )
 _SKIPPED = "imported as resolved: what was to happen then is long past"
 
 
-async def insert_incidents(connection: AsyncConnection, batch: Mapping[str, int]) -> Sequence[Disposition]:
+async def insert_incidents(connection: AsyncConnection, batch: Mapping[str, int]) -> Sequence[EffectPayload]:
     """Write a batch of incidents. Returns how those of them that are RESOLVED ended.
 
     Their side effects are left out, but for the disposition: that is where the figures come from.
     """
     await connection.execute(_INSERT, {**batch, "progress": _PROGRESS})
-    dispositions = [
-        Disposition(ResolutionKey(incident_id, 1), ResolutionType(resolution_type), seconds)
-        for incident_id, resolution_type, seconds in await connection.execute(_INSERT_DISPOSITIONS, batch)
+    resolutions = [
+        EffectPayload(incident_id, number, ResolutionType(resolution_type), seconds)
+        for incident_id, number, resolution_type, seconds in await connection.execute(
+            _INSERT_DISPOSITIONS, batch
+        )
     ]
-    if dispositions:
+    if resolutions:
         await connection.execute(
             _INSERT_EFFECTS,
             {
@@ -250,7 +252,7 @@ async def insert_incidents(connection: AsyncConnection, batch: Mapping[str, int]
                 "reason": _SKIPPED,
             },
         )
-    return dispositions
+    return resolutions
 
 
 _OPENED = text("SELECT body ->> 'severity', count(*) FROM staged_rows GROUP BY 1")

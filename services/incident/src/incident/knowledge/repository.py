@@ -1,8 +1,5 @@
-"""What was learnt: symptoms, what resolved them, how often and how fast; learnt, unlearnt at a reopening, and searched."""
+"""The statements on what was learnt: merge lessons, take a success back at a reopening, search. Nothing here commits."""
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -11,23 +8,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Boolean, Double, Integer, Text
 
-from incident.model import KnowledgeEntry, KnowledgeMatch, Lesson, ResolutionKey, ResolutionType
-
-# What differs between two reports of one problem: numbers, hexadecimal ids, the random ends of pod names.
-_VOLATILE = re.compile(r"\b(?=[a-z0-9]*[0-9])[a-z0-9]+\b|[0-9]+")
-
-
-def symptom_key(title: str, labels: Mapping[str, str], fingerprint: str) -> str:
-    """Return what makes two problems the same: the fingerprint when there is one, else title and labels, normalised."""
-    content = (
-        [fingerprint] if fingerprint else [_normal(title), sorted((k, _normal(v)) for k, v in labels.items())]
-    )
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _normal(text: str) -> str:
-    return " ".join(_VOLATILE.sub("#", text.lower()).split())
-
+from incident.knowledge.model import KnowledgeEntry, KnowledgeMatch, KnowledgePosition, Lesson, symptom_key
+from incident.model import ResolutionKey, ResolutionType
 
 # The incidents' rows are locked in id order, as a Reopen does with its one: whether a resolution held is decided under
 # the lock.
@@ -160,14 +142,14 @@ _SEARCH = text("""
     SELECT knowledge_id, incident_id, symptoms, resolution, resolution_type, action, use_count, success_count,
         create_time, update_time, resolution_seconds_sum, rank
     FROM matches
-    WHERE :rank IS NULL OR (rank, success_count, knowledge_id) < (:rank, :successes, :knowledge_id)
+    WHERE :rank IS NULL OR (rank, success_count, knowledge_id) < (:rank, :success_count, :knowledge_id)
     ORDER BY rank DESC, success_count DESC, knowledge_id DESC
     LIMIT :limit
 """).bindparams(
     bindparam("query", type_=Text),
     bindparam("types", type_=ARRAY(Text)),
     bindparam("rank", type_=Double),
-    bindparam("successes", type_=Integer),
+    bindparam("success_count", type_=Integer),
     bindparam("knowledge_id", type_=Text),
 )
 
@@ -177,18 +159,18 @@ async def search(
     query: str,
     *,
     types: Sequence[ResolutionType],
-    after: tuple[float, int, str] | None,
+    after: KnowledgePosition | None,
     limit: int,
 ) -> Sequence[KnowledgeMatch]:
-    """Return at most `limit` entries that share words with `query`, best first, those behind `after` when given."""
-    rank, successes, knowledge_id = after or (None, 0, "")
+    """Return at most `limit` entries that share words with `query`, best first, those after the position `after` when given."""
+    rank, success_count, knowledge_id = after or (None, 0, "")
     rows = await connection.execute(
         _SEARCH,
         {
             "query": query,
             "types": list(types),
             "rank": rank,
-            "successes": successes,
+            "success_count": success_count,
             "knowledge_id": knowledge_id,
             "limit": limit,
         },

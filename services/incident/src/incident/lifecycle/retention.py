@@ -1,68 +1,78 @@
-"""Removes incidents that were resolved long ago, with all their rows, a few at a time."""
+"""Retention: removes incidents that were resolved long ago, with all their rows, in small batches."""
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import Float, Text
 
-from incident.model import Effect
-from servicekit.database.engine import autocommit, is_unavailable
+from incident.lifecycle.effect_jobs import dedup_key, dedup_key_sql
+from incident.model import Effect, ResolutionKey
+from servicekit.outbox.jobs import remove_ended
+from servicekit.outbox.sql import open_job_exists
+from servicekit.outbox.transaction import Transactions
+from servicekit.process.periodic import run_periodically
 
 _log = structlog.get_logger()
+# Small batches with a pause between them: removal never holds up a Resolve.
 _BATCH = 100
-_PAUSE_SECONDS = 0.1
-_IDLE_SECONDS = 60.0
+_PAUSE = timedelta(milliseconds=100)
+_EVERY = timedelta(minutes=1)
 
-# An incident with a side effect that still waits, or that an operator has to look at, stays until that has ended.
-# Events, postmortems, dispositions and answered requests go with their incident; what was learnt stays.
-_REMOVE = text("""
-    WITH old AS (
-        SELECT incident_id, resolution_number FROM incidents
-        WHERE state = 'RESOLVED' AND resolve_time < now() - make_interval(secs => :keep_seconds)
-            AND NOT EXISTS (
-                SELECT FROM outbox
-                WHERE topic = ANY (:topics) AND state IN ('PENDING', 'PARKED') AND dedup_key IN (
-                    SELECT incident_id || '/' || number FROM generate_series(1, resolution_number) AS number))
-        ORDER BY resolve_time LIMIT :limit
-        FOR UPDATE SKIP LOCKED
-    ), jobs AS (
-        DELETE FROM outbox USING old, generate_series(1, old.resolution_number) AS number
-        WHERE topic = ANY (:topics) AND dedup_key = old.incident_id || '/' || number
-    )
-    DELETE FROM incidents USING old WHERE incidents.incident_id = old.incident_id
+# An incident stays as long as a side effect of it is PENDING or PARKED. A row that another transaction has locked is
+# left for a later batch.
+_LOCK_OLD = text(f"""
+    SELECT incident_id, resolution_number FROM incidents
+    WHERE state = 'RESOLVED' AND resolve_time < now() - make_interval(secs => :keep_seconds)
+        AND NOT EXISTS (
+            SELECT FROM unnest(:topics) AS effect (topic), generate_series(1, resolution_number) AS number
+            WHERE {open_job_exists(topic="effect.topic", dedup_key=dedup_key_sql(resolution_number="number"))})
+    ORDER BY resolve_time LIMIT :limit
+    FOR UPDATE SKIP LOCKED
 """).bindparams(bindparam("topics", type_=ARRAY(Text)), bindparam("keep_seconds", type_=Float))
+# Events, postmortems, dispositions and answered requests are removed by cascade; knowledge stays.
+_REMOVE = text("DELETE FROM incidents WHERE incident_id = ANY (:incident_ids)").bindparams(
+    bindparam("incident_ids", type_=ARRAY(Text))
+)
 
 
-async def remove_old(engine: AsyncEngine, *, keep: timedelta, limit: int) -> int:
+async def remove_old(transactions: Transactions, *, keep: timedelta, limit: int) -> int:
     """Remove at most `limit` incidents that were resolved longer ago than `keep`; returns how many."""
-    async with autocommit(engine).connect() as connection:
-        result = await connection.execute(
-            _REMOVE,
-            {
-                "keep_seconds": keep.total_seconds(),
-                "topics": [effect.topic for effect in Effect],
-                "limit": limit,
-            },
+    topics = [effect.topic for effect in Effect]
+    async with transactions.begin() as transaction:
+        connection = transaction.connection
+        rows = await connection.execute(
+            _LOCK_OLD, {"keep_seconds": keep.total_seconds(), "topics": topics, "limit": limit}
         )
-        return result.rowcount
+        resolution_numbers = {row.incident_id: row.resolution_number for row in rows}
+        if not resolution_numbers:
+            return 0
+        keys = [
+            dedup_key(ResolutionKey(incident_id, number))
+            for incident_id, latest in resolution_numbers.items()
+            for number in range(1, latest + 1)
+        ]
+        for topic in topics:
+            await remove_ended(connection, topic, keys)
+        await connection.execute(_REMOVE, {"incident_ids": list(resolution_numbers)})
+        return len(resolution_numbers)
 
 
-async def keep_removing(engine: AsyncEngine, *, keep: timedelta | None) -> None:
-    """Remove old incidents as they grow old, until cancelled; None keeps them for ever."""
+async def keep_removing(transactions: Transactions, *, keep: timedelta | None) -> None:
+    """Remove incidents as they grow older than `keep`, until cancelled; None keeps them for ever."""
     if keep is None:
         await asyncio.Event().wait()
         return
-    while True:
-        try:
-            removed = await remove_old(engine, keep=keep, limit=_BATCH)
-        except Exception as exc:
-            _log.warning("retention_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
-            removed = 0
-        if removed:
-            _log.info("incidents_removed", incidents=removed)
-        # Small batches with a pause between them: removal never holds up a Resolve.
-        await asyncio.sleep(_PAUSE_SECONDS if removed == _BATCH else _IDLE_SECONDS)
+    await run_periodically(
+        "retention", partial(_remove_batch, transactions, keep), every=_EVERY, pause=_PAUSE
+    )
+
+
+async def _remove_batch(transactions: Transactions, keep: timedelta) -> bool:
+    removed = await remove_old(transactions, keep=keep, limit=_BATCH)
+    if removed:
+        _log.info("incidents_removed", incidents=removed)
+    return removed == _BATCH

@@ -1,4 +1,4 @@
-"""The statements on timelines that are not part of a transition: list, get and add events."""
+"""The statements on timelines: list, get and append events. Nothing here commits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,20 +8,23 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import DateTime, Text
 
-from incident.model import PROGRESS_EVENTS, Event, EventType, Incident, NewEvent, State
+from incident.lifecycle.model import NewEvent
+from incident.model import PROGRESS_EVENTS, Event, EventType, Incident, State
 
-_COLUMNS = "event_id, incident_id, type, actor, event_time, summary, attributes, resolution_number, sequence"
+EVENT_COLUMNS = (
+    "event_id, incident_id, type, actor, event_time, summary, attributes, resolution_number, sequence"
+)
 
 
 def to_event(row: Sequence[Any]) -> Event:
-    """Return the event in a row of the columns above."""
+    """Return the event in a row of EVENT_COLUMNS."""
     event_id, incident_id, event_type, *rest = row
     return Event(event_id, incident_id, EventType(event_type), *rest)
 
 
 _LIST = (
     text(f"""
-    SELECT {_COLUMNS} FROM incident_events
+    SELECT {EVENT_COLUMNS} FROM incident_events
     WHERE incident_id = :incident_id AND sequence > :after AND (cardinality(:types) = 0 OR type = ANY (:types))
     ORDER BY sequence LIMIT :limit
 """)
@@ -31,22 +34,62 @@ _LIST = (
 
 
 async def list_events(
-    connection: AsyncConnection, incident_id: str, *, types: Sequence[EventType], after: int, limit: int
+    connection: AsyncConnection,
+    incident_id: str,
+    *,
+    types: Sequence[EventType],
+    after: int | None,
+    limit: int,
 ) -> Sequence[Event]:
-    """Return an incident's events after sequence number `after`, oldest first, of all types when `types` is empty."""
+    """Return an incident's events, oldest first, those after the sequence number `after` when given.
+
+    No type is no criterion.
+    """
     rows = await connection.execute(
-        _LIST, {"incident_id": incident_id, "after": after, "types": list(types), "limit": limit}
+        _LIST, {"incident_id": incident_id, "after": after or 0, "types": list(types), "limit": limit}
     )
     return [to_event(row) for row in rows]
 
 
-_GET = text(f"SELECT {_COLUMNS} FROM incident_events WHERE event_id = :event_id").columns(attributes=JSONB)
+_GET = text(f"SELECT {EVENT_COLUMNS} FROM incident_events WHERE event_id = :event_id").columns(
+    attributes=JSONB
+)
 
 
 async def get_event(connection: AsyncConnection, event_id: str) -> Event | None:
     """Return an event, or None when there is none."""
     row = (await connection.execute(_GET, {"event_id": event_id})).one_or_none()
     return None if row is None else to_event(row)
+
+
+_INSERT = text("""
+    INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
+    VALUES (coalesce(:event_id, gen_random_uuid()::text), :incident_id, :type, :actor, :summary, '{}',
+        :resolution_number)
+""").bindparams(bindparam("event_id", type_=Text))
+
+
+async def insert_event(
+    connection: AsyncConnection,
+    incident: Incident,
+    event_type: EventType,
+    *,
+    actor: str,
+    summary: str,
+    event_id: str | None = None,
+) -> None:
+    """Append an event of this service to the timeline of an incident that this transaction has written."""
+    await connection.execute(
+        _INSERT,
+        {
+            "incident_id": incident.incident_id,
+            "type": event_type,
+            "actor": actor,
+            "summary": summary,
+            "event_id": event_id,
+            "resolution_number": incident.resolution_number,
+        },
+    )
 
 
 _ADD = (
@@ -57,7 +100,7 @@ _ADD = (
         (:event_id, :incident_id, :type, :actor, coalesce(:event_time, now()), :summary, :attributes,
         :resolution_number)
     ON CONFLICT (event_id) DO NOTHING
-    RETURNING {_COLUMNS}
+    RETURNING {EVENT_COLUMNS}
 """)
     .bindparams(bindparam("attributes", type_=JSONB), bindparam("event_time", type_=DateTime(timezone=True)))
     .columns(attributes=JSONB)
@@ -69,9 +112,9 @@ _PROGRESS = text("""
 
 
 async def add_event(connection: AsyncConnection, incident: Incident, new: NewEvent) -> Event | None:
-    """Append an event to the timeline of a locked incident; None, and nothing written, when its id is taken.
+    """Append a caller's event to the timeline of a locked incident; None, and nothing written, when its id is taken.
 
-    An event that brings an unresolved incident forward says so on the incident.
+    An event that is progress of an unresolved incident updates the incident's time of last progress.
     """
     row = (
         await connection.execute(

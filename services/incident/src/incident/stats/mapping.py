@@ -1,48 +1,49 @@
-"""The figures as the sections of GetFlywheelStats. Every value of an enum is there, 0 included."""
+"""The stats as the sections of GetFlywheelStats. Every value of an enum is there, 0 included."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 
-from awoooi.flywheel.v1 import flywheel_stats_pb2 as figures_pb
+from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
-from awoooi.incident.v1 import incident_pb2
-from incident.lifecycle.mapping import side_effect_to_proto
+from incident.counters import RESOLUTION_BOUNDS_SECONDS
+from incident.effects.mapping import SIDE_EFFECT_STATES, side_effect_to_proto
+from incident.effects.model import SideEffectState
 from incident.model import Effect, ResolutionType, Severity, State
-from incident.stats.repository import RESOLUTION_BOUNDS_SECONDS, IncidentDetails, IncidentFigures
+from incident.stats.model import IncidentDetails, IncidentStats
+from incident.wire_enums import EFFECTS, RESOLUTION_TYPES, SEVERITIES, STATES
 from servicekit.rpc.timestamps import to_timestamp
 
-_OPEN_JOB_STATES = ("PENDING", "PARKED")
+_OPEN_STATES = (SideEffectState.PENDING, SideEffectState.PARKED)
 
 
-def figures_to_proto(figures: IncidentFigures, *, stuck_after: timedelta) -> pb.GetFlywheelStatsResponse:
+def stats_to_proto(stats: IncidentStats) -> pb.GetFlywheelStatsResponse:
     """Return the response with the incident service's sections."""
     response = pb.GetFlywheelStatsResponse(
-        read_time=to_timestamp(figures.read_time),
-        incidents=_incidents(figures, stuck_after),
-        resolutions=_resolutions(figures),
-        side_effects=_side_effects(figures),
+        read_time=to_timestamp(stats.read_time),
+        incidents=_incidents(stats),
+        resolutions=_resolutions(stats),
+        side_effects=_side_effects(stats),
     )
-    if figures.details is not None:
-        _add_details(response, figures.details)
+    if stats.details is not None:
+        _add_details(response, stats.details)
     return response
 
 
 def _add_details(response: pb.GetFlywheelStatsResponse, details: IncidentDetails) -> None:
     response.incidents.stuck_incidents.extend(
-        figures_pb.StuckIncident(
+        stats_pb.StuckIncident(
             incident_id=incident.incident_id,
             title=incident.title,
-            severity=incident_pb2.Severity.Value(f"SEVERITY_{incident.severity}"),
-            state=incident_pb2.Incident.State.Value(f"STATE_{incident.state}"),
-            reason=figures_pb.StuckReason.Value(f"STUCK_REASON_{incident.reason}"),
+            severity=SEVERITIES.to_wire(incident.severity),
+            state=STATES.to_wire(incident.state),
+            reason=stats_pb.StuckReason.Value(f"STUCK_REASON_{incident.reason}"),
             last_progress_time=to_timestamp(incident.last_progress_time),
         )
         for incident in details.stuck
     )
     response.incidents.hours.extend(
-        figures_pb.IncidentHour(
+        stats_pb.IncidentHour(
             start_time=to_timestamp(hour.start_time), opened=hour.opened, resolved=hour.resolved
         )
         for hour in details.hours
@@ -50,71 +51,71 @@ def _add_details(response: pb.GetFlywheelStatsResponse, details: IncidentDetails
     response.side_effects.waiting.extend(side_effect_to_proto(waiting) for waiting in details.waiting)
 
 
-def _incidents(figures: IncidentFigures, stuck_after: timedelta) -> figures_pb.IncidentStats:
+def _incidents(stats: IncidentStats) -> stats_pb.IncidentStats:
     threshold = Duration()
-    threshold.FromTimedelta(stuck_after)
-    return figures_pb.IncidentStats(
+    threshold.FromTimedelta(stats.stuck_after)
+    return stats_pb.IncidentStats(
         incidents=[
-            figures_pb.IncidentStateCount(
-                state=incident_pb2.Incident.State.Value(f"STATE_{state}"),
-                count=figures.unresolved.get(state, 0),
+            stats_pb.IncidentStateCount(
+                state=STATES.to_wire(state),
+                count=stats.unresolved.get(state, 0),
             )
             for state in (State.OPEN, State.INVESTIGATING)
         ],
-        stuck=figures.stuck,
+        stuck=sum(stats.stuck_by_reason.values()),
         stuck_by_reason=[
-            figures_pb.StuckReasonCount(
-                reason=figures_pb.StuckReason.Value(name),
-                count=figures.stuck_by_reason.get(name.removeprefix("STUCK_REASON_"), 0),
+            stats_pb.StuckReasonCount(
+                reason=stats_pb.StuckReason.Value(name),
+                count=stats.stuck_by_reason.get(name.removeprefix("STUCK_REASON_"), 0),
             )
-            for name in figures_pb.StuckReason.keys()[1:]
+            for name in stats_pb.StuckReason.keys()[1:]
         ],
         stuck_after=threshold,
         opened_total=[
-            figures_pb.SeverityCount(
-                severity=incident_pb2.Severity.Value(f"SEVERITY_{severity}"),
-                count=figures.opened.get(severity, 0),
+            stats_pb.SeverityCount(
+                severity=SEVERITIES.to_wire(severity),
+                count=stats.opened.get(severity, 0),
             )
             for severity in Severity
         ],
     )
 
 
-def _resolutions(figures: IncidentFigures) -> figures_pb.ResolutionStats:
-    return figures_pb.ResolutionStats(
-        resolved_total=_by_type(figures.resolved),
-        resolution_seconds=figures_pb.Histogram(
+def _resolutions(stats: IncidentStats) -> stats_pb.ResolutionStats:
+    return stats_pb.ResolutionStats(
+        resolved_total=_by_type(stats.resolved),
+        resolution_seconds=stats_pb.Histogram(
             buckets=[
-                figures_pb.Histogram.Bucket(upper_bound=bound, cumulative_count=count)
-                for bound, count in zip(RESOLUTION_BOUNDS_SECONDS, figures.resolution_cumulative, strict=True)
+                stats_pb.Histogram.Bucket(upper_bound=bound, cumulative_count=count)
+                for bound, count in zip(RESOLUTION_BOUNDS_SECONDS, stats.resolution_cumulative, strict=True)
             ],
-            count=figures.resolution_count,
-            sum=figures.resolution_seconds_sum,
+            count=stats.resolution_count,
+            sum=stats.resolution_seconds_sum,
         ),
-        postmortems_24h=_by_type(figures.postmortems_24h),
+        postmortems_24h=_by_type(stats.postmortems_24h),
     )
 
 
-def _by_type(counts: Mapping[str, int]) -> list[figures_pb.ResolutionTypeCount]:
+def _by_type(counts: Mapping[str, int]) -> list[stats_pb.ResolutionTypeCount]:
     return [
-        figures_pb.ResolutionTypeCount(
-            resolution_type=incident_pb2.ResolutionType.Value(f"RESOLUTION_TYPE_{name}"),
+        stats_pb.ResolutionTypeCount(
+            resolution_type=RESOLUTION_TYPES.to_wire(name),
             count=counts.get(name, 0),
         )
         for name in ResolutionType
     ]
 
 
-def _side_effects(figures: IncidentFigures) -> figures_pb.SideEffectStats:
-    jobs = {(job.topic, job.state): job for job in figures.open_jobs}
+def _side_effects(stats: IncidentStats) -> stats_pb.SideEffectStats:
     counts = [
-        figures_pb.SideEffectCount(
-            effect=incident_pb2.SideEffect.Effect.Value(f"EFFECT_{effect}"),
-            state=incident_pb2.SideEffect.State.Value(f"STATE_{state}"),
-            count=jobs[effect.topic, state].count if (effect.topic, state) in jobs else 0,
+        stats_pb.SideEffectCount(
+            effect=EFFECTS.to_wire(effect),
+            state=SIDE_EFFECT_STATES.to_wire(state),
+            count=stats.open_side_effects.counts.get((effect, state), 0),
         )
         for effect in Effect
-        for state in _OPEN_JOB_STATES
+        for state in _OPEN_STATES
     ]
-    oldest = max((job.oldest_seconds for job in figures.open_jobs if job.state == "PENDING"), default=0.0)
-    return figures_pb.SideEffectStats(side_effects=counts, oldest_pending_seconds=oldest)
+    return stats_pb.SideEffectStats(
+        side_effects=counts, oldest_pending_seconds=stats.open_side_effects.oldest_pending_seconds
+    )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from incident.errors import TooManyWatchersError
+from incident.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
 from incident.watch.model import Change, Snapshot
 
 # A watcher may fall so far behind. What is kept is shared, so this bounds the memory of all watchers together.
@@ -15,14 +15,6 @@ MOST_CHANGES = 4_000
 MOST_CHARACTERS = 32 << 20
 # What an incident and its event take beyond their texts.
 _CHANGE_CHARACTERS = 3_000
-
-
-class FellBehindError(Exception):
-    """The next change for this watcher is not kept any more."""
-
-
-class FeedEndedError(Exception):
-    """The feed does not go on for this watcher."""
 
 
 @dataclass(eq=False, slots=True)

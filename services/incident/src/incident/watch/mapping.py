@@ -1,32 +1,28 @@
-"""Between Watch's messages and the model, resume tokens included."""
+"""Watch between the contract and the model, resume tokens included."""
 
 from functools import lru_cache
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.lifecycle.mapping import event_to_proto, incident_to_proto
-from incident.model import Severity, State
 from incident.watch.model import Change, MakeToken, Position, Snapshot, Step, WatchFilter
+from incident.wire_enums import SEVERITIES, STATES
+from servicekit.rpc.cursors import filter_bytes
 from servicekit.rpc.interceptors.validation import invalid_argument
 from servicekit.rpc.page_tokens import InvalidPageTokenError, PageTokens
 from servicekit.rpc.status import FieldViolation
 
 # Two snapshots of this size fit into the 4096 characters of a token.
-_MOST_SNAPSHOT_CHARACTERS = 1_400
-# Watchers are sent a change one soon after the other: its messages are built for the first and copied for the others.
+_MAX_SNAPSHOT_CHARACTERS = 1_400
+# All watchers get a change at about the same time: its messages are built for the first and copied for the others.
 _BUILT_CHANGES = 64
 
 
 def watch_filter(request: pb.WatchRequest) -> WatchFilter:
-    """Read a Watch's filters."""
+    """Read the criteria of a Watch."""
     return WatchFilter(
-        states=tuple(
-            State(incident_pb2.Incident.State.Name(state).removeprefix("STATE_")) for state in request.states
-        ),
-        severities=tuple(
-            Severity(incident_pb2.Severity.Name(severity).removeprefix("SEVERITY_"))
-            for severity in request.severities
-        ),
+        states=tuple(STATES.all_from_wire(request.states)),
+        severities=tuple(SEVERITIES.all_from_wire(request.severities)),
         fingerprint=request.fingerprint,
         labels=dict(request.labels),
         incident_id=request.incident_id,
@@ -34,7 +30,7 @@ def watch_filter(request: pb.WatchRequest) -> WatchFilter:
 
 
 def resume_position(request: pb.WatchRequest, tokens: PageTokens) -> Position | None:
-    """Read where a Watch goes on; None for a new one. Raises the error that answers INVALID_ARGUMENT."""
+    """Return the position in the resume token; None for a new stream. Raises the error that names the field."""
     if not request.resume_token:
         return None
     try:
@@ -47,7 +43,7 @@ def resume_position(request: pb.WatchRequest, tokens: PageTokens) -> Position | 
 
 
 def make_token(request: pb.WatchRequest, tokens: PageTokens) -> MakeToken:
-    """Return what writes the tokens of this Watch."""
+    """Return the function that writes the resume tokens of this stream."""
     bound = _bound(request)
     return lambda position: tokens.make(
         bound, [_write_snapshot(position.since), _write_snapshot(position.until), position.sequence]
@@ -69,20 +65,17 @@ def _change_to_proto(change: Change) -> tuple[incident_pb2.Incident, incident_pb
 
 
 def _bound(request: pb.WatchRequest) -> bytes:
-    """What a resume token is bound to: the filters."""
-    bound = pb.WatchRequest.FromString(request.SerializeToString())
-    bound.ClearField("include_existing")
-    bound.ClearField("resume_token")
-    return b"WatchRequest\0" + bound.SerializeToString(deterministic=True)
+    """Return what a resume token is bound to: the filter."""
+    return filter_bytes(request, "include_existing", "resume_token")
 
 
 def _write_snapshot(snapshot: Snapshot) -> str:
-    """Write a snapshot shorter than PostgreSQL does: what follows `xmin` is counted from it."""
+    """Write a snapshot, shorter than PostgreSQL does: the ids after `xmin` as offsets from it."""
     xmin = snapshot.xmin
     offsets = ",".join(str(xid - xmin) for xid in snapshot.in_progress)
     written = f"{xmin}:{snapshot.xmax - xmin}:{offsets}"
-    if len(written) > _MOST_SNAPSHOT_CHARACTERS:
-        # Hundreds of transactions at once. An older snapshot serves as well: some changes come twice.
+    if len(written) > _MAX_SNAPSHOT_CHARACTERS:
+        # Hundreds of transactions in progress. An older snapshot is as good: some changes are delivered twice.
         return f"{xmin}:0:"
     return written
 

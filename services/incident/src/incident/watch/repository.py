@@ -8,8 +8,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger
 
-from incident.lifecycle.repository import COLUMNS, to_incident
-from incident.model import Event, EventType
+from incident.lifecycle.repository import COLUMNS, qualified, to_incident
+from incident.lifecycle.timeline import EVENT_COLUMNS, to_event
+from incident.model import EventType
 from incident.watch.model import STATE_AFTER, Change, Position, Snapshot, states_around
 
 # Notified by a trigger when a transaction with events commits, while somebody asks for it.
@@ -37,10 +38,6 @@ async def look(connection: AsyncConnection, since: Snapshot) -> tuple[Snapshot, 
     return Snapshot.parse(row[0]), row[1]
 
 
-_EVENT_COLUMNS = (
-    "event_id, incident_id, type, actor, event_time, summary, attributes, resolution_number, sequence"
-)
-_INCIDENT_COLUMNS = ", ".join(f"incidents.{column.strip()}" for column in COLUMNS.split(","))
 _STATE_CHANGES = ", ".join(f"'{event_type}'" for event_type in STATE_AFTER)
 
 # The events of a batch are found by their transactions: those that began after the last look and before this one, and
@@ -49,10 +46,9 @@ _STATE_CHANGES = ", ".join(f"'{event_type}'" for event_type in STATE_AFTER)
 # The incident is read by this statement, later than the look: it is never older than its event.
 _CHANGES = (
     text(f"""
-    SELECT {", ".join(f"event.{column.strip()}" for column in _EVENT_COLUMNS.split(","))}, latest.types,
-        {_INCIDENT_COLUMNS}
+    SELECT {qualified(EVENT_COLUMNS, "event")}, latest.types, {qualified(COLUMNS, "incidents")}
     FROM (
-        SELECT {_EVENT_COLUMNS} FROM incident_events
+        SELECT {EVENT_COLUMNS} FROM incident_events
         WHERE (xact_id >= :since AND xact_id < :until OR xact_id = ANY (:in_progress_since))
             AND xact_id <> ALL (:in_progress_until) AND sequence > :after
         ORDER BY sequence LIMIT :limit
@@ -73,7 +69,7 @@ _CHANGES = (
     )
     .columns(attributes=JSONB, labels=JSONB)
 )
-_EVENT_WIDTH = len(_EVENT_COLUMNS.split(","))
+_EVENT_WIDTH = len(EVENT_COLUMNS.split(","))
 
 
 async def read_changes(connection: AsyncConnection, position: Position, *, limit: int) -> Sequence[Change]:
@@ -93,7 +89,7 @@ async def read_changes(connection: AsyncConnection, position: Position, *, limit
 
 
 def _to_change(row: Sequence[Any], position: Position) -> Change:
-    event = Event(row[0], row[1], EventType(row[2]), *row[3:_EVENT_WIDTH])
+    event = to_event(row[:_EVENT_WIDTH])
     latest = [EventType(each) for each in row[_EVENT_WIDTH] or ()]
     before, after = states_around(event.type, latest)
     return Change(

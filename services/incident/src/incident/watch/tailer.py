@@ -5,7 +5,7 @@ import contextlib
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from incident.watch.feed import Feed
 from incident.watch.model import Position
@@ -16,7 +16,8 @@ from incident.watch.repository import (
     look,
     read_changes,
 )
-from servicekit.database.engine import autocommit, is_unavailable
+from servicekit.database.engine import is_unavailable
+from servicekit.outbox.transaction import Transactions
 
 _log = structlog.get_logger()
 
@@ -39,8 +40,8 @@ _PATIENCE_FOR_SLOW = timedelta(seconds=1)
 class Tailer:
     """Fills `feed` from the database. Costs nothing while nobody watches: no connection and no statement."""
 
-    def __init__(self, engine: AsyncEngine, feed: Feed) -> None:
-        self._one_statement = autocommit(engine)
+    def __init__(self, transactions: Transactions, feed: Feed) -> None:
+        self._transactions = transactions
         self._feed = feed
         self._position: Position | None = None
 
@@ -65,7 +66,7 @@ class Tailer:
         try:
             while self._feed.watchers:
                 try:
-                    async with self._one_statement.connect() as connection:
+                    async with self._transactions.statement() as connection:
                         await self._feed_over(connection)
                 except Exception as exc:
                     # Watchers wait meanwhile, and miss nothing.

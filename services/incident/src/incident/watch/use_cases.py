@@ -5,15 +5,20 @@ import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from incident.errors import ResumeTokenAheadError, WatchEndedError, WatcherTooSlowError
 from incident.lifecycle import listing, repository
-from incident.model import Incident, IncidentFilter, Order
-from incident.watch.feed import Feed, FeedEndedError, FellBehindError, Watcher
+from incident.lifecycle.model import IncidentFilter, Order
+from incident.model import Incident
+from incident.watch.errors import (
+    FeedEndedError,
+    FellBehindError,
+    ResumeTokenAheadError,
+    WatchEndedError,
+    WatcherTooSlowError,
+)
+from incident.watch.feed import Feed, Watcher
 from incident.watch.model import Change, MakeToken, Position, Snapshot, Step, WatchFilter
 from incident.watch.repository import current_snapshot, read_changes
-from servicekit.database.engine import autocommit
+from servicekit.outbox.transaction import Transactions
 
 # The contract promises 30 s.
 HEARTBEAT = timedelta(seconds=20)
@@ -29,9 +34,9 @@ class WatchUseCase:
     Changes of incidents that retention has removed meanwhile are left out, and so are the incidents.
     """
 
-    def __init__(self, engine: AsyncEngine, feed: Feed, *, heartbeat: timedelta = HEARTBEAT) -> None:
+    def __init__(self, transactions: Transactions, feed: Feed, *, heartbeat: timedelta = HEARTBEAT) -> None:
         """Send a heartbeat when nothing else was sent for `heartbeat`."""
-        self._one_statement = autocommit(engine)
+        self._transactions = transactions
         self._readers = asyncio.Semaphore(_READERS)
         self._feed = feed
         self._heartbeat = heartbeat
@@ -68,14 +73,14 @@ class WatchUseCase:
             raise WatchEndedError(stream.latest_token) from None
 
     async def _now(self) -> Snapshot:
-        async with self._one_statement.connect() as connection:
+        async with self._transactions.statement() as connection:
             return await current_snapshot(connection)
 
     async def _existing(self, narrow: WatchFilter) -> AsyncIterator[Incident]:
         # Newer than the position that the stream goes on from: a change in between is seen in the incident and again as
         # a change, and one that takes an incident out of the filter is seen as a change alone.
         if narrow.incident_id:
-            async with self._one_statement.connect() as connection:
+            async with self._transactions.statement() as connection:
                 incident = await repository.get(connection, narrow.incident_id)
             if incident is not None and narrow.lets_incident_pass(incident):
                 yield incident
@@ -89,7 +94,7 @@ class WatchUseCase:
         )
         after: tuple[datetime, str] | None = None
         while True:
-            async with self._readers, self._one_statement.connect() as connection:
+            async with self._readers, self._transactions.statement() as connection:
                 page = await listing.list_incidents(
                     connection, wanted, stuck_after=timedelta(0), after=after, limit=_PAGE
                 )
@@ -111,7 +116,7 @@ class WatchUseCase:
                 position = Position(position.since, joined, 0)
             while not position.between_batches:
                 self._feed.check(watcher)
-                async with self._readers, self._one_statement.connect() as connection:
+                async with self._readers, self._transactions.statement() as connection:
                     changes = await read_changes(connection, position, limit=_PAGE)
                 for change in changes:
                     position = change.position

@@ -1,0 +1,42 @@
+"""Errors of the use cases on side effects and postmortems."""
+
+from collections.abc import Sequence
+
+from incident.effects.model import SideEffectState
+from incident.errors import IncidentError
+
+
+class SideEffectNotFoundError(IncidentError):
+    """The incident has no such side effect."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
+class SideEffectEndedError(IncidentError):
+    """The side effect took effect or was left out: there is nothing to try again."""
+
+    def __init__(
+        self, incident_id: str, *, current: SideEffectState, allowed: Sequence[SideEffectState]
+    ) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+        self.current = current
+        self.allowed = allowed
+
+
+class NeverResolvedError(IncidentError):
+    """The incident was never resolved, so nothing was written about it."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
+class PostmortemNotWrittenError(IncidentError):
+    """The postmortem is not written, yet or on purpose: ListSideEffects says which."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id

@@ -1,0 +1,39 @@
+"""Side effects and postmortems between the contract and the model."""
+
+from awoooi.incident.v1 import incident_pb2
+from incident.effects.model import Postmortem, SideEffect, SideEffectState
+from incident.wire_enums import EFFECTS, RESOLUTION_TYPES
+from servicekit.rpc.mapping import WireEnum, optional_timestamp
+from servicekit.rpc.timestamps import to_timestamp
+
+SIDE_EFFECT_STATES = WireEnum(SideEffectState, "STATE", incident_pb2.SideEffect.State.Value)
+
+
+def side_effect_to_proto(side_effect: SideEffect) -> incident_pb2.SideEffect:
+    """Return the message of a side effect."""
+    skipped = side_effect.state is SideEffectState.SKIPPED
+    pending = side_effect.state is SideEffectState.PENDING
+    return incident_pb2.SideEffect(
+        incident_id=side_effect.incident_id,
+        effect=EFFECTS.to_wire(side_effect.effect),
+        resolution_number=side_effect.resolution_number,
+        state=SIDE_EFFECT_STATES.to_wire(side_effect.state),
+        attempts=side_effect.attempts,
+        last_error="" if skipped else side_effect.last_error,
+        skip_reason=side_effect.last_error if skipped else "",
+        create_time=to_timestamp(side_effect.create_time),
+        next_attempt_time=to_timestamp(side_effect.next_attempt_time) if pending else None,
+        done_time=optional_timestamp(side_effect.done_time),
+        delivery_id=side_effect.delivery_id,
+    )
+
+
+def postmortem_to_proto(postmortem: Postmortem) -> incident_pb2.Postmortem:
+    """Return the message of a postmortem."""
+    return incident_pb2.Postmortem(
+        incident_id=postmortem.incident_id,
+        resolution_number=postmortem.resolution_number,
+        resolution_type=RESOLUTION_TYPES.to_wire(postmortem.resolution_type),
+        markdown=postmortem.markdown,
+        create_time=to_timestamp(postmortem.create_time),
+    )

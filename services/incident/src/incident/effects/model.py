@@ -1,0 +1,85 @@
+"""Side effects of a resolution: their state, what they are made from, what they write. Knows no database and no wire."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from incident.model import Effect, Event, ResolutionKey, ResolutionType, Severity
+
+
+class SideEffectState(StrEnum):
+    """The state of a side effect; PARKED is the dead letter that waits for an operator."""
+
+    PENDING = "PENDING"
+    DONE = "DONE"
+    PARKED = "PARKED"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class SideEffect:
+    """One side effect of one RESOLVED transition. `sequence` grows in the order of enqueueing."""
+
+    incident_id: str
+    effect: Effect
+    resolution_number: int
+    state: SideEffectState
+    attempts: int
+    last_error: str
+    create_time: datetime
+    next_attempt_time: datetime
+    done_time: datetime | None
+    sequence: int
+
+    @property
+    def delivery_id(self) -> str:
+        """The idempotency key, the same for every attempt."""
+        return self.effect.delivery_id(ResolutionKey(self.incident_id, self.resolution_number))
+
+
+@dataclass(frozen=True, slots=True)
+class SideEffectPage:
+    """A page of side effects, newest first; `next_position` is the sequence number that the next page is before."""
+
+    side_effects: Sequence[SideEffect]
+    next_position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSideEffects:
+    """The number of PENDING and of PARKED side effects of each kind, those without any left out."""
+
+    counts: Mapping[tuple[Effect, SideEffectState], int]
+    oldest_pending_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionSnapshot:
+    """What a RESOLVED transition left: the incident's constants, and the timeline up to the transition.
+
+    Made of immutable facts, so that it is the same however late an effect runs.
+    """
+
+    key: ResolutionKey
+    title: str
+    description: str
+    severity: Severity
+    source: str
+    fingerprint: str
+    labels: Mapping[str, str]
+    occurrence_count: int
+    resolution_type: ResolutionType
+    resolved: Event
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class Postmortem:
+    """The stored postmortem of one RESOLVED transition."""
+
+    incident_id: str
+    resolution_number: int
+    resolution_type: ResolutionType
+    markdown: str
+    create_time: datetime

@@ -1,0 +1,63 @@
+"""The side-effect jobs of a RESOLVED transition: their deduplication key and their payload, in Python and in SQL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any, Self
+
+from incident.model import ResolutionKey, ResolutionType
+
+
+@dataclass(frozen=True, slots=True)
+class EffectPayload:
+    """The payload of a side effect's job; the JSON object has the attributes' names as its keys."""
+
+    incident_id: str
+    resolution_number: int
+    resolution_type: ResolutionType
+    # From opened, or reopened, to resolved.
+    resolution_seconds: float
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> Self:
+        """Read a job's payload. Other keys are ignored: a handler keeps the progress of its attempts there."""
+        return cls(
+            payload["incident_id"],
+            payload["resolution_number"],
+            ResolutionType(payload["resolution_type"]),
+            payload["resolution_seconds"],
+        )
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Return the payload as it is stored."""
+        return {
+            "incident_id": self.incident_id,
+            "resolution_number": self.resolution_number,
+            "resolution_type": self.resolution_type,
+            "resolution_seconds": self.resolution_seconds,
+        }
+
+    @property
+    def key(self) -> ResolutionKey:
+        """The RESOLVED transition that the side effect belongs to."""
+        return ResolutionKey(self.incident_id, self.resolution_number)
+
+    @property
+    def time_to_resolve(self) -> timedelta:
+        """The time from opened, or reopened, to resolved."""
+        return timedelta(seconds=self.resolution_seconds)
+
+
+def dedup_key(key: ResolutionKey) -> str:
+    """Return the deduplication key of a transition's jobs: one job for each topic."""
+    return f"{key.incident_id}/{key.resolution_number}"
+
+
+def dedup_key_sql(*, resolution_number: str = "resolution_number") -> str:
+    """Return the deduplication key as an SQL expression over a column `incident_id` and this number."""
+    return f"incident_id || '/' || {resolution_number}"
+
+
+# The payload as an SQL expression over columns with the attributes' names.
+_NAMES_AND_COLUMNS = ", ".join(f"'{field.name}', {field.name}" for field in fields(EffectPayload))
+PAYLOAD_SQL = f"jsonb_build_object({_NAMES_AND_COLUMNS})"

@@ -1,0 +1,161 @@
+"""Commands, results and filters of the lifecycle use cases. Knows no database and no wire."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from incident.model import OWN_EVENT_PREFIX, Event, EventType, Incident, ResolutionType, Severity, State
+
+
+@dataclass(frozen=True, slots=True)
+class NewIncident:
+    """The command to open an incident. An empty `incident_id` lets the service choose one."""
+
+    title: str
+    severity: Severity
+    description: str = ""
+    fingerprint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    incident_id: str = ""
+    request_id: str = ""
+
+    def request_hash(self) -> str:
+        """A digest of the content and the requested id: equal for a retry with the same request id."""
+        return hashlib.sha256(f"{self.content_hash()}\n{self.incident_id}".encode()).hexdigest()
+
+    def content_hash(self) -> str:
+        """A digest of the content, without the ids: equal for a retry with the same incident id."""
+        content = [
+            self.title,
+            self.severity,
+            self.description,
+            self.fingerprint,
+            sorted(self.labels.items()),
+            self.source,
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class CreateResult:
+    """The incident, and whether an unresolved one with the same fingerprint took the report."""
+
+    incident: Incident
+    deduplicated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """The command to append a timeline entry; without an `event_time` it happened now."""
+
+    event_id: str
+    incident_id: str
+    type: EventType
+    actor: str
+    event_time: datetime | None
+    summary: str
+    attributes: Mapping[str, str]
+
+    def is_same_as(self, stored: Event) -> bool:
+        """Tell whether `stored` was written by an earlier call with this content."""
+        return (
+            stored.incident_id == self.incident_id
+            and stored.type is self.type
+            and stored.actor == self.actor
+            and stored.summary == self.summary
+            and dict(stored.attributes) == dict(self.attributes)
+            and self.event_time in (None, stored.event_time)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of a timeline; `next_position` is the sequence number that the next page follows, None on the last."""
+
+    events: Sequence[Event]
+    next_position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenCommand:
+    """The command to reopen a RESOLVED incident; an `etag` makes it conditional."""
+
+    incident_id: str
+    reason: str
+    actor: str
+    etag: str = ""
+    request_id: str = ""
+
+    def event_id(self) -> str | None:
+        """The id of the REOPENED event that makes the request idempotent; None for a call without a request id."""
+        if not self.request_id:
+            return None
+        return f"{OWN_EVENT_PREFIX}reopened/{hashlib.sha256(self.request_id.encode()).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveCommand:
+    """The command to resolve an incident; an `etag` makes it conditional."""
+
+    incident_id: str
+    resolution_type: ResolutionType
+    note: str
+    actor: str
+    etag: str = ""
+    # The approval whose execution resolved it, and the executed action; empty for every other caller.
+    approval_id: str = ""
+    action: str = ""
+
+    def attributes(self) -> Mapping[str, str]:
+        """The attributes of the RESOLVED event."""
+        attributes = {"resolution_type": self.resolution_type.value}
+        if self.approval_id:
+            attributes["approval_id"] = self.approval_id
+        if self.action:
+            attributes["action"] = self.action
+        return attributes
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveResult:
+    """The incident, and whether it was RESOLVED before the command."""
+
+    incident: Incident
+    already_resolved: bool
+
+
+class Order(StrEnum):
+    """The order of a list of incidents; equal times are ordered by incident id."""
+
+    CREATE_TIME_DESC = "CREATE_TIME_DESC"
+    CREATE_TIME_ASC = "CREATE_TIME_ASC"
+    UPDATE_TIME_DESC = "UPDATE_TIME_DESC"
+    LAST_PROGRESS_TIME_ASC = "LAST_PROGRESS_TIME_ASC"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """The criteria and the order of a list of incidents; an empty field or None is no criterion."""
+
+    states: tuple[State, ...] = ()
+    severities: tuple[Severity, ...] = ()
+    fingerprint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    create_time_start: datetime | None = None
+    create_time_end: datetime | None = None
+    resolve_time_start: datetime | None = None
+    resolve_time_end: datetime | None = None
+    stuck: bool = False
+    order: Order = Order.CREATE_TIME_DESC
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """A page of incidents; `next_position` is None on the last."""
+
+    incidents: Sequence[Incident]
+    next_position: tuple[datetime, str] | None

@@ -1,0 +1,112 @@
+"""Resolve and BatchResolve: idempotent, and one statement for all commands that wait."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import structlog
+
+from incident.errors import IncidentChangedError, IncidentNotFoundError
+from incident.lifecycle import resolve_repository
+from incident.lifecycle.model import ResolveCommand, ResolveResult
+from incident.model import Effect, State
+from servicekit.database.group_commit import GroupCommit
+from servicekit.outbox.transaction import Transactions
+from servicekit.process.failpoints import failpoint
+
+_log = structlog.get_logger()
+
+# Incidents resolved by one statement of a batch: large enough to share a commit, small enough to hold locks briefly.
+_BATCH_CHUNK = 200
+
+# The outcome of one command of a batch: its result, or the error that is its own.
+ResolveOutcome: TypeAlias = ResolveResult | Exception
+
+
+class ResolveUseCase:
+    """Resolves incidents and enqueues the side effects of each."""
+
+    def __init__(self, transactions: Transactions, *, effects: Mapping[Effect, str | None]) -> None:
+        """`effects` are enqueued by each resolution; one with a reason is inserted SKIPPED, for that reason."""
+        self._transactions = transactions
+        self._outbox = transactions.outbox
+        self._effects = effects
+        self._enabled = [effect.topic for effect, skip_reason in effects.items() if skip_reason is None]
+        self._group_commit = GroupCommit(self._resolve_together)
+
+    async def resolve(self, command: ResolveCommand) -> ResolveResult:
+        """Resolve an incident, in a group commit with concurrent calls. Idempotent: a RESOLVED one is returned as it is.
+
+        Raises IncidentNotFoundError; IncidentChangedError when it is unresolved and `etag` is given and stale.
+        """
+        try:
+            result = await self._group_commit(command)
+        except IncidentNotFoundError as exc:
+            _log_outcome(command, exc)
+            raise
+        _log_outcome(command, result)
+        return result
+
+    async def batch_resolve(self, commands: Sequence[ResolveCommand]) -> Sequence[ResolveOutcome]:
+        """Resolve each of `commands` as `resolve` does; returns the outcome of each, in order."""
+        outcomes: list[ResolveOutcome] = []
+        for start in range(0, len(commands), _BATCH_CHUNK):
+            chunk = commands[start : start + _BATCH_CHUNK]
+            try:
+                outcomes.extend(await self._resolve_together(chunk))
+            except Exception as exc:
+                # The chunks before are committed, and their results are owed to the caller.
+                outcomes.extend([exc] * len(chunk))
+        for command, outcome in zip(commands, outcomes, strict=True):
+            _log_outcome(command, outcome)
+        return outcomes
+
+    async def _resolve_together(self, commands: Sequence[ResolveCommand]) -> Sequence[ResolveOutcome]:
+        outcomes: list[ResolveOutcome | None] = [None] * len(commands)
+        # Of several commands for one incident the first goes first; the others find it RESOLVED.
+        waiting = list(range(len(commands)))
+        previous: list[int] = []
+        while waiting:
+            turn: dict[str, int] = {}
+            for index in waiting:
+                turn.setdefault(commands[index].incident_id, index)
+            first = list(turn.values())
+            # Side effects start at once in this process when its worker has room; otherwise any process claims them.
+            lease = self._outbox.lease_for(dict.fromkeys(self._enabled, len(first)))
+            failpoint("resolve_before_statement")
+            async with self._transactions.statement() as connection:
+                batch = await resolve_repository.resolve(
+                    connection, [commands[index] for index in first], self._effects, lease=lease
+                )
+            failpoint("resolve_after_commit")
+            if batch.jobs:
+                self._outbox.dispatch(batch.jobs)
+            elif batch.resolved:
+                self._outbox.wake()
+            for index in first:
+                incident_id = commands[index].incident_id
+                if incident_id in batch.resolved:
+                    outcomes[index] = ResolveResult(batch.resolved[incident_id], already_resolved=False)
+                elif incident_id not in batch.others:
+                    outcomes[index] = IncidentNotFoundError(incident_id)
+                elif batch.others[incident_id].state is State.RESOLVED:
+                    outcomes[index] = ResolveResult(batch.others[incident_id], already_resolved=True)
+                elif index in previous:
+                    outcomes[index] = IncidentChangedError(incident_id)
+            # Unresolved, and not resolved by this batch: changed while the statement waited for its lock, or a stale etag.
+            # The next statement has a newer snapshot and decides.
+            previous = [index for index in first if outcomes[index] is None]
+            waiting = [index for index in waiting if outcomes[index] is None]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _log_outcome(command: ResolveCommand, outcome: ResolveOutcome) -> None:
+    facts = {
+        "incident_id": command.incident_id,
+        "approval_id": command.approval_id,
+        "actor": command.actor,
+        "path": command.resolution_type.lower(),
+    }
+    if isinstance(outcome, IncidentNotFoundError):
+        _log.warning("incident_not_found_for_resolve", **facts)
+    elif isinstance(outcome, ResolveResult) and outcome.already_resolved:
+        _log.info("incident_resolve_skipped_already_resolved", **facts)

@@ -1,0 +1,156 @@
+"""The one statement that resolves incidents. Nothing here commits: on an autocommit connection it is a transaction."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import bindparam
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import BigInteger, Float, Text, Uuid
+
+from incident.lifecycle.effect_jobs import PAYLOAD_SQL, EffectPayload, dedup_key, dedup_key_sql
+from incident.lifecycle.model import ResolveCommand
+from incident.lifecycle.repository import COLUMNS, incident_statement, qualified, to_incident
+from incident.model import ALLOWED_FROM, Effect, Incident, Transition
+from servicekit.outbox.queue import Job
+from servicekit.outbox.sql import insert_jobs
+
+# One statement is one transaction: guard, transition, timeline event and side-effect jobs, for a whole group commit.
+# - `locked` locks the rows in id order, so that two such statements cannot deadlock. Rows that are RESOLVED already are
+#   neither locked nor written. A row that a concurrent transaction resolves is waited for, re-checked and left.
+# - The last select returns the rows that were not resolved here, as they were when the statement began.
+_RESOLVE = incident_statement(
+    f"""
+    WITH command AS (
+        SELECT * FROM unnest(:incident_ids, :resolution_types, :notes, :actors, :versions, :attributes)
+            AS command (incident_id, resolution_type, note, actor, version, attributes)
+    ), locked AS (
+        SELECT incident_id, version FROM incidents
+        WHERE incident_id = ANY (:incident_ids) AND state = ANY (:from_states)
+        ORDER BY incident_id
+        FOR NO KEY UPDATE
+    ), resolved AS (
+        UPDATE incidents SET
+            state = 'RESOLVED',
+            resolution_type = command.resolution_type,
+            resolution_note = command.note,
+            resolved_by = command.actor,
+            resolution_number = incidents.resolution_number + 1,
+            resolve_time = now(),
+            update_time = now(),
+            last_progress_time = now(),
+            version = incidents.version + 1
+        FROM command JOIN locked USING (incident_id)
+        WHERE incidents.incident_id = locked.incident_id AND coalesce(command.version, locked.version) = locked.version
+        RETURNING {qualified(COLUMNS, "incidents")}, command.attributes, extract(epoch FROM now() - incidents.open_time)::float8 AS resolution_seconds
+    ), events AS (
+        INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
+        SELECT 'service:incident/' || incident_id || '/resolved/' || resolution_number, incident_id, 'RESOLVED', resolved_by,
+            resolution_note, attributes, resolution_number
+        FROM resolved
+    ), side_effects AS (
+        SELECT topic, {dedup_key_sql()} AS dedup_key, {PAYLOAD_SQL} AS payload, skip_reason
+        FROM resolved CROSS JOIN unnest(:topics, :skip_reasons) AS effect (topic, skip_reason)
+    ), jobs AS (
+        {insert_jobs("side_effects")}
+    ), leased AS (
+        SELECT dedup_key, jsonb_object_agg(topic, job_id) AS jobs FROM jobs WHERE is_leased GROUP BY dedup_key
+    )
+    SELECT {COLUMNS}, TRUE AS resolved_here, resolution_seconds, leased.jobs
+    FROM resolved LEFT JOIN leased ON leased.dedup_key = {dedup_key_sql()}
+    UNION ALL
+    SELECT {COLUMNS}, FALSE, NULL, NULL FROM incidents
+    WHERE incident_id = ANY (:incident_ids) AND incident_id NOT IN (SELECT incident_id FROM resolved)
+    """,
+    bindparam("incident_ids", type_=ARRAY(Text)),
+    bindparam("resolution_types", type_=ARRAY(Text)),
+    bindparam("notes", type_=ARRAY(Text)),
+    bindparam("actors", type_=ARRAY(Text)),
+    bindparam("versions", type_=ARRAY(BigInteger)),
+    bindparam("attributes", type_=ARRAY(JSONB)),
+    bindparam("from_states", type_=ARRAY(Text)),
+    bindparam("topics", type_=ARRAY(Text)),
+    bindparam("skip_reasons", type_=ARRAY(Text)),
+    bindparam("token", type_=Uuid),
+    bindparam("lease_seconds", type_=Float),
+    jobs=JSONB,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedBatch:
+    """The incidents of a batch by id: those resolved by it, and the others that exist, as they were before.
+
+    An id in neither is unknown. `jobs` are the side effects that were inserted already leased to this process.
+    """
+
+    resolved: Mapping[str, Incident]
+    others: Mapping[str, Incident]
+    jobs: Sequence[Job]
+
+
+async def resolve(
+    connection: AsyncConnection,
+    commands: Sequence[ResolveCommand],
+    effects: Mapping[Effect, str | None],
+    *,
+    lease: timedelta | None,
+) -> ResolvedBatch:
+    """Resolve incidents, each in one command, and enqueue `effects` for those that this batch resolves.
+
+    An effect with a reason is inserted SKIPPED; with `lease` the others are inserted already leased to this process.
+    """
+    token = uuid.uuid4() if lease is not None else None
+    rows = await connection.execute(
+        _RESOLVE,
+        {
+            "incident_ids": [command.incident_id for command in commands],
+            "resolution_types": [command.resolution_type for command in commands],
+            "notes": [command.note for command in commands],
+            "actors": [command.actor for command in commands],
+            "versions": [_version(command.etag) for command in commands],
+            "attributes": [dict(command.attributes()) for command in commands],
+            "from_states": list(ALLOWED_FROM[Transition.RESOLVE]),
+            "topics": [effect.topic for effect in effects],
+            "skip_reasons": list(effects.values()),
+            "token": token,
+            "lease_seconds": 0.0 if lease is None else lease.total_seconds(),
+        },
+    )
+    resolved: dict[str, Incident] = {}
+    others: dict[str, Incident] = {}
+    leased: list[Job] = []
+    for *columns, resolved_here, seconds, job_ids in rows:
+        incident = to_incident(columns)
+        (resolved if resolved_here else others)[incident.incident_id] = incident
+        if token is not None and job_ids is not None:
+            leased.extend(_leased_jobs(incident, seconds, job_ids, token))
+    return ResolvedBatch(resolved, others, leased)
+
+
+def _leased_jobs(
+    incident: Incident, seconds: float, job_ids: Mapping[str, int], token: uuid.UUID
+) -> Sequence[Job]:
+    if incident.resolution_type is None:
+        raise RuntimeError("a RESOLVED incident has a resolution type")
+    payload = EffectPayload(
+        incident.incident_id, incident.resolution_number, incident.resolution_type, seconds
+    )
+    key, content = dedup_key(payload.key), payload.to_json()
+    return [Job(job_id, topic, key, content, 1, token) for topic, job_id in job_ids.items()]
+
+
+# No row has it: an etag that this service did not issue matches none.
+_NO_VERSION = -1
+_MAX_VERSION_DIGITS = 18
+
+
+def _version(etag: str) -> int | None:
+    if not etag:
+        return None
+    readable = etag.isascii() and etag.isdigit() and len(etag) <= _MAX_VERSION_DIGITS
+    version = int(etag) if readable else _NO_VERSION
+    # In the form that this service issues: 01 is not 1.
+    return version if str(version) == etag else _NO_VERSION
