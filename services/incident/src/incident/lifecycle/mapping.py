@@ -12,9 +12,9 @@ from incident.lifecycle.model import (
     Order,
     ReopenCommand,
     ResolveCommand,
+    ResolveOutcome,
     ResolveResult,
 )
-from incident.lifecycle.resolve import ResolveOutcome
 from incident.model import INCIDENT_ID_PREFIX, OWN_EVENT_PREFIX, Event, EventType, Incident
 from incident.wire_enums import RESOLUTION_TYPES, SEVERITIES, STATES
 from servicekit.database.ids import id_pattern

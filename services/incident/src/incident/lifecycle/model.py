@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 
 from incident.model import OWN_EVENT_PREFIX, Event, EventType, Incident, ResolutionType, Severity, State
 
@@ -126,6 +127,10 @@ class ResolveResult:
 
     incident: Incident
     already_resolved: bool
+
+
+# The outcome of one command of a batch: its result, or the error that is its own.
+ResolveOutcome: TypeAlias = ResolveResult | Exception
 
 
 class Order(StrEnum):

@@ -1,13 +1,12 @@
 """Resolve and BatchResolve: idempotent, and one statement for all commands that wait."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import structlog
 
 from incident.errors import IncidentChangedError, IncidentNotFoundError
 from incident.lifecycle import resolve_repository
-from incident.lifecycle.model import ResolveCommand, ResolveResult
+from incident.lifecycle.model import ResolveCommand, ResolveOutcome, ResolveResult
 from incident.model import Effect, State
 from servicekit.database.group_commit import GroupCommit
 from servicekit.outbox.transaction import Transactions
@@ -17,9 +16,6 @@ _log = structlog.get_logger()
 
 # Incidents resolved by one statement of a batch: large enough to share a commit, small enough to hold locks briefly.
 _BATCH_CHUNK = 200
-
-# The outcome of one command of a batch: its result, or the error that is its own.
-ResolveOutcome: TypeAlias = ResolveResult | Exception
 
 
 class ResolveUseCase:
