@@ -26,6 +26,7 @@ from servicekit.database.engine import (
     is_unavailable,
     sqlstate,
 )
+from servicekit.database.errors import reason_of
 from servicekit.database.migrations import Migrations
 from tests.databases import empty_database
 from tests.eventually import eventually
@@ -69,6 +70,13 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
 async def test_a_database_that_is_not_there_is_unavailable(database: str) -> None:
     engine = create_engine(database.replace("/incident_", "/none_"), application_name="tests")
     assert is_unavailable(await failure(engine, "SELECT 1"))
+
+
+async def test_while_no_host_matches_target_session_attrs_the_database_is_unavailable(database: str) -> None:
+    engine = create_engine(f"{database}&target_session_attrs=standby", application_name="tests")
+    error = await failure(engine, "SELECT 1")
+    assert is_unavailable(error)
+    assert reason_of(error).startswith("None of the hosts match")
 
 
 async def test_a_server_that_stops_and_starts_again_is_unavailable_in_between_and_jobs_flow_on(

@@ -102,7 +102,7 @@ def test_what_a_class_of_error_tells(error: Exception, code: grpc.StatusCode, re
         ("42601", grpc.StatusCode.INTERNAL),
         ("22003", grpc.StatusCode.INTERNAL),
         ("23505", grpc.StatusCode.INTERNAL),
-        ("42501", grpc.StatusCode.INTERNAL),
+        ("42501", grpc.StatusCode.UNAVAILABLE),
         (None, grpc.StatusCode.INTERNAL),
     ],
 )

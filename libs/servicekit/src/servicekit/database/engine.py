@@ -1,4 +1,4 @@
-"""The engine, and the classification of its errors: unavailable, data, constraint."""
+"""The engine: connections to one database as the services use them."""
 
 import asyncio
 import contextlib
@@ -6,21 +6,28 @@ import contextlib
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from servicekit.database.connection import SERVER_SETTINGS, KeptAliveConnection, Peers
+from servicekit.database.errors import (
+    CONNECT_ERRORS,
+    DatabaseUnavailableError,
+    constraint_name,
+    is_data_error,
+    is_unavailable,
+    sqlstate,
+)
 
-# SQLSTATE classes and codes that say "the server cannot serve any statement now":
-# connection exceptions, shutting down / starting up, out of disk, memory or connections, read-only standby,
-# and a statement or lock that was given up on.
-_UNAVAILABLE_CLASSES = ("08", "53", "58")
-_UNAVAILABLE_CODES = frozenset({"57P01", "57P02", "57P03", "57014", "55P03", "25006", "40001", "40P01"})
-# A table or column that is not there: the process is newer than the schema and migration has yet to run.
-_NOT_MIGRATED_CODES = frozenset({"42P01", "42703"})
-_DATA_CLASSES = ("22", "23")
-
+__all__ = [
+    "DatabaseUnavailableError",
+    "autocommit",
+    "close_engine",
+    "constraint_name",
+    "create_engine",
+    "is_data_error",
+    "is_unavailable",
+    "sqlstate",
+]
 
 # How long one statement of a service may take. A caller's patience is about as long, and a vanished host is noticed this
 # late.
@@ -28,10 +35,6 @@ STATEMENT_TIMEOUT_SECONDS = 6.0
 # How much longer the client waits for the server's word that it gave up on a statement.
 _ANSWER_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
-
-
-class DatabaseUnavailableError(Exception):
-    """The database cannot be reached."""
 
 
 def create_engine(
@@ -77,8 +80,11 @@ def create_engine(
                 server_settings=server_settings,
                 connection_class=KeptAliveConnection,
             )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except CONNECT_ERRORS as exc:
             raise DatabaseUnavailableError from exc
+        except ValueError:
+            # Its text quotes parts of the URL.
+            raise DatabaseUnavailableError("the URL cannot be used") from None
         peers.add(connection)
         return connection
 
@@ -111,43 +117,6 @@ async def close_engine(engine: AsyncEngine) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_SECONDS):
             await engine.dispose()
-
-
-def is_unavailable(exc: BaseException) -> bool:
-    """Tell whether `exc` means that the database cannot answer now, so that trying again later may work."""
-    if isinstance(exc, DatabaseUnavailableError | InterfaceError | PoolTimeoutError | ConnectionError):
-        return True
-    if not isinstance(exc, DBAPIError):
-        return False
-    if exc.connection_invalidated:
-        return True
-    code = sqlstate(exc)
-    if code is None:
-        return isinstance(exc, OperationalError)
-    return code.startswith(_UNAVAILABLE_CLASSES) or code in _UNAVAILABLE_CODES or code in _NOT_MIGRATED_CODES
-
-
-def is_data_error(exc: BaseException) -> bool:
-    """Tell whether `exc` was caused by the values of a statement, so that other values may pass."""
-    code = sqlstate(exc)
-    return code is not None and code.startswith(_DATA_CLASSES)
-
-
-def sqlstate(exc: BaseException) -> str | None:
-    """Return the five-character SQLSTATE of a driver error, or None when it has none."""
-    if not isinstance(exc, DBAPIError):
-        return None
-    code: str | None = getattr(exc.orig, "sqlstate", None)
-    return code
-
-
-def constraint_name(exc: BaseException) -> str | None:
-    """Return the name of the constraint that a driver error says was violated, or None."""
-    if not isinstance(exc, DBAPIError):
-        return None
-    cause = exc.orig.__cause__ if exc.orig is not None else None
-    name: str | None = getattr(cause, "constraint_name", None)
-    return name
 
 
 def autocommit(engine: AsyncEngine) -> AsyncEngine:
