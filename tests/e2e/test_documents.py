@@ -16,7 +16,6 @@ from flywheel.stack.stack import Stack
 ROOT = Path(__file__).parents[2]
 BUF = Path(sys.executable).with_name("buf")
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs/grpcurl.md"]
-EVERY_DOCUMENT = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
 def commands(document: Path) -> list[list[str]]:
@@ -100,44 +99,3 @@ def test_every_buf_and_curl_command_works(document: Path, stack: Stack) -> None:
         if words[-1].endswith("/Propose"):
             approval_id = json.loads(done.stdout)["approval"]["approvalId"]
     assert ran > 1
-
-
-def test_every_make_target_that_a_document_names_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
-    named = {
-        words[1]
-        for document in EVERY_DOCUMENT
-        for words in commands(document)
-        if words[0] == "make" and len(words) > 1
-    }
-    assert named
-    assert named <= targets
-
-
-def anchors(document: Path) -> set[str]:
-    """The anchors of a document's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_every_link_to_a_file_or_heading_resolves() -> None:
-    broken = []
-    for document in EVERY_DOCUMENT:
-        for link in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
-            name, _, anchor = link.partition("#")
-            target = document.parent / name if name else document
-            if "://" in link:
-                continue
-            if not target.exists() or (anchor and anchor not in anchors(target)):
-                broken.append(f"{document.name}: {link}")
-    assert not broken
-
-
-def test_every_decision_record_is_in_the_index() -> None:
-    folder = ROOT / "docs/decisions"
-    records = {path.name for path in folder.glob("[0-9]*.md")}
-    assert records
-    assert records == set(
-        re.findall(r"\((\d{4}-[^)]+)\)", (folder / "README.md").read_text(encoding="utf-8"))
-    )
