@@ -91,7 +91,7 @@ async def test_what_was_stuck_is_imported_and_healed_by_reconcile(
         assert (done.returncode, done.stderr) == (0, "")
         assert f"incidents: {STUCK} new, 0 imported before" in done.stdout
         assert f"approvals: {STUCK} new, 0 imported before" in done.stdout
-        assert f"executed and never told: {STUCK}." in done.stdout
+        assert f"executed, not acknowledged: {STUCK}." in done.stdout
         assert f"' ADDRESS {RECONCILE}\n" in done.stdout
         assert done.stdout.endswith("where ADDRESS is the approval service's address\n")
         figures = await incidents.figures()
@@ -184,7 +184,7 @@ async def test_every_mistake_is_named_and_neither_database_is_written(
         "incidents.jsonl:2: title: must not be blank",
         "incidents.jsonl:3: line: is not JSON: Expecting property name enclosed in double quotes at character 2",
         "incidents.jsonl:4: incident_id: is the same as in incidents.jsonl:1",
-        "flywheel: docs/import.md says what a line may hold",
+        "flywheel: see docs/import.md for the format of the lines",
     ]
     assert await everything(databases) == before
 

@@ -1,4 +1,4 @@
-"""prometheus and promtool: those on the PATH, else Debian's, unpacked beside the interpreter's packages.
+"""prometheus and promtool: those on the PATH, else Debian's, unpacked into the virtual environment.
 
 Unpacked and not installed: nothing on the machine changes, and no daemon is started.
 """
@@ -17,15 +17,15 @@ from flywheel.system.file_lock import FileLock
 
 _PACKAGE = "prometheus"
 _KEPT = Path(sys.prefix) / "debian" / _PACKAGE
-_PATIENCE_SECONDS = 240.0
+_TIMEOUT_SECONDS = 240.0
 
 
-class _NotToBeHadError(Exception):
-    """Debian's package cannot be had here."""
+class _UnavailableError(Exception):
+    """Debian's package cannot be obtained here."""
 
 
 def promtool() -> str:
-    """Return the path of promtool. Skips the test, saying why, where it cannot be had; with CI=true fails it."""
+    """Return the path of promtool. Without one the test is skipped with the reason; with CI=true it fails."""
     return _program("promtool")
 
 
@@ -51,18 +51,18 @@ def _program(name: str) -> str:
 def _unpacked() -> Path | str:
     """Return the folder with the programs, or why there is none."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        return "there is no apt to get it with"
+        return "apt is not available"
     _KEPT.parent.mkdir(exist_ok=True)
     # One worker unpacks, the others wait for it.
     lock = FileLock(_KEPT.with_suffix(".lock"))
-    if not lock.acquire(_PATIENCE_SECONDS):
+    if not lock.acquire(_TIMEOUT_SECONDS):
         return "another process has been unpacking it for too long"
     try:
         if not _KEPT.exists():
             with tempfile.TemporaryDirectory(dir=_KEPT.parent) as scratch:
                 _unpack(Path(scratch)).rename(_KEPT)
-    except (_NotToBeHadError, OSError, subprocess.TimeoutExpired) as exc:
-        return f"it cannot be had here: {exc}"
+    except (_UnavailableError, OSError, subprocess.TimeoutExpired) as exc:
+        return f"it is not available here: {exc}"
     finally:
         lock.release()
     return _KEPT / "usr" / "bin"
@@ -72,8 +72,8 @@ def _unpack(scratch: Path) -> Path:
     """Download the package and return the folder with what is in it."""
     try:
         _run(scratch, "apt-get", "download", _PACKAGE)
-    except _NotToBeHadError:
-        # The machine's own lists are missing or too old: others, of our own.
+    except _UnavailableError:
+        # The machine's package lists are missing or too old: download new ones into the scratch folder.
         options = [f"-o=Dir::State::Lists={scratch}/lists", f"-o=Dir::Cache={scratch}/cache"]
         (scratch / "lists" / "partial").mkdir(parents=True)
         (scratch / "cache" / "archives" / "partial").mkdir(parents=True)
@@ -82,7 +82,7 @@ def _unpack(scratch: Path) -> Path:
     (package,) = scratch.glob("*.deb")
     unpacked = scratch / "unpacked"
     _run(scratch, "dpkg-deb", "--extract", str(package), str(unpacked))
-    # It needs nothing but the C library: does it run with the one that is here?
+    # It depends on the C library only: does it run with the installed one?
     _run(scratch, str(unpacked / "usr" / "bin" / "prometheus"), "--version")
     return unpacked
 
@@ -95,8 +95,8 @@ def _run(folder: Path, *command: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=_PATIENCE_SECONDS,
+        timeout=_TIMEOUT_SECONDS,
     )
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise _NotToBeHadError(f"{command[0]} failed: {said[-1] if said else done.returncode}")
+        output = (done.stderr or done.stdout).strip().splitlines()
+        raise _UnavailableError(f"{command[0]} failed: {output[-1] if output else done.returncode}")

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes one gateway under the project's rules, a minute of theirs being a second."""
+"""A real Prometheus that scrapes one gateway with the project's rules, 60 times faster."""
 
 import asyncio
 import re
@@ -13,11 +13,11 @@ import psutil
 import yaml
 
 from tests.eventually import eventually
+from tests.prometheus.alert_rules import RULES
 from tests.prometheus.programs import prometheus
-from tests.prometheus.test_rules import RULES
 from tests.services import PATIENCE_SECONDS
 
-# So many times faster than in production everything in the rules goes: how long, how far back.
+# The durations in the rules are divided by this.
 FACTOR = 60
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _INTERVAL = "1s"
@@ -25,7 +25,7 @@ _INTERVAL = "1s"
 Labels = Mapping[str, str]
 
 
-def hurried(rules: str) -> str:
+def accelerated(rules: str) -> str:
     """The rules with every duration in them divided by FACTOR: after `for:`, in ranges, and in offsets."""
     return re.sub(
         r"(for: |\[|offset )(\d+)([smhd])\b",
@@ -35,19 +35,19 @@ def hurried(rules: str) -> str:
 
 
 class Prometheus:
-    """Asks a Prometheus over its HTTP API."""
+    """A client of Prometheus' HTTP API."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
     async def get(self, path: str, **parameters: str) -> Any:
-        """The data of an answer."""
-        answer = await self._client.get(f"/api/v1/{path}", params=parameters)
-        assert answer.status_code == httpx2.codes.OK, answer.text
-        return answer.json()["data"]
+        """The data of a response."""
+        response = await self._client.get(f"/api/v1/{path}", params=parameters)
+        assert response.status_code == httpx2.codes.OK, response.text
+        return response.json()["data"]
 
     async def query(self, expression: str) -> list[tuple[Labels, float]]:
-        """The series that an expression gives now, and their values."""
+        """The current result of an expression: series and values."""
         result = (await self.get("query", query=expression))["result"]
         return [(each["metric"], float(each["value"][1])) for each in result]
 
@@ -65,11 +65,11 @@ class Prometheus:
         return found[0][0]
 
     async def until_over(self, alert: str) -> None:
-        """Wait until an alert fires no longer."""
+        """Wait until an alert no longer fires."""
         await eventually(self.firing, lambda firing: alert not in firing)
 
     async def until_given(self, expression: str) -> None:
-        """Wait until an expression gives a series."""
+        """Wait until an expression has a result."""
         await eventually(lambda: self.query(expression))
 
 
@@ -78,12 +78,12 @@ async def running_prometheus(folder: Path, gateway: str) -> AsyncIterator[Promet
     """A Prometheus with its configuration and data in `folder` that scrapes the gateway at an address."""
     process = await asyncio.to_thread(_start, folder, gateway)
     try:
-        # It does not say which port it was given.
+        # It does not log its port.
         address = await eventually(lambda: _listening_address(process.pid))
         async with httpx2.AsyncClient(
             base_url=f"http://{address}", timeout=PATIENCE_SECONDS, trust_env=False
         ) as client:
-            await eventually(lambda: client.get("/-/ready"), lambda answer: answer.is_success)
+            await eventually(lambda: client.get("/-/ready"), lambda response: response.is_success)
             yield Prometheus(client)
     finally:
         process.kill()
@@ -92,7 +92,7 @@ async def running_prometheus(folder: Path, gateway: str) -> AsyncIterator[Promet
 
 def _start(folder: Path, gateway: str) -> subprocess.Popen[bytes]:
     folder.mkdir()
-    (folder / "rules.yml").write_text(hurried(RULES.read_text(encoding="utf-8")))
+    (folder / "rules.yml").write_text(accelerated(RULES.read_text(encoding="utf-8")))
     configuration = {
         "global": {"scrape_interval": _INTERVAL, "evaluation_interval": _INTERVAL},
         "rule_files": ["rules.yml"],

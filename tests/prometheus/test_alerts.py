@@ -1,4 +1,4 @@
-"""The rules in a real Prometheus over a real stack: faults are made, alerts fire; they are mended, alerts are over."""
+"""The rules in a real Prometheus over a real stack: alerts fire on faults, and resolve after recovery."""
 
 import asyncio
 import signal
@@ -14,19 +14,19 @@ from metrics_gateway.exposition.catalogue import exported_series
 from tests.approval.callers import Incidents, State, approvals_at, caller, incidents_at
 from tests.approval.schemas import approval_database, incident_database
 from tests.eventually import eventually
-from tests.prometheus.server import Prometheus, hurried, running_prometheus
-from tests.prometheus.test_rules import ALERTS
+from tests.prometheus.alert_rules import ALERTS
+from tests.prometheus.server import Prometheus, accelerated, running_prometheus
 from tests.services import PATIENCE_SECONDS, ServiceProcess, healthy_service
 from tests.tcp_proxy import tcp_proxy
 
 RATE = "awoooi_flywheel_execution_success_rate"
-# An incident without progress for a second is stuck: the threshold, a minute being a second, would be half a minute.
+# The default of 30 minutes, accelerated, would still be 30 s.
 VARIABLES = {"INCIDENT_STUCK_AFTER": "1s"}
 
 
 @asynccontextmanager
 async def gateway(sources: str, listen: str = "127.0.0.1:0") -> AsyncIterator[str]:
-    """A gateway that asks these sources; its address."""
+    """A gateway of these sources; its address."""
     process = await asyncio.to_thread(
         ServiceProcess, "metrics_gateway", ["serve"], {"GATEWAY_LISTEN": listen, "GATEWAY_SOURCES": sources}
     )
@@ -38,7 +38,7 @@ async def gateway(sources: str, listen: str = "127.0.0.1:0") -> AsyncIterator[st
 
 
 async def stuck_more_and_more(incidents: Incidents, seen: Prometheus) -> list[str]:
-    """Open incidents that nobody works on until the alert about that fires; their ids."""
+    """Open incidents without progress until the alert on them fires; their ids."""
     opened: list[str] = []
     firing: set[str] = set()
     while "FlywheelIncidentsStuckGrowing" not in firing:
@@ -50,7 +50,7 @@ async def stuck_more_and_more(incidents: Incidents, seen: Prometheus) -> list[st
 
 
 async def resolve_all(incidents: Incidents, ids: list[str]) -> None:
-    """Resolve incidents by hand."""
+    """Resolve incidents as an operator."""
     items = [
         incident_service.BatchResolveRequest.Item(
             incident_id=each, resolution_type=incident_pb2.RESOLUTION_TYPE_HUMAN
@@ -62,7 +62,7 @@ async def resolve_all(incidents: Incidents, ids: list[str]) -> None:
 
 
 @pytest.mark.slow
-async def test_alerts_fire_with_their_faults_and_are_over_when_they_are_mended(tmp_path: Path) -> None:
+async def test_alerts_fire_on_faults_and_resolve_after_recovery(tmp_path: Path) -> None:
     async with (
         incident_database() as incident_url,
         approval_database() as approval_url,
@@ -76,7 +76,7 @@ async def test_alerts_fire_with_their_faults_and_are_over_when_they_are_mended(t
         async with gateway(sources) as address, running_prometheus(tmp_path / "prometheus", address) as seen:
             async with healthy_service("incident", incident_url, variables=VARIABLES) as incident:
                 network.target = incident.address
-                await everything_arrives(seen)
+                await all_series_are_scraped(seen)
                 async with incidents_at(incident.address) as incidents:
                     ids = await stuck_more_and_more(incidents, seen)
                     noop = await approvals.approved(ids[0])
@@ -84,7 +84,7 @@ async def test_alerts_fire_with_their_faults_and_are_over_when_they_are_mended(t
                 await incident.ended()
                 network.reset()
 
-            # The incident service is gone: that is told, and what fired before is not over for that.
+            # The incident service is down: that is alerted, and alerts that fired before do not resolve.
             assert (await seen.until_firing("FlywheelSourceDown"))["source"] == "incident"
             assert (await approvals.execute(noop.approval_id)).approval.state == State.STATE_SUCCEEDED
             await seen.until_firing("FlywheelNoopResolutionGap")
@@ -93,7 +93,7 @@ async def test_alerts_fire_with_their_faults_and_are_over_when_they_are_mended(t
                 "FlywheelIncidentsStuckGrowing", "FlywheelNoopResolutionGap", "FlywheelSourceDown"
             )
 
-            # It is back: the resolve arrives by itself, and the rest is resolved by hand.
+            # It is back: the resolve is delivered, and the operator resolves the others.
             async with healthy_service("incident", incident_url, variables=VARIABLES) as incident:
                 network.target = incident.address
                 await seen.until_over("FlywheelSourceDown")
@@ -104,15 +104,15 @@ async def test_alerts_fire_with_their_faults_and_are_over_when_they_are_mended(t
                 await seen.until_over("FlywheelIncidentsStuckGrowing")
                 await seen.until_only()
 
-            # All the time the rate was withheld, and not once has it been taken for missing, not even for a moment.
+            # The rate was withheld all the time, and never alerted as missing.
             assert await seen.query("max_over_time(awoooi_flywheel_execution_samples[1h]) > 0") == []
             assert await seen.query(f"count_over_time({RATE}[1h])") == []
             missing = 'count_over_time(ALERTS{alertname="FlywheelExecutionRateMissing"}[1h])'
             assert await seen.query(missing) == []
 
 
-async def everything_arrives(seen: Prometheus) -> None:
-    """Every series that is exported arrives, but for the withheld rate, and all rules are evaluated."""
+async def all_series_are_scraped(seen: Prometheus) -> None:
+    """Wait until every exported series except the withheld rate is scraped, and all rules are evaluated."""
     expected = exported_series().keys() - {RATE}
 
     async def missing() -> set[str]:
@@ -127,9 +127,9 @@ async def everything_arrives(seen: Prometheus) -> None:
 
 
 @pytest.mark.slow
-async def test_a_gateway_that_is_gone_and_a_rate_that_is_not_wired_are_told(tmp_path: Path) -> None:
+async def test_an_absent_gateway_and_a_missing_rate_are_alerted(tmp_path: Path) -> None:
     async with incident_database() as incident_url, healthy_service("incident", incident_url) as incident:
-        # The approval service was forgotten.
+        # Without the approval service.
         sources = f"incident={incident.address}"
         async with gateway(sources) as address, running_prometheus(tmp_path / "first", address) as seen:
             await seen.until_only("FlywheelExecutionRateMissing")
@@ -140,6 +140,6 @@ async def test_a_gateway_that_is_gone_and_a_rate_that_is_not_wired_are_told(tmp_
                 await seen.until_over("FlywheelGatewayAbsent")
 
 
-def test_hurrying_reaches_every_duration_and_nothing_else() -> None:
+def test_accelerating_divides_every_duration_and_nothing_else() -> None:
     rules = "for: 10m\nexpr: x[30m] > 300 and y[1d] offset 1d\nsummary: 5m, in 24h"
-    assert hurried(rules) == "for: 10s\nexpr: x[30s] > 300 and y[1440s] offset 1440s\nsummary: 5m, in 24h"
+    assert accelerated(rules) == "for: 10s\nexpr: x[30s] > 300 and y[1440s] offset 1440s\nsummary: 5m, in 24h"

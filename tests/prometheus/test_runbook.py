@@ -1,4 +1,4 @@
-"""The runbook: a section for each alert, and nothing in it that does not work."""
+"""The runbook: a section for each alert, and commands that work."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ from awoooi.incident.v1 import incident_service_pb2
 from flywheel.stack.stack import Stack
 from metrics_gateway.sources.reading import Reason
 from tests.approval.schemas import approval_database, incident_database, rows
-from tests.prometheus.test_rules import ALERTS, rules
+from tests.prometheus.alert_rules import ALERTS, rules
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
@@ -56,13 +56,13 @@ def test_every_section_is_about_an_alert_that_exists() -> None:
     assert SECTIONS.keys() == ALERTS
 
 
-def test_every_link_within_the_runbook_leads_somewhere() -> None:
+def test_every_link_within_the_runbook_has_a_target() -> None:
     links = set(re.findall(r"\]\(#([^)]+)\)", TEXT))
     assert links
     assert links <= {heading.lower() for heading in SECTIONS}
 
 
-def test_every_reason_of_a_source_that_is_down_has_its_line() -> None:
+def test_every_failure_reason_of_a_source_has_a_row() -> None:
     named = set(re.findall(r"^\| `(\w+)` \|", SECTIONS["FlywheelSourceDown"], flags=re.MULTILINE))
     assert named == {reason.value for reason in Reason} - {"other"}
 
@@ -108,12 +108,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def test_both_ways_to_call_define_the_same_words() -> None:
+def test_both_clients_define_the_same_shell_functions() -> None:
     grpcurl, buf = blocks("sh")[:2]
     assert re.findall(r"^(\w+)\(\)", grpcurl, re.MULTILINE) == re.findall(r"^(\w+)\(\)", buf, re.MULTILINE)
 
 
-def test_what_can_be_called_without_an_id_works_as_it_stands(stack: Stack) -> None:
+def test_every_command_without_a_placeholder_works(stack: Stack) -> None:
     _, definitions, *others = blocks("sh")
     commands = [line for block in others for line in block.splitlines() if "…" not in line]
     assert len(commands) > 10

@@ -1,1 +1,1 @@
-"""The flywheel command: a local stack, the demo, and an operator's verbs."""
+"""The `flywheel` command: a local stack, a demo, and the import of data."""

@@ -1,4 +1,4 @@
-"""The `flywheel` command. What a subcommand needs is imported when it runs, so that help comes at once."""
+"""The `flywheel` command. The imports of a subcommand are made when it runs, so that help is fast."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version  # noqa: PLC0415 - see above
 
-        print(f"flywheel {version('awoooi-flywheel')}")  # noqa: T201 - what was asked for
+        print(f"flywheel {version('awoooi-flywheel')}")  # noqa: T201 - the requested output
         raise typer.Exit
 
 
@@ -39,7 +39,7 @@ def _options(
 @app.command()
 def up(
     data_dir: Annotated[
-        Path, typer.Option(envvar="FLYWHEEL_DATA_DIR", help="Databases and logs; made when not there.")
+        Path, typer.Option(envvar="FLYWHEEL_DATA_DIR", help="Databases and logs; created if missing.")
     ] = Path(".flywheel"),
     incident_listen: Annotated[
         str,
@@ -70,10 +70,10 @@ def up(
 @app.command()
 def demo(
     incidents: Annotated[
-        int, typer.Option(min=1, max=1000, help="How many were stuck; 566 in production.")
+        int, typer.Option(min=1, max=1000, help="Number of stuck incidents; 566 in production.")
     ] = 566,
 ) -> None:
-    """Play the story of 566 stuck incidents on a stack of its own: about a minute, nothing is kept."""
+    """Replay the outage with 566 stuck incidents on a temporary stack: about a minute, nothing is kept."""
     from flywheel.commands.demo import run  # noqa: PLC0415 - see above
 
     run(incidents=incidents)
@@ -88,13 +88,13 @@ def import_(
         ),
     ],
     data_dir: Annotated[
-        Path, typer.Option(envvar="FLYWHEEL_DATA_DIR", help="Of the local stack; it may run or not.")
+        Path, typer.Option(envvar="FLYWHEEL_DATA_DIR", help="Of the local stack, running or not.")
     ] = Path(".flywheel"),
 ) -> None:
-    """Import incidents and approvals of an older system: all lines, or none when one is bad.
+    """Import incidents and approvals of another system: all lines, or none when one is invalid.
 
-    Where INCIDENT_DATABASE_URL or APPROVAL_DATABASE_URL is set, that database is written to in place of the local
-    stack's. Repeating an import changes nothing.
+    With INCIDENT_DATABASE_URL or APPROVAL_DATABASE_URL set, that database is written to in place of the local stack's.
+    An import is idempotent: repeating it changes nothing.
     """
     from flywheel.importing.command import run  # noqa: PLC0415 - see above
 
@@ -102,13 +102,13 @@ def import_(
 
 
 def main() -> None:
-    """Run the command. What is expected to go wrong is told in a few lines, with what to do; exit status 1."""
+    """Run the command. An expected error is printed in a few lines, with advice; exit status 1."""
     try:
         app()
     except FlywheelError as exc:
         lines = [f"flywheel: {exc.message}", *([exc.details] if exc.details else [])]
         lines += [f"flywheel: {exc.advice}"] if exc.advice else []
-        print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the command speaks to its user
+        print("\n".join(lines), file=sys.stderr)  # noqa: T201 - for the user
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,11 +1,11 @@
-"""What stops the command, told so that the user knows what to do next."""
+"""The error that ends the command, with advice for the user."""
 
 
 class FlywheelError(Exception):
-    """The command cannot go on.
+    """The command cannot continue.
 
-    `message` says what is wrong in one line, `advice` what to do about it, `details` holds lines of a log or of a
-    program's output that show the cause. The last two may be empty.
+    `message` is the problem in one line, `advice` what to do about it, `details` lines of a log or of a program's output
+    that show the cause. The last two may be empty.
     """
 
     def __init__(self, message: str, *, advice: str = "", details: str = "") -> None:
@@ -13,6 +13,6 @@ class FlywheelError(Exception):
         self.message = message
         self.advice = advice
         self.details = details
-        # A traceback, when something else than the command meets this error, shows the notes.
+        # Shown in a traceback, when the error is raised outside the command.
         for note in filter(None, (details, advice)):
             self.add_note(note)

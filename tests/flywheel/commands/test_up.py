@@ -1,4 +1,4 @@
-"""`flywheel up` as a user meets it: a process, its one line, its signals, and what kill -9 leaves."""
+"""`flywheel up` as a process: the ready line, signals, kill -9, errors."""
 
 import os
 import pty
@@ -18,7 +18,7 @@ from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.stack.addresses import Address
 from flywheel.stack.readiness import grpc_is_serving, http_is_ready
 from flywheel.system.processes import is_alive
-from tests.flywheel.stack_cases import (
+from tests.flywheel.stack.running_stack import (
     FREE_PORTS,
     PATIENCE_SECONDS,
     eventually,
@@ -45,7 +45,7 @@ def database_of(data_dir: Path) -> EmbeddedPostgres:
     return EmbeddedPostgres(data_dir / "postgres")
 
 
-def test_one_line_says_that_all_are_ready_and_where(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_the_ready_line_has_all_addresses(tmp_path: Path, environment: dict[str, str]) -> None:
     with flywheel_up(tmp_path / "data", environment) as up:
         addresses = addresses_in(line_of(up.stdout))
         assert list(addresses) == ["incident", "approval", "gateway"]
@@ -68,8 +68,8 @@ def test_a_signal_stops_everything(
         assert not database_of(tmp_path / "data").is_running()
 
 
-def test_a_signal_while_starting_stops_what_was_started(tmp_path: Path, environment: dict[str, str]) -> None:
-    with flywheel_up(tmp_path / "data", environment | {"STAND_IN_APPROVAL": "dumb"}) as up:
+def test_a_signal_during_the_start_stops_everything(tmp_path: Path, environment: dict[str, str]) -> None:
+    with flywheel_up(tmp_path / "data", environment | {"STAND_IN_APPROVAL": "never_ready"}) as up:
         eventually(lambda: "approval" in services_of(tmp_path / "data"))
         up.send_signal(signal.SIGINT)
         out, _ = up.communicate(timeout=PATIENCE_SECONDS)
@@ -78,11 +78,9 @@ def test_a_signal_while_starting_stops_what_was_started(tmp_path: Path, environm
         assert not database_of(tmp_path / "data").is_running()
 
 
-def test_a_second_signal_does_not_wait_for_services_that_do_not_stop(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
-    deaf = {f"STAND_IN_{name}": "deaf" for name in ("GATEWAY", "APPROVAL", "INCIDENT")}
-    with flywheel_up(tmp_path / "data", environment | deaf) as up:
+def test_a_second_signal_kills_services_that_do_not_stop(tmp_path: Path, environment: dict[str, str]) -> None:
+    ignoring = {f"STAND_IN_{name}": "ignores_sigterm" for name in ("GATEWAY", "APPROVAL", "INCIDENT")}
+    with flywheel_up(tmp_path / "data", environment | ignoring) as up:
         line_of(up.stdout)
         begin = time.monotonic()
         up.send_signal(signal.SIGINT)
@@ -90,14 +88,12 @@ def test_a_second_signal_does_not_wait_for_services_that_do_not_stop(
             up.wait(1.0)
         up.send_signal(signal.SIGINT)
         assert up.wait(PATIENCE_SECONDS) == 0
-        # Each of the three would have had its ten seconds.
+        # Without the second signal each of the three would have ten seconds.
         assert time.monotonic() - begin < 30.0
         assert not services_of(tmp_path / "data")
 
 
-def test_after_kill_9_the_next_one_works_and_has_all_data(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_after_kill_9_the_next_start_works_with_all_data(tmp_path: Path, environment: dict[str, str]) -> None:
     data_dir = tmp_path / "data"
     with flywheel_up(data_dir, environment) as killed:
         line_of(killed.stdout)
@@ -116,7 +112,7 @@ def test_after_kill_9_the_next_one_works_and_has_all_data(
 
 
 @pytest.mark.parametrize("started", ["postgres.partial", "postgres", "log/incident.log", "log/gateway.log"])
-def test_after_kill_9_while_starting_the_next_one_works(
+def test_after_kill_9_during_the_start_the_next_start_works(
     tmp_path: Path, environment: dict[str, str], started: str
 ) -> None:
     data_dir = tmp_path / "data"
@@ -130,7 +126,7 @@ def test_after_kill_9_while_starting_the_next_one_works(
 
 
 @pytest.mark.parametrize("victim", ["incident", "approval", "metrics_gateway"])
-def test_a_killed_service_is_started_again(tmp_path: Path, environment: dict[str, str], victim: str) -> None:
+def test_a_killed_service_is_restarted(tmp_path: Path, environment: dict[str, str], victim: str) -> None:
     data_dir = tmp_path / "data"
     with flywheel_up(data_dir, environment) as up:
         addresses = addresses_in(line_of(up.stdout))
@@ -141,7 +137,7 @@ def test_a_killed_service_is_started_again(tmp_path: Path, environment: dict[str
         eventually(lambda: probe(addresses[name]))
 
 
-def test_nohup_keeps_it_running_without_its_terminal(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_sighup_is_ignored_under_nohup(tmp_path: Path, environment: dict[str, str]) -> None:
     with flywheel_up(tmp_path / "data", environment, before=["nohup"]) as up:
         line_of(up.stdout)
         up.send_signal(signal.SIGHUP)
@@ -149,7 +145,7 @@ def test_nohup_keeps_it_running_without_its_terminal(tmp_path: Path, environment
         assert line_of(up.stderr) == "flywheel: incident ended (signal SIGKILL); starting it again"
 
 
-def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+def test_an_unusable_folder_is_an_error_with_advice(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with flywheel_up(tmp_path / "file" / "data", {}) as up:
         out, err = up.communicate(timeout=PATIENCE_SECONDS)
@@ -160,7 +156,7 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_a_killed_postgresql_is_started_again(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_killed_postgresql_is_restarted(tmp_path: Path, environment: dict[str, str]) -> None:
     data_dir = tmp_path / "data"
     with flywheel_up(data_dir, environment) as up:
         line_of(up.stdout)
@@ -168,12 +164,12 @@ def test_a_killed_postgresql_is_started_again(tmp_path: Path, environment: dict[
         assert (
             line_of(up.stderr) == "flywheel: PostgreSQL ended (its server process is gone); starting it again"
         )
-        # Joins the start that is under way, and returns when the server answers.
+        # Joins the start in progress, and returns when the server responds.
         EmbeddedPostgres(data_dir / "postgres", log_path=data_dir / "log" / "postgres.log").start()
         assert starts(database_of(data_dir).url("incident")) == 1
 
 
-def test_a_second_one_on_the_same_folder_is_refused(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_second_stack_on_the_same_folder_is_refused(tmp_path: Path, environment: dict[str, str]) -> None:
     with flywheel_up(tmp_path / "data", environment) as up:
         line_of(up.stdout)
         running = services_of(tmp_path / "data")
@@ -194,7 +190,7 @@ def test_a_second_one_on_the_same_folder_is_refused(tmp_path: Path, environment:
         assert database_of(tmp_path / "data").is_running()
 
 
-def test_a_taken_port_is_told_in_two_lines(tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error_with_advice(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with flywheel_up(tmp_path / "data", {}, "--gateway-listen", address) as up:
@@ -206,7 +202,7 @@ def test_a_taken_port_is_told_in_two_lines(tmp_path: Path) -> None:
     ]
 
 
-def test_a_service_that_cannot_start_shows_the_end_of_its_log(
+def test_a_service_that_fails_to_start_shows_the_end_of_its_log(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     with flywheel_up(tmp_path / "data", environment | {"STAND_IN_INCIDENT": "crashing"}) as up:
@@ -214,12 +210,12 @@ def test_a_service_that_cannot_start_shows_the_end_of_its_log(
     assert (up.returncode, out) == (1, "")
     assert err.splitlines() == [
         "flywheel: the incident service ended while starting (exit status 3)",
-        "    the stand-in was told to crash",
+        "    the stand-in crashes on request",
         f"flywheel: see {tmp_path / 'data' / 'log' / 'incident.log'}",
     ]
 
 
-def test_someone_at_a_terminal_sees_what_is_being_done(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_terminal_shows_the_steps(tmp_path: Path, environment: dict[str, str]) -> None:
     ours, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "flywheel", "up", "--data-dir", str(tmp_path / "data")],
@@ -252,11 +248,11 @@ def test_someone_at_a_terminal_sees_what_is_being_done(tmp_path: Path, environme
         os.close(ours)
     page = f"page http://{addresses_in(ready)['gateway']} · logs {tmp_path / 'data' / 'log'} · Ctrl-C stops it\r\n"
     assert page in seen.decode()
-    for step in (b"making the database", b"starting the services", b"stopping PostgreSQL"):
+    for step in (b"creating the database", b"starting the services", b"stopping PostgreSQL"):
         assert step in seen
 
 
-def test_help_comes_without_loading_what_a_stack_needs() -> None:
+def test_help_does_not_import_the_stack() -> None:
     script = (
         "import sys, flywheel.__main__; print(sorted({'grpc', 'psutil', 'rich.console'} & set(sys.modules)))"
     )
@@ -271,7 +267,7 @@ def test_the_version_is_printed() -> None:
     assert result.stdout == f"flywheel {version('awoooi-flywheel')}\n"
 
 
-def test_one_address_given_twice_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+def test_overlapping_addresses_are_refused_before_the_start(tmp_path: Path) -> None:
     same = {"INCIDENT_LISTEN": "127.0.0.1:53051", "APPROVAL_LISTEN": "127.0.0.1:53051"}
     with flywheel_up(tmp_path / "data", same) as up:
         out, err = up.communicate(timeout=PATIENCE_SECONDS)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL from a clean start: what it is, where it can be, who may run it."""
+"""The embedded PostgreSQL from a clean start: settings, folders, users."""
 
 import os
 import pwd
@@ -16,7 +16,7 @@ from flywheel.errors import FlywheelError
 from flywheel.postgres.binaries import find_binaries
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.processes import is_alive
-from tests.flywheel.postgres_cases import (
+from tests.flywheel.postgres.running_postgres import (
     copy_of_binaries,
     execute,
     owner_of,
@@ -26,10 +26,10 @@ from tests.flywheel.postgres_cases import (
 )
 
 is_root = os.geteuid() == 0
-as_root = pytest.mark.skipif(not is_root, reason="says what root does")
+as_root = pytest.mark.skipif(not is_root, reason="needs root")
 
 
-def test_a_first_start_makes_a_cluster_and_a_later_one_finds_its_data(tmp_path: Path) -> None:
+def test_the_first_start_creates_a_cluster_and_later_ones_keep_its_data(tmp_path: Path) -> None:
     with started(tmp_path / "pg", durable=True) as server:
         assert server.is_running()
         server.create_database("incident")
@@ -40,7 +40,7 @@ def test_a_first_start_makes_a_cluster_and_a_later_one_finds_its_data(tmp_path: 
         assert execute(server, "SELECT count(*) FROM kept", database="incident") == 1
 
 
-def test_what_was_acknowledged_is_on_disk_unless_asked_otherwise(tmp_path: Path) -> None:
+def test_commits_are_durable_by_default(tmp_path: Path) -> None:
     with started(tmp_path / "pg", durable=True) as server:
         assert execute(server, "SHOW fsync") == "on"
         assert execute(server, "SHOW synchronous_commit") == "on"
@@ -57,7 +57,7 @@ def test_text_is_utf8_and_sorts_the_same_on_every_machine(tmp_path: Path) -> Non
         assert execute(server, "SHOW timezone") == "UTC"
 
 
-def test_settings_of_the_caller_count(tmp_path: Path) -> None:
+def test_settings_of_the_caller_are_applied(tmp_path: Path) -> None:
     with started(tmp_path / "pg", settings={"max_connections": "17", "log_line_prefix": "a 'b' c"}) as server:
         assert execute(server, "SHOW max_connections") == "17"
         assert execute(server, "SHOW log_line_prefix") == "a 'b' c"
@@ -77,19 +77,19 @@ def test_it_listens_on_a_private_socket_and_on_no_port(tmp_path: Path) -> None:
     [
         pytest.param("plain", True, id="a short path"),
         pytest.param("with spaces in it", True, id="spaces"),
-        pytest.param("it's \"$HOME `id` \\%20+&?#=:@", True, id="what shells and URLs mean something by"),
+        pytest.param("it's \"$HOME `id` \\%20+&?#=:@", True, id="special characters of shells and URLs"),
         pytest.param("über/数据", True, id="other alphabets"),
         pytest.param("a,b", False, id="a comma, which separates hosts"),
         pytest.param("deep/" * 40 + "end", False, id="too long for a socket"),
     ],
 )
-def test_it_can_be_in_any_folder(folder: str, holds_the_socket: bool) -> None:
+def test_any_folder_name_works(folder: str, holds_the_socket: bool) -> None:
     with public_folder() as short, started(short / folder / "pg") as server:
         server.create_database("one")
         assert execute(server, "SELECT current_setting('data_directory')") == str(short / folder / "pg")
         sockets = Path(execute(server, "SELECT current_setting('unix_socket_directories')", database="one"))
         assert (sockets == short / folder / "pg") == holds_the_socket
-        # The other reader of such URLs, libpq.
+        # libpq reads such URLs too.
         psql = [
             find_binaries().psql,
             "--no-psqlrc",
@@ -101,9 +101,7 @@ def test_it_can_be_in_any_folder(folder: str, holds_the_socket: bool) -> None:
         assert subprocess.run(psql, capture_output=True, text=True, check=True).stdout == "one\n"
 
 
-def test_a_relative_folder_means_the_one_at_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_folder_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     server = EmbeddedPostgres(Path("pg"), durable=False)
     monkeypatch.chdir("/")
@@ -114,9 +112,7 @@ def test_a_relative_folder_means_the_one_at_the_start(
         server.stop()
 
 
-def test_the_users_own_settings_for_postgresql_do_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pg_variables_of_the_user_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "PGPORT": "1",
         "PGHOST": "/nowhere",
@@ -130,7 +126,7 @@ def test_the_users_own_settings_for_postgresql_do_not_count(
 
 
 @pytest.mark.parametrize("name", ["incident", 'with "quotes"', "it's", "MixedCase", "a;b", "-c", "é"])
-def test_a_database_is_created_once_whatever_its_name(
+def test_create_database_is_idempotent_for_any_name(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
     with started(tmp_path_factory.getbasetemp() / "databases" / "pg") as server:
@@ -139,7 +135,7 @@ def test_a_database_is_created_once_whatever_its_name(
         assert execute(server, "SELECT current_database()", database=name) == name
 
 
-def test_two_run_side_by_side(tmp_path: Path) -> None:
+def test_two_servers_run_side_by_side(tmp_path: Path) -> None:
     with started(tmp_path / "one") as one, started(tmp_path / "two") as two:
         execute(one, "CREATE TABLE only_here ()")
         assert execute(two, "SELECT to_regclass('only_here')") is None
@@ -147,7 +143,7 @@ def test_two_run_side_by_side(tmp_path: Path) -> None:
         assert execute(one, "SELECT 1") == 1
 
 
-def test_many_starting_at_once_get_one_server(tmp_path: Path) -> None:
+def test_concurrent_starts_share_one_server(tmp_path: Path) -> None:
     servers = [EmbeddedPostgres(tmp_path / "pg", durable=False) for _ in range(6)]
     try:
         with ThreadPoolExecutor(len(servers)) as threads:
@@ -158,7 +154,7 @@ def test_many_starting_at_once_get_one_server(tmp_path: Path) -> None:
     assert not any(server.is_running() for server in servers)
 
 
-def test_stopping_ends_open_sessions_and_leaves_no_process(tmp_path: Path) -> None:
+def test_stop_ends_open_sessions_and_leaves_no_process(tmp_path: Path) -> None:
     with started(tmp_path / "pg") as server:
         assert server.pid is not None
         processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
@@ -167,12 +163,12 @@ def test_stopping_ends_open_sessions_and_leaves_no_process(tmp_path: Path) -> No
     server.stop()
 
 
-def test_stopping_what_was_never_started_does_nothing(tmp_path: Path) -> None:
+def test_stop_without_a_start_has_no_effect(tmp_path: Path) -> None:
     EmbeddedPostgres(tmp_path / "pg").stop()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_permission_of_a_folder_on_the_way_is_changed(tmp_path: Path) -> None:
+def test_permissions_of_parent_folders_are_unchanged(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     with started(home / "checkout" / "pg") as server:
@@ -182,8 +178,8 @@ def test_no_permission_of_a_folder_on_the_way_is_changed(tmp_path: Path) -> None
 
 
 @as_root
-def test_an_ordinary_user_runs_it_as_it_is(tmp_path: Path) -> None:
-    # A process that is somebody else by number and may still read this environment, wherever root put it.
+def test_an_ordinary_user_runs_it_directly(tmp_path: Path) -> None:
+    # A process with another uid that can still read this virtual environment of root.
     with owner_of(tmp_path / "pg", "unshare", "--user", "--map-user=1", "--map-group=1") as owner:
         assert owner.stdout is not None
         assert psutil.pid_exists(int(owner.stdout.readline()))
@@ -191,7 +187,7 @@ def test_an_ordinary_user_runs_it_as_it_is(tmp_path: Path) -> None:
 
 
 @as_root
-def test_an_ordinary_user_is_told_whose_folder_it_is(tmp_path: Path) -> None:
+def test_the_folder_of_another_user_is_refused_with_its_owner(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
@@ -203,7 +199,7 @@ choose_identity(find_binaries(), Path(sys.argv[1]))
     os.chown(tmp_path / "pg", pwd.getpwnam("daemon").pw_uid, -1)
     ordinary = ["unshare", "--user", "--map-user=1", "--map-group=1", sys.executable, "-c", script]
     result = subprocess.run([*ordinary, str(tmp_path / "pg")], capture_output=True, text=True, check=False)
-    # To the namespace everybody else is nobody.
+    # In the namespace every other user is nobody.
     assert f"FlywheelError: {tmp_path / 'pg'} belongs to the user nobody" in result.stderr
     assert "choose another place with --data-dir" in result.stderr
 
@@ -217,15 +213,15 @@ def test_root_without_user_namespaces_becomes_nobody(monkeypatch: pytest.MonkeyP
             assert execute(server, "SELECT current_database()", database="one") == "one"
             assert psutil.Process(server.pid).username() == "nobody"
             assert (folder / "data" / "pg").owner() == "nobody"
-        # The cluster keeps its owner, also where namespaces are on again.
+        # The cluster keeps its owner, also with namespaces enabled again.
         monkeypatch.undo()
         with started(folder / "data" / "pg", binaries=copy_of_binaries(folder / "again")) as server:
             assert psutil.Process(server.pid).username() == "nobody"
 
 
 @as_root
-def test_root_in_somebodys_private_home_becomes_that_user() -> None:
-    # In a user namespace root is no more than any user, and may not enter.
+def test_root_in_a_private_home_becomes_its_owner() -> None:
+    # In a user namespace root has no privileges and cannot enter.
     with public_folder() as folder:
         home = folder / "home"
         home.mkdir(mode=0o700)
@@ -236,7 +232,7 @@ def test_root_in_somebodys_private_home_becomes_that_user() -> None:
 
 
 @as_root
-def test_root_is_told_what_to_do_when_nobody_can_reach_the_folder(
+def test_root_gets_advice_when_no_user_can_reach_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with public_folder() as folder:
@@ -261,7 +257,7 @@ def test_root_is_told_what_to_do_when_nobody_can_reach_the_folder(
         ),
     ],
 )
-def test_a_folder_with_something_else_is_left_alone(
+def test_a_folder_with_other_files_is_not_touched(
     tmp_path: Path, content: dict[str, str], message: str
 ) -> None:
     folder = tmp_path / "pg"
@@ -279,7 +275,7 @@ def test_an_empty_folder_is_used(tmp_path: Path) -> None:
         assert execute(server, "SELECT 1") == 1
 
 
-def test_a_socket_folder_that_others_could_have_made_is_refused(
+def test_a_socket_folder_that_others_could_have_created_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with public_folder() as temporary:
@@ -298,7 +294,7 @@ def test_a_socket_folder_that_others_could_have_made_is_refused(
             server.start()
 
 
-def test_a_setting_that_postgresql_refuses_shows_its_log(tmp_path: Path) -> None:
+def test_a_refused_setting_shows_the_log(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "pg", durable=False, settings={"max_connections": "many"})
     with pytest.raises(FlywheelError, match="did not start") as caught:
         server.start()
@@ -306,14 +302,14 @@ def test_a_setting_that_postgresql_refuses_shows_its_log(tmp_path: Path) -> None
     assert str(server.log_path) in caught.value.advice
 
 
-def test_a_missing_installation_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_binaries_give_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flywheel.postgres.binaries._PACKAGE", "no_such_package")
     with pytest.raises(FlywheelError, match="is not installed") as caught:
         find_binaries()
     assert "requirements.lock" in caught.value.advice
 
 
-def test_a_copied_folder_is_another_cluster(tmp_path: Path) -> None:
+def test_a_copied_folder_is_a_different_cluster(tmp_path: Path) -> None:
     with started(tmp_path / "pg") as server:
         execute(server, "CREATE TABLE kept ()")
     shutil.copytree(tmp_path / "pg", tmp_path / "copy")

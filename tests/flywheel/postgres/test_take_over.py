@@ -1,4 +1,4 @@
-"""What a killed owner or a killed server leaves, and that the next start works and loses nothing."""
+"""The start after a killed owner, a killed or hung server, or a killed initdb."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ from flywheel.postgres.binaries import find_binaries, program_environment
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.postgres.identity import choose_identity
 from flywheel.system.processes import is_alive, wait_until
-from tests.flywheel.postgres_cases import execute, owner_of, started
+from tests.flywheel.postgres.running_postgres import execute, owner_of, started
 
 _PATIENCE_SECONDS = 180.0
 
@@ -42,13 +42,13 @@ def test_the_server_of_a_killed_owner_is_taken_over(tmp_path: Path) -> None:
     assert not is_alive(server)
 
 
-def test_a_server_with_other_settings_is_started_anew(tmp_path: Path) -> None:
+def test_a_server_with_other_settings_is_restarted(tmp_path: Path) -> None:
     with started(tmp_path / "pg") as first, started(tmp_path / "pg", durable=True) as second:
         assert execute(second, "SHOW fsync") == "on"
         assert first.pid == second.pid
 
 
-def test_the_server_of_a_folder_that_was_moved_is_started_anew(tmp_path: Path) -> None:
+def test_the_server_of_a_moved_folder_is_restarted(tmp_path: Path) -> None:
     with started(tmp_path / "pg", durable=True) as server:
         execute(server, "CREATE TABLE kept ()")
         old = psutil.Process(server.pid)
@@ -58,9 +58,9 @@ def test_the_server_of_a_folder_that_was_moved_is_started_anew(tmp_path: Path) -
             assert execute(moved, "SELECT to_regclass('kept')::text") == "kept"
 
 
-# Files in the order in which initdb makes them, from the first moment to the last.
+# Files in the order in which initdb creates them.
 @pytest.mark.parametrize("seen", ["", "PG_VERSION", "global/pg_control", "base/1/PG_VERSION", "base/5"])
-def test_a_killed_initdb_leaves_nothing_in_the_way(tmp_path: Path, seen: str) -> None:
+def test_a_start_after_a_killed_initdb_works(tmp_path: Path, seen: str) -> None:
     with owner_of(tmp_path / "pg") as owner:
         wait_for((tmp_path / "pg.partial" / seen).exists)
         owner.kill()
@@ -71,7 +71,7 @@ def test_a_killed_initdb_leaves_nothing_in_the_way(tmp_path: Path, seen: str) ->
         assert not (tmp_path / "pg.partial").exists()
 
 
-def test_a_killed_server_recovers_with_all_that_was_acknowledged(tmp_path: Path) -> None:
+def test_a_killed_server_recovers_every_acknowledged_commit(tmp_path: Path) -> None:
     with started(tmp_path / "pg", durable=True) as server:
         execute(server, "CREATE TABLE kept ()")
         os.kill(psutil.Process(server.pid).pid, signal.SIGKILL)
@@ -80,7 +80,7 @@ def test_a_killed_server_recovers_with_all_that_was_acknowledged(tmp_path: Path)
         assert "database system was not properly shut down" in server.log_path.read_text()
 
 
-def test_the_log_before_is_kept(tmp_path: Path) -> None:
+def test_the_previous_log_is_kept(tmp_path: Path) -> None:
     with started(tmp_path / "pg") as server:
         execute(server, "DO $$ BEGIN RAISE LOG 'of the first run'; END $$")
     with started(tmp_path / "pg") as server:
@@ -88,7 +88,7 @@ def test_the_log_before_is_kept(tmp_path: Path) -> None:
         assert "of the first run" in server.log_path.with_name("pg.log.1").read_text()
 
 
-def test_a_computing_session_of_a_dead_server_is_ended(tmp_path: Path) -> None:
+def test_an_orphaned_session_in_a_computation_is_ended(tmp_path: Path) -> None:
     with started(tmp_path / "pg") as server:
         endless = "DO $$ BEGIN LOOP PERFORM 1; END LOOP; END $$"
         client = subprocess.Popen(
@@ -110,26 +110,26 @@ def test_a_computing_session_of_a_dead_server_is_ended(tmp_path: Path) -> None:
             client.wait()
 
 
-def test_a_halted_server_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_server_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flywheel.postgres.server._PROBE_SECONDS", 0.3)
     with started(tmp_path / "pg") as server:
-        halted = psutil.Process(server.pid)
-        halted.suspend()
+        hung = psutil.Process(server.pid)
+        hung.suspend()
         server.start()
-        assert not is_alive(halted)
+        assert not is_alive(hung)
         assert execute(server, "SELECT 1") == 1
 
 
-def test_a_halted_server_is_stopped(tmp_path: Path) -> None:
+def test_a_hung_server_is_stopped(tmp_path: Path) -> None:
     with started(tmp_path / "pg") as server:
-        halted = psutil.Process(server.pid)
-        halted.suspend()
+        hung = psutil.Process(server.pid)
+        hung.suspend()
         server.stop()
-        assert not is_alive(halted)
+        assert not is_alive(hung)
 
 
 def test_a_zombie_is_not_taken_for_the_server(tmp_path: Path) -> None:
-    # Where nobody reaps orphans, as in a container without an init, a killed server stays a zombie.
+    # Without an init process to reap orphans, as in a container, a killed server stays a zombie.
     script = """
 import ctypes, os, signal, sys
 from pathlib import Path
@@ -160,7 +160,7 @@ server.stop()
     assert result.returncode == 0, result.stderr
 
 
-def test_a_pid_file_that_names_another_process_does_not_stop_the_start(tmp_path: Path) -> None:
+def test_a_stale_pid_file_with_a_reused_pid_is_ignored(tmp_path: Path) -> None:
     with started(tmp_path / "pg") as server:
         pid_file = tmp_path / "pg" / "postmaster.pid"
         lines = pid_file.read_text().splitlines()
@@ -171,7 +171,7 @@ def test_a_pid_file_that_names_another_process_does_not_stop_the_start(tmp_path:
         assert execute(server, "SELECT 1") == 1
 
 
-def test_a_server_that_someone_else_started_on_the_folder_is_left_alone(tmp_path: Path) -> None:
+def test_a_foreign_server_on_the_folder_is_not_touched(tmp_path: Path) -> None:
     with started(tmp_path / "pg") as server:
         server.stop()
         binaries = find_binaries()
@@ -203,14 +203,14 @@ def test_a_server_that_someone_else_started_on_the_folder_is_left_alone(tmp_path
             foreign.wait()
 
 
-def test_a_start_that_cannot_be_waited_for_says_so(tmp_path: Path) -> None:
+def test_a_start_that_times_out_on_the_lock_is_an_error(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "pg", start_seconds=0.1)
     with server._locked(), pytest.raises(FlywheelError, match="another process is at work") as caught:
         EmbeddedPostgres(tmp_path / "pg", start_seconds=0.1).start()
     assert str(os.getpid()) in caught.value.details
 
 
-def test_a_session_in_the_terminal_can_be_interrupted_without_the_server(tmp_path: Path) -> None:
+def test_a_ctrl_c_in_the_terminal_does_not_reach_the_server(tmp_path: Path) -> None:
     with owner_of(tmp_path / "pg") as owner:
         server = server_of(owner)
         assert os.getsid(server.pid) != os.getsid(owner.pid)

@@ -1,4 +1,4 @@
-"""Listen addresses: what is one, where it is connect_address, and that a reserved one stays its server's."""
+"""Listen addresses: parsing, the address for clients, reservation."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from flywheel.stack.addresses import Address, ReservedAddress, reserve_all
         pytest.param("[::]:80", "::", 80, "[::1]:80", id="everywhere, IPv6"),
     ],
 )
-def test_an_address_is_read(text: str, host: str, port: int, connect_address: str) -> None:
+def test_addresses_are_parsed(text: str, host: str, port: int, connect_address: str) -> None:
     address = Address.parse(text, variable="INCIDENT_LISTEN")
     assert (address.host, address.port) == (host, port)
     assert str(address) == text
@@ -44,13 +44,13 @@ def test_an_address_is_read(text: str, host: str, port: int, connect_address: st
         "http://a:1",
     ],
 )
-def test_what_is_no_address_names_the_variable(text: str) -> None:
+def test_an_invalid_address_names_the_variable(text: str) -> None:
     with pytest.raises(FlywheelError, match="INCIDENT_LISTEN") as caught:
         Address.parse(text, variable="INCIDENT_LISTEN")
     assert caught.value.advice == "for example INCIDENT_LISTEN=127.0.0.1:50051"
 
 
-def test_any_port_becomes_one_that_is_free() -> None:
+def test_port_0_becomes_a_free_port() -> None:
     reserved = ReservedAddress(Address("127.0.0.1", 0), variable="X")
     assert reserved.address.port > 0
     reserved.release()
@@ -63,7 +63,7 @@ def test_an_address_of_another_machine_names_the_variable() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a server bind what is reserved")
-def test_a_reserved_address_goes_to_its_server_again_and_again_and_to_nobody_who_takes_any() -> None:
+def test_a_reserved_address_stays_available_to_its_server_and_is_not_assigned_to_others() -> None:
     reserved = ReservedAddress(Address("127.0.0.1", 0), variable="X")
     for _ in range(2):
         server = grpc.server(ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
@@ -79,7 +79,7 @@ def test_a_reserved_address_goes_to_its_server_again_and_again_and_to_nobody_who
         await server.wait_closed()
 
     asyncio.run(serve_http())
-    # Whoever asks for any port gets one that such a bind would get.
+    # A bind to port 0 gets a port that such a bind would get.
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind(("127.0.0.1", reserved.address.port))
     reserved.release()
@@ -105,21 +105,21 @@ def test_a_reserved_address_goes_to_its_server_again_and_again_and_to_nobody_who
         ),
     ],
 )
-def test_one_address_for_two_servers_is_refused(incident: str, approval: str, message: str) -> None:
+def test_overlapping_addresses_are_refused(incident: str, approval: str, message: str) -> None:
     wanted = {"INCIDENT_LISTEN": incident, "APPROVAL_LISTEN": approval, "GATEWAY_LISTEN": "127.0.0.1:0"}
     with pytest.raises(FlywheelError) as caught:
         reserve_all({name: Address.parse(text, variable=name) for name, text in wanted.items()})
     assert caught.value.message == message
 
 
-def test_port_0_three_times_gives_three_addresses() -> None:
+def test_port_0_repeated_gives_distinct_ports() -> None:
     reserved = reserve_all(dict.fromkeys("abc", Address("127.0.0.1", 0)))
     assert len({str(each.address) for each in reserved}) == 3
     for each in reserved:
         each.release()
 
 
-def test_all_addresses_in_use_are_told_together() -> None:
+def test_all_addresses_in_use_are_reported_together() -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         ports = [each.getsockname()[1] for each in (one, two)]
         wanted = {

@@ -1,4 +1,4 @@
-"""The stack as an object: started, used, stopped, in the right environment and with clear refusals."""
+"""The stack as an object: start, environment, stop, errors."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from flywheel.stack.readiness import grpc_is_serving, http_is_ready
 from flywheel.stack.service import Service, wait_until_ready
 from flywheel.stack.stack import Stack
 from tests.databases import empty_database
-from tests.flywheel.stack_cases import eventually, services_of, stand_ins, starts
+from tests.flywheel.stack.running_stack import eventually, services_of, stand_ins, starts
 
 ANY = {"incident_listen": "127.0.0.1:0", "approval_listen": "127.0.0.1:0", "gateway_listen": "127.0.0.1:0"}
 
@@ -38,7 +38,7 @@ def is_stopped(data_dir: Path) -> bool:
     return not services_of(data_dir) and not EmbeddedPostgres(data_dir / "postgres").is_running()
 
 
-def test_all_are_ready_when_it_has_started_and_gone_when_it_has_stopped(
+def test_all_services_are_ready_after_start_and_gone_after_stop(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     with stack_on(tmp_path / "data", environment) as stack:
@@ -51,7 +51,7 @@ def test_all_are_ready_when_it_has_started_and_gone_when_it_has_stopped(
     assert is_stopped(tmp_path / "data")
 
 
-def test_the_services_are_told_where_the_others_are(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_the_services_get_the_addresses_of_the_others(tmp_path: Path, environment: dict[str, str]) -> None:
     with stack_on(tmp_path / "data", environment | {"INCIDENT_STUCK_AFTER": "5s"}) as stack:
         seen = services_of(tmp_path / "data")
         incident, approval, gateway = (
@@ -71,7 +71,7 @@ def test_the_services_are_told_where_the_others_are(tmp_path: Path, environment:
         assert seen["metrics_gateway"].cmdline()[-1:] == ["serve"]
 
 
-def test_one_that_listens_everywhere_is_dialled_on_loopback(
+def test_a_server_on_all_interfaces_is_connected_to_on_loopback(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     with stack_on(tmp_path / "data", environment, incident_listen="0.0.0.0:0") as stack:
@@ -79,9 +79,7 @@ def test_one_that_listens_everywhere_is_dialled_on_loopback(
         assert seen["APPROVAL_INCIDENT_TARGET"] == f"127.0.0.1:{stack.incident.address.port}"
 
 
-def test_one_service_can_be_stopped_and_started_on_its_address(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_a_service_restarts_on_its_address(tmp_path: Path, environment: dict[str, str]) -> None:
     with stack_on(tmp_path / "data", environment) as stack:
         address, pid = stack.incident.address, stack.incident.pid
         stack.incident.stop()
@@ -109,7 +107,7 @@ def test_data_and_previous_logs_survive_a_restart(tmp_path: Path, environment: d
     assert "serving" in (tmp_path / "data" / "log" / "incident.log.1").read_text()
 
 
-async def test_a_database_of_the_users_own_is_used_in_place_of_the_embedded_one(
+async def test_a_database_url_replaces_the_embedded_database(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     async with empty_database() as incident, empty_database() as approval:
@@ -144,7 +142,7 @@ def test_two_stacks_run_side_by_side(tmp_path: Path, environment: dict[str, str]
         pytest.param("gateway_listen", "GATEWAY_LISTEN", id="gateway"),
     ],
 )
-def test_a_taken_address_names_the_variable_to_set(tmp_path: Path, option: str, variable: str) -> None:
+def test_an_address_in_use_names_the_variable(tmp_path: Path, option: str, variable: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(FlywheelError, match=f"the address {address} is in use") as caught:
@@ -153,7 +151,7 @@ def test_a_taken_address_names_the_variable_to_set(tmp_path: Path, option: str, 
     assert is_stopped(tmp_path / "data")
 
 
-def test_a_service_that_ends_while_starting_shows_its_log_and_nothing_stays(
+def test_a_service_that_ends_while_starting_shows_its_log_and_everything_is_stopped(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     stack = stack_on(tmp_path / "data", environment | {"STAND_IN_APPROVAL": "crashing"})
@@ -161,24 +159,24 @@ def test_a_service_that_ends_while_starting_shows_its_log_and_nothing_stays(
         FlywheelError, match=r"approval service ended while starting \(exit status 3\)"
     ) as caught:
         stack.start()
-    assert "the stand-in was told to crash" in caught.value.details
+    assert "the stand-in crashes on request" in caught.value.details
     assert "approval.log" in caught.value.advice
     assert is_stopped(tmp_path / "data")
     with stack_on(tmp_path / "data", environment):
         pass
 
 
-def test_what_is_being_done_is_told(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_each_step_is_reported(tmp_path: Path, environment: dict[str, str]) -> None:
     steps: list[str] = []
     with stack_on(tmp_path / "data", environment, on_step=steps.append):
-        assert steps == ["making the database", "starting the services"]
+        assert steps == ["creating the database", "starting the services"]
         steps.clear()
     assert steps == ["stopping gateway", "stopping approval", "stopping incident", "stopping PostgreSQL"]
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Any]:
-    """A way to make a stand-in service without a database."""
+    """A factory of stand-in services without a database."""
     made: list[Service] = []
 
     def make(behaviour: str = "", **options: Any) -> Service:
@@ -188,7 +186,7 @@ def service(tmp_path: Path) -> Iterator[Any]:
         made.append(
             Service(
                 "gateway",
-                command=[sys.executable, str(Path(__file__).parents[1] / "stand_in.py"), "gateway"],
+                command=[sys.executable, str(Path(__file__).with_name("stand_in.py")), "gateway"],
                 environment={**os.environ, "GATEWAY_LISTEN": str(address), "STAND_IN_GATEWAY": behaviour},
                 address=address,
                 log_path=tmp_path / "gateway.log",
@@ -202,25 +200,25 @@ def service(tmp_path: Path) -> Iterator[Any]:
         each.stop(0.0)
 
 
-def test_a_service_that_hears_no_sigterm_is_ended_by_force(service: Any) -> None:
-    deaf = service("deaf", stop_seconds=0.2)
-    deaf.start()
-    process = psutil.Process(deaf.pid)
-    deaf.stop()
+def test_a_service_that_ignores_sigterm_is_killed(service: Any) -> None:
+    ignoring = service("ignores_sigterm", stop_seconds=0.2)
+    ignoring.start()
+    process = psutil.Process(ignoring.pid)
+    ignoring.stop()
     assert not process.is_running()
-    assert deaf.pid is None
+    assert ignoring.pid is None
 
 
-def test_a_halted_service_is_stopped(service: Any) -> None:
-    halted = service()
-    halted.start()
-    process = psutil.Process(halted.pid)
+def test_a_sigstopped_service_is_stopped(service: Any) -> None:
+    stopped = service()
+    stopped.start()
+    process = psutil.Process(stopped.pid)
     process.suspend()
-    halted.stop()
+    stopped.stop()
     assert not process.is_running()
 
 
-def test_what_a_service_started_ends_with_it(service: Any) -> None:
+def test_child_processes_end_with_their_service(service: Any) -> None:
     parent = service("parent")
     parent.start()
     (child,) = psutil.Process(parent.pid).children()
@@ -228,34 +226,32 @@ def test_what_a_service_started_ends_with_it(service: Any) -> None:
     child.wait(10)
 
 
-def test_what_a_killed_service_started_ends_before_the_next(service: Any) -> None:
+def test_child_processes_of_a_killed_service_end_before_its_restart(service: Any) -> None:
     parent = service("parent")
     parent.start()
     (child,) = psutil.Process(parent.pid).children()
     os.kill(parent.pid, signal.SIGKILL)
-    eventually(parent.how_it_ended)
-    assert parent.how_it_ended() == "signal SIGKILL"
+    eventually(parent.exit_status)
+    assert parent.exit_status() == "signal SIGKILL"
     parent.restart()
     child.wait(10)
     wait_until_ready([parent])
 
 
-def test_a_service_that_failed_says_why_and_a_killed_one_does_not(service: Any) -> None:
+def test_a_failed_service_has_an_exit_reason_and_a_killed_one_has_none(service: Any) -> None:
     failed = service("crashing")
-    assert failed.why_it_ended() == ""
+    assert failed.exit_reason() == ""
     failed.launch()
-    eventually(failed.how_it_ended)
-    assert failed.why_it_ended() == "the stand-in was told to crash"
+    eventually(failed.exit_status)
+    assert failed.exit_reason() == "the stand-in crashes on request"
     killed = service()
     killed.start()
     os.kill(killed.pid, signal.SIGKILL)
-    eventually(killed.how_it_ended)
-    assert killed.why_it_ended() == ""
+    eventually(killed.exit_status)
+    assert killed.exit_reason() == ""
 
 
-def test_a_setting_of_a_running_stack_is_found_by_its_folder(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_a_setting_of_a_running_stack_is_found_by_folder(tmp_path: Path, environment: dict[str, str]) -> None:
     data_dir = tmp_path / "data"
     assert setting_of(data_dir, "APPROVAL_LISTEN") is None
     with stack_on(data_dir, environment) as stack:
@@ -266,14 +262,14 @@ def test_a_setting_of_a_running_stack_is_found_by_its_folder(
 
 def test_a_stopped_service_has_not_ended_by_itself(service: Any) -> None:
     one = service()
-    assert one.how_it_ended() is None
+    assert one.exit_status() is None
     one.start()
-    assert one.how_it_ended() is None
+    assert one.exit_status() is None
     one.stop()
-    assert one.how_it_ended() is None
+    assert one.exit_status() is None
 
 
-def test_a_service_that_does_not_get_ready_is_not_waited_for_without_end(service: Any) -> None:
+def test_waiting_for_readiness_times_out(service: Any) -> None:
     never = service(probe=lambda _address: False)
     never.launch()
     with pytest.raises(FlywheelError, match=r"not ready after 0 s: gateway"):
@@ -282,7 +278,7 @@ def test_a_service_that_does_not_get_ready_is_not_waited_for_without_end(service
 
 def test_a_server_that_is_not_serving_yet_is_not_ready(tmp_path: Path, environment: dict[str, str]) -> None:
     data_dir = tmp_path / "data"
-    stack = stack_on(data_dir, environment | {"STAND_IN_INCIDENT": "dumb"})
+    stack = stack_on(data_dir, environment | {"STAND_IN_INCIDENT": "never_ready"})
     with ThreadPoolExecutor(1) as threads:
         starting = threads.submit(stack.start)
         log = data_dir / "log" / "incident.log"

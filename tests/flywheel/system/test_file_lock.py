@@ -1,4 +1,4 @@
-"""A lock that the kernel frees."""
+"""A lock that the kernel releases."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from flywheel.system.file_lock import FileLock
 
 
-def test_one_holder_at_a_time(tmp_path: Path) -> None:
+def test_the_lock_is_exclusive(tmp_path: Path) -> None:
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     assert first.acquire()
     assert not second.acquire()
@@ -21,7 +21,7 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
     second.release()
 
 
-def test_waiting_for_it_ends(tmp_path: Path) -> None:
+def test_waiting_for_the_lock_times_out(tmp_path: Path) -> None:
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     with first.held(0.0), pytest.raises(TimeoutError, match=f"process {os.getpid()}"), second.held(0.05):
         pass
@@ -29,14 +29,14 @@ def test_waiting_for_it_ends(tmp_path: Path) -> None:
         pass
 
 
-def test_nobody_holds_what_was_never_locked(tmp_path: Path) -> None:
+def test_a_lock_that_was_never_taken_has_no_holder(tmp_path: Path) -> None:
     lock = FileLock(tmp_path / "lock")
     assert lock.holder() is None
     with pytest.raises(RuntimeError, match="not locked"):
         _ = lock.descriptor
 
 
-def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_holder_is_released(tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from flywheel.system.file_lock import FileLock\n"
     script += "FileLock(Path(sys.argv[1])).acquire(); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
@@ -50,7 +50,7 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
         assert FileLock(tmp_path / "lock").acquire()
 
 
-def test_a_child_that_inherits_it_holds_it_on(tmp_path: Path) -> None:
+def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
     lock = FileLock(tmp_path / "lock")
     assert lock.acquire()
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(lock.descriptor,)) as child:

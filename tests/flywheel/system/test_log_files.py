@@ -1,4 +1,4 @@
-"""Logs: private, the one before kept, the end shown."""
+"""Logs: private, the previous one kept, the end shown."""
 
 import stat
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from flywheel.system.log_files import keep_previous, last_reason, open_log, tail
 
 
-def test_a_log_is_for_its_owner_alone_and_appended_to(tmp_path: Path) -> None:
+def test_a_log_is_private_and_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "log" / "incident.log"
     for line in (b"one\n", b"two\n"):
         with open_log(path) as log:
@@ -18,7 +18,7 @@ def test_a_log_is_for_its_owner_alone_and_appended_to(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_the_log_before_is_kept_and_the_one_before_that_is_not(tmp_path: Path) -> None:
+def test_only_one_previous_log_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "incident.log"
     keep_previous(path)
     for run in ("one", "two", "three"):
@@ -53,7 +53,7 @@ WARNING = '{"event":"database_away","level":"warning"}'
         pytest.param(["1", "[]"], ["1", "[]"], "[]", id="other JSON"),
     ],
 )
-def test_what_is_said_while_all_is_well_gives_no_reason(
+def test_routine_events_are_no_exit_reason(
     tmp_path: Path, lines: list[str], shown: list[str], reason: str
 ) -> None:
     path = tmp_path / "incident.log"
@@ -62,5 +62,5 @@ def test_what_is_said_while_all_is_well_gives_no_reason(
     assert last_reason(path) == reason
 
 
-def test_no_log_gives_no_reason(tmp_path: Path) -> None:
+def test_without_a_log_there_is_no_exit_reason(tmp_path: Path) -> None:
     assert last_reason(tmp_path / "incident.log") == ""

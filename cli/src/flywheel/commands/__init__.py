@@ -1,1 +1,1 @@
-"""The commands of `flywheel`, one a file."""
+"""The commands `up` and `demo`, and what only they need."""

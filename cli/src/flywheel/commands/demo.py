@@ -1,7 +1,7 @@
-"""`flywheel demo`: the story of INC-20260507-99ADF2, played on a stack of its own.
+"""`flywheel demo`: the outage INC-20260507-99ADF2, replayed on a temporary stack.
 
 566 incidents are stuck; each gets an approved NO_ACTION; the incident service is down when they are executed. Every
-number that is printed was read from the gateway's `/metrics` or from an RPC's answer.
+number that is printed comes from the gateway's `/metrics` or from a response.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ from flywheel.commands.demo_output import DemoOutput
 from flywheel.commands.scrape import Scrape, scrape
 from flywheel.stack.stack import Stack
 
-# Short, so that the story need not wait for the half hour that makes an incident stuck in production.
+# Short, so that the demo need not wait for the 30 minutes after which an incident is stuck in production.
 _STUCK_AFTER = "2s"
 _CALL_SECONDS = 20.0
 
@@ -30,7 +30,7 @@ _OPERATOR = (("awoooi-actor", "operator"),)
 
 
 def run(*, incidents: int) -> None:
-    """Play the story. Raises FlywheelError when anything comes out differently than it must."""
+    """Run the demo. Raises FlywheelError when a number is not the expected one."""
     output = DemoOutput()
     with tempfile.TemporaryDirectory(prefix="flywheel-demo-") as folder:
         stack = Stack(

@@ -1,4 +1,4 @@
-"""What `flywheel demo` prints: acts, checked numbers, and progress bars for work under way."""
+"""The output of `flywheel demo`: acts, checked numbers, progress bars."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ from flywheel.errors import FlywheelError
 from flywheel.system.progress_bars import progress_bars
 
 _CONCURRENT_CALLS = 16
-_WAIT_SECONDS = 120.0
+_TIMEOUT_SECONDS = 120.0
 _POLL_SECONDS = 0.25
 
 Item = TypeVar("Item")
@@ -53,22 +53,22 @@ class DemoOutput:
         self._console.print(f"\n[bold green]{text}[/]")
 
     def run_each(self, what: str, items: Iterable[Item], call: Callable[[Item], Result]) -> Sequence[Result]:
-        """Make a call for each item, several at a time, behind a progress bar; return the results in that order."""
-        todo = list(items)
+        """Call for each item, concurrently, with a progress bar; return the results in the order of the items."""
+        item_list = list(items)
         with self._bar() as bar, ThreadPoolExecutor(_CONCURRENT_CALLS) as callers:
-            task = bar.add_task(what, total=len(todo))
+            task = bar.add_task(what, total=len(item_list))
             results: list[Result] = []
-            for result in callers.map(call, todo):
+            for result in callers.map(call, item_list):
                 results.append(result)
                 bar.advance(task)
             return results
 
     def run_until(self, what: str, target: float, read: Callable[[], tuple[Result, float | None]]) -> Result:
-        """Read until the progress that comes with a result is at `target`, behind a progress bar; return that result.
+        """Read, with a progress bar, until the progress that comes with a result is `target`; return that result.
 
-        Raises FlywheelError when it takes too long.
+        Raises FlywheelError after a timeout.
         """
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         with self._bar() as bar:
             task = bar.add_task(what, total=target)
             while True:
@@ -77,7 +77,7 @@ class DemoOutput:
                 if reached == target:
                     return result
                 if time.monotonic() > deadline:
-                    raise FlywheelError(f"{what}: at {reached} of {target} after {_WAIT_SECONDS:.0f} s")
+                    raise FlywheelError(f"{what}: at {reached} of {target} after {_TIMEOUT_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)
 
     def _bar(self) -> Progress:

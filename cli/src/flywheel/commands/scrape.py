@@ -1,4 +1,4 @@
-"""Reads the gateway's `/metrics` as Prometheus would."""
+"""Reads the gateway's `/metrics`."""
 
 import urllib.request
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ class Scrape:
                 self._samples[series] = float(value)
 
     def value(self, name: str, labels: Mapping[str, str] | None = None) -> float | None:
-        """Return a sample, or None when the series is not there."""
+        """Return the sample of a series; None when it is absent."""
         inside = ",".join(f'{key}="{value}"' for key, value in (labels or {}).items())
         return self._samples.get(f"{name}{{{inside}}}" if inside else name)
 
 
 def scrape(address: str) -> Scrape:
-    """Scrape the gateway at `host:port`. Raises OSError when it does not answer."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=_TIMEOUT_SECONDS) as answer:
-        return Scrape(answer.read().decode())
+    """Scrape the gateway at `host:port`. Raises OSError when it does not respond."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=_TIMEOUT_SECONDS) as response:
+        return Scrape(response.read().decode())

@@ -1,4 +1,4 @@
-"""`flywheel up`: the stack in the foreground, until it is told to stop."""
+"""`flywheel up`: the stack in the foreground, until a signal stops it."""
 
 import os
 import signal
@@ -12,10 +12,9 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_listen: str) -> None:
-    """Start everything, say `ready` on standard output, and return when a signal said stop and everything has stopped.
+    """Start the stack, print `ready` on standard output, and return when a signal has stopped everything.
 
-    A second signal while stopping ends the services by force. Raises FlywheelError when something cannot be started or
-    keeps ending.
+    A second signal while stopping kills the services. Raises FlywheelError when a part cannot be started or keeps ending.
     """
     steps = Steps()
     stack = Stack(
@@ -23,20 +22,20 @@ def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_l
         incident_listen=incident_listen,
         approval_listen=approval_listen,
         gateway_listen=gateway_listen,
-        # From the environment only: a command line is for everyone to see, and these may hold a password.
+        # From the environment only: every user can read a command line, and these may contain a password.
         incident_database_url=os.environ.get("INCIDENT_DATABASE_URL") or None,
         approval_database_url=os.environ.get("APPROVAL_DATABASE_URL") or None,
         on_step=steps.step,
     )
     for number in _STOP_SIGNALS:
-        # nohup asks to stay when the terminal goes.
+        # nohup ignores SIGHUP, so that the stack outlives its terminal.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
         with steps.shown():
             stack.start()
-        _say_ready(stack)
-        stack.watch(_say)
+        _print_ready(stack)
+        stack.watch(_log)
     except KeyboardInterrupt:
         pass
     finally:
@@ -53,16 +52,16 @@ def _stop(stack: Stack) -> None:
         stack.stop(grace_seconds=0.0)
 
 
-def _say_ready(stack: Stack) -> None:
+def _print_ready(stack: Stack) -> None:
     addresses = " ".join(
         f"{service.name}={service.address.connect_address}"
         for service in (stack.incident, stack.approval, stack.gateway)
     )
-    print(f"ready {addresses}", flush=True)  # noqa: T201 - the command's one result
+    print(f"ready {addresses}", flush=True)  # noqa: T201 - the result of the command
     if sys.stderr.isatty():
         hint = f"page http://{stack.gateway.address.connect_address} · logs {stack.data_dir / 'log'} · Ctrl-C stops it"
         print(hint, file=sys.stderr, flush=True)  # noqa: T201 - as below
 
 
-def _say(line: str) -> None:
-    print(f"flywheel: {line}", file=sys.stderr, flush=True)  # noqa: T201 - the command speaks to its user
+def _log(line: str) -> None:
+    print(f"flywheel: {line}", file=sys.stderr, flush=True)  # noqa: T201 - for the user

@@ -1,1 +1,1 @@
-"""`flywheel import`: rows of the system before, written by the services' own import commands."""
+"""`flywheel import`: data of another system, written by the services' own import commands."""

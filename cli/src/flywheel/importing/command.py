@@ -1,4 +1,4 @@
-"""`flywheel import`: rows of the system before, checked by both services before either writes."""
+"""`flywheel import`: both services validate all lines before either writes."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -22,18 +22,18 @@ _UNKNOWN_ADDRESS = "ADDRESS"
 
 
 def run(files: Sequence[Path], data_dir: Path) -> None:
-    """Import files and say what was done and what is left to do.
+    """Import files and print the result and the remaining steps.
 
-    Raises FlywheelError, naming every bad line, with nothing written; or, when an import was cut off between the two
+    Raises FlywheelError, naming every invalid line, with nothing written; or, when the import failed between the two
     databases, with the advice to repeat it.
     """
     with import_databases(data_dir, Steps()) as databases:
         incidents, approvals = _import(files, databases)
-    _say_done(incidents, approvals, _approval_address(data_dir, databases))
+    _print_result(incidents, approvals, _approval_address(data_dir, databases))
 
 
 def _approval_address(data_dir: Path, databases: ImportDatabases) -> str | None:
-    """Return where the approval service of these databases listens, as far as it can be known."""
+    """Return the address of the approval service of these databases; None when it is unknown."""
     listen = os.environ.get("APPROVAL_LISTEN")
     if "approval" in databases.embedded:
         listen = setting_of(data_dir, "APPROVAL_LISTEN")
@@ -43,7 +43,7 @@ def _approval_address(data_dir: Path, databases: ImportDatabases) -> str | None:
 def _import(files: Sequence[Path], databases: ImportDatabases) -> Sequence[Mapping[str, int]]:
     environment = {**os.environ, **databases.environment}
     bars = progress_bars(Console(stderr=True), label_width=16, amount=TaskProgressColumn())
-    # The processes are left first: what the threads wait for ends with them.
+    # The processes are ended first, so that the threads, which wait for their output, end too.
     with bars, ThreadPoolExecutor(len(SERVICES)) as threads, ExitStack() as processes:
         imports = [
             processes.enter_context(
@@ -55,10 +55,10 @@ def _import(files: Sequence[Path], databases: ImportDatabases) -> Sequence[Mappi
             threads.submit(each.check, _bar(bars, f"check {each.service}s", start=True)) for each in imports
         ]
         writing = [_bar(bars, f"write {each.service}s", start=False) for each in imports]
-        are_good = [check.result() for check in checks]
-        if not all(are_good):
+        are_valid = [check.result() for check in checks]
+        if not all(are_valid):
             raise bad_lines_error([bad for each in imports for bad in each.bad_lines])
-        # Incidents first: an approval without its incident would be told of to nobody.
+        # Incidents first: the resolve of an approval needs its incident.
         incident, approval = imports
         written = incident.write(writing[0])
         try:
@@ -67,7 +67,7 @@ def _import(files: Sequence[Path], databases: ImportDatabases) -> Sequence[Mappi
             raise FlywheelError(
                 "the incidents were imported, the approvals were not",
                 details="\n".join(filter(None, [exc.message, exc.details])),
-                advice="run the same import again: what is there already stays as it is",
+                advice="run the same import again: it is idempotent",
             ) from exc
 
 
@@ -81,23 +81,23 @@ def _bar(bars: Progress, what: str, *, start: bool) -> Callable[[int, int], None
     return show
 
 
-def _say_done(incidents: Mapping[str, int], approvals: Mapping[str, int], address: str | None) -> None:
+def _print_result(incidents: Mapping[str, int], approvals: Mapping[str, int], address: str | None) -> None:
     new = incidents["new"] + approvals["new"]
     if new == 0 and incidents["events"] == 0:
         known = incidents["known"] + approvals["known"]
         lines = [f"nothing new: all {known} lines were imported before"]
     else:
         lines = [
-            f"{name}: {figures['new']} new, {figures['known']} imported before"
-            for name, figures in (("incidents", incidents), ("approvals", approvals))
+            f"{name}: {counts['new']} new, {counts['known']} imported before"
+            for name, counts in (("incidents", incidents), ("approvals", approvals))
         ]
     if approvals["untold"]:
         at = address or _UNKNOWN_ADDRESS
         lines += [
-            f"executed and never told: {approvals['untold']}. The approval service reconciles by itself once it runs, every",
-            "5 minutes unless set otherwise, and at once by one of",
+            f"executed, not acknowledged: {approvals['untold']}. The approval service reconciles them by itself once it runs",
+            "(APPROVAL_RECONCILE_EVERY, default 5m), and immediately by one of",
             f"  grpcurl -plaintext -H 'awoooi-actor: operator' {at} {_RECONCILE}",
             f"  buf curl --protocol grpc --http2-prior-knowledge -H 'awoooi-actor: operator' http://{at}/{_RECONCILE}",
         ]
         lines += [] if address else [f"where {at} is the approval service's address"]
-    print("\n".join(lines))  # noqa: T201 - the command's result
+    print("\n".join(lines))  # noqa: T201 - the result of the command

@@ -1,4 +1,4 @@
-"""Where an import writes to: the databases that the environment names, or those of a local stack, running or not."""
+"""The databases of an import: those in the environment, or those of a local stack, running or not."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ SERVICES = ("incident", "approval")
 
 @dataclass(frozen=True, slots=True)
 class ImportDatabases:
-    """The variables that tell each service's process its database, and which of them are the stack's own."""
+    """The variables with each service's database, and the services whose database is the stack's own."""
 
     environment: dict[str, str]
     embedded: tuple[str, ...]
@@ -24,11 +24,11 @@ class ImportDatabases:
 
 @contextmanager
 def import_databases(data_dir: Path, steps: Steps) -> Iterator[ImportDatabases]:
-    """Give the databases for a block. PostgreSQL of a stack that does not run is started for it, and stopped afterwards.
+    """Yield the databases. The PostgreSQL of a stack that does not run is started for the block and stopped after it.
 
     No stack can be started on `data_dir` meanwhile. Raises FlywheelError.
     """
-    embedded = tuple(name for name in SERVICES if not _is_named(name))
+    embedded = tuple(name for name in SERVICES if not _is_in_environment(name))
     if not embedded:
         yield ImportDatabases({}, ())
         return
@@ -41,14 +41,14 @@ def import_databases(data_dir: Path, steps: Steps) -> Iterator[ImportDatabases]:
     database = EmbeddedPostgres(folder / "postgres", log_path=folder / "log" / "postgres.log")
     lock = FileLock(folder / "lock")
     stack_runs = not lock.acquire()
-    ours_to_stop = False
+    started_here = False
     try:
         if not database.is_running():
             if stack_runs:
                 raise FlywheelError(
                     f"the stack on {folder} is just being started or stopped", advice="try again in a moment"
                 )
-            ours_to_stop = True
+            started_here = True
         with steps.shown():
             steps.step("starting PostgreSQL")
             database.start()
@@ -58,7 +58,7 @@ def import_databases(data_dir: Path, steps: Steps) -> Iterator[ImportDatabases]:
             {f"{name.upper()}_DATABASE_URL": database.url(name) for name in embedded}, embedded
         )
     finally:
-        if ours_to_stop:
+        if started_here:
             with steps.shown():
                 steps.step("stopping PostgreSQL")
                 database.stop()
@@ -66,6 +66,6 @@ def import_databases(data_dir: Path, steps: Steps) -> Iterator[ImportDatabases]:
             lock.release()
 
 
-def _is_named(service: str) -> bool:
+def _is_in_environment(service: str) -> bool:
     variable = f"{service.upper()}_DATABASE_URL"
     return bool(os.environ.get(variable) or os.environ.get(f"{variable}_FILE"))

@@ -1,4 +1,4 @@
-"""The import of one service: a process that reads and checks the files, and writes when it is told to."""
+"""The import of one service: a process that validates the files, and writes on command."""
 
 import contextlib
 import json
@@ -14,12 +14,12 @@ from flywheel.errors import FlywheelError
 
 _WRITE = "write\n"
 _STOP_SECONDS = 5.0
-_MOST_SAID = 4_000
+_MAX_OUTPUT = 4_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class BadLine:
-    """What is wrong with a line."""
+    """A line with a problem."""
 
     file: str
     line: int
@@ -31,7 +31,7 @@ class BadLine:
 
 
 class ServiceImport:
-    """`<service> import --ask`. Ended when the block ends; what it has not committed then is not written."""
+    """`<service> import --ask`. Terminated when the block ends; an uncommitted import is not written."""
 
     def __init__(
         self, service: str, files: Sequence[Path], *, environment: Mapping[str, str], migrate: bool
@@ -51,25 +51,25 @@ class ServiceImport:
             stderr=self._errors,
             text=True,
             env=environment,
-            # A Ctrl-C in the terminal is for the command: it ends this in order.
+            # A Ctrl-C in the terminal must reach the command only, which ends this process in order.
             start_new_session=True,
         )
         self._input = cast("IO[str]", self._process.stdin)
         self._output = cast("IO[str]", self._process.stdout)
 
     def check(self, progress: Callable[[int, int], None]) -> bool:
-        """Return whether every line is good; those that are not are in `bad_lines`.
+        """Return whether every line is valid; the others are in `bad_lines`.
 
-        Raises FlywheelError when the process could not tell.
+        Raises FlywheelError when the process failed.
         """
         return self._read("checked", progress) is not None
 
     def write(self, progress: Callable[[int, int], None]) -> Mapping[str, int]:
-        """Write what was checked, in one transaction; returns what was done.
+        """Write the validated lines in one transaction; returns the counts.
 
         Raises FlywheelError when nothing was written.
         """
-        # One that has ended meanwhile has said why.
+        # The output of a process that has ended has the reason.
         with contextlib.suppress(BrokenPipeError):
             self._input.write(_WRITE)
             self._input.flush()
@@ -91,30 +91,30 @@ class ServiceImport:
         self._errors.close()
 
     def _read(self, awaited: str, progress: Callable[[int, int], None]) -> Mapping[str, Any] | None:
-        """Return the facts of an event; None when the process ends before it and has named bad lines."""
+        """Return the fields of an event; None when the process ends before it and has named bad lines."""
         for text in self._output:
-            facts = json.loads(text)
-            match facts.pop("event"):
+            fields = json.loads(text)
+            match fields.pop("event"):
                 case "problem":
-                    self.bad_lines.append(BadLine(**facts))
+                    self.bad_lines.append(BadLine(**fields))
                 case "progress":
-                    progress(facts["done"], facts["total"])
+                    progress(fields["done"], fields["total"])
                 case event if event == awaited:
-                    found: Mapping[str, Any] = facts
+                    found: Mapping[str, Any] = fields
                     return found
         self._process.wait()
         if self.bad_lines:
             return None
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace")[-_MOST_SAID:].rstrip()
-        raise FlywheelError(f"the {self.service} service's import failed", details=said)
+        output = self._errors.read().decode(errors="replace")[-_MAX_OUTPUT:].rstrip()
+        raise FlywheelError(f"the {self.service} service's import failed", details=output)
 
 
 def bad_lines_error(bad_lines: Sequence[BadLine], *, note: str = "nothing was written") -> FlywheelError:
-    """Return the error that names every bad line, once."""
+    """Return an error that names every bad line once."""
     named = sorted(set(bad_lines))
     return FlywheelError(
         f"{len(named)} {'mistake' if len(named) == 1 else 'mistakes'}; {note}",
         details="\n".join(map(str, named)),
-        advice="docs/import.md says what a line may hold",
+        advice="see docs/import.md for the format of the lines",
     )

@@ -1,1 +1,1 @@
-"""The embedded PostgreSQL: binaries, cluster, server process, identity and socket."""
+"""The embedded PostgreSQL: binaries, cluster, server process, user, socket."""

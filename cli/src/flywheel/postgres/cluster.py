@@ -1,4 +1,4 @@
-"""A cluster on disk: made whole or not at all."""
+"""Creates a cluster on disk, atomically."""
 
 import os
 import shutil
@@ -14,9 +14,9 @@ from flywheel.system.file_lock import FileLock
 def ensure_cluster(
     data_dir: Path, *, binaries: PostgresBinaries, identity: Identity, lock: FileLock, durable: bool
 ) -> None:
-    """Make a cluster in `data_dir` unless one is there. The held `lock` keeps others from doing the same.
+    """Create a cluster in `data_dir` unless one exists. The held `lock` keeps other processes from doing the same.
 
-    Raises FlywheelError when the folder holds something else or initdb fails.
+    Raises FlywheelError when the folder contains other files, or initdb fails.
     """
     version_file = data_dir / "PG_VERSION"
     if version_file.exists():
@@ -33,12 +33,12 @@ def ensure_cluster(
             advice="choose another place with --data-dir",
         )
 
-    # Made beside its place and moved there when complete: what a kill leaves half-made is thrown away by the next start.
+    # Created under another name and renamed when complete: the next start discards what a kill left incomplete.
     partial = data_dir.with_name(f"{data_dir.name}.partial")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(mode=0o700)
-    identity.give(partial)
+    identity.chown(partial)
     _initdb(partial, binaries, identity, lock, durable=durable)
     partial.rename(data_dir)
     if durable:
@@ -48,7 +48,7 @@ def ensure_cluster(
 def _initdb(
     directory: Path, binaries: PostgresBinaries, identity: Identity, lock: FileLock, *, durable: bool
 ) -> None:
-    # C.UTF-8 of PostgreSQL itself: sorts the same on every machine, and an update of the C library cannot break indexes.
+    # PostgreSQL's own C.UTF-8: sorts the same on every machine, and an update of the C library cannot corrupt indexes.
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions"]
     options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     if not durable:
@@ -62,20 +62,20 @@ def _initdb(
         check=False,
         cwd="/",
         env=program_environment(),
-        # When this process is killed, initdb goes on without it. It holds the lock as long, so that the next start does
-        # not remove the folder under its hands.
+        # When this process is killed, initdb continues. It inherits the lock, so that the next start does not remove the
+        # folder meanwhile.
         pass_fds=(lock.descriptor,),
         **identity.credentials,
     )
     if result.returncode != 0:
         raise FlywheelError(
-            f"initdb could not make a cluster in {directory}",
+            f"initdb could not create a cluster in {directory}",
             details="\n".join(f"    {line}" for line in result.stdout.splitlines()[-15:]),
         )
 
 
 def _sync(directory: Path) -> None:
-    """Make a rename in `directory` survive a power cut."""
+    """Make a rename in `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

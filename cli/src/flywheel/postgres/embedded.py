@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own: nothing to install, no account, no TCP port."""
+"""An embedded PostgreSQL server: no installation, no account, no TCP port."""
 
 import contextlib
 import time
@@ -18,16 +18,16 @@ from flywheel.postgres.socket import database_url, ensure_private, socket_direct
 from flywheel.system.file_lock import FileLock
 from flywheel.system.processes import is_alive
 
-# An acknowledged commit may be lost with these when the machine dies: for tests, whose data is worth nothing.
+# With these an acknowledged commit may be lost when the machine crashes: for tests only.
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgres:
-    """The server on the cluster in `data_dir`, which is made when it is not there.
+    """The server on the cluster in `data_dir`, which is created if missing.
 
-    Objects for the same folder, in one or several processes, mean the same server: each may start it, use it and stop
-    it. `settings` are PostgreSQL's, by name. The log is beside the data unless `log_path` is given. What cannot be done
-    raises FlywheelError, with the end of the log.
+    Objects for the same folder, in one or several processes, share the server: each may start, use and stop it.
+    `settings` are PostgreSQL's, by name. The log is beside the data unless `log_path` is given. Failures raise
+    FlywheelError, with the last lines of the log.
     """
 
     def __init__(
@@ -58,22 +58,22 @@ class EmbeddedPostgres:
         self._process: psutil.Process | None = None
 
     def url(self, database: str) -> str:
-        """Return the libpq URL of a database, which need not exist yet."""
+        """Return the libpq URL of a database, which may not exist yet."""
         return database_url(self._socket_directory, database)
 
     @property
     def pid(self) -> int | None:
-        """The pid of the server, None when it does not run."""
+        """The pid of the server; None when it does not run."""
         return self._process.pid if self.is_running() and self._process is not None else None
 
     def is_running(self) -> bool:
-        """Tell whether the server's process is there. It may still be starting, or hang."""
+        """Whether the server's process exists. It may still be starting, or hang."""
         if (self._process is None or not is_alive(self._process)) and self.data_dir.exists():
             self._process = find_processes(cluster_name(self.data_dir)).server
         return self._process is not None and is_alive(self._process)
 
     def start(self) -> None:
-        """Return when the server answers: the one that runs, if it has the same settings, or a new one."""
+        """Return when the server responds: the running one, if it has the same settings, or a new one."""
         deadline = time.monotonic() + self._start_seconds
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         identity = choose_identity(self._client.binaries, self.data_dir)
@@ -89,7 +89,7 @@ class EmbeddedPostgres:
             self._process = self._server.bring_up(identity, deadline)
 
     def stop(self) -> None:
-        """Return when no process of the server is left; at once when there was none."""
+        """Return when no process of the server is left; immediately when there was none."""
         if not self.data_dir.exists():
             return
         with self._locked():
@@ -104,7 +104,7 @@ class EmbeddedPostgres:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep others, and what an interrupted start left running, from the cluster."""
+        """Hold the cluster's lock, which other processes and an interrupted initdb hold as well."""
         try:
             with self._lock.held(self._start_seconds):
                 yield

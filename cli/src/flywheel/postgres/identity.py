@@ -1,7 +1,7 @@
-"""As whom PostgreSQL's programs run: they refuse root.
+"""The user that PostgreSQL's programs run as: they refuse root.
 
-An ordinary user runs them as they are. Root runs them in a user namespace, where the same user has another number: no
-user is made and no permission changed. Where namespaces are off, root becomes an unprivileged user that exists already.
+An ordinary user runs them directly. Root runs them in a user namespace, where its uid is another number: no account is
+created and no permission changed. Where namespaces are disabled, root switches to an existing unprivileged user.
 """
 
 import os
@@ -19,7 +19,7 @@ from flywheel.postgres.binaries import PostgresBinaries, program_environment
 _ROOT = 0
 _FIRST_SYSTEM_USER = 1  # daemon or bin, on every Unix
 
-# Each folder must be open to the identity, down to the programs and the data; then one program must run.
+# The identity must be able to enter each folder, down to the programs and the data, and to run a program.
 _PROBE = """
 program=$1
 shift
@@ -40,7 +40,7 @@ class Credentials(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A way to run a program: behind a `wrapper` command, as another user, or as it is."""
+    """A way to run a program: behind a `wrapper` command, as another user, or directly."""
 
     description: str
     wrapper: tuple[str, ...] = ()
@@ -53,22 +53,22 @@ class Identity:
 
     @property
     def credentials(self) -> Credentials:
-        """What subprocess.Popen is told beside the command line."""
+        """The arguments of subprocess.Popen besides the command line."""
         if self.user is None or self.group is None:
             return {}
         return {"user": self.user, "group": self.group, "extra_groups": []}
 
-    def give(self, path: Path) -> None:
+    def chown(self, path: Path) -> None:
         """Make this identity the owner of `path`."""
         if self.user is not None and self.group is not None:
             os.chown(path, self.user, self.group)
 
 
 def choose_identity(binaries: PostgresBinaries, data_dir: Path) -> Identity:
-    """Return the identity for the cluster in `data_dir`, whose parent folder must be there.
+    """Return the identity for the cluster in `data_dir`, whose parent folder must exist.
 
-    A cluster that exists keeps its owner. Raises FlywheelError when no identity can run the programs and reach the
-    folder, with each one's reason.
+    An existing cluster keeps its owner. Raises FlywheelError, with the reason for each identity, when none can run the
+    programs and reach the folder.
     """
     if os.geteuid() != _ROOT:
         if data_dir.exists() and (owner := data_dir.stat().st_uid) != os.geteuid():
@@ -77,33 +77,33 @@ def choose_identity(binaries: PostgresBinaries, data_dir: Path) -> Identity:
                 f"{data_dir} belongs to the user {account.pw_name if account is not None else owner}",
                 advice="run flywheel as that user, or choose another place with --data-dir",
             )
-        return Identity("as it is")
+        return Identity("directly")
 
-    objections = []
+    failures = []
     for identity in _identities_for_root(data_dir):
-        objection = _objection(identity, binaries, data_dir.parent)
-        if objection is None:
+        failure = _failure_of(identity, binaries, data_dir.parent)
+        if failure is None:
             return identity
-        objections.append(f"{identity.description}: {objection}")
+        failures.append(f"{identity.description}: {failure}")
     raise FlywheelError(
         "PostgreSQL refuses to run as root, and root found no other way to run it here",
         advice=(
             "run flywheel as an ordinary user, allow user namespaces, keep the project and --data-dir where the user "
-            "above may enter, or give INCIDENT_DATABASE_URL and APPROVAL_DATABASE_URL of a running PostgreSQL"
+            "above may enter, or set INCIDENT_DATABASE_URL and APPROVAL_DATABASE_URL of a running PostgreSQL"
         ),
-        details="\n".join(f"    {objection}" for objection in objections),
+        details="\n".join(f"    {failure}" for failure in failures),
     )
 
 
 def _identities_for_root(data_dir: Path) -> Iterator[Identity]:
-    """Yield what root may try, best first: of a cluster that exists, only its owner."""
+    """Yield the identities that root can try, best first; for an existing cluster only its owner."""
     owner = data_dir.stat().st_uid if data_dir.exists() and any(data_dir.iterdir()) else None
     if owner in (None, _ROOT):
         yield _in_user_namespace()
     if owner is not None:
         accounts = [_account(owner)]
     else:
-        # Root at work in somebody's home: that somebody may enter it.
+        # Root in a home folder: its owner can enter it.
         owners = (folder.stat().st_uid for folder in data_dir.parents)
         accounts = [_account(next((uid for uid in owners if uid != _ROOT), _ROOT)), _nobody()]
     for account in accounts:
@@ -112,7 +112,7 @@ def _identities_for_root(data_dir: Path) -> Iterator[Identity]:
 
 
 def _in_user_namespace() -> Identity:
-    # Inside, root's number becomes that of another account; outside, nothing changes.
+    # Inside the namespace root has the uid of another account; outside, nothing changes.
     account = _account(_FIRST_SYSTEM_USER) or _nobody()
     inside = account.pw_uid if account is not None else _FIRST_SYSTEM_USER
     unshare = shutil.which("unshare") or "unshare"
@@ -120,8 +120,8 @@ def _in_user_namespace() -> Identity:
     return Identity("in a user namespace", wrapper)
 
 
-def _objection(identity: Identity, binaries: PostgresBinaries, directory: Path) -> str | None:
-    """Return why `identity` cannot run the programs with data below `directory`; None when it can."""
+def _failure_of(identity: Identity, binaries: PostgresBinaries, directory: Path) -> str | None:
+    """Return why `identity` cannot run the programs with data in `directory`; None when it can."""
     way = [str(folder) for end in (binaries.directory, directory) for folder in reversed((end, *end.parents))]
     try:
         result = subprocess.run(
@@ -142,7 +142,7 @@ def _objection(identity: Identity, binaries: PostgresBinaries, directory: Path) 
 
 
 def _account(uid: int) -> pwd.struct_passwd | None:
-    """Return the account with a number. Only these will do: initdb looks its user up and refuses a bare number."""
+    """Return the account of a uid; initdb requires one and refuses a bare number."""
     try:
         return pwd.getpwuid(uid)
     except KeyError:

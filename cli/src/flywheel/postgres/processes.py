@@ -1,7 +1,7 @@
-"""The processes of one cluster, found by the name that each carries in its command line.
+"""The processes of one cluster, found by the cluster's name in their command lines.
 
-A pid file says who ran once; after a kill -9 or a reboot its number may be dead, a zombie, or someone else's. The
-command lines say who runs now, and every user may read them.
+The pid in a pid file may be dead, a zombie, or reused after a kill -9 or a reboot. Command lines show the processes that
+run now, and every user can read them.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from flywheel.system.processes import command_line, folder_identity
 
 @dataclass(frozen=True, slots=True)
 class ClusterProcesses:
-    """The server of a cluster, and the processes it made. A server that died may leave some of those behind."""
+    """The server of a cluster and its child processes, which can outlive it."""
 
     server: psutil.Process | None
     others: list[psutil.Process]
@@ -26,17 +26,17 @@ def cluster_name(data_dir: Path) -> str:
 
 
 def find_processes(name: str) -> ClusterProcesses:
-    """Return the processes of the cluster called `name` that are alive now."""
+    """Return the running processes of the cluster `name`."""
     servers: dict[int, psutil.Process] = {}
     others = []
     for process in psutil.process_iter():
         arguments = command_line(process)
         if f"cluster_name={name}" in arguments:
             servers[process.pid] = process
-        # PostgreSQL writes the cluster's name into the title of each process it makes.
+        # PostgreSQL puts the cluster's name into the title of each child process.
         elif arguments and arguments[0].startswith(f"postgres: {name}: "):
             others.append(process)
-    # A process that was made this instant still has the server's command line.
+    # A child process still has the server's command line for an instant.
     server = next((process for process in servers.values() if _parent(process) not in servers), None)
     return ClusterProcesses(server, others)
 

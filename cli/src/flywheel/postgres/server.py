@@ -1,7 +1,7 @@
-"""The server process of a cluster: brought up and down from whatever state the last owner left.
+"""Starts and stops the server process of a cluster, from any state that a previous owner left.
 
-The server is no child of ours and has a session of its own: a Ctrl-C in the terminal does not reach it, and it outlives
-a killed owner. So a server that we started and one that we found are the same thing: a process with the cluster's name.
+The server is not our child and has its own session: a Ctrl-C in the terminal does not reach it, and it outlives a killed
+owner. A server that was started here and one that was found are therefore alike: a process with the cluster's name.
 """
 
 import signal
@@ -20,12 +20,12 @@ from flywheel.postgres.identity import Identity
 from flywheel.postgres.processes import cluster_name, find_processes
 from flywheel.postgres.socket import PORT, SOCKET_LOCK_NAME
 from flywheel.system.log_files import keep_previous, open_log, tail
-from flywheel.system.processes import command_line, is_alive, signal_all, wait_until
+from flywheel.system.processes import command_line, end_all, is_alive, signal_all, wait_until
 
-# How long one question may take before the server counts as hung, and how often in a row it may.
+# Timeout of a health check, and how many in a row may time out before the server counts as hung.
 _PROBE_SECONDS = 5.0
 _HUNG_AFTER_PROBES = 2
-# Processes of a dead server leave by themselves, unless one is in the middle of a computation.
+# Child processes of a dead server end by themselves, unless one is in a computation.
 _ORPHANS_LEAVE_SECONDS = 2.0
 _KILL_SECONDS = 5.0
 
@@ -34,7 +34,7 @@ _DETACH = '"$@" >&2 & echo $!'
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """The server on `data_dir`. One caller at a time: whoever holds the folder's lock."""
+    """The server on `data_dir`. One caller at a time: the holder of the folder's lock."""
 
     data_dir: Path
     client: PostgresClient
@@ -43,23 +43,23 @@ class PostgresServer:
     stop_seconds: float
 
     def bring_up(self, identity: Identity, deadline: float) -> psutil.Process:
-        """Return a server that answers and has our settings: the one that runs, or a new one.
+        """Return a server that responds and has these settings: the running one, or a new one.
 
         Raises FlywheelError when there is none by the monotonic time `deadline`.
         """
         arguments = self._arguments()
         server = find_processes(cluster_name(self.data_dir)).server
         if server is not None:
-            if command_line(server) == arguments and self._answers(server, deadline):
+            if command_line(server) == arguments and self._responds(server, deadline):
                 return server
             self._end(server)
         self._end_orphans()
         self._remove_stale_pid_files()
 
         server = self._launch(arguments, identity)
-        # The server notes that it takes connections; asking it before that would only fill its log.
+        # The pid file shows when it accepts connections; earlier health checks would only fill its log.
         wait_until(lambda: self._is_ready(server) or not is_alive(server), deadline - time.monotonic())
-        if not self._answers(server, deadline):
+        if not self._responds(server, deadline):
             raise self._not_started()
         return server
 
@@ -71,7 +71,7 @@ class PostgresServer:
         )
 
     def bring_down(self) -> None:
-        """Return when no process of the cluster is left: by a fast shutdown, and by force where that takes too long."""
+        """Return when no process of the cluster is left: by a fast shutdown, and by a kill when that takes too long."""
         server = find_processes(cluster_name(self.data_dir)).server
         if server is not None:
             self._end(server)
@@ -106,7 +106,7 @@ class PostgresServer:
         try:
             return psutil.Process(int(shell.stdout))
         except psutil.NoSuchProcess:
-            # It ended before it could be looked at.
+            # It has ended already.
             raise self._not_started() from None
 
     def _is_ready(self, server: psutil.Process) -> bool:
@@ -116,36 +116,33 @@ class PostgresServer:
             return False
         return lines[:1] == [str(server.pid)] and lines[7:8] == ["ready   "]
 
-    def _answers(self, server: psutil.Process, deadline: float) -> bool:
-        """Wait for a real answer: a pid, a socket, even an accepted connection may be those of a server that hangs."""
-        silent = 0
-        while is_alive(server) and time.monotonic() < deadline and silent < _HUNG_AFTER_PROBES:
+    def _responds(self, server: psutil.Process, deadline: float) -> bool:
+        """Wait for a statement to succeed: a hung server still has a pid, a socket, even accepted connections."""
+        timeouts = 0
+        while is_alive(server) and time.monotonic() < deadline and timeouts < _HUNG_AFTER_PROBES:
             try:
-                if self.client.answers(_PROBE_SECONDS):
+                if self.client.responds(_PROBE_SECONDS):
                     return True
             except TimeoutError:
-                silent += 1
+                timeouts += 1
             else:
-                # It refuses for now: starting, recovering, or stopping.
+                # It refuses: starting, recovering, or stopping.
                 time.sleep(0.05)
         return False
 
     def _end(self, server: psutil.Process) -> None:
-        for number, seconds in (
-            (signal.SIGINT, self.stop_seconds),  # fast: ends the sessions, writes everything out
+        escalation = (
+            (signal.SIGINT, self.stop_seconds),  # fast: ends the sessions and writes a checkpoint
             (signal.SIGQUIT, _KILL_SECONDS),  # immediate: the next start recovers
             (signal.SIGKILL, _KILL_SECONDS),
-        ):
-            signal_all([server], number)
-            signal_all([server], signal.SIGCONT)  # a process that was halted hears nothing else
-            if wait_until(lambda: not is_alive(server), seconds):
-                return
-        raise FlywheelError(
-            f"PostgreSQL (process {server.pid}) cannot be stopped", details=tail(self.log_path)
         )
+        if not end_all([server], escalation):
+            raise FlywheelError(
+                f"PostgreSQL (process {server.pid}) cannot be stopped", details=tail(self.log_path)
+            )
 
     def _end_orphans(self) -> None:
-        """Wait for the processes of a dead server, which still use its memory and files; then end them."""
+        """Wait for the child processes of a dead server, which still use its memory and files; then end them."""
         name = cluster_name(self.data_dir)
         for number in (signal.SIGQUIT, signal.SIGKILL):
             if wait_until(lambda: not find_processes(name).others, _ORPHANS_LEAVE_SECONDS):
@@ -159,7 +156,7 @@ class PostgresServer:
             )
 
     def _remove_stale_pid_files(self) -> None:
-        """Remove a dead server's pid files: PostgreSQL would take a zombie or a reused number for the server."""
+        """Remove the pid files of a dead server: PostgreSQL would take a zombie or a reused pid for the server."""
         pid_file = self.data_dir / "postmaster.pid"
         try:
             process = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))

@@ -1,4 +1,4 @@
-"""Where the server's unix socket is, and the URL that leads there."""
+"""The server's unix socket, and its URL."""
 
 import hashlib
 import os
@@ -10,16 +10,16 @@ from urllib.parse import quote
 from flywheel.errors import FlywheelError
 from flywheel.postgres.identity import Identity
 
-# The port only names the socket file. It is written into every URL, or a PGPORT in the user's environment would count.
+# The port only names the socket file. It is in every URL, or a PGPORT in the user's environment would apply.
 PORT = 5432
 _SOCKET_NAME = f".s.PGSQL.{PORT}"
 SOCKET_LOCK_NAME = f"{_SOCKET_NAME}.lock"
-# sockaddr_un holds 108 bytes on Linux and 104 on macOS, the last one a zero.
+# sockaddr_un has 108 bytes on Linux and 104 on macOS, the last one zero.
 _MAX_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 
 
 def socket_directory(data_dir: Path) -> Path:
-    """Return the folder of the socket: the data folder, or one named after it where sockets can have a short path."""
+    """Return the folder of the socket: the data folder, or one named after it with a shorter path."""
     name = f"flywheel-{os.geteuid()}-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]}"
     candidates = (data_dir, Path(tempfile.gettempdir()) / name, Path("/tmp") / name)  # noqa: S108 - made 0700, and verified
     return next((place for place in candidates if _fits(place)), candidates[-1])
@@ -31,9 +31,9 @@ def database_url(directory: Path, database: str) -> str:
 
 
 def ensure_private(directory: Path, identity: Identity) -> None:
-    """Make the socket's folder, open to its owner alone.
+    """Create the socket's folder, accessible to its owner only.
 
-    Raises FlywheelError when the name is taken by something that others could have put there.
+    Raises FlywheelError when the name exists and another user could have created it.
     """
     try:
         directory.mkdir(mode=0o700)
@@ -46,11 +46,11 @@ def ensure_private(directory: Path, identity: Identity) -> None:
                 advice="remove it, or choose a shorter --data-dir, which then holds the socket itself",
             ) from None
     else:
-        identity.give(directory)
+        identity.chown(directory)
 
 
 def _fits(directory: Path) -> bool:
-    # A comma separates hosts in a URL and folders in PostgreSQL's setting; a name that is not UTF-8 fits in neither.
+    # A comma separates hosts in a URL and folders in PostgreSQL's setting; neither can have a name that is not UTF-8.
     try:
         path = str(directory / _SOCKET_NAME).encode()
     except UnicodeEncodeError:

@@ -1,1 +1,1 @@
-"""The local stack: services started, supervised, and stopped in order."""
+"""The local stack: its services are started, supervised, and stopped in order."""

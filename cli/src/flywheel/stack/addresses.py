@@ -1,4 +1,4 @@
-"""Listen addresses: read from settings, reserved before anything is started, and as clients connect to them."""
+"""Listen addresses: parsed from settings, reserved before the start, and as clients connect to them."""
 
 import errno
 import re
@@ -38,11 +38,11 @@ class Address:
 
     @property
     def connect_address(self) -> "Address":
-        """Where a client on this machine finds the server: loopback for one that listens everywhere."""
+        """The address for clients on this machine: loopback for a server that listens on all interfaces."""
         return Address(_ANY_HOST.get(self.host, self.host), self.port)
 
     def overlaps(self, other: "Address") -> bool:
-        """Tell whether two servers would get in each other's way. Port 0 is another one for each."""
+        """Whether two servers cannot listen on both. Port 0 is a different one for each."""
         if self.port == 0 or self.port != other.port:
             return False
         return self.connect_address == other.connect_address or not _ANY_HOST.keys().isdisjoint(
@@ -51,9 +51,9 @@ class Address:
 
 
 def refuse_overlaps(wanted: Mapping[str, Address]) -> None:
-    """Raise FlywheelError when two of the addresses, by their variables, are one.
+    """Raise FlywheelError, with the variables, when two of the addresses overlap.
 
-    Both could be reserved, and the server of one would answer the health check that is meant for the other.
+    Both could be reserved, and one server would respond to the health check of the other.
     """
     shared = [
         f"{one} and {other} are both {wanted[one]}; give each its own"
@@ -69,13 +69,13 @@ def refuse_overlaps(wanted: Mapping[str, Address]) -> None:
 class ReservedAddress:
     """An address kept for one server, across its restarts, until `release`.
 
-    A bound socket that never listens keeps the kernel from giving the port to anyone who asks for any port, while the
-    server, which allows address reuse as servers do, can still bind it. Other systems than Linux do not allow the
-    second bind; there the port is only found free, and a race is left.
+    A bound socket that never listens keeps the kernel from assigning the port to a program that binds port 0, while the
+    server, which sets SO_REUSEADDR, can still bind it. Other systems than Linux do not allow the second bind; there the
+    port is only checked, and a race remains.
     """
 
     def __init__(self, wanted: Address, *, variable: str) -> None:
-        """Reserve `wanted`. Raises FlywheelError naming `variable` when it is taken or not of this machine."""
+        """Reserve `wanted`. Raises FlywheelError naming `variable` when it is in use or not local."""
         family = socket.AF_INET6 if ":" in wanted.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -93,12 +93,12 @@ class ReservedAddress:
             self._socket.close()
 
     def release(self) -> None:
-        """Let others have the address."""
+        """Free the address."""
         self._socket.close()
 
 
 def reserve_all(wanted: Mapping[str, Address]) -> list[ReservedAddress]:
-    """Reserve every address, or none. Raises FlywheelError, which tells of all that cannot be had."""
+    """Reserve every address, or none. Raises FlywheelError naming all that cannot be reserved."""
     refuse_overlaps(wanted)
     reserved: list[ReservedAddress] = []
     refused: dict[str, FlywheelError] = {}

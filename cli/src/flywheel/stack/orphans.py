@@ -1,7 +1,7 @@
-"""Services that outlived a killed owner.
+"""Orphans: services that outlived their killed owner.
 
-Every service has a mark in its environment that names its stack's folder, and so has whatever it starts. A file with
-pids would not know a process that was started the instant its owner was killed, and numbers are given out again.
+Every service has a mark in its environment that identifies its stack's folder, and its child processes inherit it. A file
+with pids would miss a process that was started just before its owner was killed, and pids are reused.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from flywheel.errors import FlywheelError
-from flywheel.system.processes import folder_identity, is_alive, signal_all, wait_until
+from flywheel.system.processes import end_all, folder_identity, is_alive
 
 _MARK = "FLYWHEEL_STACK"
 _GRACE_SECONDS = 5.0
@@ -20,12 +20,12 @@ _KILL_SECONDS = 5.0
 
 
 def mark(data_dir: Path) -> dict[str, str]:
-    """Return the variable that marks a process as one of the stack in `data_dir`, which must be there."""
+    """Return the variable that marks a process as one of the stack in `data_dir`, which must exist."""
     return {_MARK: folder_identity(data_dir)}
 
 
 def setting_of(data_dir: Path, variable: str) -> str | None:
-    """Return what a running service of the stack in `data_dir` has in its environment; None when none runs."""
+    """Return the value of a variable in the environment of a running service of the stack; None when none runs."""
     if not data_dir.is_dir():
         return None
     for process in _marked(folder_identity(data_dir)):
@@ -33,20 +33,16 @@ def setting_of(data_dir: Path, variable: str) -> str | None:
             if (value := process.environ().get(variable)) is not None:
                 return value
         except psutil.Error:
-            continue  # gone meanwhile
+            continue  # it has ended
     return None
 
 
-def stop_leftovers(data_dir: Path) -> None:
-    """End the services that an earlier owner of `data_dir` left running. The caller holds the folder's lock."""
-    left = list(_marked(folder_identity(data_dir)))
-    for number, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _KILL_SECONDS)):
-        signal_all(left, number)
-        signal_all(left, signal.SIGCONT)  # a process that was halted hears nothing else
-        if wait_until(lambda: not any(map(is_alive, left)), seconds):
-            return
-    pids = ", ".join(str(process.pid) for process in left if is_alive(process))
-    raise FlywheelError(f"services of an earlier run cannot be ended: {pids}")
+def stop_orphans(data_dir: Path) -> None:
+    """End the services of an earlier owner of `data_dir`. The caller holds the folder's lock."""
+    orphans = list(_marked(folder_identity(data_dir)))
+    if not end_all(orphans, ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _KILL_SECONDS))):
+        pids = ", ".join(str(process.pid) for process in orphans if is_alive(process))
+        raise FlywheelError(f"services of an earlier run cannot be ended: {pids}")
 
 
 def _marked(identity: str) -> Iterator[psutil.Process]:
@@ -55,4 +51,4 @@ def _marked(identity: str) -> Iterator[psutil.Process]:
             if process.pid != os.getpid() and process.environ().get(_MARK) == identity:
                 yield process
         except psutil.Error:
-            continue  # gone, or of another user
+            continue  # it has ended, or belongs to another user

@@ -1,4 +1,4 @@
-"""How a started service is asked whether it is ready."""
+"""Readiness probes of started services."""
 
 import http.client
 import socket
@@ -12,13 +12,13 @@ _TIMEOUT_SECONDS = 2.0
 
 
 def grpc_is_serving(address: Address) -> bool:
-    """Tell whether the gRPC server answers its health check with SERVING."""
+    """Whether the health check of the gRPC server returns SERVING."""
     if not _accepts(address):
         return False
-    import grpc  # noqa: PLC0415 - a tenth of a second, and the services are starting meanwhile
+    import grpc  # noqa: PLC0415 - takes 0.1 s, while the services start
     from grpc_health.v1 import health_pb2  # noqa: PLC0415 - as above
 
-    # A proxy named in the environment is for the world outside.
+    # A proxy in the environment does not apply to local services.
     with grpc.insecure_channel(str(address), options=[("grpc.enable_http_proxy", 0)]) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -26,14 +26,14 @@ def grpc_is_serving(address: Address) -> bool:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         try:
-            answer = check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
+            response = check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
         except grpc.RpcError:
             return False
-    return answer.status == health_pb2.HealthCheckResponse.SERVING
+    return response.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def http_is_ready(address: Address) -> bool:
-    """Tell whether the HTTP server answers `GET /-/ready` with 200."""
+    """Whether the HTTP server responds to `GET /-/ready` with 200."""
     connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/-/ready")
@@ -45,7 +45,7 @@ def http_is_ready(address: Address) -> bool:
 
 
 def _accepts(address: Address) -> bool:
-    """Tell whether someone listens: a refused connection shows at once, where a gRPC channel would wait and retry."""
+    """Whether a server listens: a refused connection is seen immediately, where a gRPC channel would retry."""
     try:
         with socket.create_connection((address.host, address.port), timeout=_TIMEOUT_SECONDS):
             return True

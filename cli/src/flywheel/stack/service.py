@@ -1,4 +1,4 @@
-"""One service: a process with an address, a log, and a question that tells when it is ready."""
+"""One service: a process with an address, a log, and a readiness probe."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ START_SECONDS = 60.0
 
 
 class Service:
-    """A service that can be started and stopped any number of times, always on the same address."""
+    """A service that can be started and stopped repeatedly, always on the same address."""
 
     def __init__(
         self,
@@ -42,16 +42,16 @@ class Service:
 
     @property
     def pid(self) -> int | None:
-        """The pid of the process that was started last, None when it was stopped."""
+        """The pid of the latest process; None when it was stopped."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start the service and return when it is ready. Raises FlywheelError with the end of its log."""
+        """Start the service and return when it is ready. Raises FlywheelError with the last lines of its log."""
         self.launch()
         wait_until_ready([self])
 
     def launch(self) -> None:
-        """Start the process and return at once."""
+        """Start the process and return immediately."""
         if self._process is not None and self._process.poll() is None:
             return
         with open_log(self.log_path) as log:
@@ -61,17 +61,17 @@ class Service:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                # A Ctrl-C in the terminal is for whoever started us: they stop the services in order.
+                # A Ctrl-C in the terminal must reach the command only, which stops the services in order.
                 start_new_session=True,
             )
 
     def stop(self, grace_seconds: float | None = None) -> None:
-        """Ask the process to finish, and end it by force when it takes longer than `grace_seconds`."""
+        """Terminate the process, and kill it when that takes longer than `grace_seconds`."""
         if self._process is None:
             return
         process = self._process
         process.terminate()
-        process.send_signal(signal.SIGCONT)  # a process that was halted hears nothing else
+        process.send_signal(signal.SIGCONT)  # a stopped process receives no other signal
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(self._stop_seconds if grace_seconds is None else grace_seconds)
         self._kill_group(process)
@@ -79,41 +79,41 @@ class Service:
         self._process = None
 
     def is_ready(self) -> bool:
-        """Ask the service whether it is ready."""
+        """Whether the service is ready."""
         return self._probe(self.address.connect_address)
 
-    def how_it_ended(self) -> str | None:
-        """Return in words how the process ended by itself; None when it runs or was stopped."""
+    def exit_status(self) -> str | None:
+        """Return a description of how the process ended by itself; None when it runs or was stopped."""
         if self._process is None or self._process.poll() is None:
             return None
         status = self._process.returncode
         return f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
 
-    def why_it_ended(self) -> str:
-        """Return what the process said last, when it ended by itself with a failure; a killed one says nothing."""
+    def exit_reason(self) -> str:
+        """Return the last line of the log when the process failed; empty when it was killed."""
         failed = self._process is not None and (self._process.poll() or 0) > 0
         return last_reason(self.log_path) if failed else ""
 
     def restart(self) -> None:
-        """Start the process again after it ended by itself, and clear away what it may have left."""
+        """Start the process again after it ended by itself, and kill its remaining child processes."""
         if self._process is not None:
             self._kill_group(self._process)
         self.launch()
 
     @staticmethod
     def _kill_group(process: subprocess.Popen[bytes]) -> None:
-        """End the process and those it started. The group keeps its number as long as one of them is there."""
+        """Kill the process and its children. The group keeps its number as long as one of them exists."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until_ready(services: Sequence[Service], timeout_seconds: float = START_SECONDS) -> None:
-    """Return when all `services` are ready. Raises FlywheelError as soon as one ends, or when the time is over."""
+    """Return when all `services` are ready. Raises FlywheelError when one ends, or after a timeout."""
     deadline = time.monotonic() + timeout_seconds
     waiting = list(services)
     while waiting:
         for service in waiting:
-            if (ended := service.how_it_ended()) is not None:
+            if (ended := service.exit_status()) is not None:
                 raise FlywheelError(
                     f"the {service.name} service ended while starting ({ended})",
                     advice=f"see {service.log_path}",

@@ -1,4 +1,4 @@
-"""The whole loop on this machine: database, incident and approval service, metrics gateway."""
+"""The local stack: database, incident service, approval service, metrics gateway."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from typing import Self
 from flywheel.errors import FlywheelError
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.stack.addresses import Address, ReservedAddress, reserve_all
-from flywheel.stack.orphans import mark, stop_leftovers
+from flywheel.stack.orphans import mark, stop_orphans
 from flywheel.stack.readiness import Probe, grpc_is_serving, http_is_ready
 from flywheel.stack.service import Service, wait_until_ready
 from flywheel.stack.supervisor import Supervisor
@@ -26,16 +26,16 @@ _CHECK_SECONDS = 0.2
 
 
 class Stack:
-    """The stack with its data in `data_dir`; one process at a time has it.
+    """The stack with its data in `data_dir`; one process at a time can run it.
 
         with Stack(Path("data"), incident_listen="127.0.0.1:0") as stack:
-            stack.incident.address  # where it listens
+            stack.incident.address  # its listen address
             stack.incident.stop()   # and start() again, on the same address
             stack.database          # its EmbeddedPostgres
 
-    A database URL takes the place of the embedded database for that service. `environment` is added to what the
-    services inherit and has the last word: their settings can be given there. `on_step` hears what is being done.
-    Whatever cannot be done raises FlywheelError, and then nothing is left running.
+    A database URL replaces the embedded database of that service. `environment` has settings of the services, and
+    overrides what they inherit. `on_step` is called with a text at each step. Failures raise FlywheelError, and leave
+    nothing running.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Stack:
         """Return when everything is ready."""
         self._take_folder()
         try:
-            stop_leftovers(self.data_dir)
+            stop_orphans(self.data_dir)
             self._reserved = reserve_all(self._listen)
             urls = self._start_databases()
             self._on_step("starting the services")
@@ -99,9 +99,9 @@ class Stack:
             raise
 
     def stop(self, grace_seconds: float | None = None) -> None:
-        """Stop everything in order, the one that asks before the one that is asked; by force after `grace_seconds`.
+        """Stop everything in order, clients before their servers; kill each part after `grace_seconds`.
 
-        Interrupted, it can be called again and goes on. Nothing happens when the stack was not started.
+        After an interruption it can be called again and continues. Without effect when the stack was not started.
         """
         if not self._lock.is_held:
             return
@@ -109,8 +109,8 @@ class Stack:
             if name in self._services:
                 self._on_step(f"stopping {name}")
                 self._services[name].stop(grace_seconds)
-        # What an interrupted start did not come to note down.
-        stop_leftovers(self.data_dir)
+        # Services that an interrupted start did not record.
+        stop_orphans(self.data_dir)
         if self.database is not None:
             self._on_step("stopping PostgreSQL")
             self.database.stop()
@@ -118,11 +118,11 @@ class Stack:
             self._reserved.pop().release()
         self._lock.release()
 
-    def watch(self, say: Callable[[str], None]) -> None:
-        """Keep everything running until interrupted; `say` hears of what had to be started again."""
+    def watch(self, log: Callable[[str], None]) -> None:
+        """Keep everything running until interrupted; `log` gets a line for each restart."""
         parts = [*self._services.values()]
         supervisor = Supervisor(
-            [_WatchedDatabase(self.database), *parts] if self.database is not None else parts, say
+            [_WatchedDatabase(self.database), *parts] if self.database is not None else parts, log
         )
         while True:
             supervisor.check()
@@ -162,7 +162,9 @@ class Stack:
                 durable=self._durable,
                 log_path=self.data_dir / "log" / "postgres.log",
             )
-            self._on_step("starting PostgreSQL" if self.database.data_dir.exists() else "making the database")
+            self._on_step(
+                "starting PostgreSQL" if self.database.data_dir.exists() else "creating the database"
+            )
             self.database.start()
             for name in embedded:
                 self.database.create_database(name)
@@ -187,7 +189,7 @@ class Stack:
         def service(name: str, module: str, *arguments: str, address: Address, probe: Probe) -> Service:
             return Service(
                 name,
-                # -P: a folder of the same name where the command happens to be run is not the service.
+                # -P: not a folder of that name in the working directory.
                 command=[sys.executable, "-P", "-m", module, *arguments],
                 environment=environment,
                 address=address,
@@ -207,7 +209,7 @@ class Stack:
 
 
 class _WatchedDatabase:
-    """The embedded database, as a supervisor sees it."""
+    """The embedded database as a part of the supervisor."""
 
     name = "PostgreSQL"
 
@@ -215,10 +217,10 @@ class _WatchedDatabase:
         self._database = database
         self.log_path = database.log_path
 
-    def how_it_ended(self) -> str | None:
+    def exit_status(self) -> str | None:
         return None if self._database.is_running() else "its server process is gone"
 
-    def why_it_ended(self) -> str:
+    def exit_reason(self) -> str:
         return ""
 
     def restart(self) -> None:

@@ -1,4 +1,4 @@
-"""What ended by itself is started again; what keeps ending ends everything."""
+"""Restarts parts that end by themselves, with backoff; a part that keeps ending ends the command."""
 
 import time
 from collections import deque
@@ -10,8 +10,8 @@ from typing import Protocol
 from flywheel.errors import FlywheelError
 from flywheel.system.log_files import tail
 
-# The pauses before the restarts within one window; after as many the part is given up.
-_PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
+# The delays before the restarts within one window; after the last one the supervisor gives up.
+_BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
 _WINDOW_SECONDS = 60.0
 
 
@@ -20,17 +20,17 @@ class Part(Protocol):
 
     @property
     def name(self) -> str:
-        """How it is called in messages."""
+        """Its name in messages."""
 
     @property
     def log_path(self) -> Path:
-        """Where it says why it ended."""
+        """Its log."""
 
-    def how_it_ended(self) -> str | None:
-        """Return in words how it ended by itself; None when it runs or was stopped."""
+    def exit_status(self) -> str | None:
+        """Return a description of how it ended by itself; None when it runs or was stopped."""
 
-    def why_it_ended(self) -> str:
-        """Return the line of its log that says why; empty when there is none."""
+    def exit_reason(self) -> str:
+        """Return the line of its log with the cause; empty when there is none."""
 
     def restart(self) -> None:
         """Start it again."""
@@ -43,19 +43,19 @@ class _History:
 
 
 class Supervisor:
-    """Looks after parts whenever `check` is called; `say` gets a line for each end."""
+    """Checks the parts on each call of `check`; `log` gets a line for each end."""
 
     def __init__(
-        self, parts: Sequence[Part], say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self, parts: Sequence[Part], log: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._parts = [(part, _History()) for part in parts]
-        self._say = say
+        self._log = log
         self._clock = clock
 
     def check(self) -> None:
-        """Restart what ended, each at its time. Raises FlywheelError with the end of the log when one keeps ending."""
+        """Restart the parts that ended and are due. Raises FlywheelError with the log's end when one keeps ending."""
         for part, history in self._parts:
-            ended = part.how_it_ended()
+            ended = part.exit_status()
             if ended is None:
                 history.restart_time = None
             elif history.restart_time is None:
@@ -68,18 +68,18 @@ class Supervisor:
         now = self._clock()
         while history.ends and history.ends[0] <= now - _WINDOW_SECONDS:
             history.ends.popleft()
-        if len(history.ends) == len(_PAUSES_SECONDS):
+        if len(history.ends) == len(_BACKOFF_SECONDS):
             raise FlywheelError(
                 f"{part.name} keeps ending ({ended}; {len(history.ends)} restarts within a minute)",
                 advice=f"see {part.log_path}",
                 details=tail(part.log_path),
             )
-        pause = _PAUSES_SECONDS[len(history.ends)]
+        delay = _BACKOFF_SECONDS[len(history.ends)]
         history.ends.append(now)
-        history.restart_time = now + pause
-        why = part.why_it_ended()
-        self._say(
+        history.restart_time = now + delay
+        why = part.exit_reason()
+        self._log(
             f"{part.name} ended ({ended}); starting it again"
-            + (f" in {pause} s" if pause else "")
+            + (f" in {delay} s" if delay else "")
             + (f": {why}" if why else "")
         )

@@ -1,4 +1,4 @@
-"""An exclusive lock that cannot go stale: the kernel frees it when the last process holding it is gone."""
+"""An exclusive lock that cannot become stale: the kernel releases it when the last process that holds it ends."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ _POLL_SECONDS = 0.01
 
 
 class FileLock:
-    """A lock on a file, which stays behind unlocked and holds the pid of its last holder."""
+    """A lock on a file. The file remains after the release, with the pid of the last holder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -51,13 +51,13 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back. Nothing happens when it is not held here."""
+        """Release the lock. Without effect when this object does not hold it."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
 
     def holder(self) -> int | None:
-        """Return the pid of the last process that took the lock, or None when no one ever did."""
+        """Return the pid of the last holder; None when there never was one."""
         try:
             return int(self._path.read_text())
         except (FileNotFoundError, ValueError):
@@ -65,7 +65,7 @@ class FileLock:
 
     @contextmanager
     def held(self, timeout_seconds: float) -> Iterator[None]:
-        """Hold the lock for a block. Raises TimeoutError when it does not get free in time."""
+        """Hold the lock for a block. Raises TimeoutError when it is not released in time."""
         if not self.acquire(timeout_seconds):
             raise TimeoutError(f"{self._path} is held by process {self.holder()}")
         try:

@@ -1,4 +1,4 @@
-"""Log files of started programs: opened for one owner, the previous run kept beside, the end shown in errors."""
+"""Log files of started programs: private, the previous run kept, the last lines shown in errors."""
 
 import json
 import os
@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 _TAIL_BYTES = 16_384
-_LONGEST_REASON = 300
+_MAX_REASON = 300
 _ROUTINE = frozenset({"debug", "info"})
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open `path` for appending, made (with its folder) for the owner alone: logs may quote data."""
+    """Open `path` for appending; file and folder are readable by the owner only, since logs may contain data."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab")
 
 
 def keep_previous(path: Path) -> None:
-    """Move a log that is there to `<name>.1`, in place of the one before it."""
+    """Rename an existing log to `<name>.1`, replacing the one before."""
     if path.exists():
         path.replace(path.with_name(f"{path.name}.1"))
 
@@ -25,17 +25,17 @@ def keep_previous(path: Path) -> None:
 def tail(path: Path, lines: int = 15) -> str:
     """Return the last `lines` lines of a log, indented; empty when there is no log.
 
-    What a service says while all is well is left out, so that the reason stands first; with nothing else it is shown.
+    Routine events (debug, info) are omitted, so that the reason comes first; they are shown when there is nothing else.
     """
     found = _last_lines(path)
-    telling = [line for line in found if not _is_routine(line)]
-    return "\n".join(f"    {line}" for line in (telling or found)[-lines:])
+    relevant = [line for line in found if not _is_routine(line)]
+    return "\n".join(f"    {line}" for line in (relevant or found)[-lines:])
 
 
 def last_reason(path: Path) -> str:
-    """Return the last line of a log when it may say why the program ended, shortened; else nothing."""
+    """Return the last line of a log, truncated, unless it is a routine event; else an empty string."""
     last = next((line.strip() for line in reversed(_last_lines(path)) if line.strip()), "")
-    return "" if _is_routine(last) else last[:_LONGEST_REASON]
+    return "" if _is_routine(last) else last[:_MAX_REASON]
 
 
 def _is_routine(line: str) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from awoooi.approval.v1.approval_pb2 import Delivery
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
@@ -24,9 +23,9 @@ from metrics_gateway.page.findings import Finding, find
 from metrics_gateway.page.sections import merge
 from metrics_gateway.sources.reading import Reading, Reason
 from tests.metrics_gateway.page_responses import NOW, approvals_stuck, approvals_well, incidents_well
+from tests.prometheus.alert_rules import rules
 
 ROOT = Path(__file__).parents[4]
-RULES = ROOT / "deploy/prometheus/rules/flywheel.yml"
 
 Change = Callable[[GetFlywheelStatsResponse], Any]
 
@@ -261,10 +260,9 @@ def test_findings_are_sorted_by_level_and_the_sort_is_stable() -> None:
     ],
 )
 def test_the_alert_rule_has_the_same_threshold(alert: str, threshold: float | None) -> None:
-    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-    (rule,) = [rule for group in groups for rule in group["rules"] if rule.get("alert") == alert]
+    expression = rules()[alert]["expr"]
     if threshold is not None:
-        assert float(re.findall(r"[<>]\s*([\d.]+)", rule["expr"])[0]) == threshold
+        assert float(re.findall(r"[<>]\s*([\d.]+)", expression)[0]) == threshold
 
 
 def test_every_alert_named_on_the_page_is_in_the_table_above() -> None:

@@ -14,9 +14,9 @@ from metrics_gateway.exposition.registry import Exposition, encode
 from metrics_gateway.sources.reading import Reading
 from tests.metrics_gateway.scrapes import read_text
 from tests.metrics_gateway.valid_responses import approval_response, incident_response
+from tests.prometheus.alert_rules import RULES
 
 ROOT = Path(__file__).parents[4]
-RULES = ROOT / "deploy/prometheus/rules/flywheel.yml"
 
 
 def rule_file(path: Path, *rules: str) -> Path:

@@ -1,7 +1,7 @@
-"""A stand-in for a service, small enough to be started in any state: `python stand_in.py NAME`.
+"""A stand-in for a service: `python stand_in.py NAME`.
 
-Reads the settings that the real one reads. STAND_IN_<NAME> says what is wrong with it: `crashing` ends at once, `dumb`
-runs and is never ready, `deaf` ignores SIGTERM, `parent` has a process of its own.
+Reads the settings of the real one. STAND_IN_<NAME> makes it faulty: `crashing` exits immediately, `never_ready` runs and
+never becomes ready, `ignores_sigterm` does so, `parent` starts a child process.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ def main() -> None:
     name = sys.argv[1]
     behaviour = os.environ.get(f"STAND_IN_{name.upper()}", "")
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour == "deaf" else lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour == "ignores_sigterm" else lambda *_: stop.set())
     if behaviour == "crashing":
-        print("the stand-in was told to crash", file=sys.stderr)
+        print("the stand-in crashes on request", file=sys.stderr)
         sys.exit(3)
     if behaviour == "parent":
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
@@ -32,7 +32,7 @@ def main() -> None:
     if name == "gateway":
         serve_http(address, stop)
     else:
-        serve_grpc(name, address, stop, ready=behaviour != "dumb")
+        serve_grpc(name, address, stop, ready=behaviour != "never_ready")
 
 
 def serve_grpc(name: str, address: str, stop: threading.Event, *, ready: bool) -> None:
@@ -51,7 +51,7 @@ def serve_grpc(name: str, address: str, stop: threading.Event, *, ready: bool) -
 
 
 async def count_start(database_url: str) -> None:
-    """Leave a row in the database, which must be there, for each start."""
+    """Insert a row into the database, which must exist, for each start."""
     connection = await asyncpg.connect(database_url)
     await connection.execute("CREATE TABLE IF NOT EXISTS starts (started timestamptz DEFAULT now())")
     await connection.execute("INSERT INTO starts DEFAULT VALUES")

@@ -1,4 +1,4 @@
-"""What the tests of the stack share: stand-ins in the place of the services, and `flywheel up` in a process."""
+"""Stacks for tests: stand-ins in place of the services, and `flywheel up` in a process."""
 
 import asyncio
 import os
@@ -64,7 +64,7 @@ def flywheel_up(
 def line_of(stream: Any) -> str:
     """Return the next line; fail when none comes in time."""
     readable, _, _ = select.select([stream], [], [], PATIENCE_SECONDS)
-    assert readable, "nothing was said in time"
+    assert readable, "no line in time"
     line: str = stream.readline()
     return line.rstrip("\n")
 
@@ -100,8 +100,8 @@ def starts(database_url: str) -> int:
 
 
 def eventually(question: Any) -> None:
-    """Wait until `question()` is true; fail when it does not come true in time."""
+    """Wait until `question()` is true; fail after a timeout."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not question():
-        assert time.monotonic() < deadline, "did not come true in time"
+        assert time.monotonic() < deadline, "not true in time"
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What the tests of the embedded PostgreSQL share: an owner in a process of its own, and statements on the server."""
+"""Embedded PostgreSQL servers for tests: an owner process, statements, folders, binaries."""
 
 import asyncio
 import os
@@ -56,7 +56,7 @@ def started(data_dir: Path, **options: Any) -> Iterator[EmbeddedPostgres]:
 
 
 def execute(server: EmbeddedPostgres, statement: str, *, database: str = "postgres") -> Any:
-    """Run one statement through the server's URL, as a service would, and return its first value."""
+    """Execute a statement through the server's URL and return its first value."""
 
     async def run() -> Any:
         connection = await asyncpg.connect(server.url(database))
@@ -70,7 +70,7 @@ def execute(server: EmbeddedPostgres, statement: str, *, database: str = "postgr
 
 @contextmanager
 def public_folder() -> Iterator[Path]:
-    """Give a folder that every user may enter, unlike tmp_path."""
+    """Yield a folder that every user can enter, unlike tmp_path."""
     folder = Path(tempfile.mkdtemp(prefix="flywheel-public-"))
     folder.chmod(0o755)
     try:
@@ -80,7 +80,7 @@ def public_folder() -> Iterator[Path]:
 
 
 def copy_of_binaries(target: Path) -> PostgresBinaries:
-    """Copy PostgreSQL's programs, and the libraries they look for beside themselves, to where `target` is."""
+    """Copy PostgreSQL's programs and their libraries into `target`."""
     package = find_binaries().directory.parents[1]
     shutil.copytree(find_binaries().directory.parent, target / package.name / "pginstall18", symlinks=True)
     libraries = package.with_name(f"{package.name}.libs")
@@ -90,7 +90,7 @@ def copy_of_binaries(target: Path) -> PostgresBinaries:
 
 
 def without_user_namespaces(folder: Path) -> str:
-    """Return a PATH on which `unshare` does what it does where user namespaces are off: refuse."""
+    """Return a PATH whose `unshare` fails as it does without user namespaces."""
     refusing = folder / "unshare"
     refusing.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
     refusing.chmod(0o755)

@@ -1,0 +1,33 @@
+"""The alert rules of deploy/prometheus, read from the file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROMETHEUS = Path(__file__).parents[2] / "deploy/prometheus"
+RULES = PROMETHEUS / "rules/flywheel.yml"
+
+ALERTS = {
+    "FlywheelExecutionRateMissing",
+    "FlywheelExecutionRateTooFewSamples",
+    "FlywheelExecutionRateLow",
+    "FlywheelIncidentsStuckGrowing",
+    "FlywheelNoopResolutionGap",
+    "FlywheelResolveDeliveryOld",
+    "FlywheelResolveDeliveryParked",
+    "FlywheelSideEffectOld",
+    "FlywheelSideEffectParked",
+    "FlywheelNoActionPostmortemFlood",
+    "FlywheelApprovalWaiting",
+    "FlywheelSourceDown",
+    "FlywheelGatewayAbsent",
+    "FlywheelWatchdog",
+}
+
+
+def rules() -> Mapping[str, Mapping[str, Any]]:
+    """The alert rules by name."""
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
