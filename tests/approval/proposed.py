@@ -4,26 +4,22 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from approval.actions.grammar import ActionSyntaxError, parse_action
-from approval.model import Approval, Operation, Risk, State
+from approval.actions.parsed import parse
+from approval.model import Approval, Risk, State
 
 NOON = datetime(2026, 5, 7, 12, tzinfo=UTC)
 
 
 def new_approval(action: str, **facts: Any) -> Approval:
-    """A new approval; what is not said fits every rule."""
-    operation: Operation | None
-    try:
-        operation, error = parse_action(action), ""
-    except ActionSyntaxError as exc:
-        operation, error = None, str(exc)
+    """A new approval; the facts that are not given match every rule."""
+    parsed = parse(action)
     approval = Approval(
         approval_id="APR-20260507-99ADF2",
         incident_id="INC-20260507-99ADF2",
         action=action,
-        operation=operation,
-        parse_error=error,
-        action_hash="",
+        operation=parsed.operation,
+        parse_error=parsed.error,
+        action_hash=parsed.hash,
         risk=Risk.LOW,
         rationale="",
         confidence=1.0,

@@ -4,13 +4,18 @@ import asyncio
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 
-from approval.actions.grammar import format_operation
-from approval.executors.protocol import OperationFailedError, RunContext
-from approval.model import Operation, OperationKind, PlanCheck
+from approval.executors import (
+    Operation,
+    OperationFailedError,
+    OperationKind,
+    PlanCheck,
+    RunContext,
+    format_operation,
+)
 
 
 class ProgramExecutor:
-    """Calls the program with the action and the approval's id, and takes its exit code for the outcome."""
+    """Calls the program with the action and the approval's id; its exit code is the outcome."""
 
     kinds: Collection[OperationKind] = (OperationKind.ROLLBACK,)
 
@@ -35,7 +40,7 @@ class ProgramExecutor:
         return f"{self._program} has done it"
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """There is nothing to release."""
 
 
 def make_executor(environment: Mapping[str, str]) -> ProgramExecutor:

@@ -9,29 +9,35 @@ from prometheus_client import CollectorRegistry
 
 from approval.delivery import client as incident_client
 from approval.delivery.client import IncidentClient
-from approval.delivery.handlers import topics
 from approval.delivery.reconcile import Reconciler
-from approval.execution.runner import OperationLimits, Operations
+from approval.delivery.use_cases import Deliveries
+from approval.execution.abandoned import mark_abandoned
+from approval.execution.limits import OperationLimits
+from approval.execution.log_use_cases import ExecutionLog
+from approval.execution.plan import ExecutionPlans
+from approval.execution.runner import OperationRunner
 from approval.execution.use_cases import Executions
 from approval.executors.registry import load_executors
 from approval.importing.importer import ApprovalImporter
-from approval.lifecycle.expiry import keep_expiring
+from approval.lifecycle.expiry import expire
+from approval.lifecycle.propose import Propose
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.policy.switch import AutoApproval
 from approval.servicer import ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
-from approval.stats.repository import read_figures
+from approval.stats.repository import read_stats
 from approval.status_codes import ERRORS
+from approval.topics import topics
 from awoooi.approval.v1 import approval_service_pb2
 from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServicer_to_server
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
-from servicekit.database.counters import choose_shard
 from servicekit.database.engine import close_engine, create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_loopback
+from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
 from servicekit.rpc.channel import open_channel
 from servicekit.rpc.page_tokens import PageTokens
@@ -41,8 +47,9 @@ from servicekit.service import Service, run_service
 
 # How long running operations may go on after the server has stopped; then they are INDETERMINATE.
 _DRAIN_OPERATIONS = timedelta(seconds=10)
+_ABANDONED_CHECK_EVERY = timedelta(seconds=5)
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
-# Done deliveries tell what happened last week; the approval itself keeps when its incident was resolved.
+# Done deliveries are the history of the last week; the approval itself keeps when its incident was resolved.
 _KEEP_DONE_DELIVERIES = timedelta(days=7)
 
 
@@ -72,7 +79,6 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     if migrate_first:
         await SERVICE.migrate(settings)
 
-    shard = choose_shard()
     names = [name.strip() for name in settings.executors.split(",") if name.strip()]
     executors = load_executors(names, os.environ)
     channel = open_channel(settings.incident_target, [incident_client.SERVICE])
@@ -81,48 +87,50 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         check_timeout=settings.incident_check_timeout,
         resolve_timeout=settings.incident_resolve_timeout,
     )
-    outbox = Outbox()
-    transactions = Transactions(engine, outbox)
-    use_cases = ApprovalUseCases(
-        engine,
-        incidents=incidents,
-        read_policy=auto_approval.policy,
-        outbox=outbox,
-        executable=executors.kinds,
-        counter_shard=shard,
-    )
-    operations = Operations(
-        engine,
+    transactions = Transactions(engine, Outbox())
+    runner = OperationRunner(
+        transactions,
         executors,
         incidents,
-        outbox,
         limits=OperationLimits(
             timeout=settings.operation_timeout,
             cooldown=settings.cooldown,
             per_hour=settings.operations_per_hour,
         ),
-        counter_shard=shard,
     )
-    executions = Executions(engine, operations, outbox=outbox, executors=executors, counter_shard=shard)
+    executions = Executions(transactions, runner)
+    reconciler = Reconciler(transactions)
+    page_tokens = PageTokens()
     worker = OutboxWorker(
         transactions,
-        topics(executions, incidents, resolve_timeout=settings.incident_resolve_timeout, counter_shard=shard),
+        topics(executions, incidents, resolve_timeout=settings.incident_resolve_timeout),
         WorkerSettings(keep_done=_KEEP_DONE_DELIVERIES),
     )
-    reconciler = Reconciler(engine, outbox)
-    page_tokens = PageTokens()
 
     server = (
         server_builder.add(
             add_ApprovalServiceServicer_to_server,
             ApprovalServicer(
-                use_cases, executions, reconciler, page_tokens, default_ttl=settings.default_ttl
+                propose=Propose(
+                    transactions,
+                    incidents=incidents,
+                    read_policy=auto_approval.policy,
+                    executable=executors.kinds,
+                ),
+                approvals=ApprovalUseCases(transactions, executable=executors.kinds),
+                executions=executions,
+                plans=ExecutionPlans(transactions, executors),
+                execution_log=ExecutionLog(transactions),
+                deliveries=Deliveries(transactions),
+                reconciler=reconciler,
+                page_tokens=page_tokens,
+                default_ttl=settings.default_ttl,
             ),
             approval_service_pb2.DESCRIPTOR.services_by_name["ApprovalService"].full_name,
         )
         .add(
             add_FlywheelStatsServiceServicer_to_server,
-            StatsServicer(partial(read_figures, engine), min_samples=settings.min_samples),
+            StatsServicer(partial(read_stats, transactions), min_samples=settings.min_samples),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )
         .build()
@@ -139,13 +147,20 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         background={
             "outbox": worker.run(),
             "page_tokens": page_tokens.keep_loaded(engine),
-            "operations": operations.keep_marking_abandoned(),
-            "expiry": keep_expiring(engine, every=settings.expire_every, counter_shard=shard),
-            "reconcile": reconciler.keep_reconciling(every=settings.reconcile_every),
+            "operations": run_periodically(
+                "abandoned_check",
+                partial(mark_abandoned, transactions),
+                every=_ABANDONED_CHECK_EVERY,
+                delay_first=True,
+            ),
+            "expiry": run_periodically("expiry", partial(expire, transactions), every=settings.expire_every),
+            "reconcile": run_periodically(
+                "reconcile", reconciler.reconcile_batch, every=settings.reconcile_every, delay_first=True
+            ),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
         },
     )
-    await operations.drain(_DRAIN_OPERATIONS)
+    await runner.drain(_DRAIN_OPERATIONS)
     await executors.close()
     await channel.close()
     await close_engine(engine)

@@ -1,4 +1,4 @@
-"""What the rules refuse. A class's docstring is the sentence a caller reads; its attributes are the facts."""
+"""Errors of the rules. A class's docstring is the message that the caller gets; its attributes are the facts."""
 
 from collections.abc import Sequence
 
@@ -36,14 +36,6 @@ class IncidentResolvedError(ApprovalError):
         self.incident_id = incident_id
 
 
-class IncidentUnreachableError(ApprovalError):
-    """The incident service cannot be reached now, and no operation is run blind: try again."""
-
-    def __init__(self, incident_id: str) -> None:
-        super().__init__()
-        self.incident_id = incident_id
-
-
 class TransitionNotAllowedError(ApprovalError):
     """The approval's state does not allow this."""
 
@@ -54,11 +46,11 @@ class TransitionNotAllowedError(ApprovalError):
         self.allowed = allowed
 
 
-class DecidedOtherwiseError(TransitionNotAllowedError):
+class ConflictingDecisionError(TransitionNotAllowedError):
     """The caller decided the other way before."""
 
 
-class OwnProposalError(ApprovalError):
+class SelfApprovalError(ApprovalError):
     """Nobody decides about their own proposal."""
 
 
@@ -72,27 +64,3 @@ class ApprovalChangedError(ApprovalError):
 
 class RequestIdReusedError(ApprovalError):
     """This request_id was used before with other content."""
-
-
-class ActionChangedError(ApprovalError):
-    """The action would be read differently now than when it was approved."""
-
-    def __init__(self, approval_id: str) -> None:
-        super().__init__()
-        self.approval_id = approval_id
-
-
-class ExecutorMissingError(ApprovalError):
-    """This server has no executor for the operation."""
-
-    def __init__(self, approval_id: str) -> None:
-        super().__init__()
-        self.approval_id = approval_id
-
-
-class DeliveryNotFoundError(ApprovalError):
-    """There is no delivery with this id."""
-
-
-class DeliveryDoneError(ApprovalError):
-    """The delivery was acknowledged already."""

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+# Of approval ids, such as APR-20260507-99ADF2.
+ID_PREFIX = "APR"
 
 
 class State(StrEnum):
-    """Where an approval is on its way."""
+    """The state of an approval."""
 
     PENDING = "PENDING"
     APPROVED = "APPROVED"
@@ -40,9 +42,6 @@ ALLOWED_FROM: Mapping[Transition, tuple[State, ...]] = {
     Transition.EXECUTE: (State.APPROVED,),
 }
 
-# What an execution ends in; asked to execute again, the stored outcome is the answer.
-EXECUTED = (State.SUCCEEDED, State.FAILED)
-
 
 class Risk(StrEnum):
     """How much harm an action may do."""
@@ -65,38 +64,19 @@ class OperationKind(StrEnum):
 
 
 class DecisionKind(StrEnum):
-    """Yes or no."""
+    """A decision of one actor."""
 
     APPROVE = "APPROVE"
     REJECT = "REJECT"
 
 
-class ResolutionType(StrEnum):
-    """How the incident service is told that an incident was resolved."""
-
-    NO_ACTION = "NO_ACTION"
-    AUTO_REPAIRED = "AUTO_REPAIRED"
-
-
 class ExecutionOutcome(StrEnum):
-    """How an execution is counted. Observing is kept apart, so that it does not look like repairing."""
+    """How an execution is counted. NOOP keeps observations apart from repairs."""
 
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     NOOP = "NOOP"
     INDETERMINATE = "INDETERMINATE"
-
-
-class TimelineEvent(StrEnum):
-    """What the incident's timeline is told of an approval."""
-
-    PROPOSED = "PROPOSED"
-    APPROVED = "APPROVED"
-    REJECTED = "REJECTED"
-    EXPIRED = "EXPIRED"
-    CANCELLED = "CANCELLED"
-    EXECUTED = "EXECUTED"
-    EXECUTION_FAILED = "EXECUTION_FAILED"
 
 
 class Order(StrEnum):
@@ -126,7 +106,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one actor said about an approval."""
+    """The decision of one actor about an approval."""
 
     actor: str
     kind: DecisionKind
@@ -170,12 +150,12 @@ class Approval:
 
     @property
     def etag(self) -> str:
-        """What a caller sends back to act only on what it has read."""
+        """The entity tag for optimistic concurrency: a caller that sends it acts only on the version that it read."""
         return str(self.version)
 
     @property
     def effective_state(self) -> State:
-        """The state that counts: one that waits past its expiry is EXPIRED, marked as such yet or not."""
+        """The state that counts: a PENDING or APPROVED one past its expiry is EXPIRED, stored as such yet or not."""
         if self.is_past_expiry and self.state in (State.PENDING, State.APPROVED):
             return State.EXPIRED
         return self.state
@@ -183,7 +163,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a caller says when it proposes an action."""
+    """A proposed action."""
 
     incident_id: str
     action: str
@@ -211,101 +191,8 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an execution comes to, and how the incident is resolved by it; None leaves the incident open."""
-
-    state: State
-    message: str
-    counted_as: ExecutionOutcome
-    resolution_type: ResolutionType | None
-
-
-@dataclass(frozen=True, slots=True)
-class ResolveIntent:
-    """The intent to tell the incident service that an approval's execution resolved its incident."""
-
-    approval_id: str
-    incident_id: str
-    resolution_type: ResolutionType
-    action: str
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineEntry:
-    """An event for an incident's timeline; delivered twice, it is one."""
-
-    event_id: str
-    incident_id: str
-    event: TimelineEvent
-    summary: str
-    attributes: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Execute:
-    """A wish to execute an approval; with an `etag` only as it was read.
-
-    With `resume_indeterminate` an INDETERMINATE one is run again: the caller answers for that.
-    """
-
-    approval_id: str
-    etag: str = ""
-    resume_indeterminate: bool = False
-
-    @property
-    def allowed(self) -> Sequence[State]:
-        """The states it may start from."""
-        resumed = (State.INDETERMINATE,) if self.resume_indeterminate else ()
-        return (*ALLOWED_FROM[Transition.EXECUTE], *resumed)
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """What an Execute found: the approval with its outcome, and whether it had been executed before."""
-
-    approval: Approval
-    already_executed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedExecution:
-    """One row of the log of repairs: an operation that was run."""
-
-    execution_id: int
-    approval_id: str
-    incident_id: str
-    operation: Operation
-    succeeded: bool
-    output: str
-    error: str
-    executor: str
-    start_time: datetime
-    finish_time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionFilter:
-    """What the log of repairs is narrowed to; what is empty or None does not narrow."""
-
-    approval_id: str = ""
-    incident_id: str = ""
-    succeeded: bool | None = None
-    start_time_start: datetime | None = None
-    start_time_end: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlanCheck:
-    """One condition of an execution and whether it holds."""
-
-    name: str
-    passed: bool
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class ApprovalFilter:
-    """What a list of approvals is narrowed to; what is empty or None does not narrow."""
+    """The criteria and order of a list of approvals; a criterion that is empty or None is not applied."""
 
     states: tuple[State, ...] = ()
     incident_id: str = ""
@@ -314,38 +201,6 @@ class ApprovalFilter:
     create_time_start: datetime | None = None
     create_time_end: datetime | None = None
     order: Order = Order.CREATE_TIME_DESC
-
-
-class DeliveryState(StrEnum):
-    """How far a delivery to the incident service is."""
-
-    PENDING = "PENDING"
-    DONE = "DONE"
-    PARKED = "PARKED"
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """The intent to tell the incident service that an incident is resolved."""
-
-    delivery_id: int
-    approval_id: str
-    incident_id: str
-    state: DeliveryState
-    attempts: int
-    last_error: str
-    create_time: datetime
-    next_attempt_time: datetime
-    done_time: datetime | None
-
-
-class IncidentCheck(StrEnum):
-    """What the incident service says about an incident that an action is proposed for."""
-
-    UNRESOLVED = "UNRESOLVED"
-    RESOLVED = "RESOLVED"
-    UNKNOWN = "UNKNOWN"
-    UNREACHABLE = "UNREACHABLE"
 
 
 class Severity(StrEnum):
@@ -358,55 +213,6 @@ class Severity(StrEnum):
     INFO = "INFO"
 
 
-@dataclass(frozen=True, slots=True)
-class FoundIncident:
-    """What the incident service says about an incident; no severity where it cannot be told."""
-
-    check: IncidentCheck
-    severity: Severity | None = None
-
-
-def outcome_without_executor(approval: Approval) -> Outcome | None:
-    """Return what executing comes to when nothing has to be run; None when an executor has to run the operation.
-
-    A NO_ACTION always succeeds: only observing cannot fail. An action that could not be parsed always fails.
-    """
-    if approval.operation is None:
-        return Outcome(
-            State.FAILED, f"cannot parse action: {approval.parse_error}", ExecutionOutcome.FAILED, None
-        )
-    if approval.operation.kind is OperationKind.NO_ACTION:
-        return Outcome(State.SUCCEEDED, "observed only", ExecutionOutcome.NOOP, ResolutionType.NO_ACTION)
-    return None
-
-
 def can_be_executed(operation: Operation | None, executable: Collection[OperationKind]) -> bool:
-    """Tell whether this process can execute the operation; failing for want of one (None) needs no executor."""
+    """Tell whether this process can execute the operation; None, an unparsable action, needs no executor."""
     return operation is None or operation.kind is OperationKind.NO_ACTION or operation.kind in executable
-
-
-def action_hash(action: str, operation: Operation | None) -> str:
-    """Return the digest of an action and what it was parsed as: what approvers agree to."""
-    target = None
-    if operation is not None:
-        target = [
-            operation.kind,
-            operation.resource_kind,
-            operation.name,
-            operation.namespace,
-            operation.replicas,
-            operation.hook,
-        ]
-    return hashlib.sha256(json.dumps([action, target]).encode()).hexdigest()
-
-
-# Digits of an id: six are what operators know; a collision widens.
-_FEWEST_DIGITS = 6
-_MOST_DIGITS = 12
-
-
-def new_approval_id(*, attempt: int, now: datetime | None = None) -> str:
-    """Return a random id such as APR-20260507-99ADF2, two digits wider with each `attempt` (from 0), up to twelve."""
-    digits = min(_FEWEST_DIGITS + 2 * attempt, _MOST_DIGITS)
-    day = (now or datetime.now(UTC)).strftime("%Y%m%d")
-    return f"APR-{day}-{secrets.token_hex(digits // 2).upper()}"

@@ -1,4 +1,4 @@
-"""This service's RPCs on the wire: each handler reads the request, calls one use case, builds the response."""
+"""This service's RPCs: each handler reads the request, calls one use case, builds the response."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -6,16 +6,23 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
+from approval.delivery import mapping as delivery_mapping
 from approval.delivery.reconcile import Reconciler
+from approval.delivery.use_cases import Deliveries
+from approval.execution import mapping as execution_mapping
+from approval.execution.log_use_cases import ExecutionLog
+from approval.execution.plan import ExecutionPlans
 from approval.execution.use_cases import Executions
 from approval.lifecycle import mapping
+from approval.lifecycle.propose import Propose
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.stats import mapping as stats_mapping
-from approval.stats.repository import ApprovalFigures
+from approval.stats.repository import ApprovalStats
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from awoooi.approval.v1 import approval_service_pb2_grpc
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2_grpc
+from servicekit.rpc.cursors import page_size, read_id_cursor, read_time_cursor
 from servicekit.rpc.identity import current_actor
 from servicekit.rpc.page_tokens import PageTokens
 
@@ -24,119 +31,117 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
-    """awoooi.approval.v1.ApprovalService. What it does not define answers UNIMPLEMENTED."""
+    """awoooi.approval.v1.ApprovalService."""
 
     def __init__(
         self,
-        use_cases: ApprovalUseCases,
+        *,
+        propose: Propose,
+        approvals: ApprovalUseCases,
         executions: Executions,
+        plans: ExecutionPlans,
+        execution_log: ExecutionLog,
+        deliveries: Deliveries,
         reconciler: Reconciler,
         page_tokens: PageTokens,
-        *,
         default_ttl: timedelta,
     ) -> None:
-        self._use_cases = use_cases
+        self._propose = propose
+        self._approvals = approvals
         self._executions = executions
+        self._plans = plans
+        self._execution_log = execution_log
+        self._deliveries = deliveries
         self._reconciler = reconciler
         self._page_tokens = page_tokens
         self._default_ttl = default_ttl
 
     async def Propose(self, request: pb.ProposeRequest, context: Context) -> pb.ProposeResponse:
         proposal = mapping.proposal(request, default_ttl=self._default_ttl)
-        approval = await self._use_cases.propose(proposal, actor=current_actor())
+        approval = await self._propose.propose(proposal, actor=current_actor())
         return pb.ProposeResponse(approval=mapping.approval_to_proto(approval))
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
-        approval = await self._use_cases.get(request.approval_id)
+        approval = await self._approvals.get(request.approval_id)
         return pb.GetResponse(approval=mapping.approval_to_proto(approval))
 
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
-        after = mapping.list_position(request, self._page_tokens)
-        page = await self._use_cases.list(
-            mapping.approval_filter(request), after=after, page_size=mapping.page_size(request.page_size)
+        page = await self._approvals.list(
+            mapping.approval_filter(request),
+            after=read_time_cursor(request, self._page_tokens),
+            page_size=page_size(request.page_size),
         )
-        return pb.ListResponse(
-            approvals=[mapping.approval_to_proto(approval) for approval in page.approvals],
-            next_page_token=mapping.list_token(request, page.next_position, self._page_tokens),
-        )
+        return mapping.list_response(request, page, self._page_tokens)
 
     async def Approve(self, request: pb.ApproveRequest, context: Context) -> pb.ApproveResponse:
-        approval = await self._use_cases.approve(
+        approval = await self._approvals.approve(
             request.approval_id, actor=current_actor(), reason=request.reason, etag=request.etag
         )
         return pb.ApproveResponse(approval=mapping.approval_to_proto(approval))
 
     async def Reject(self, request: pb.RejectRequest, context: Context) -> pb.RejectResponse:
-        approval = await self._use_cases.reject(
+        approval = await self._approvals.reject(
             request.approval_id, actor=current_actor(), reason=request.reason, etag=request.etag
         )
         return pb.RejectResponse(approval=mapping.approval_to_proto(approval))
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
-        approval = await self._use_cases.cancel(
+        approval = await self._approvals.cancel(
             request.approval_id, actor=current_actor(), reason=request.reason, etag=request.etag
         )
         return pb.CancelResponse(approval=mapping.approval_to_proto(approval))
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
-        if request.validate_only:
-            approval, checks = await self._executions.plan(request.approval_id)
-            return mapping.plan_response(approval, checks)
-        execution = await self._executions.execute(mapping.execute_command(request))
-        return pb.ExecuteResponse(
-            approval=mapping.approval_to_proto(execution.approval),
-            already_executed=execution.already_executed,
-        )
+        return await (self._plan(request) if request.validate_only else self._execute(request))
+
+    async def _plan(self, request: pb.ExecuteRequest) -> pb.ExecuteResponse:
+        return execution_mapping.plan_response(await self._plans.plan(request.approval_id))
+
+    async def _execute(self, request: pb.ExecuteRequest) -> pb.ExecuteResponse:
+        executed = await self._executions.execute(execution_mapping.execute_command(request))
+        return execution_mapping.execute_response(executed)
 
     async def ListExecutions(
         self, request: pb.ListExecutionsRequest, context: Context
     ) -> pb.ListExecutionsResponse:
-        executions, following = await self._use_cases.list_executions(
-            mapping.execution_filter(request),
-            before=mapping.id_position(request, self._page_tokens),
-            page_size=mapping.page_size(request.page_size),
+        page = await self._execution_log.list(
+            execution_mapping.execution_filter(request),
+            before=read_id_cursor(request, self._page_tokens),
+            page_size=page_size(request.page_size),
         )
-        return pb.ListExecutionsResponse(
-            executions=[mapping.execution_to_proto(execution) for execution in executions],
-            next_page_token=mapping.id_token(request, following, self._page_tokens),
-        )
+        return execution_mapping.list_response(request, page, self._page_tokens)
 
     async def Reconcile(self, request: pb.ReconcileRequest, context: Context) -> pb.ReconcileResponse:
-        count, approval_ids = await self._reconciler.reconcile(validate_only=request.validate_only)
-        return pb.ReconcileResponse(queued_count=count, approval_ids=approval_ids)
+        missing = await (self._reconciler.find() if request.validate_only else self._reconciler.reconcile())
+        return delivery_mapping.reconcile_response(missing)
 
     async def ListDeliveries(
         self, request: pb.ListDeliveriesRequest, context: Context
     ) -> pb.ListDeliveriesResponse:
-        deliveries, following = await self._use_cases.list_deliveries(
-            states=mapping.delivery_states(request),
+        page = await self._deliveries.list(
+            states=delivery_mapping.delivery_states(request),
             approval_id=request.approval_id,
-            before=mapping.id_position(request, self._page_tokens),
-            page_size=mapping.page_size(request.page_size),
+            before=read_id_cursor(request, self._page_tokens),
+            page_size=page_size(request.page_size),
         )
-        return pb.ListDeliveriesResponse(
-            deliveries=[mapping.delivery_to_proto(delivery) for delivery in deliveries],
-            next_page_token=mapping.id_token(request, following, self._page_tokens),
-        )
+        return delivery_mapping.list_response(request, page, self._page_tokens)
 
     async def RetryDelivery(
         self, request: pb.RetryDeliveryRequest, context: Context
     ) -> pb.RetryDeliveryResponse:
-        delivery = await self._use_cases.retry_delivery(mapping.delivery_id(request))
-        return pb.RetryDeliveryResponse(delivery=mapping.delivery_to_proto(delivery))
+        delivery = await self._deliveries.retry(delivery_mapping.delivery_id(request))
+        return pb.RetryDeliveryResponse(delivery=delivery_mapping.delivery_to_proto(delivery))
 
 
 class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):
     """awoooi.flywheel.v1.FlywheelStatsService: the approval sections."""
 
-    def __init__(
-        self, read_figures: Callable[[bool], Awaitable[ApprovalFigures]], *, min_samples: int
-    ) -> None:
-        self._read_figures = read_figures
+    def __init__(self, read_stats: Callable[[bool], Awaitable[ApprovalStats]], *, min_samples: int) -> None:
+        self._read_stats = read_stats
         self._min_samples = min_samples
 
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
     ) -> stats_pb.GetFlywheelStatsResponse:
-        figures = await self._read_figures(request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL)
-        return stats_mapping.figures_to_proto(figures, min_samples=self._min_samples)
+        stats = await self._read_stats(request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL)
+        return stats_mapping.stats_to_proto(stats, min_samples=self._min_samples)

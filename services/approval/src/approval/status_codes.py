@@ -1,30 +1,24 @@
-"""The one table from this service's errors to gRPC statuses, and the codes that it reads from others."""
+"""The one table from this service's errors to gRPC statuses."""
 
 from collections.abc import Callable
 from datetime import timedelta
 
 import grpc
 
+from approval.delivery.errors import DeliveryDoneError, DeliveryNotFoundError
 from approval.errors import (
-    ActionChangedError,
     ApprovalChangedError,
     ApprovalNotFoundError,
-    DecidedOtherwiseError,
-    DeliveryDoneError,
-    DeliveryNotFoundError,
-    ExecutorMissingError,
+    ConflictingDecisionError,
     IncidentNotFoundError,
     IncidentResolvedError,
-    IncidentUnreachableError,
-    OwnProposalError,
     RequestIdReusedError,
+    SelfApprovalError,
     TransitionNotAllowedError,
 )
+from approval.execution.errors import ActionChangedError, ExecutorMissingError, IncidentUnreachableError
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.status import RpcStatus
-
-# What the incident service says of an incident that it does not know.
-NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 _APPROVAL = "awoooi.approval.v1.Approval"
 _INCIDENT = "awoooi.incident.v1.Incident"
@@ -49,7 +43,7 @@ def _plain(code: grpc.StatusCode, reason: str) -> Callable[[Exception], RpcStatu
 
 
 def _not_allowed(reason: str) -> Callable[[TransitionNotAllowedError], RpcStatus]:
-    def refusal(error: TransitionNotAllowedError) -> RpcStatus:
+    def status(error: TransitionNotAllowedError) -> RpcStatus:
         allowed = ", ".join(error.allowed)
         return RpcStatus(
             grpc.StatusCode.FAILED_PRECONDITION,
@@ -59,7 +53,7 @@ def _not_allowed(reason: str) -> Callable[[TransitionNotAllowedError], RpcStatus
             precondition=("STATE", error.approval_id, f"is {error.current}, must be one of: {allowed}"),
         )
 
-    return refusal
+    return status
 
 
 ERRORS = ErrorTable(
@@ -71,8 +65,8 @@ ERRORS = ErrorTable(
             grpc.StatusCode.UNAVAILABLE, "INCIDENT_SERVICE_UNREACHABLE", retry_after=timedelta(seconds=1)
         ),
         TransitionNotAllowedError: _not_allowed("APPROVAL_STATE_NOT_ALLOWED"),
-        DecidedOtherwiseError: _not_allowed("DECIDED_OTHERWISE"),
-        OwnProposalError: _plain(grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL"),
+        ConflictingDecisionError: _not_allowed("DECIDED_OTHERWISE"),
+        SelfApprovalError: _plain(grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL"),
         ApprovalChangedError: _of_approval(grpc.StatusCode.ABORTED, "APPROVAL_CHANGED"),
         RequestIdReusedError: _plain(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
         ActionChangedError: _of_approval(grpc.StatusCode.FAILED_PRECONDITION, "ACTION_CHANGED"),

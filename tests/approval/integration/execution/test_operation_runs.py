@@ -1,4 +1,4 @@
-"""How a run keeps its lease, and what of an executor's words is kept."""
+"""The lease of a run, and what of an executor's output is stored."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -8,48 +8,38 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from approval.actions.grammar import parse_action
-from approval.execution.runner import OperationLimits, Operations
-from approval.executors.protocol import OperationFailedError, RunContext
+from approval.delivery.model import FoundIncident, IncidentCheck
+from approval.execution.abandoned import mark_abandoned
+from approval.execution.limits import OperationLimits
+from approval.execution.model import ExecuteCommand
+from approval.execution.runner import OperationRunner
+from approval.executors import Operation, OperationFailedError, OperationKind, PlanCheck, RunContext
 from approval.executors.registry import Executors
-from approval.lifecycle import repository
-from approval.model import (
-    Approval,
-    DecisionKind,
-    Execute,
-    IncidentCheck,
-    Operation,
-    OperationKind,
-    PlanCheck,
-    Proposal,
-    Risk,
-    State,
-    action_hash,
-    new_approval_id,
-)
+from approval.model import Approval, State
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
+from servicekit.outbox.transaction import Transactions
+from tests.approval.integration.execution.approved import get_approval, insert_approved
 from tests.approval.schemas import rows
 from tests.eventually import eventually
 
 ACTION = "HTTP POST hook"
 # Long enough for a slow machine to send a heartbeat, of which there are three in it.
 LEASE = timedelta(seconds=3)
-# Of UTF-8, as the contract says of what an operation said.
-MOST_BYTES = 8192
+# Of UTF-8, as the contract says of the output of an operation.
+MAX_BYTES = 8192
 
 
 class UnresolvedIncidents:
-    """Every incident is there and unresolved: what these tests are about comes after that is asked."""
+    """An incident directory in which every incident is unresolved."""
 
-    async def check(self, incident_id: str) -> IncidentCheck:
-        return IncidentCheck.UNRESOLVED
+    async def find(self, incident_id: str) -> FoundIncident:
+        return FoundIncident(IncidentCheck.UNRESOLVED)
 
 
 class Scripted:
-    """An executor that says or raises what it is told, when it may."""
+    """An executor that returns or raises a scripted outcome when `may_end` is set."""
 
     kinds: Collection[OperationKind] = [OperationKind.HTTP]
 
@@ -66,77 +56,40 @@ class Scripted:
         await self.may_end.wait()
         if isinstance(self._outcome, Exception):
             raise self._outcome
-        said: str = self._outcome
-        return said
+        output: str = self._outcome
+        return output
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """There is nothing to release."""
 
 
 @pytest_asyncio.fixture
-async def engine(database: str) -> AsyncIterator[AsyncEngine]:
-    async with _engine(database) as found:
+async def transactions(database: str) -> AsyncIterator[Transactions]:
+    async with _transactions(database) as found:
         yield found
 
 
 @asynccontextmanager
-async def _engine(database: str) -> AsyncIterator[AsyncEngine]:
-    found = create_engine(database, application_name="tests")
+async def _transactions(database: str) -> AsyncIterator[Transactions]:
+    engine = create_engine(database, application_name="tests")
     try:
-        yield found
+        yield Transactions(engine, Outbox())
     finally:
-        await found.dispose()
+        await engine.dispose()
 
 
-def _operations(engine: AsyncEngine, executor: Scripted) -> Operations:
-    return Operations(
-        engine,
+def _runner(transactions: Transactions, executor: Scripted) -> OperationRunner:
+    return OperationRunner(
+        transactions,
         Executors({"scripted": executor}),
         UnresolvedIncidents(),
-        Outbox(),
         limits=OperationLimits(lease=LEASE),
-        counter_shard=0,
     )
 
 
-async def _approved(engine: AsyncEngine) -> Approval:
-    approval_id = new_approval_id(attempt=3)
-    operation = parse_action(ACTION)
-    proposal = Proposal(
-        incident_id="INC-20260507-99ADF2",
-        action=ACTION,
-        risk=Risk.LOW,
-        rationale="",
-        confidence=None,
-        ttl=timedelta(hours=1),
-        required_approvals=1,
-        auto_execute=False,
-    )
-    async with engine.begin() as connection:
-        await repository.insert(
-            connection,
-            approval_id,
-            proposal,
-            repository.ParsedAction(operation, "", action_hash(ACTION, operation)),
-            proposed_by="ai",
-            incident_verified=True,
-        )
-        approval = (await repository.get_for_update(connection, [approval_id]))[approval_id]
-        await repository.insert_decision(
-            connection, approval_id, actor="alice", kind=DecisionKind.APPROVE, reason=""
-        )
-        await repository.decide(connection, approval, State.APPROVED, message="", shard=0)
-    return await _get(engine, approval_id)
-
-
-async def _get(engine: AsyncEngine, approval_id: str) -> Approval:
-    async with engine.connect() as connection:
-        return (await repository.get(connection, [approval_id]))[approval_id]
-
-
-async def _execute(operations: Operations, approval: Approval) -> Approval:
-    execution = await operations.execute(approval, Execute(approval.approval_id), wait=True)
-    return execution.approval
+async def _execute(runner: OperationRunner, approval: Approval) -> Approval:
+    executed = await runner.execute(approval, ExecuteCommand(approval.approval_id), wait=True)
+    return executed.approval
 
 
 async def _is_past(database: str, seconds_ago: float) -> bool:
@@ -145,73 +98,71 @@ async def _is_past(database: str, seconds_ago: float) -> bool:
     return bool((await rows(database, statement, seconds_ago))[0][0])
 
 
-async def test_a_run_that_takes_longer_than_its_lease_keeps_it_and_is_declared_dead_by_nobody(
-    database: str, engine: AsyncEngine
+async def test_a_run_that_takes_longer_than_its_lease_renews_it_and_is_not_marked_abandoned(
+    database: str, transactions: Transactions
 ) -> None:
     executor = Scripted("done")
-    approval = await _approved(engine)
-    running = asyncio.create_task(_execute(_operations(engine, executor), approval))
+    approval = await insert_approved(transactions, ACTION)
+    running = asyncio.create_task(_execute(_runner(transactions, executor), approval))
     await executor.started.wait()
-    async with _engine(database) as others_engine:
-        other = _operations(others_engine, Scripted("nothing"))
+    async with _transactions(database) as other:
 
-        async def nobody_is_dead_until_the_first_lease_is_long_over() -> bool:
-            assert await other.mark_abandoned() == 0
+        async def not_abandoned_until_the_first_lease_would_have_ended() -> bool:
+            await mark_abandoned(other)
+            assert (await get_approval(other, approval.approval_id)).state is State.EXECUTING
             return await _is_past(database, 1.5 * LEASE.total_seconds())
 
-        await eventually(nobody_is_dead_until_the_first_lease_is_long_over)
-    assert (await _get(engine, approval.approval_id)).state is State.EXECUTING
+        await eventually(not_abandoned_until_the_first_lease_would_have_ended)
     executor.may_end.set()
     assert (await running).state is State.SUCCEEDED
 
 
-async def test_a_run_whose_lease_was_taken_away_changes_nothing_any_more(
-    database: str, engine: AsyncEngine
-) -> None:
+async def test_a_run_that_lost_its_lease_writes_nothing(database: str, transactions: Transactions) -> None:
     executor = Scripted("done")
-    operations = _operations(engine, executor)
-    approval = await _approved(engine)
-    running = asyncio.create_task(_execute(operations, approval))
+    runner = _runner(transactions, executor)
+    approval = await insert_approved(transactions, ACTION)
+    running = asyncio.create_task(_execute(runner, approval))
     await executor.started.wait()
     # Its process stood still for longer than its lease, and another one looked.
     await rows(database, "UPDATE approvals SET execution_lease_until = now() - interval '1 second'")
-    assert await operations.mark_abandoned() == 1
+    await mark_abandoned(transactions)
+    assert (await get_approval(transactions, approval.approval_id)).state is State.INDETERMINATE
     executor.may_end.set()
     assert (await running).state is State.INDETERMINATE
     assert not await rows(database, "SELECT FROM auto_repair_executions")
     assert not await rows(database, "SELECT FROM outbox WHERE topic = 'incident.resolve'")
 
 
-WORDS = {
+OUTPUTS = {
     "nothing": ("", ""),
-    "much": ("x" * 100_000, "x" * MOST_BYTES),
-    "much_in_bytes": ("ü" * 100_000, "ü" * (MOST_BYTES // 2)),
-    "a_character_that_is_cut": ("x" + "ü" * MOST_BYTES, "x" + "ü" * (MOST_BYTES // 2 - 1)),
+    "much": ("x" * 100_000, "x" * MAX_BYTES),
+    "much_in_bytes": ("ü" * 100_000, "ü" * (MAX_BYTES // 2)),
+    "a_character_that_is_cut": ("x" + "ü" * MAX_BYTES, "x" + "ü" * (MAX_BYTES // 2 - 1)),
     "nul": ("a\0b", "a\N{REPLACEMENT CHARACTER}b"),
     "half_a_character": ("a\ud800b", "a?b"),
     "no_text_at_all": (None, "None"),
 }
 
 
-@pytest.mark.parametrize(("said", "kept"), WORDS.values(), ids=WORDS)
-@pytest.mark.parametrize("succeeds", [True, False], ids=["said", "raised"])
-async def test_whatever_an_executor_says_its_outcome_is_kept(
-    database: str, engine: AsyncEngine, succeeds: bool, said: object, kept: str
+@pytest.mark.parametrize(("output", "stored"), OUTPUTS.values(), ids=OUTPUTS)
+@pytest.mark.parametrize("succeeds", [True, False], ids=["returned", "raised"])
+async def test_no_output_of_an_executor_costs_the_outcome_of_its_run(
+    database: str, transactions: Transactions, succeeds: bool, output: object, stored: str
 ) -> None:
-    executor = Scripted(said if succeeds else OperationFailedError(said))
+    executor = Scripted(output if succeeds else OperationFailedError(output))
     executor.may_end.set()
-    ended = await _execute(_operations(engine, executor), await _approved(engine))
+    ended = await _execute(_runner(transactions, executor), await insert_approved(transactions, ACTION))
     assert ended.state is (State.SUCCEEDED if succeeds else State.FAILED)
-    assert ended.outcome_message == kept
-    words = (kept, "") if succeeds else ("", kept)
-    assert await rows(database, "SELECT output, error FROM auto_repair_executions") == [words]
+    assert ended.outcome_message == stored
+    logged = (stored, "") if succeeds else ("", stored)
+    assert await rows(database, "SELECT output, error FROM auto_repair_executions") == [logged]
 
 
-async def test_a_bug_of_an_executor_is_a_failure_that_tells_nothing_of_the_inside(
-    engine: AsyncEngine,
+async def test_a_bug_of_an_executor_is_a_failure_that_discloses_no_details(
+    transactions: Transactions,
 ) -> None:
     executor = Scripted(ZeroDivisionError("private-detail"))
     executor.may_end.set()
-    ended = await _execute(_operations(engine, executor), await _approved(engine))
+    ended = await _execute(_runner(transactions, executor), await insert_approved(transactions, ACTION))
     assert ended.state is State.FAILED
     assert ended.outcome_message == "internal error of the executor scripted"

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from approval.actions.grammar import parse_action
-from approval.model import action_hash
+from approval.actions.parsed import action_hash
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from tests.approval.callers import Approvals, Incidents, State, approvals_at

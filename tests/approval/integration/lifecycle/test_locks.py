@@ -1,4 +1,4 @@
-"""The order in which transactions lock approvals: two that want the same ones never wait for each other."""
+"""The lock order of approvals: concurrent transactions on the same ones do not deadlock."""
 
 import asyncio
 import dataclasses
@@ -7,9 +7,13 @@ from datetime import timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from approval.actions.parsed import parse
+from approval.delivery import repository as deliveries
 from approval.lifecycle import repository
-from approval.model import Operation, OperationKind, Proposal, Risk
+from approval.model import Proposal, Risk
 from servicekit.database.engine import create_engine
+from servicekit.outbox.outbox import Outbox
+from servicekit.outbox.transaction import Transactions
 from tests.eventually import eventually
 
 FIRST, SECOND = "APR-20260507-AAAAAA", "APR-20260507-BBBBBB"
@@ -25,44 +29,45 @@ PROPOSAL = Proposal(
 )
 
 
-async def test_an_acknowledgement_and_an_execution_of_the_same_approvals_do_not_deadlock(
+async def test_a_concurrent_acknowledgement_and_execution_of_the_same_approvals_do_not_deadlock(
     database: str,
 ) -> None:
     engine = create_engine(database, application_name="tests")
+    transactions = Transactions(engine, Outbox())
     try:
-        # Stored in the other order than their ids': whoever locks as it finds them starts with the second.
+        # Stored in the other order than their ids': a transaction that locks in the stored order starts with the second.
         for approval_id in (SECOND, FIRST):
-            await _insert(engine, approval_id)
-        async with engine.connect() as executing, engine.connect() as acknowledging:
-            await repository.get_for_update(executing, [FIRST])
-            acknowledgement = asyncio.create_task(
-                repository.acknowledge(acknowledging, [FIRST, SECOND], shard=0)
-            )
-            await eventually(lambda: _somebody_waits(engine))
-            # The second must still be free: with both in hand the execution ends, and the acknowledgement goes on.
-            locked = await repository.get_for_update(executing, [FIRST, SECOND])
-            await executing.commit()
-            await acknowledgement
-            await acknowledging.commit()
+            await _insert(transactions, approval_id)
+        async with transactions.begin() as executing:
+            await repository.get_for_update(executing.connection, FIRST)
+            acknowledgement = asyncio.create_task(_acknowledge(transactions))
+            await eventually(lambda: _is_waiting_for_a_lock(engine))
+            # The second must still be free: with both locked the execution ends, and the acknowledgement goes on.
+            locked = await repository.get_many_for_update(executing.connection, [FIRST, SECOND])
+        await acknowledgement
         assert list(locked) == [FIRST, SECOND]
     finally:
         await engine.dispose()
 
 
-async def _insert(engine: AsyncEngine, approval_id: str) -> None:
-    parsed = repository.ParsedAction(Operation(OperationKind.NO_ACTION), "", "hash")
-    async with engine.begin() as connection:
+async def _acknowledge(transactions: Transactions) -> None:
+    async with transactions.begin() as transaction:
+        await deliveries.acknowledge(transaction, [FIRST, SECOND])
+
+
+async def _insert(transactions: Transactions, approval_id: str) -> None:
+    async with transactions.begin() as transaction:
         assert await repository.insert(
-            connection,
+            transaction,
             approval_id,
             dataclasses.replace(PROPOSAL, request_id=approval_id),
-            parsed,
+            parse("NO_ACTION"),
             proposed_by="ai",
             incident_verified=True,
         )
 
 
-async def _somebody_waits(engine: AsyncEngine) -> bool:
+async def _is_waiting_for_a_lock(engine: AsyncEngine) -> bool:
     statement = text("""
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'

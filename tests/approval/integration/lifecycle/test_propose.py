@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from approval.actions.grammar import parse_action
-from approval.model import action_hash
+from approval.actions.parsed import action_hash
 from awoooi.approval.v1 import approval_pb2
 from tests.approval.callers import Approvals, Incidents, State, seconds
 from tests.approval.fronted import CHECK_TIMEOUT, Fronted

@@ -14,8 +14,7 @@ import pytest
 
 from approval.actions.grammar import parse_action
 from approval.executors.http_hook import HttpExecutor, make_executor
-from approval.executors.protocol import OperationFailedError, RunContext
-from approval.model import PlanCheck
+from approval.executors.protocol import OperationFailedError, PlanCheck, RunContext
 from tests.receiver import (
     Answer,
     Held,

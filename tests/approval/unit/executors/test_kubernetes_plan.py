@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from approval.actions.grammar import parse_action
-from approval.model import PlanCheck
+from approval.executors.protocol import PlanCheck
 from tests.approval.unit.executors.cluster_faults import drop, status
 from tests.approval.unit.executors.cluster_server import ClusterServer, Fault
 from tests.approval.unit.executors.kubernetes_cases import DELETE, RESTART, ROLLBACK, executor_for

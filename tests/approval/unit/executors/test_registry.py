@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from approval.actions.grammar import parse_action
-from approval.executors.protocol import Executor, OperationFailedError, RunContext
+from approval.executors.protocol import Executor, OperationFailedError, PlanCheck, RunContext
 from approval.executors.registry import Executors, load_executors
-from approval.model import OperationKind, PlanCheck
+from approval.model import OperationKind
 from servicekit.process.settings import SettingsError
 
 PLUGIN = Path(__file__).parents[2] / "executor_plugin"

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+import grpc
 import grpc.aio
 import structlog
 
-from approval.model import (
+from approval.delivery.model import (
     FoundIncident,
     IncidentCheck,
     ResolutionType,
     ResolveIntent,
-    Severity,
     TimelineEntry,
 )
-from approval.status_codes import NOT_FOUND
+from approval.model import Severity
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
@@ -23,9 +23,9 @@ from servicekit.outbox.rpc_errors import RpcFailedError, delivery_error
 _log = structlog.get_logger()
 
 SERVICE = pb.DESCRIPTOR.services_by_name["IncidentService"].full_name
-# How this service calls itself on a server without authentication.
+# This service's name on a server without authentication.
 _METADATA = (("awoooi-actor", "service:approval"),)
-# One that a newer incident service may have is none that is known here.
+# A newer incident service may have others; they are not known here.
 _SEVERITIES = {incident_pb2.Severity.Value(f"SEVERITY_{severity}"): severity for severity in Severity}
 
 
@@ -39,18 +39,14 @@ class IncidentClient:
         self._check_seconds = check_timeout.total_seconds()
         self._resolve_seconds = resolve_timeout.total_seconds()
 
-    async def check(self, incident_id: str) -> IncidentCheck:
-        """Return what the incident service knows about an incident; UNREACHABLE for whatever failure but NOT_FOUND."""
-        return (await self.find(incident_id)).check
-
     async def find(self, incident_id: str) -> FoundIncident:
-        """Return what `check` does, and how bad the incident is."""
+        """Return what the incident service knows about an incident; every failure but NOT_FOUND is UNREACHABLE."""
         try:
             response = await self._stub.Get(
                 pb.GetRequest(incident_id=incident_id), timeout=self._check_seconds, metadata=_METADATA
             )
         except grpc.aio.AioRpcError as exc:
-            if exc.code() is NOT_FOUND:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
                 return FoundIncident(IncidentCheck.UNKNOWN)
             _log.warning("incident_check_failed", incident_id=incident_id, code=exc.code().name)
             return FoundIncident(IncidentCheck.UNREACHABLE)
@@ -64,10 +60,7 @@ class IncidentClient:
         )
 
     async def resolve(self, resolves: Sequence[ResolveIntent]) -> Sequence[bool | Exception]:
-        """Resolve incidents.
-
-        Returns in order whether each was resolved already, or the error of its delivery.
-        """
+        """Resolve incidents and return, in order, whether each was resolved already or the error of its delivery."""
         if len(resolves) == 1:
             return [await self._resolve_one(resolves[0])]
         request = pb.BatchResolveRequest(
@@ -97,10 +90,10 @@ class IncidentClient:
         ]
 
     async def add_event(self, entry: TimelineEntry) -> Exception | None:
-        """Tell an incident's timeline; returns None when it knows, or the error of the delivery.
+        """Record an entry on an incident's timeline; return None, or the error of the delivery.
 
-        An incident that does not exist has no timeline to tell: that is logged and done with. Its resolve, if there is
-        one, is parked and seen.
+        An entry for an incident that does not exist is logged and dropped: it has no timeline. Its resolve, if there is
+        one, is parked, where an operator sees it.
         """
         request = pb.AddEventRequest(
             event_id=entry.event_id,
@@ -112,7 +105,7 @@ class IncidentClient:
         try:
             await self._stub.AddEvent(request, timeout=self._check_seconds, metadata=_METADATA)
         except grpc.aio.AioRpcError as exc:
-            if exc.code() is NOT_FOUND:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
                 _log.warning("incident_event_dropped", incident_id=entry.incident_id, event_id=entry.event_id)
                 return None
             return delivery_error(exc.code(), exc.details() or "")
@@ -137,7 +130,7 @@ class IncidentClient:
 
 
 def _is_unreadable(response: object) -> bool:
-    """Tell whether an answer could not be parsed: grpc.aio then gives None, with the status OK."""
+    """Tell whether a response could not be parsed: grpc.aio then returns None, with the status OK."""
     return response is None
 
 

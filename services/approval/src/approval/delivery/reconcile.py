@@ -1,104 +1,73 @@
-"""Finds executed approvals whose incident service was never told, and queues the resolve again.
+"""Queues the resolves of approvals that were executed, not acknowledged, and have no open delivery.
 
-The outbox does not lose intents. This heals what is outside its reach: a row removed by hand, rows imported from the
-system before, a restore from a backup.
+The outbox does not lose intents. This repairs what is outside its reach: a row removed by hand, imported approvals, a
+restore from a backup.
 """
 
-import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from approval.delivery.repository import RESOLVE_TOPIC, resolve_job
-from approval.model import OperationKind, ResolutionType, ResolveIntent
-from servicekit.database.engine import is_unavailable
-from servicekit.outbox import queue
-from servicekit.outbox.outbox import Outbox
+from approval.delivery import repository
+from approval.delivery.resolve_job import RESOLVE_TOPIC, resolve_job
+from servicekit.outbox import jobs
+from servicekit.outbox.transaction import Transactions
 
 _log = structlog.get_logger()
 _BATCH = 1000
 
-# The approvals are few: an index holds those that succeeded and were never acknowledged. A delivery that is done and yet
-# not acknowledged on the approval says that the two were restored apart: its row makes way for a new one.
-_FORGOTTEN = """
-    SELECT approval_id, incident_id, operation_kind, action FROM approvals
-    WHERE state = 'SUCCEEDED' AND incident_resolve_time IS NULL AND NOT EXISTS (
-        SELECT FROM outbox
-        WHERE topic = :topic AND dedup_key = approvals.approval_id AND outbox.state IN ('PENDING', 'PARKED'))
-    ORDER BY finish_time, approval_id LIMIT :limit
-"""
-_FIND = text(_FORGOTTEN)
-# An approval that is being acknowledged, or queued by another reconciliation, is not forgotten. One that was acknowledged
-# since this statement began is seen to be when it is locked.
-_FIND_AND_LOCK = text(f"{_FORGOTTEN} FOR NO KEY UPDATE OF approvals SKIP LOCKED")
-_MAKE_WAY = text("""
-    DELETE FROM outbox WHERE topic = :topic AND dedup_key = :approval_id AND state NOT IN ('PENDING', 'PARKED')
-""")
+
+@dataclass(frozen=True, slots=True)
+class MissingResolves:
+    """How many approvals lacked a delivery, and the ids of the first thousand."""
+
+    count: int
+    approval_ids: Sequence[str]
 
 
 class Reconciler:
-    """Queues forgotten resolves."""
+    """Finds and queues missing resolves."""
 
-    def __init__(self, engine: AsyncEngine, outbox: Outbox) -> None:
-        self._engine = engine
-        self._outbox = outbox
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
 
-    async def reconcile(self, *, validate_only: bool = False) -> tuple[int, Sequence[str]]:
-        """Queue what was forgotten; returns how many approvals that were, and the ids of the first thousand.
+    async def find(self) -> MissingResolves:
+        """Return the first thousand missing resolves; nothing is queued."""
+        async with self._transactions.statement() as connection:
+            missing = await repository.find_unacknowledged(connection, limit=_BATCH)
+        return MissingResolves(len(missing), [intent.approval_id for intent in missing])
 
-        With `validate_only` nothing is queued. Several at a time do no harm: an approval has one delivery.
-        """
+    async def reconcile(self) -> MissingResolves:
+        """Queue all missing resolves. Idempotent, also in concurrent calls: an approval has one delivery."""
         count = 0
         first: list[str] = []
-        while True:
-            async with self._engine.begin() as connection:
-                forgotten = await self._find(connection, _FIND if validate_only else _FIND_AND_LOCK)
-                queued: Sequence[str] = [intent.approval_id for intent in forgotten]
-                if not validate_only:
-                    # Another reconciliation may just have queued some of them.
-                    queued = await self._queue(connection, forgotten)
+        has_more = True
+        while has_more:
+            queued, has_more = await self._queue_batch()
             count += len(queued)
             first.extend(queued[: _BATCH - len(first)])
-            if queued and not validate_only:
-                _log.warning("reconciled", approvals=len(queued))
-                self._outbox.wake()
-            # When only looking, the next look would find the same ones.
-            if len(forgotten) < _BATCH or validate_only:
-                return count, first
+        return MissingResolves(count, first)
 
-    async def keep_reconciling(self, *, every: timedelta) -> None:
-        """Reconcile again and again until cancelled."""
-        while True:
-            await asyncio.sleep(every.total_seconds())
-            try:
-                await self.reconcile()
-            except Exception as exc:
-                _log.warning("reconcile_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
+    async def reconcile_batch(self) -> bool:
+        """Queue a batch of missing resolves; returns whether there may be more."""
+        _, has_more = await self._queue_batch()
+        return has_more
 
-    @staticmethod
-    async def _find(connection: AsyncConnection, statement: TextClause) -> Sequence[ResolveIntent]:
-        rows = await connection.execute(statement, {"topic": RESOLVE_TOPIC, "limit": _BATCH})
-        return [
-            ResolveIntent(
-                row.approval_id,
-                row.incident_id,
-                ResolutionType.NO_ACTION
-                if row.operation_kind == OperationKind.NO_ACTION
-                else ResolutionType.AUTO_REPAIRED,
-                row.action,
+    async def _queue_batch(self) -> tuple[Sequence[str], bool]:
+        """Queue a batch; return the ids of the approvals that were queued, and whether there may be more."""
+        async with self._transactions.begin() as transaction:
+            missing = await repository.find_unacknowledged(
+                transaction.connection, limit=_BATCH, for_update=True
             )
-            for row in rows
-        ]
-
-    @staticmethod
-    async def _queue(connection: AsyncConnection, intents: Sequence[ResolveIntent]) -> Sequence[str]:
-        for intent in intents:
-            await connection.execute(_MAKE_WAY, {"topic": RESOLVE_TOPIC, "approval_id": intent.approval_id})
-        if not intents:
-            return []
-        return [
-            job.dedup_key for job in await queue.enqueue(connection, [resolve_job(each) for each in intents])
-        ]
+            if missing:
+                # A delivery that is DONE while its approval is unacknowledged: the two were restored apart.
+                await jobs.remove_ended(
+                    transaction.connection, RESOLVE_TOPIC, [intent.approval_id for intent in missing]
+                )
+            transaction.enqueue(*(resolve_job(intent) for intent in missing))
+        # A concurrent reconciliation may just have queued some of them.
+        queued = [job.dedup_key for job in transaction.enqueued]
+        if queued:
+            _log.warning("reconciled", approvals=len(queued))
+        return queued, len(missing) == _BATCH

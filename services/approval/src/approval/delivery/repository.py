@@ -1,59 +1,21 @@
-"""The resolve deliveries: what is queued, how they are listed and put back."""
+"""The statements on resolve deliveries and on their acknowledgement. Nothing here commits."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
-from approval.model import Delivery, DeliveryState, ResolutionType, ResolveIntent
+from approval.counters import NOOP_RESOLUTIONS
+from approval.delivery.errors import DeliveryDoneError, DeliveryNotFoundError
+from approval.delivery.model import Delivery, DeliveryState, ResolutionType, ResolveIntent
+from approval.delivery.resolve_job import RESOLVE_TOPIC, resolve_intent
+from approval.model import OperationKind
 from servicekit.outbox import jobs
-from servicekit.outbox.queue import Job, NewJob
-
-RESOLVE_TOPIC = "incident.resolve"
-
-
-def resolve_job(intent: ResolveIntent) -> NewJob:
-    """Return the job of an intent. Its key is the approval's id: whoever queues it again, there is one."""
-    return NewJob(
-        RESOLVE_TOPIC,
-        intent.approval_id,
-        {
-            "approval_id": intent.approval_id,
-            "incident_id": intent.incident_id,
-            "resolution_type": intent.resolution_type,
-            "action": intent.action,
-        },
-    )
-
-
-def resolve_intent(job: Job) -> ResolveIntent:
-    """Return the intent of a job."""
-    payload = job.payload
-    return ResolveIntent(
-        payload["approval_id"],
-        payload["incident_id"],
-        ResolutionType(payload["resolution_type"]),
-        payload["action"],
-    )
-
-
-_LIST = (
-    text("""
-    SELECT job_id, payload, state, attempts, last_error, create_time, next_attempt_time, done_time
-    FROM outbox
-    WHERE topic = :topic
-        AND (cardinality(:states) = 0 OR state = ANY (:states))
-        AND (:approval_id = '' OR dedup_key = :approval_id)
-        AND job_id < :before
-    ORDER BY job_id DESC LIMIT :limit
-""")
-    .bindparams(bindparam("states", type_=ARRAY(Text)), bindparam("approval_id", type_=Text))
-    .columns(payload=JSONB)
-)
-_NEWEST = 2**63 - 1
+from servicekit.outbox.jobs import JobEndedError, JobRecord
+from servicekit.outbox.sql import open_job_exists
+from servicekit.outbox.transaction import Transaction
 
 
 async def list_deliveries(
@@ -65,61 +27,109 @@ async def list_deliveries(
     limit: int,
 ) -> Sequence[Delivery]:
     """Return at most `limit` deliveries, newest first, those older than the id `before` when given."""
-    rows = await connection.execute(
-        _LIST,
-        {
-            "topic": RESOLVE_TOPIC,
-            "states": list(states),
-            "approval_id": approval_id,
-            "before": _NEWEST if before is None else before,
-            "limit": limit,
-        },
+    found = await jobs.list_jobs(
+        connection,
+        [RESOLVE_TOPIC],
+        states=states,
+        dedup_keys=[approval_id] if approval_id else None,
+        before=before,
+        limit=limit,
     )
-    return [_delivery(row) for row in rows]
+    return [_delivery(job) for job in found]
 
 
-_LIST_WAITING = text("""
-    SELECT job_id, payload, state, attempts, last_error, create_time, next_attempt_time, done_time
-    FROM outbox WHERE topic = :topic AND state IN ('PENDING', 'PARKED')
-    ORDER BY state, create_time, job_id LIMIT :limit
-""").columns(payload=JSONB)
-
-
-async def list_waiting(connection: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
+async def list_open(connection: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
     """Return at most `limit` deliveries that are PARKED, then PENDING ones, oldest first."""
-    rows = await connection.execute(_LIST_WAITING, {"topic": RESOLVE_TOPIC, "limit": limit})
-    return [_delivery(row) for row in rows]
+    return [_delivery(job) for job in await jobs.list_open(connection, [RESOLVE_TOPIC], limit=limit)]
 
 
-_GET = text("""
-    SELECT job_id, payload, state, attempts, last_error, create_time, next_attempt_time, done_time
-    FROM outbox WHERE topic = :topic AND job_id = :job_id FOR NO KEY UPDATE
-""").columns(payload=JSONB)
+async def requeue(connection: AsyncConnection, delivery_id: int) -> Delivery:
+    """Re-queue a PARKED (dead-lettered) delivery, due now; a PENDING one is returned as it is.
 
-
-async def get_for_update(connection: AsyncConnection, delivery_id: int) -> Delivery | None:
-    """Return a delivery, locked so that its state cannot change before the transaction ends; None when unknown."""
-    row = (await connection.execute(_GET, {"topic": RESOLVE_TOPIC, "job_id": delivery_id})).one_or_none()
-    return None if row is None else _delivery(row)
-
-
-async def requeue(connection: AsyncConnection, delivery_id: int) -> None:
-    """Re-queue a PARKED (dead-lettered) delivery, due now; a PENDING one stays as it is."""
+    Raises DeliveryNotFoundError, DeliveryDoneError.
+    """
     job = await jobs.get_by_id_for_update(connection, RESOLVE_TOPIC, delivery_id)
-    if job is not None:
-        await jobs.requeue(connection, job)
+    if job is None:
+        raise DeliveryNotFoundError
+    try:
+        return _delivery(await jobs.requeue(connection, job))
+    except JobEndedError:
+        raise DeliveryDoneError from None
 
 
-def _delivery(row: Sequence[Any]) -> Delivery:
-    job_id, payload, state, attempts, last_error, create_time, next_attempt_time, done_time = row
+def _delivery(job: JobRecord) -> Delivery:
+    intent = resolve_intent(job)
     return Delivery(
-        job_id,
-        payload["approval_id"],
-        payload["incident_id"],
-        DeliveryState(state),
-        attempts,
-        last_error or "",
-        create_time,
-        next_attempt_time,
-        done_time,
+        job.job_id,
+        intent.approval_id,
+        intent.incident_id,
+        DeliveryState(job.state),
+        job.attempts,
+        job.last_error,
+        job.create_time,
+        job.next_attempt_time,
+        job.done_time,
     )
+
+
+_ACKNOWLEDGE = text("""
+    UPDATE approvals SET incident_resolve_time = now(), update_time = now(), version = version + 1
+    FROM (
+        SELECT approval_id FROM approvals WHERE approval_id = ANY (:approval_ids)
+        ORDER BY approval_id
+        FOR NO KEY UPDATE
+    ) AS acknowledged
+    WHERE approvals.approval_id = acknowledged.approval_id AND incident_resolve_time IS NULL
+    RETURNING operation_kind
+""").bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
+
+
+async def acknowledge(transaction: Transaction, approval_ids: Sequence[str]) -> None:
+    """Record that the incident service acknowledged these resolves, and count those of NO_ACTION. Idempotent."""
+    kinds = await transaction.connection.scalars(_ACKNOWLEDGE, {"approval_ids": sorted(approval_ids)})
+    transaction.count(NOOP_RESOLUTIONS, amount=list(kinds).count(OperationKind.NO_ACTION))
+
+
+# The approvals are few: a partial index holds those that succeeded and are unacknowledged.
+_UNACKNOWLEDGED = f"""
+    FROM approvals
+    WHERE state = 'SUCCEEDED' AND incident_resolve_time IS NULL
+        AND NOT {open_job_exists(topic=":topic", dedup_key="approvals.approval_id")}
+"""
+_SELECT = f"""
+    SELECT approval_id, incident_id, operation_kind, action {_UNACKNOWLEDGED}
+    ORDER BY finish_time, approval_id LIMIT :limit
+"""
+_FIND = text(_SELECT)
+# A locked approval is being acknowledged, or queued by a concurrent reconciliation. One that was acknowledged since this
+# statement began is checked again when it is locked.
+_FIND_FOR_UPDATE = text(f"{_SELECT} FOR NO KEY UPDATE OF approvals SKIP LOCKED")
+_COUNT = text(f"SELECT count(*) {_UNACKNOWLEDGED}")
+
+
+async def find_unacknowledged(
+    connection: AsyncConnection, *, limit: int, for_update: bool = False
+) -> Sequence[ResolveIntent]:
+    """Return the intents of at most `limit` approvals that were executed, are not acknowledged and have no open delivery.
+
+    `for_update` locks the approvals, and leaves out those that are locked.
+    """
+    statement = _FIND_FOR_UPDATE if for_update else _FIND
+    rows = await connection.execute(statement, {"topic": RESOLVE_TOPIC, "limit": limit})
+    return [
+        ResolveIntent(
+            row.approval_id,
+            row.incident_id,
+            ResolutionType.NO_ACTION
+            if row.operation_kind == OperationKind.NO_ACTION
+            else ResolutionType.AUTO_REPAIRED,
+            row.action,
+        )
+        for row in rows
+    ]
+
+
+async def count_unacknowledged(connection: AsyncConnection) -> int:
+    """Return how many approvals were executed, are not acknowledged and have no open delivery."""
+    count: int = (await connection.execute(_COUNT, {"topic": RESOLVE_TOPIC})).scalar_one()
+    return count

@@ -1,4 +1,4 @@
-"""The log of repairs, `auto_repair_executions`: one row for each operation that was run."""
+"""The statements of the execution log, `auto_repair_executions`: one row for each operation that was run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,28 +6,29 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from approval.model import ExecutionFilter, LoggedExecution, Operation, OperationKind
+from approval.execution.model import ExecutionFilter, LoggedExecution
+from approval.model import Operation, OperationKind
 from approval.tables import auto_repair_executions
 
 
 async def list_executions(
-    connection: AsyncConnection, narrow: ExecutionFilter, *, before: int | None, limit: int
+    connection: AsyncConnection, criteria: ExecutionFilter, *, before: int | None, limit: int
 ) -> Sequence[LoggedExecution]:
     """Return at most `limit` rows, newest first, those older than the id `before` when given."""
     table = auto_repair_executions.c
     conditions: list[ColumnElement[bool]] = []
     if before is not None:
         conditions.append(table.execution_id < before)
-    if narrow.approval_id:
-        conditions.append(table.approval_id == narrow.approval_id)
-    if narrow.incident_id:
-        conditions.append(table.incident_id == narrow.incident_id)
-    if narrow.succeeded is not None:
-        conditions.append(table.succeeded.is_(narrow.succeeded))
-    if narrow.start_time_start is not None:
-        conditions.append(table.start_time >= narrow.start_time_start)
-    if narrow.start_time_end is not None:
-        conditions.append(table.start_time < narrow.start_time_end)
+    if criteria.approval_id:
+        conditions.append(table.approval_id == criteria.approval_id)
+    if criteria.incident_id:
+        conditions.append(table.incident_id == criteria.incident_id)
+    if criteria.succeeded is not None:
+        conditions.append(table.succeeded.is_(criteria.succeeded))
+    if criteria.start_time_start is not None:
+        conditions.append(table.start_time >= criteria.start_time_start)
+    if criteria.start_time_end is not None:
+        conditions.append(table.start_time < criteria.start_time_end)
     statement = (
         select(auto_repair_executions).where(*conditions).order_by(table.execution_id.desc()).limit(limit)
     )
@@ -35,7 +36,7 @@ async def list_executions(
 
 
 def operation_to_json(operation: Operation) -> dict[str, Any]:
-    """Return an operation as it is kept in the log."""
+    """Return an operation as it is stored in the log."""
     return {
         "kind": operation.kind,
         "resource_kind": operation.resource_kind,

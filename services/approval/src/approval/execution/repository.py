@@ -1,29 +1,59 @@
-"""The statements of running operations: started under a lease, kept alive, finished by their holder alone."""
+"""The statements of executions: outcomes that need no executor; runs under a lease, finished by their holder alone."""
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Boolean, Float, Text, Uuid
 
+from approval.counters import APPROVALS, EXECUTIONS
+from approval.execution.limits import RecentRuns
 from approval.execution.log_repository import operation_to_json
-from approval.lifecycle.repository import APPROVALS, EXECUTIONS
+from approval.execution.model import Outcome, RunResult
 from approval.model import Approval, ExecutionOutcome, Operation, State
-from servicekit.database.counters import raise_counters
+from servicekit.outbox.transaction import Transaction
+
+_RECORD_OUTCOMES = text("""
+    UPDATE approvals SET
+        state = finished.state, outcome_message = finished.message, execute_time = now(), finish_time = now(),
+        update_time = now(), version = version + 1
+    FROM unnest(:approval_ids, :states, :messages) AS finished (approval_id, state, message)
+    WHERE approvals.approval_id = finished.approval_id
+""").bindparams(
+    bindparam("approval_ids", type_=ARRAY(Text)),
+    bindparam("states", type_=ARRAY(Text)),
+    bindparam("messages", type_=ARRAY(Text)),
+)
+
+
+async def record_outcomes(transaction: Transaction, outcomes: Sequence[tuple[Approval, Outcome]]) -> None:
+    """Bring locked APPROVED approvals to outcomes that needed no run, and count them."""
+    await transaction.connection.execute(
+        _RECORD_OUTCOMES,
+        {
+            "approval_ids": [approval.approval_id for approval, _ in outcomes],
+            "states": [outcome.state for _, outcome in outcomes],
+            "messages": [outcome.message for _, outcome in outcomes],
+        },
+    )
+    for approval, outcome in outcomes:
+        transaction.count(APPROVALS, approval.state, -1)
+        transaction.count(APPROVALS, outcome.state)
+        transaction.count(EXECUTIONS, outcome.counted_as)
+
 
 _HOUR = timedelta(hours=1)
-# One transaction at a time judges whether a target has had enough.
+# Limits are checked by one transaction at a time for each target.
 _LOCK_TARGET = text("SELECT pg_advisory_xact_lock(hashtextextended(:target, 0))")
 _RECENT = text("""
     WITH ended AS (
         SELECT finish_time FROM auto_repair_executions
         WHERE target = :target AND finish_time > now() - make_interval(secs => :within_seconds)
-        -- Nobody knows whether these happened: they count as if they had, or a crash would be a way around the limits.
-        -- Only the one that an operator has run again does not stand in its own way.
+        -- These may have happened: they count as if they had, or a crash would be a way around the limits. Except the
+        -- one that an operator runs again.
         UNION ALL
         SELECT finish_time FROM approvals
         WHERE target = :target AND finish_time > now() - make_interval(secs => :within_seconds)
@@ -37,21 +67,12 @@ _RECENT = text("""
 """).bindparams(bindparam("within_seconds", type_=Float))
 
 
-@dataclass(frozen=True, slots=True)
-class RecentRuns:
-    """What was done to a target lately; `seconds_since` is None when nothing was."""
-
-    running: int
-    last_hour: int
-    seconds_since: float | None
-
-
 async def lock_target(
     connection: AsyncConnection, target: str, approval_id: str, *, within: timedelta
 ) -> RecentRuns:
-    """Return what others than this approval did to a target within that time, at least an hour.
+    """Return the runs of other approvals on a target within that time, at least an hour.
 
-    The target is locked: nobody starts something on it before the commit.
+    The target is locked: no other run starts on it before the commit.
     """
     await connection.execute(_LOCK_TARGET, {"target": target})
     asked = {
@@ -72,18 +93,15 @@ _START = text("""
 """).bindparams(bindparam("token", type_=Uuid), bindparam("lease_seconds", type_=Float))
 
 
-async def start(
-    connection: AsyncConnection, approval: Approval, *, lease: timedelta, shard: int
-) -> uuid.UUID:
+async def start(transaction: Transaction, approval: Approval, *, lease: timedelta) -> uuid.UUID:
     """Bring a locked approval to EXECUTING and return the token that lets this run, and no other, finish it."""
     token = uuid.uuid4()
-    await connection.execute(
+    await transaction.connection.execute(
         _START,
         {"approval_id": approval.approval_id, "token": token, "lease_seconds": lease.total_seconds()},
     )
-    await raise_counters(
-        connection, {(APPROVALS, approval.state): -1, (APPROVALS, State.EXECUTING): 1}, shard=shard
-    )
+    transaction.count(APPROVALS, approval.state, -1)
+    transaction.count(APPROVALS, State.EXECUTING)
     return token
 
 
@@ -97,14 +115,14 @@ _HEARTBEAT = text("""
 async def heartbeat(
     connection: AsyncConnection, approval_id: str, token: uuid.UUID, *, lease: timedelta
 ) -> bool:
-    """Keep a run's lease; False when it is not this run's any more."""
+    """Extend a run's lease; False when this run no longer holds it."""
     kept = await connection.scalar(
         _HEARTBEAT, {"approval_id": approval_id, "token": token, "lease_seconds": lease.total_seconds()}
     )
     return kept is not None
 
 
-_FINISH = text("""
+_FINISH_RUN = text("""
     UPDATE approvals SET
         state = :state, outcome_message = :message, finish_time = now(), execution_token = NULL,
         execution_lease_until = NULL, update_time = now(), version = version + 1
@@ -119,34 +137,25 @@ _LOG = text("""
 """).bindparams(bindparam("operation", type_=JSONB), bindparam("succeeded", type_=Boolean))
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended: what it said, or why it did not work."""
-
-    succeeded: bool
-    text: str
-
-
-async def finish(
-    connection: AsyncConnection,
+async def finish_run(
+    transaction: Transaction,
     approval_id: str,
     token: uuid.UUID,
     operation: Operation,
     result: RunResult,
     *,
     executor: str,
-    shard: int,
 ) -> bool:
-    """Bring a run to SUCCEEDED or FAILED, log and count it. False, and nothing written, when it is not its run any more."""
+    """Bring a run to SUCCEEDED or FAILED, log and count it; False, and nothing written, when it no longer holds the lease."""
     state = State.SUCCEEDED if result.succeeded else State.FAILED
     row = (
-        await connection.execute(
-            _FINISH, {"approval_id": approval_id, "token": token, "state": state, "message": result.text}
+        await transaction.connection.execute(
+            _FINISH_RUN, {"approval_id": approval_id, "token": token, "state": state, "message": result.text}
         )
     ).one_or_none()
     if row is None:
         return False
-    await connection.execute(
+    await transaction.connection.execute(
         _LOG,
         {
             "approval_id": approval_id,
@@ -161,15 +170,13 @@ async def finish(
         },
     )
     outcome = ExecutionOutcome.SUCCEEDED if result.succeeded else ExecutionOutcome.FAILED
-    await raise_counters(
-        connection,
-        {(APPROVALS, State.EXECUTING): -1, (APPROVALS, state): 1, (EXECUTIONS, outcome): 1},
-        shard=shard,
-    )
+    transaction.count(APPROVALS, State.EXECUTING, -1)
+    transaction.count(APPROVALS, state)
+    transaction.count(EXECUTIONS, outcome)
     return True
 
 
-# A run whose process died: it may have happened or not, so nobody runs it again by itself.
+# A run whose process died may have happened or not, so it is not run again.
 _ABANDONED = text("""
     UPDATE approvals SET
         state = 'INDETERMINATE', outcome_message = :message, finish_time = now(), execution_token = NULL,
@@ -181,23 +188,15 @@ _ABANDONED = text("""
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS abandoned
     WHERE approvals.approval_id = abandoned.approval_id
-    RETURNING approvals.approval_id, approvals.incident_id
+    RETURNING approvals.approval_id
 """).bindparams(bindparam("message", type_=Text))
 
 
-async def mark_abandoned(
-    connection: AsyncConnection, *, message: str, limit: int, shard: int
-) -> Sequence[tuple[str, str]]:
-    """Bring runs whose lease ended to INDETERMINATE; returns their approval and incident ids."""
-    rows = (await connection.execute(_ABANDONED, {"message": message, "limit": limit})).all()
-    if rows:
-        await raise_counters(
-            connection,
-            {
-                (APPROVALS, State.EXECUTING): -len(rows),
-                (APPROVALS, State.INDETERMINATE): len(rows),
-                (EXECUTIONS, ExecutionOutcome.INDETERMINATE): len(rows),
-            },
-            shard=shard,
-        )
-    return [(row.approval_id, row.incident_id) for row in rows]
+async def mark_abandoned(transaction: Transaction, *, message: str, limit: int) -> Sequence[str]:
+    """Bring at most `limit` runs whose lease ended to INDETERMINATE, count them, and return their approvals' ids."""
+    found = await transaction.connection.scalars(_ABANDONED, {"message": message, "limit": limit})
+    approval_ids = list(found)
+    transaction.count(APPROVALS, State.EXECUTING, -len(approval_ids))
+    transaction.count(APPROVALS, State.INDETERMINATE, len(approval_ids))
+    transaction.count(EXECUTIONS, ExecutionOutcome.INDETERMINATE, len(approval_ids))
+    return approval_ids

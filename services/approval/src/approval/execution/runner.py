@@ -1,7 +1,6 @@
 """Runs operations: durably started, kept alive by a heartbeat, finished by the run that holds the lease.
 
-A process that dies in the middle leaves an approval EXECUTING; when its lease ends it becomes INDETERMINATE, and nobody
-runs it again unless an operator says so.
+A process that dies in the middle leaves an approval EXECUTING; `abandoned` brings it to INDETERMINATE when its lease ends.
 """
 
 import asyncio
@@ -9,82 +8,39 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from approval.delivery import repository as deliveries
-from approval.delivery.timeline import timeline_job
-from approval.errors import (
-    ExecutorMissingError,
-    IncidentNotFoundError,
-    IncidentUnreachableError,
-)
-from approval.execution import repository as operations_repository
-from approval.execution.preconditions import judge
-from approval.execution.repository import RecentRuns, RunResult
-from approval.executors.protocol import Executor, OperationFailedError, RunContext, kept
-from approval.executors.registry import Executors
-from approval.lifecycle import repository
-from approval.model import (
-    Approval,
-    Execute,
-    Execution,
-    ExecutionOutcome,
+from approval.delivery.model import (
     IncidentCheck,
-    Operation,
-    Outcome,
+    IncidentDirectory,
     ResolutionType,
     ResolveIntent,
-    State,
     TimelineEvent,
 )
-from servicekit.database.engine import autocommit, is_unavailable
-from servicekit.outbox import queue
-from servicekit.outbox.outbox import Outbox
-from servicekit.outbox.queue import Job, NewJob
+from approval.delivery.resolve_job import resolve_job
+from approval.delivery.timeline_job import timeline_job
+from approval.errors import IncidentNotFoundError
+from approval.execution import preconditions
+from approval.execution import repository as execution_repository
+from approval.execution.errors import ExecutorMissingError, IncidentUnreachableError
+from approval.execution.limits import OperationLimits
+from approval.execution.model import EXECUTED, ExecuteCommand, Executed, Outcome, RunResult
+from approval.executors.protocol import Executor, OperationFailedError, RunContext
+from approval.executors.registry import Executors
+from approval.lifecycle import repository
+from approval.model import Approval, ExecutionOutcome, Operation, State
+from servicekit.database.engine import is_unavailable
+from servicekit.outbox.queue import NewJob
+from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.failpoints import failpoint
 
 _log = structlog.get_logger()
 
 _ACTOR = "service:approval"
-_ABANDONED = "the process that ran it died in the middle: it may or may not have happened"
-_ABANDONED_BATCH = 100
-_ABANDONED_CHECK_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
-
-
-class IncidentDirectory(Protocol):
-    """Knows incidents: the incident service, as far as an execution needs it."""
-
-    async def check(self, incident_id: str) -> IncidentCheck:
-        """Return what is known about an incident, within a bounded time. Raises nothing: UNREACHABLE says it."""
-
-
-@dataclass(frozen=True, slots=True)
-class OperationLimits:
-    """How long operations may run and how often one target may be operated on."""
-
-    # A dead process's operation is known to be INDETERMINATE after this long.
-    lease: timedelta = timedelta(seconds=30)
-    timeout: timedelta = timedelta(minutes=10)
-    # No operation on a target within this time after the last one on it ended.
-    cooldown: timedelta = timedelta(minutes=5)
-    per_hour: int = 6
-
-    def refusal(self, recent: RecentRuns) -> str | None:
-        """Return why a target has had enough, or None."""
-        if recent.running:
-            return "another operation on the same target is running"
-        if recent.seconds_since is not None and recent.seconds_since < self.cooldown.total_seconds():
-            wait = self.cooldown.total_seconds() - recent.seconds_since
-            return (
-                f"cool-down: the target was operated on {recent.seconds_since:.0f} s ago, wait {wait:.0f} s"
-            )
-        if recent.last_hour >= self.per_hour:
-            return f"limit: the target was operated on {recent.last_hour} times within the last hour"
-        return None
+# So much of an executor's output is stored and shown: bytes of UTF-8.
+_MAX_OUTPUT_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,44 +54,38 @@ class _Run:
     token: uuid.UUID
 
 
-class Operations:
-    """Operations over one database."""
+class OperationRunner:
+    """Runs operations over one database."""
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        transactions: Transactions,
         executors: Executors,
         incidents: IncidentDirectory,
-        outbox: Outbox,
         *,
         limits: OperationLimits,
-        counter_shard: int,
     ) -> None:
-        self._engine = engine
-        self._one_statement = autocommit(engine)
+        self._transactions = transactions
         self._executors = executors
         self._incidents = incidents
-        self._outbox = outbox
         self._limits = limits
-        self._counter_shard = counter_shard
         self._running: set[asyncio.Task[None]] = set()
 
-    async def execute(self, approval: Approval, command: Execute, *, wait: bool) -> Execution:
+    async def execute(self, approval: Approval, command: ExecuteCommand, *, wait: bool) -> Executed:
         """Start the operation of an approval that may be executed; with `wait` return when it has ended.
 
-        A caller that goes away does not stop it. An incident that was resolved meanwhile needs no operation: the
-        approval is CANCELLED with that reason. Raises ExecutorMissingError, IncidentNotFoundError,
-        IncidentUnreachableError (nothing is run blind) and what `judge` refuses.
+        A cancelled call does not stop it. An incident that was resolved meanwhile needs no operation: the approval is
+        CANCELLED with that reason. Raises ExecutorMissingError, IncidentNotFoundError, IncidentUnreachableError (nothing
+        is run blind), ApprovalNotFoundError and what `preconditions.check` raises.
         """
-        check = await self._incidents.check(approval.incident_id)
+        check = (await self._incidents.find(approval.incident_id)).check
         if check is IncidentCheck.UNREACHABLE:
             raise IncidentUnreachableError(approval.incident_id)
         if check is IncidentCheck.UNKNOWN:
             raise IncidentNotFoundError(approval.incident_id)
-        async with self._engine.begin() as connection:
-            started, jobs = await self._start(connection, command, resolved=check is IncidentCheck.RESOLVED)
-        self._outbox.dispatch(jobs)
-        if isinstance(started, Execution):
+        async with self._transactions.begin() as transaction:
+            started = await self._start(transaction, command, resolved=check is IncidentCheck.RESOLVED)
+        if isinstance(started, Executed):
             return started
         failpoint("operation_started")
         task = asyncio.create_task(self._run(started))
@@ -143,51 +93,36 @@ class Operations:
         task.add_done_callback(self._running.discard)
         if wait:
             await asyncio.shield(task)
-        async with self._one_statement.connect() as connection:
-            found = await repository.get(connection, [approval.approval_id])
-        return Execution(found[approval.approval_id], already_executed=False)
+        async with self._transactions.statement() as connection:
+            ended = await repository.get(connection, approval.approval_id)
+        return Executed(ended, already_executed=False)
 
     async def _start(
-        self, connection: AsyncConnection, command: Execute, *, resolved: bool
-    ) -> tuple[_Run | Execution, Sequence[Job]]:
-        locked = await repository.get_for_update(connection, [command.approval_id])
-        approval = judge(locked.get(command.approval_id), command)
-        if isinstance(approval, Exception):
-            raise approval
-        if isinstance(approval, Execution):
-            return approval, []
+        self, transaction: Transaction, command: ExecuteCommand, *, resolved: bool
+    ) -> _Run | Executed:
+        approval = await repository.get_for_update(transaction.connection, command.approval_id)
+        if approval.state in EXECUTED:
+            return Executed(approval, already_executed=True)
+        preconditions.check(approval, command)
         operation = approval.operation
         found = None if operation is None else self._executors.find(operation.kind)
         if operation is None or found is None:
             raise ExecutorMissingError(approval.approval_id)
         if resolved:
             reason = "not run: the incident was resolved already"
-            await repository.cancel(
-                connection, approval, actor=_ACTOR, reason=reason, shard=self._counter_shard
-            )
-            return await self._settled(connection, approval, TimelineEvent.CANCELLED, reason)
-        recent = await operations_repository.lock_target(
-            connection, operation.target, approval.approval_id, within=self._limits.cooldown
+            await repository.cancel(transaction, approval, actor=_ACTOR, reason=reason)
+            return await _not_run(transaction, approval, TimelineEvent.CANCELLED, reason)
+        recent = await execution_repository.lock_target(
+            transaction.connection, operation.target, approval.approval_id, within=self._limits.cooldown
         )
-        refusal = self._limits.refusal(recent)
-        if refusal is not None:
-            outcome = Outcome(State.FAILED, refusal, ExecutionOutcome.FAILED, None)
-            await repository.finish(connection, [(approval, outcome)], shard=self._counter_shard)
-            return await self._settled(connection, approval, TimelineEvent.EXECUTION_FAILED, refusal)
-        token = await operations_repository.start(
-            connection, approval, lease=self._limits.lease, shard=self._counter_shard
-        )
+        exceeded = self._limits.exceeded(recent)
+        if exceeded is not None:
+            outcome = Outcome(State.FAILED, exceeded, ExecutionOutcome.FAILED, None)
+            await execution_repository.record_outcomes(transaction, [(approval, outcome)])
+            return await _not_run(transaction, approval, TimelineEvent.EXECUTION_FAILED, exceeded)
+        token = await execution_repository.start(transaction, approval, lease=self._limits.lease)
         name, executor = found
-        return _Run(approval, operation, name, executor, token), []
-
-    async def _settled(
-        self, connection: AsyncConnection, approval: Approval, event: TimelineEvent, reason: str
-    ) -> tuple[Execution, Sequence[Job]]:
-        jobs = await queue.enqueue(
-            connection, [timeline_job(approval, event, summary=reason)], lease=self._outbox.lease
-        )
-        found = await repository.get(connection, [approval.approval_id])
-        return Execution(found[approval.approval_id], already_executed=False), jobs
+        return _Run(approval, operation, name, executor, token)
 
     async def _run(self, run: _Run) -> None:
         heartbeat = asyncio.create_task(self._keep_lease(run))
@@ -202,9 +137,11 @@ class Operations:
         bound = asyncio.timeout(self._limits.timeout.total_seconds())
         try:
             async with bound:
-                return RunResult(succeeded=True, text=kept(await run.executor.run(run.operation, context)))
+                return RunResult(
+                    succeeded=True, text=_storable(await run.executor.run(run.operation, context))
+                )
         except OperationFailedError as exc:
-            return RunResult(succeeded=False, text=kept(exc))
+            return RunResult(succeeded=False, text=_storable(exc))
         except Exception as exc:
             if bound.expired():
                 seconds = self._limits.timeout.total_seconds()
@@ -218,8 +155,8 @@ class Operations:
         while True:
             await asyncio.sleep(self._limits.lease.total_seconds() / 3)
             try:
-                async with self._one_statement.connect() as connection:
-                    is_mine = await operations_repository.heartbeat(
+                async with self._transactions.statement() as connection:
+                    is_mine = await execution_repository.heartbeat(
                         connection, run.approval.approval_id, run.token, lease=self._limits.lease
                     )
             except Exception as exc:
@@ -230,25 +167,21 @@ class Operations:
                 return
 
     async def _finish(self, run: _Run, result: RunResult) -> None:
-        """Record how a run ended, again while the database is away: what was done must not be forgotten."""
+        """Record how a run ended; retried while the database is unavailable, so that the outcome is not lost."""
         while True:
             failpoint("operation_done")
             try:
-                async with self._engine.begin() as connection:
-                    mine = await operations_repository.finish(
-                        connection,
+                async with self._transactions.begin() as transaction:
+                    is_mine = await execution_repository.finish_run(
+                        transaction,
                         run.approval.approval_id,
                         run.token,
                         run.operation,
                         result,
                         executor=run.executor_name,
-                        shard=self._counter_shard,
                     )
-                    jobs = (
-                        await queue.enqueue(connection, _intents(run, result), lease=self._outbox.lease)
-                        if mine
-                        else []
-                    )
+                    if is_mine:
+                        transaction.enqueue(*_jobs(run, result))
             except Exception as exc:
                 if not is_unavailable(exc):
                     raise
@@ -256,50 +189,15 @@ class Operations:
                 continue
             break
         _log.info(
-            "background_execution_finished" if mine else "background_execution_too_late",
+            "background_execution_finished" if is_mine else "background_execution_too_late",
             approval_id=run.approval.approval_id,
             incident_id=run.approval.incident_id,
             path="operation",
             succeeded=result.succeeded,
         )
-        self._outbox.dispatch(jobs)
-
-    async def keep_marking_abandoned(self) -> None:
-        """Bring runs of dead processes to INDETERMINATE, until cancelled."""
-        while True:
-            await asyncio.sleep(_ABANDONED_CHECK_SECONDS)
-            try:
-                await self.mark_abandoned()
-            except Exception as exc:
-                _log.warning(
-                    "abandoned_check_failed", error=type(exc).__name__, database_away=is_unavailable(exc)
-                )
-
-    async def mark_abandoned(self) -> int:
-        """Bring runs whose lease has ended to INDETERMINATE, and tell their timelines; returns how many."""
-        async with self._engine.begin() as connection:
-            abandoned = await operations_repository.mark_abandoned(
-                connection, message=_ABANDONED, limit=_ABANDONED_BATCH, shard=self._counter_shard
-            )
-            if not abandoned:
-                return 0
-            found = await repository.get(connection, [approval_id for approval_id, _ in abandoned])
-            await queue.enqueue(
-                connection,
-                [
-                    timeline_job(
-                        approval, TimelineEvent.EXECUTION_FAILED, summary=f"indeterminate: {_ABANDONED}"
-                    )
-                    for approval in found.values()
-                ],
-            )
-        for approval_id, incident_id in abandoned:
-            _log.error("execution_indeterminate", approval_id=approval_id, incident_id=incident_id)
-        self._outbox.wake()
-        return len(abandoned)
 
     async def drain(self, within: timedelta) -> None:
-        """Let running operations end; those that do not are cut off and become INDETERMINATE."""
+        """Wait for running operations; those that take longer are cancelled and become INDETERMINATE."""
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=within.total_seconds())
             for task in late:
@@ -307,7 +205,15 @@ class Operations:
             await asyncio.gather(*late, return_exceptions=True)
 
 
-def _intents(run: _Run, result: RunResult) -> Sequence[NewJob]:
+async def _not_run(
+    transaction: Transaction, approval: Approval, event: TimelineEvent, reason: str
+) -> Executed:
+    transaction.enqueue(timeline_job(approval, event, summary=reason))
+    settled = await repository.get(transaction.connection, approval.approval_id)
+    return Executed(settled, already_executed=False)
+
+
+def _jobs(run: _Run, result: RunResult) -> Sequence[NewJob]:
     executor = {"executor": run.executor_name}
     if not result.succeeded:
         return [
@@ -318,9 +224,18 @@ def _intents(run: _Run, result: RunResult) -> Sequence[NewJob]:
     approval = run.approval
     return [
         timeline_job(approval, TimelineEvent.EXECUTED, summary=approval.action, attributes=executor),
-        deliveries.resolve_job(
+        resolve_job(
             ResolveIntent(
                 approval.approval_id, approval.incident_id, ResolutionType.AUTO_REPAIRED, approval.action
             )
         ),
     ]
+
+
+def _storable(output: object) -> str:
+    """Return what of an executor's output is stored: text that the database takes, cut at a limit.
+
+    The executor may be anyone's: no output may cost the outcome of its run.
+    """
+    whole = str(output).replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
+    return whole[:_MAX_OUTPUT_BYTES].decode("utf-8", "ignore")

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from approval.actions.grammar import format_operation
-from approval.executors.protocol import RunContext
-from approval.model import Operation, OperationKind, PlanCheck
+from approval.executors.protocol import PlanCheck, RunContext
+from approval.model import Operation, OperationKind
 
 
 class DryRunExecutor:

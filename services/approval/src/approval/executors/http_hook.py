@@ -13,8 +13,8 @@ import httpx2
 
 from approval.actions.grammar import format_operation
 from approval.executors.http_hooks_file import Hook, read_hooks
-from approval.executors.protocol import OperationFailedError, RunContext
-from approval.model import Operation, OperationKind, PlanCheck
+from approval.executors.protocol import OperationFailedError, PlanCheck, RunContext
+from approval.model import Operation, OperationKind
 
 _HOOKS_FILE = "APPROVAL_HTTP_HOOKS_FILE"
 _VERSION = 1

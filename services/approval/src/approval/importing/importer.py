@@ -7,10 +7,11 @@ from datetime import datetime
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from approval.importing import repository as import_repository
+from approval.counters import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
+from approval.delivery.repository import count_unacknowledged
+from approval.importing import repository
 from approval.importing.lines import ApprovalLine
 from approval.importing.rows import approval_row
-from approval.lifecycle.repository import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
 from servicekit.database.counters import choose_shard, raise_counters
 from servicekit.importing import staging
 from servicekit.importing.fields import wrong_fields
@@ -21,7 +22,7 @@ _APPROVAL = "approval"
 
 
 class ApprovalImporter:
-    """What the lines of an import mean to the approval service. Whether an incident exists, the other service knows."""
+    """The approval service's part of an import. Whether an incident exists, the incident service knows."""
 
     kinds = ("incident", _APPROVAL)
 
@@ -30,12 +31,12 @@ class ApprovalImporter:
         self._names = names
 
     async def create(self, connection: AsyncConnection) -> None:
-        """Make no more temporary tables than every import has."""
+        """Create no temporary tables besides those of every import."""
 
     async def stage(
         self, connection: AsyncConnection, lines: Sequence[SourceLine], *, now: datetime
     ) -> Sequence[Problem]:
-        """Keep the lines that are good by themselves; returns what is wrong with the others."""
+        """Stage the lines that are valid by themselves; returns the problems of the others."""
         problems: list[Problem] = []
         rows: list[StagedRow] = []
         for line in lines:
@@ -56,28 +57,28 @@ class ApprovalImporter:
         return problems
 
     async def check(self, connection: AsyncConnection) -> AsyncIterator[Problem]:
-        """Yield the lines that do not go together with others or with what is in the database."""
+        """Yield the lines that conflict with others or with the database."""
         async for problem in staging.find_conflicts(connection, field="approval_id", names=self._names):
             yield problem
-        async for problem in import_repository.find_taken(connection):
+        async for problem in repository.find_taken(connection):
             yield problem
 
     async def write(
         self, connection: AsyncConnection, progress: Callable[[int, int], None]
     ) -> Mapping[str, int]:
-        """Write approvals, and count them as if each had come to its state by calls. Nothing is executed or told."""
+        """Write approvals, and count them as if each had come to its state by calls. Nothing is executed or enqueued."""
         new, known = await staging.keep_new(connection)
         amounts: Counter[tuple[str, str]] = Counter()
-        for state, outcome, count, noops_told in await import_repository.count_new(connection):
+        for state, outcome, count, noop_resolutions in await repository.count_new(connection):
             amounts[APPROVALS, state] += count
             if outcome is not None:
                 amounts[EXECUTIONS, outcome] += count
-            if noops_told:
-                amounts[NOOP_RESOLUTIONS, ""] += noops_told
+            if noop_resolutions:
+                amounts[NOOP_RESOLUTIONS, ""] += noop_resolutions
         async for batch in staging.batches(connection, progress):
-            await import_repository.insert_approvals(connection, batch)
-        untold = await import_repository.count_untold(connection)
-        # Last of all: whoever counts in the same rows waits from here to the commit, and no longer.
+            await repository.insert_approvals(connection, batch)
+        unacknowledged = await count_unacknowledged(connection)
+        # Last: other writers of the same counters wait from here to the commit.
         if amounts:
             await raise_counters(connection, amounts, shard=choose_shard())
-        return {"new": new, "known": known, "untold": untold}
+        return {"new": new, "known": known, "untold": unacknowledged}

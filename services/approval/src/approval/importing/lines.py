@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from approval.actions.grammar import ActionSyntaxError, parse_action
-from approval.model import DecisionKind, Operation, OperationKind, Risk, State
+from approval.actions.parsed import parse
+from approval.model import DecisionKind, OperationKind, Risk, State
 from servicekit.importing.fields import Actor, Line, LongText, Time, identifier, out_of_order, text
 
 _DEFAULT_TTL = timedelta(hours=24)
-_LONGEST_TTL = timedelta(days=30)
-_MOST_APPROVALS = 10
-_MOST_DECISIONS = 100
+_MAX_TTL = timedelta(days=30)
+_MAX_APPROVALS = 10
+_MAX_DECISIONS = 100
 
 # The states of an approval that was executed.
 FINISHED = (State.SUCCEEDED, State.FAILED, State.INDETERMINATE)
@@ -44,10 +44,10 @@ class ApprovalLine(Line):
     state: State
     rationale: LongText | None = None
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
-    required_approvals: Annotated[int, Field(ge=1, le=_MOST_APPROVALS)] | None = None
+    required_approvals: Annotated[int, Field(ge=1, le=_MAX_APPROVALS)] | None = None
     auto_execute: bool | None = None
     proposed_by: Actor
-    decisions: Annotated[list[DecisionLine], Field(max_length=_MOST_DECISIONS)] | None = None
+    decisions: Annotated[list[DecisionLine], Field(max_length=_MAX_DECISIONS)] | None = None
     create_time: Time
     # As a rule 24 hours after it was proposed.
     expire_time: Time | None = None
@@ -71,14 +71,7 @@ class ApprovalLine(Line):
         """When it expires unless it is executed before."""
         return self.expire_time or self.create_time + _DEFAULT_TTL
 
-    def parsed(self) -> tuple[Operation | None, str]:
-        """Return what the action is parsed as, or None and why it cannot be."""
-        try:
-            return parse_action(self.action), ""
-        except ActionSyntaxError as exc:
-            return None, f"{exc}"
-
-    def said(self) -> Sequence[DecisionLine]:
+    def decisions_in_order(self) -> Sequence[DecisionLine]:
         """Return the decisions in the order in which they were made."""
         return sorted(self.decisions or (), key=self.time_of)
 
@@ -121,10 +114,11 @@ class ApprovalLine(Line):
             yield "auto_execute", "an import executes nothing: leave this out, and Execute it"
 
     def _wrong_outcome(self) -> Iterator[tuple[str, str]]:
-        operation, error = self.parsed()
+        parsed = parse(self.action)
+        operation = parsed.operation
         if operation is None:
             if self.state in (State.SUCCEEDED, State.INDETERMINATE):
-                yield "action", f"cannot be parsed and so cannot be {self.state}: {error}"
+                yield "action", f"cannot be parsed and so cannot be {self.state}: {parsed.error}"
         elif operation.kind is OperationKind.NO_ACTION:
             if self.state in (State.FAILED, State.INDETERMINATE):
                 yield "state", f"a NO_ACTION is never {self.state}"
@@ -157,7 +151,7 @@ class ApprovalLine(Line):
     def _wrong_times(self, now: datetime) -> Iterator[tuple[str, str]]:
         names = ("create_time", "decide_time", "execute_time", "finish_time", "incident_resolve_time")
         yield from out_of_order({name: getattr(self, name) for name in names}, now=now)
-        if not timedelta(0) < self.expires - self.create_time <= _LONGEST_TTL:
+        if not timedelta(0) < self.expires - self.create_time <= _MAX_TTL:
             yield "expire_time", "must be after create_time, by 30 days at most"
         elif self.state is State.EXPIRED and self.expires > now:
             yield "expire_time", "lies in the future, so the state is not EXPIRED"

@@ -1,11 +1,10 @@
-"""The statements of an import of approvals: what is compared, and what is written. Nothing here commits."""
+"""The statements of an import of approvals. Nothing here commits."""
 
 from collections.abc import AsyncIterator, Mapping
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from approval.delivery.repository import RESOLVE_TOPIC
 from servicekit.importing.lines import Problem
 
 _TAKEN = text("""
@@ -30,9 +29,9 @@ _INSERT = (
     SELECT row_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas,
         hook, target, parse_error, action_hash, risk, rationale, confidence, required_approvals, auto_execute, state,
         proposed_by, FALSE, create_time, update_time, expire_time, decide_time, execute_time, finish_time,
-        outcome_message, cancelled_by, incident_resolve_time, said.content_hash
+        outcome_message, cancelled_by, incident_resolve_time, fields.content_hash
     FROM staged_rows
-    CROSS JOIN LATERAL jsonb_to_record(body) AS said (incident_id text, action text, operation_kind text,
+    CROSS JOIN LATERAL jsonb_to_record(body) AS fields (incident_id text, action text, operation_kind text,
         resource_kind text, name text, namespace text, replicas integer, hook text, target text, parse_error text,
         action_hash text, risk text, rationale text, confidence double precision, required_approvals integer,
         auto_execute boolean, state text, proposed_by text, create_time timestamptz, update_time timestamptz,
@@ -43,10 +42,10 @@ _INSERT = (
     """),
     text("""
     INSERT INTO approval_decisions (approval_id, actor, kind, reason, decide_time, policy_rule)
-    SELECT row_id, said.actor, said.kind, said.reason, said.decide_time, said.policy_rule
+    SELECT row_id, fields.actor, fields.kind, fields.reason, fields.decide_time, fields.policy_rule
     FROM staged_rows
     CROSS JOIN LATERAL jsonb_array_elements(body -> 'decisions') WITH ORDINALITY AS element (decision, number)
-    CROSS JOIN LATERAL jsonb_to_record(decision) AS said (actor text, kind text, reason text, decide_time timestamptz,
+    CROSS JOIN LATERAL jsonb_to_record(decision) AS fields (actor text, kind text, reason text, decide_time timestamptz,
         policy_rule text)
     WHERE position >= :start AND position < :stop
     ORDER BY position, number
@@ -54,13 +53,13 @@ _INSERT = (
     text("""
     INSERT INTO auto_repair_executions (approval_id, incident_id, target, operation, succeeded, output, error, executor,
         start_time, finish_time)
-    SELECT row_id, body ->> 'incident_id', body ->> 'target', said.operation, said.succeeded, said.output, said.error,
-        said.executor, said.start_time, said.finish_time
+    SELECT row_id, body ->> 'incident_id', body ->> 'target', fields.operation, fields.succeeded, fields.output, fields.error,
+        fields.executor, fields.start_time, fields.finish_time
     FROM staged_rows
-    CROSS JOIN LATERAL jsonb_to_record(body -> 'execution') AS said (operation jsonb, succeeded boolean, output text,
+    CROSS JOIN LATERAL jsonb_to_record(body -> 'execution') AS fields (operation jsonb, succeeded boolean, output text,
         error text, executor text, start_time timestamptz, finish_time timestamptz)
     WHERE position >= :start AND position < :stop AND body -> 'execution' <> 'null'
-    ORDER BY said.finish_time, position
+    ORDER BY fields.finish_time, position
     """),
 )
 
@@ -74,26 +73,11 @@ async def insert_approvals(connection: AsyncConnection, batch: Mapping[str, int]
 _COUNT = text("""
     SELECT body ->> 'state' AS state, body ->> 'counted_as' AS outcome, count(*) AS approvals,
         count(*) FILTER (WHERE body ->> 'operation_kind' = 'NO_ACTION' AND body ->> 'incident_resolve_time' IS NOT NULL)
-            AS noops_told
+            AS noop_resolutions
     FROM staged_rows GROUP BY 1, 2
 """)
 
 
 async def count_new(connection: AsyncConnection) -> list[tuple[str, str | None, int, int]]:
-    """Return for each state and outcome of the approvals to be written how many, and how many a told NO_ACTION."""
+    """Return for each state and outcome how many approvals are new, and how many of them are acknowledged NO_ACTION ones."""
     return [tuple(row) for row in await connection.execute(_COUNT)]
-
-
-# What a reconciliation would queue.
-_UNTOLD = text("""
-    SELECT count(*) FROM approvals
-    WHERE state = 'SUCCEEDED' AND incident_resolve_time IS NULL AND NOT EXISTS (
-        SELECT FROM outbox
-        WHERE topic = :topic AND dedup_key = approvals.approval_id AND outbox.state IN ('PENDING', 'PARKED'))
-""")
-
-
-async def count_untold(connection: AsyncConnection) -> int:
-    """Return how many approvals were executed whose incident service was never told."""
-    count: int = (await connection.execute(_UNTOLD, {"topic": RESOLVE_TOPIC})).scalar_one()
-    return count

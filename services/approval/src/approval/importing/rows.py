@@ -1,8 +1,9 @@
-"""What is written of an imported approval: the columns of its row, its decisions and its entry in the log of repairs."""
+"""The rows of an imported approval: its columns, its decisions and its entry in the execution log."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from approval.actions.parsed import ParsedAction, parse
 from approval.execution.log_repository import operation_to_json
 from approval.importing.lines import FINISHED, ApprovalLine
 from approval.model import (
@@ -12,7 +13,6 @@ from approval.model import (
     OperationKind,
     Proposal,
     State,
-    action_hash,
 )
 
 # What ran an operation when the line does not say so.
@@ -20,8 +20,9 @@ _EXECUTOR = "imported"
 
 
 def approval_row(line: ApprovalLine) -> Mapping[str, Any]:
-    """Return what is written of a line without contradictions, as JSON; the id is left out."""
-    operation, error = line.parsed()
+    """Return the row of a line without contradictions, as JSON, without its id."""
+    parsed = parse(line.action)
+    operation = parsed.operation
     proposal = Proposal(
         incident_id=line.incident_id,
         action=line.action,
@@ -47,7 +48,7 @@ def approval_row(line: ApprovalLine) -> Mapping[str, Any]:
                 line.decide_time,
                 line.finish_time,
                 line.incident_resolve_time,
-                *(line.time_of(decision) for decision in line.said()),
+                *(line.time_of(decision) for decision in line.decisions_in_order()),
             )
             if time is not None
         ),
@@ -56,8 +57,8 @@ def approval_row(line: ApprovalLine) -> Mapping[str, Any]:
         "incident_id": proposal.incident_id,
         "action": proposal.action,
         **_operation_columns(operation),
-        "parse_error": error,
-        "action_hash": action_hash(line.action, operation),
+        "parse_error": parsed.error,
+        "action_hash": parsed.hash,
         "risk": proposal.risk,
         "rationale": proposal.rationale,
         "confidence": proposal.confidence,
@@ -66,7 +67,7 @@ def approval_row(line: ApprovalLine) -> Mapping[str, Any]:
         "state": line.state,
         "proposed_by": line.proposed_by,
         **{name: time and time.isoformat() for name, time in times.items()},
-        "outcome_message": _message(line, operation, error),
+        "outcome_message": _message(line, parsed),
         "cancelled_by": line.cancelled_by or "",
         "content_hash": proposal.content_hash(),
         "counted_as": _outcome(line, operation),
@@ -78,7 +79,7 @@ def approval_row(line: ApprovalLine) -> Mapping[str, Any]:
                 "decide_time": line.time_of(decision).isoformat(),
                 "policy_rule": decision.policy_rule or "",
             }
-            for decision in line.said()
+            for decision in line.decisions_in_order()
         ],
         "execution": _execution(line, operation),
     }
@@ -97,20 +98,21 @@ def _operation_columns(operation: Operation | None) -> Mapping[str, Any]:
     }
 
 
-def _message(line: ApprovalLine, operation: Operation | None, error: str) -> str:
-    """What came of it, in words: those of the line, or those that this service would have used."""
+def _message(line: ApprovalLine, parsed: ParsedAction) -> str:
+    """The outcome message: the line's, or the one that this service would have written."""
+    operation = parsed.operation
     if line.outcome_message:
         return line.outcome_message
     if line.state is State.FAILED and operation is None:
-        return f"cannot parse action: {error}"
+        return f"cannot parse action: {parsed.error}"
     if line.state is State.SUCCEEDED and operation is not None and operation.kind is OperationKind.NO_ACTION:
         return "observed only"
-    rejections = [each.reason for each in line.said() if each.kind is DecisionKind.REJECT]
+    rejections = [each.reason for each in line.decisions_in_order() if each.kind is DecisionKind.REJECT]
     return rejections[-1] or "" if rejections else ""
 
 
 def _outcome(line: ApprovalLine, operation: Operation | None) -> ExecutionOutcome | None:
-    """As what the execution is counted; None when there was none."""
+    """How the execution is counted; None when there was none."""
     if line.state not in FINISHED:
         return None
     if operation is not None and operation.kind is OperationKind.NO_ACTION:
@@ -119,7 +121,7 @@ def _outcome(line: ApprovalLine, operation: Operation | None) -> ExecutionOutcom
 
 
 def _execution(line: ApprovalLine, operation: Operation | None) -> Mapping[str, Any] | None:
-    """The entry in the log of repairs; None when no operation was run to its end."""
+    """The entry in the execution log; None when no operation was run to its end."""
     ran = line.state in (State.SUCCEEDED, State.FAILED) and line.finish_time is not None
     if not ran or operation is None or operation.kind is OperationKind.NO_ACTION or line.finish_time is None:
         return None

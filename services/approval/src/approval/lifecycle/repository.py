@@ -1,27 +1,27 @@
-"""Every statement on approvals, decisions and their counters. Nothing here commits."""
+"""The statements on approvals and decisions. Nothing here commits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
-from approval.errors import RequestIdReusedError
+from approval.actions.parsed import ParsedAction
+from approval.counters import APPROVALS
+from approval.errors import ApprovalNotFoundError, RequestIdReusedError
 from approval.model import (
     Approval,
     Decision,
     DecisionKind,
     Operation,
     OperationKind,
-    Outcome,
     Proposal,
     Risk,
     State,
 )
-from servicekit.database.counters import raise_counters
+from servicekit.outbox.transaction import Transaction
 
 COLUMNS = """
     approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook, parse_error,
@@ -29,11 +29,6 @@ COLUMNS = """
     create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
     cancelled_by, incident_resolve_time, version, expire_time <= now() AS is_past_expiry
 """
-
-# Counters: approvals by state go up and down, the others only up.
-APPROVALS = "approvals"
-EXECUTIONS = "executions"
-NOOP_RESOLUTIONS = "noop_resolutions"
 
 
 def to_approval(row: Any, decisions: Sequence[Decision]) -> Approval:
@@ -81,7 +76,7 @@ def to_approval(row: Any, decisions: Sequence[Decision]) -> Approval:
 _GET = text(f"SELECT {COLUMNS} FROM approvals WHERE approval_id = ANY (:approval_ids)").bindparams(
     bindparam("approval_ids", type_=ARRAY(Text))
 )
-# In id order, so that two callers with several approvals each cannot deadlock.
+# In id order, so that two transactions with several approvals each cannot deadlock.
 _GET_FOR_UPDATE = text(
     f"SELECT {COLUMNS} FROM approvals WHERE approval_id = ANY (:approval_ids) ORDER BY approval_id FOR NO KEY UPDATE"
 ).bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
@@ -91,15 +86,38 @@ _DECISIONS = text("""
 """).bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
 
 
-async def get(connection: AsyncConnection, approval_ids: Sequence[str]) -> Mapping[str, Approval]:
+async def get(connection: AsyncConnection, approval_id: str) -> Approval:
+    """Return an approval. Raises ApprovalNotFoundError."""
+    return _one(await get_many(connection, [approval_id]), approval_id)
+
+
+async def get_for_update(connection: AsyncConnection, approval_id: str) -> Approval:
+    """Return an approval, locked so that it cannot change before the transaction ends. Raises ApprovalNotFoundError."""
+    return _one(await get_many_for_update(connection, [approval_id]), approval_id)
+
+
+async def get_many(connection: AsyncConnection, approval_ids: Sequence[str]) -> Mapping[str, Approval]:
     """Return those of the approvals that exist, by id."""
-    rows = (await connection.execute(_GET, {"approval_ids": list(approval_ids)})).all()
-    return {approval.approval_id: approval for approval in await with_decisions(connection, rows)}
+    return await _by_id(connection, _GET, approval_ids)
 
 
-async def get_for_update(connection: AsyncConnection, approval_ids: Sequence[str]) -> Mapping[str, Approval]:
-    """Return approvals by id, locked so that their state cannot change before the transaction ends."""
-    rows = (await connection.execute(_GET_FOR_UPDATE, {"approval_ids": list(approval_ids)})).all()
+async def get_many_for_update(
+    connection: AsyncConnection, approval_ids: Sequence[str]
+) -> Mapping[str, Approval]:
+    """Return those of the approvals that exist, by id, locked so that they cannot change before the transaction ends."""
+    return await _by_id(connection, _GET_FOR_UPDATE, approval_ids)
+
+
+def _one(found: Mapping[str, Approval], approval_id: str) -> Approval:
+    if approval_id not in found:
+        raise ApprovalNotFoundError(approval_id)
+    return found[approval_id]
+
+
+async def _by_id(
+    connection: AsyncConnection, statement: TextClause, approval_ids: Sequence[str]
+) -> Mapping[str, Approval]:
+    rows = (await connection.execute(statement, {"approval_ids": list(approval_ids)})).all()
     return {approval.approval_id: approval for approval in await with_decisions(connection, rows)}
 
 
@@ -114,7 +132,7 @@ async def with_decisions(connection: AsyncConnection, rows: Sequence[Any]) -> Se
     return [to_approval(row, decisions[row.approval_id]) for row in rows]
 
 
-# Whatever unique constraint is in the way (id or request id), nothing is inserted and nothing fails.
+# A taken id or request id is no error: nothing is inserted.
 _INSERT = text("""
     INSERT INTO approvals
         (approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook,
@@ -129,17 +147,8 @@ _INSERT = text("""
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedAction:
-    """An action and what it was parsed as: an operation, or an error."""
-
-    operation: Operation | None
-    error: str
-    hash: str
-
-
 async def insert(
-    connection: AsyncConnection,
+    transaction: Transaction,
     approval_id: str,
     proposal: Proposal,
     parsed: ParsedAction,
@@ -147,9 +156,9 @@ async def insert(
     proposed_by: str,
     incident_verified: bool,
 ) -> bool:
-    """Insert a PENDING approval. Returns False, and inserts nothing, when its id or its request id is taken."""
+    """Insert a PENDING approval and count it; False, and nothing inserted, when its id or its request id is taken."""
     operation = parsed.operation
-    inserted = await connection.scalar(
+    inserted = await transaction.connection.scalar(
         _INSERT,
         {
             "approval_id": approval_id,
@@ -178,7 +187,10 @@ async def insert(
             "content_hash": proposal.content_hash(),
         },
     )
-    return inserted is not None
+    if inserted is None:
+        return False
+    transaction.count(APPROVALS, State.PENDING)
+    return True
 
 
 _FIND_REQUEST = text("SELECT approval_id, content_hash FROM approvals WHERE request_id = :request_id")
@@ -221,9 +233,9 @@ async def insert_decision(
     reason: str,
     policy_rule: str = "",
 ) -> None:
-    """Record what an actor said about a locked approval that the actor has not decided about yet.
+    """Record a decision about a locked approval that the actor has not decided about yet.
 
-    `policy_rule` names the rule that decided by itself; nothing else sets it.
+    `policy_rule` names the rule of an auto-approval; it is empty for a person's decision.
     """
     await connection.execute(
         _INSERT_DECISION,
@@ -238,14 +250,12 @@ async def insert_decision(
     await connection.execute(_TOUCH, {"approval_id": approval_id})
 
 
-async def decide(
-    connection: AsyncConnection, approval: Approval, state: State, *, message: str, shard: int
-) -> None:
-    """Bring a locked PENDING approval to the state that its decisions come to."""
-    await connection.execute(
+async def decide(transaction: Transaction, approval: Approval, state: State, *, message: str) -> None:
+    """Bring a locked PENDING approval to the state to which its decisions lead."""
+    await transaction.connection.execute(
         _DECIDE, {"approval_id": approval.approval_id, "state": state, "message": message}
     )
-    await raise_counters(connection, {(APPROVALS, approval.state): -1, (APPROVALS, state): 1}, shard=shard)
+    _count_transition(transaction, approval.state, state)
 
 
 _CANCEL = text("""
@@ -256,67 +266,39 @@ _CANCEL = text("""
 """)
 
 
-async def cancel(
-    connection: AsyncConnection, approval: Approval, *, actor: str, reason: str, shard: int
-) -> None:
+async def cancel(transaction: Transaction, approval: Approval, *, actor: str, reason: str) -> None:
     """Bring a locked approval that may be cancelled to CANCELLED."""
-    await connection.execute(_CANCEL, {"approval_id": approval.approval_id, "actor": actor, "reason": reason})
-    await raise_counters(
-        connection, {(APPROVALS, approval.state): -1, (APPROVALS, State.CANCELLED): 1}, shard=shard
+    await transaction.connection.execute(
+        _CANCEL, {"approval_id": approval.approval_id, "actor": actor, "reason": reason}
     )
+    _count_transition(transaction, approval.state, State.CANCELLED)
 
 
-_FINISH = text("""
+_EXPIRE = text("""
     UPDATE approvals SET
-        state = finished.state, outcome_message = finished.message, execute_time = now(), finish_time = now(),
-        update_time = now(), version = version + 1
-    FROM unnest(:approval_ids, :states, :messages) AS finished (approval_id, state, message)
-    WHERE approvals.approval_id = finished.approval_id
-""").bindparams(
-    bindparam("approval_ids", type_=ARRAY(Text)),
-    bindparam("states", type_=ARRAY(Text)),
-    bindparam("messages", type_=ARRAY(Text)),
-)
-
-
-async def finish(
-    connection: AsyncConnection, outcomes: Sequence[tuple[Approval, Outcome]], *, shard: int
-) -> None:
-    """Bring locked APPROVED approvals to their outcomes, and count them."""
-    await connection.execute(
-        _FINISH,
-        {
-            "approval_ids": [approval.approval_id for approval, _ in outcomes],
-            "states": [outcome.state for _, outcome in outcomes],
-            "messages": [outcome.message for _, outcome in outcomes],
-        },
-    )
-    amounts: dict[tuple[str, str], int] = {}
-    for approval, outcome in outcomes:
-        for key, amount in (
-            ((APPROVALS, approval.state), -1),
-            ((APPROVALS, outcome.state), 1),
-            ((EXECUTIONS, outcome.counted_as), 1),
-        ):
-            amounts[key] = amounts.get(key, 0) + amount
-    await raise_counters(connection, amounts, shard=shard)
-
-
-_ACKNOWLEDGE = text("""
-    UPDATE approvals SET incident_resolve_time = now(), update_time = now(), version = version + 1
+        state = 'EXPIRED', decide_time = coalesce(decide_time, now()), update_time = now(), version = version + 1
     FROM (
-        SELECT approval_id FROM approvals WHERE approval_id = ANY (:approval_ids)
-        ORDER BY approval_id
-        FOR NO KEY UPDATE
-    ) AS told
-    WHERE approvals.approval_id = told.approval_id AND incident_resolve_time IS NULL
-    RETURNING operation_kind
-""").bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
+        SELECT approval_id, state FROM approvals
+        WHERE state IN ('PENDING', 'APPROVED') AND expire_time <= now()
+        ORDER BY expire_time LIMIT :limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS waiting
+    WHERE approvals.approval_id = waiting.approval_id
+    RETURNING waiting.state, approvals.approval_id
+""")
 
 
-async def acknowledge(connection: AsyncConnection, approval_ids: Sequence[str], *, shard: int) -> None:
-    """Record that the incident service acknowledged these resolves, and count the NO_ACTION ones: each once."""
-    kinds = list(await connection.scalars(_ACKNOWLEDGE, {"approval_ids": sorted(approval_ids)}))
-    noops = kinds.count(OperationKind.NO_ACTION)
-    if noops:
-        await raise_counters(connection, {(NOOP_RESOLUTIONS, ""): noops}, shard=shard)
+async def expire(transaction: Transaction, *, limit: int) -> Sequence[Approval]:
+    """Bring at most `limit` approvals that are past their expiry to EXPIRED, and return them."""
+    rows = (await transaction.connection.execute(_EXPIRE, {"limit": limit})).all()
+    if not rows:
+        return []
+    for row in rows:
+        _count_transition(transaction, row.state, State.EXPIRED)
+    found = await get_many(transaction.connection, [row.approval_id for row in rows])
+    return list(found.values())
+
+
+def _count_transition(transaction: Transaction, before: str, after: State) -> None:
+    transaction.count(APPROVALS, before, -1)
+    transaction.count(APPROVALS, after)

@@ -1,4 +1,4 @@
-"""Which proposals are approved without a person: the rules, and which of them allows a proposal. Knows no file."""
+"""Auto-approval: the rules of a policy, and which of them approves a proposal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class TimeOfDay:
     def contains(self, instant: datetime) -> bool:
         """Tell whether the zone's clocks show a time of this part.
 
-        What they show twice when they are put back is in it twice; what they skip is not in it that day.
+        A time that they show twice, at the end of daylight saving time, is in it twice; one that they skip is not.
         """
         shown = instant.astimezone(self.zone).time()
         if self.start < self.end:
@@ -29,39 +29,39 @@ class TimeOfDay:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What may be approved without a person: what fits every criterion. None does not narrow."""
+    """Approves what matches every criterion; one that is None is not applied."""
 
     name: str
     actions: frozenset[OperationKind]
     risks: frozenset[Risk]
     namespaces: frozenset[str] | None = None
     hooks: frozenset[str] | None = None
-    # A proposal that does not say how sure it is never fits.
+    # A proposal without a confidence never matches.
     confidence_at_least: float | None = None
-    # An incident that could not be asked for never fits.
+    # An incident that could not be looked up never matches.
     severities: frozenset[Severity] | None = None
     time_of_day: TimeOfDay | None = None
 
     @property
     def actor(self) -> str:
-        """Who decided, where this rule did."""
+        """The actor of this rule's decisions."""
         return f"policy:{self.name}"
 
-    def fits(self, approval: Approval, operation: Operation, severity: Severity | None) -> bool:
-        """Tell whether every criterion fits. It is as late as when the approval was created."""
+    def matches(self, approval: Approval, operation: Operation, severity: Severity | None) -> bool:
+        """Tell whether every criterion matches; the time of day is that of the approval's creation."""
         return (
             operation.kind in self.actions
             and approval.risk in self.risks
             and (self.namespaces is None or operation.namespace in self.namespaces)
             and (self.hooks is None or operation.hook in self.hooks)
-            and (self.confidence_at_least is None or _is_so_sure(approval, self.confidence_at_least))
+            and (self.confidence_at_least is None or _is_confident(approval, self.confidence_at_least))
             and (self.severities is None or severity in self.severities)
             and (self.time_of_day is None or self.time_of_day.contains(approval.create_time))
         )
 
 
-def _is_so_sure(approval: Approval, least: float) -> bool:
-    return approval.confidence is not None and approval.confidence >= least
+def _is_confident(approval: Approval, minimum: float) -> bool:
+    return approval.confidence is not None and approval.confidence >= minimum
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +71,15 @@ class Policy:
     rules: Sequence[Rule] = ()
 
     def find_rule(self, approval: Approval, severity: Severity | None) -> Rule | None:
-        """Return the first rule that approves a new approval, or None: it waits for people.
+        """Return the first rule that approves a new approval, or None: it waits for a person.
 
-        `severity` is its incident's, None when that is not known. None approves what could not be parsed; what needs
-        several approvers, for then it is people that are asked for; and an operation on an incident that nobody has
-        seen. Only observing needs no look: it must not pile up while the incident service is away.
+        `severity` is its incident's, None when that is not known. No rule approves an unparsable action, an approval
+        that needs several approvers, or an operation for an unverified incident. A NO_ACTION needs no verification: such
+        approvals must not pile up while the incident service is unreachable.
         """
         operation = approval.operation
         if operation is None or approval.required_approvals > 1:
             return None
         if not approval.incident_verified and operation.kind is not OperationKind.NO_ACTION:
             return None
-        return next((rule for rule in self.rules if rule.fits(approval, operation, severity)), None)
+        return next((rule for rule in self.rules if rule.matches(approval, operation, severity)), None)

@@ -1,1 +1,1 @@
-"""Figures of approvals, executions and deliveries."""
+"""Stats of approvals, executions and deliveries."""

@@ -1,21 +1,22 @@
-"""The figures of this service: read from counters, partial indexes and the last day's rows, never from history."""
+"""The stats of this service: read from counters, partial indexes and the last day's rows, never from history."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Float
 
-from approval.delivery.repository import RESOLVE_TOPIC, list_waiting
-from approval.lifecycle.repository import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
-from approval.model import Delivery
+from approval.counters import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
+from approval.delivery.model import Delivery
+from approval.delivery.repository import list_open
+from approval.delivery.resolve_job import RESOLVE_TOPIC
 from servicekit.database.counters import read_counters
-from servicekit.outbox.jobs import count_open
+from servicekit.outbox.jobs import JobState, count_open
+from servicekit.outbox.transaction import Transactions
 
 WINDOW = timedelta(hours=24)
-
 
 _NOW = text("SELECT now()")
 
@@ -33,8 +34,8 @@ class PendingApproval:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalDetails:
-    """What a person wants to see besides the figures: at most twenty of each list, and the last 24 hours."""
+class ApprovalStatsDetails:
+    """The details of VIEW_FULL: at most twenty of each list, and the last 24 hours."""
 
     pending: Sequence[PendingApproval]
     waiting: Sequence[Delivery]
@@ -43,8 +44,8 @@ class ApprovalDetails:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalFigures:
-    """Everything that this service tells about the loop. `details` only when they were asked for."""
+class ApprovalStats:
+    """All stats of this service; `details` only when they were asked for."""
 
     # By the database's clock.
     read_time: datetime
@@ -57,10 +58,10 @@ class ApprovalFigures:
     # PENDING and PARKED; a state without any is not there.
     deliveries: Mapping[str, int]
     delivery_oldest_pending_seconds: float
-    details: ApprovalDetails | None
+    details: ApprovalStatsDetails | None
 
 
-_REPAIRS = text("""
+_SAMPLES = text("""
     SELECT count(*), count(*) FILTER (WHERE succeeded) FROM auto_repair_executions
     WHERE finish_time > now() - make_interval(secs => :window_seconds)
 """).bindparams(bindparam("window_seconds", type_=Float))
@@ -71,7 +72,7 @@ _OLDEST_PENDING = text("""
 
 _PENDING = text("""
     SELECT approval_id, incident_id, action, risk, create_time, expire_time FROM approvals
-    WHERE state = 'PENDING' ORDER BY create_time LIMIT :most
+    WHERE state = 'PENDING' ORDER BY create_time LIMIT :limit
 """)
 _HOURS = text("""
     SELECT hour, CASE
@@ -84,23 +85,23 @@ _HOURS = text("""
     LEFT JOIN approvals ON finish_time >= hour AND finish_time < hour + interval '1 hour'
     GROUP BY hour, outcome ORDER BY hour
 """)
-_MOST_LISTED = 20
+_MAX_LISTED = 20
 
 
-async def read_figures(engine: AsyncEngine, detailed: bool) -> ApprovalFigures:
-    """Return the figures as of one snapshot of the database, with the details when `detailed`."""
-    async with engine.execution_options(isolation_level="REPEATABLE READ").begin() as connection:
+async def read_stats(transactions: Transactions, detailed: bool) -> ApprovalStats:
+    """Return the stats of one snapshot of the database, with the details when `detailed`."""
+    async with transactions.snapshot() as connection:
         return await _read(connection, detailed)
 
 
-async def _read(connection: AsyncConnection, detailed: bool) -> ApprovalFigures:
+async def _read(connection: AsyncConnection, detailed: bool) -> ApprovalStats:
     samples, successes = (
-        await connection.execute(_REPAIRS, {"window_seconds": WINDOW.total_seconds()})
+        await connection.execute(_SAMPLES, {"window_seconds": WINDOW.total_seconds()})
     ).one()
     oldest_pending = (await connection.execute(_OLDEST_PENDING)).scalar_one()
     counters = await read_counters(connection)
     resolves = [job for job in await count_open(connection) if job.topic == RESOLVE_TOPIC]
-    return ApprovalFigures(
+    return ApprovalStats(
         read_time=(await connection.execute(_NOW)).scalar_one(),
         samples=samples,
         successes=successes,
@@ -110,22 +111,22 @@ async def _read(connection: AsyncConnection, detailed: bool) -> ApprovalFigures:
         approval_oldest_pending_seconds=oldest_pending,
         deliveries={job.state: job.count for job in resolves},
         delivery_oldest_pending_seconds=max(
-            (job.oldest_seconds for job in resolves if job.state == "PENDING"), default=0.0
+            (job.oldest_seconds for job in resolves if job.state == JobState.PENDING), default=0.0
         ),
         details=await _read_details(connection) if detailed else None,
     )
 
 
-async def _read_details(connection: AsyncConnection) -> ApprovalDetails:
+async def _read_details(connection: AsyncConnection) -> ApprovalStatsDetails:
     hours: dict[datetime, dict[str, int]] = {}
     for hour, outcome, count in await connection.execute(_HOURS):
         counts = hours.setdefault(hour, {})
         if count:
             counts[outcome] = count
-    pending = await connection.execute(_PENDING, {"most": _MOST_LISTED})
-    return ApprovalDetails(
+    pending = await connection.execute(_PENDING, {"limit": _MAX_LISTED})
+    return ApprovalStatsDetails(
         pending=[PendingApproval(*row) for row in pending],
-        waiting=await list_waiting(connection, limit=_MOST_LISTED),
+        waiting=await list_open(connection, limit=_MAX_LISTED),
         hours=hours,
     )
 

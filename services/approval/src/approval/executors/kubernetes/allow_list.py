@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from approval.actions.grammar import ActionSyntaxError, parse_action
-from approval.model import Operation, PlanCheck
+from approval.executors.protocol import PlanCheck
+from approval.model import Operation
 
 _NAMESPACES = "APPROVAL_KUBERNETES_NAMESPACES"
 _KINDS = "APPROVAL_KUBERNETES_KINDS"

@@ -10,8 +10,8 @@ from approval.executors.kubernetes.allow_list import AllowList
 from approval.executors.kubernetes.changes import CannotChangeError, Change, change
 from approval.executors.kubernetes.cluster import Cluster, ClusterError, Connector
 from approval.executors.kubernetes.rollout import Rollout, describe, rollout
-from approval.executors.protocol import OperationFailedError, RunContext
-from approval.model import Operation, OperationKind, PlanCheck
+from approval.executors.protocol import OperationFailedError, PlanCheck, RunContext
+from approval.model import Operation, OperationKind
 
 _PLAN_SECONDS = 30.0
 # The run ends this much before it would be cut off, so that it can say how far it came.

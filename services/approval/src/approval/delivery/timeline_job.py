@@ -1,22 +1,28 @@
-"""What the incident's timeline is told of an approval, through the outbox."""
+"""The job that records an event of an approval on its incident's timeline: topic, key and payload."""
 
-from approval.model import Approval, TimelineEntry, TimelineEvent
+from collections.abc import Mapping
+
+from approval.delivery.model import TimelineEntry, TimelineEvent
+from approval.model import Approval
 from servicekit.outbox.queue import Job, NewJob
 
 TIMELINE_TOPIC = "incident.timeline"
 
 
 def timeline_job(
-    approval: Approval, event: TimelineEvent, *, summary: str = "", attributes: dict[str, str] | None = None
+    approval: Approval,
+    event: TimelineEvent,
+    *,
+    summary: str = "",
+    attributes: Mapping[str, str] | None = None,
 ) -> NewJob:
-    """Return the job that tells the incident's timeline what happens to `approval`, as it is before it happens.
+    """Return the job that records `event` of an approval, given as it was before the event.
 
-    The event's id is made of the approval, its version and the event: delivered twice, it is one.
+    The event's id, made of the approval, its version and the event, makes delivery idempotent.
     """
-    event_id = f"{approval.approval_id}/{approval.version}/{event.lower()}"
     return NewJob(
         TIMELINE_TOPIC,
-        event_id,
+        f"{approval.approval_id}/{approval.version}/{event.lower()}",
         {
             "incident_id": approval.incident_id,
             "event": event,

@@ -1,0 +1,62 @@
+"""Between the messages of deliveries and their model."""
+
+from collections.abc import Sequence
+
+from approval.delivery.errors import DeliveryNotFoundError
+from approval.delivery.model import Delivery, DeliveryState
+from approval.delivery.reconcile import MissingResolves
+from approval.delivery.use_cases import DeliveryPage
+from awoooi.approval.v1 import approval_pb2
+from awoooi.approval.v1 import approval_service_pb2 as pb
+from servicekit.rpc.cursors import write_id_cursor
+from servicekit.rpc.mapping import WireEnum, optional_timestamp
+from servicekit.rpc.page_tokens import PageTokens
+from servicekit.rpc.timestamps import to_timestamp
+
+DELIVERY_STATES = WireEnum(DeliveryState, "STATE", approval_pb2.Delivery.State.Value)
+_MAX_ID_DIGITS = 18
+
+
+def delivery_to_proto(delivery: Delivery) -> approval_pb2.Delivery:
+    """Return the message of a delivery."""
+    return approval_pb2.Delivery(
+        delivery_id=str(delivery.delivery_id),
+        approval_id=delivery.approval_id,
+        incident_id=delivery.incident_id,
+        state=DELIVERY_STATES.to_wire(delivery.state),
+        attempts=delivery.attempts,
+        last_error=delivery.last_error,
+        create_time=to_timestamp(delivery.create_time),
+        next_attempt_time=(
+            to_timestamp(delivery.next_attempt_time) if delivery.state is DeliveryState.PENDING else None
+        ),
+        done_time=optional_timestamp(delivery.done_time),
+    )
+
+
+def delivery_states(request: pb.ListDeliveriesRequest) -> Sequence[DeliveryState]:
+    """Read the states of a ListDeliveries."""
+    return DELIVERY_STATES.all_from_wire(request.states)
+
+
+def list_response(
+    request: pb.ListDeliveriesRequest, page: DeliveryPage, tokens: PageTokens
+) -> pb.ListDeliveriesResponse:
+    """Return the response of a ListDeliveries."""
+    return pb.ListDeliveriesResponse(
+        deliveries=[delivery_to_proto(delivery) for delivery in page.deliveries],
+        next_page_token=write_id_cursor(request, page.next_before, tokens),
+    )
+
+
+def delivery_id(request: pb.RetryDeliveryRequest) -> int:
+    """Read a delivery's id. Raises DeliveryNotFoundError for a text that is not an id of this service."""
+    text = request.delivery_id
+    if not (text.isascii() and text.isdecimal()) or len(text) > _MAX_ID_DIGITS:
+        raise DeliveryNotFoundError
+    return int(text)
+
+
+def reconcile_response(missing: MissingResolves) -> pb.ReconcileResponse:
+    """Return the response of a Reconcile."""
+    return pb.ReconcileResponse(queued_count=missing.count, approval_ids=missing.approval_ids)

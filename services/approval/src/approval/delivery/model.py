@@ -1,0 +1,96 @@
+"""What is delivered to the incident service, how far each delivery is, and what that service knows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from approval.model import Severity
+
+
+class ResolutionType(StrEnum):
+    """How an execution resolved its incident."""
+
+    NO_ACTION = "NO_ACTION"
+    AUTO_REPAIRED = "AUTO_REPAIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveIntent:
+    """The intent to resolve the incident of an executed approval."""
+
+    approval_id: str
+    incident_id: str
+    resolution_type: ResolutionType
+    action: str
+
+
+class TimelineEvent(StrEnum):
+    """What of an approval is recorded on its incident's timeline."""
+
+    PROPOSED = "PROPOSED"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+    EXECUTED = "EXECUTED"
+    EXECUTION_FAILED = "EXECUTION_FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """An event for an incident's timeline; `event_id` makes writing it idempotent."""
+
+    event_id: str
+    incident_id: str
+    event: TimelineEvent
+    summary: str
+    attributes: Mapping[str, str]
+
+
+class DeliveryState(StrEnum):
+    """How far a delivery is. PARKED: dead-lettered, it waits for an operator."""
+
+    PENDING = "PENDING"
+    DONE = "DONE"
+    PARKED = "PARKED"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A resolve on its way to the incident service."""
+
+    delivery_id: int
+    approval_id: str
+    incident_id: str
+    state: DeliveryState
+    attempts: int
+    last_error: str
+    create_time: datetime
+    next_attempt_time: datetime
+    done_time: datetime | None
+
+
+class IncidentCheck(StrEnum):
+    """What a look-up of an incident found."""
+
+    UNRESOLVED = "UNRESOLVED"
+    RESOLVED = "RESOLVED"
+    UNKNOWN = "UNKNOWN"
+    UNREACHABLE = "UNREACHABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundIncident:
+    """An incident as the incident service knows it; `severity` is None when that is not known."""
+
+    check: IncidentCheck
+    severity: Severity | None = None
+
+
+class IncidentDirectory(Protocol):
+    """Looks up incidents."""
+
+    async def find(self, incident_id: str) -> FoundIncident:
+        """Return what is known about an incident, within a bounded time. Never raises: a failure is UNREACHABLE."""

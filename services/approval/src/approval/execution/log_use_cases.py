@@ -1,0 +1,33 @@
+"""The use case of the execution log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from approval.execution import log_repository
+from approval.execution.model import ExecutionFilter, LoggedExecution
+from servicekit.outbox.transaction import Transactions
+from servicekit.rpc.paging import cut_page, text_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    """A page of executions; `next_before` is the id before which the next page starts, None on the last."""
+
+    executions: Sequence[LoggedExecution]
+    next_before: int | None
+
+
+class ExecutionLog:
+    """The execution log over one database."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def list(self, criteria: ExecutionFilter, *, before: int | None, page_size: int) -> ExecutionPage:
+        """Return the page of executions older than the id `before` (None: the newest)."""
+        async with self._transactions.statement() as connection:
+            found = await log_repository.list_executions(
+                connection, criteria, before=before, limit=page_size + 1
+            )
+        page, more = cut_page(found, page_size, lambda each: text_bytes(each.output, each.error))
+        return ExecutionPage(page, page[-1].execution_id if more else None)

@@ -1,0 +1,128 @@
+"""Propose: records an action that somebody wants to take; a rule of the policy may approve it at once."""
+
+from collections.abc import Awaitable, Callable, Collection
+
+import structlog
+
+from approval.actions.parsed import parse
+from approval.delivery.model import FoundIncident, IncidentCheck, IncidentDirectory, TimelineEvent
+from approval.delivery.timeline_job import timeline_job
+from approval.errors import IncidentNotFoundError, IncidentResolvedError
+from approval.lifecycle import repository
+from approval.lifecycle.execution_job import execution_jobs
+from approval.model import ID_PREFIX, Approval, DecisionKind, OperationKind, Proposal, State
+from approval.policy.model import Policy, Rule
+from servicekit.database.ids import new_id
+from servicekit.outbox.transaction import Transaction, Transactions
+
+_log = structlog.get_logger()
+
+# Each attempt tries a longer id; after this many collisions in a row something else is wrong.
+_ATTEMPTS = 8
+
+
+class Propose:
+    """The use case over one database."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        *,
+        incidents: IncidentDirectory,
+        read_policy: Callable[[], Awaitable[Policy]],
+        executable: Collection[OperationKind],
+    ) -> None:
+        """`executable` are the kinds of operation that this process has an executor for.
+
+        `read_policy` is called for each new proposal: the policy may have been switched off since the last one.
+        """
+        self._transactions = transactions
+        self._incidents = incidents
+        self._read_policy = read_policy
+        self._executable = executable
+
+    async def propose(self, proposal: Proposal, *, actor: str) -> Approval:
+        """Record a proposed action; idempotent by its request id. A rule of the policy may approve it.
+
+        Raises IncidentNotFoundError, IncidentResolvedError, RequestIdReusedError. An incident service that cannot be
+        reached is no failure: the approval says that its incident was not verified.
+        """
+        if proposal.request_id:
+            async with self._transactions.statement() as connection:
+                known = await repository.find_request(connection, proposal)
+                if known is not None:
+                    return await repository.get(connection, known)
+        incident = await self._incidents.find(proposal.incident_id)
+        if incident.check is IncidentCheck.UNKNOWN:
+            raise IncidentNotFoundError(proposal.incident_id)
+        if incident.check is IncidentCheck.RESOLVED:
+            raise IncidentResolvedError(proposal.incident_id)
+        # After the look-up of the incident, which takes time: a kill switch that was used meanwhile counts.
+        policy = await self._read_policy()
+        for attempt in range(_ATTEMPTS):
+            approval = await self._record(
+                new_id(ID_PREFIX, attempt=attempt), proposal, incident, policy, actor=actor
+            )
+            if approval is not None:
+                return approval
+        raise RuntimeError("no free approval id was found")
+
+    async def _record(
+        self, approval_id: str, proposal: Proposal, incident: FoundIncident, policy: Policy, *, actor: str
+    ) -> Approval | None:
+        """Record the proposal under an id; None when the id is taken."""
+        async with self._transactions.begin() as transaction:
+            inserted = await repository.insert(
+                transaction,
+                approval_id,
+                proposal,
+                parse(proposal.action),
+                proposed_by=actor,
+                incident_verified=incident.check is IncidentCheck.UNRESOLVED,
+            )
+            if not inserted:
+                # Either a concurrent retry of the same call was faster, or the id is taken.
+                known = (
+                    await repository.find_request(transaction.connection, proposal)
+                    if proposal.request_id
+                    else None
+                )
+                return None if known is None else await repository.get(transaction.connection, known)
+            approval = await repository.get(transaction.connection, approval_id)
+            transaction.enqueue(
+                timeline_job(
+                    approval,
+                    TimelineEvent.PROPOSED,
+                    summary=approval.action,
+                    attributes={"proposed_by": approval.proposed_by},
+                )
+            )
+            rule = policy.find_rule(approval, incident.severity)
+            if rule is not None:
+                approval = await self._approve(transaction, approval, rule)
+        if rule is not None:
+            _log.info(
+                "approval_approved_by_policy",
+                approval_id=approval_id,
+                incident_id=approval.incident_id,
+                rule=rule.name,
+            )
+        return approval
+
+    async def _approve(self, transaction: Transaction, approval: Approval, rule: Rule) -> Approval:
+        reason = f"approved by policy rule {rule.name}"
+        await repository.insert_decision(
+            transaction.connection,
+            approval.approval_id,
+            actor=rule.actor,
+            kind=DecisionKind.APPROVE,
+            reason=reason,
+            policy_rule=rule.name,
+        )
+        await repository.decide(transaction, approval, State.APPROVED, message="")
+        attributes = {"approved_by": rule.actor, "policy_rule": rule.name}
+        transaction.enqueue(
+            timeline_job(approval, TimelineEvent.APPROVED, summary=reason, attributes=attributes),
+            *execution_jobs(approval, self._executable),
+        )
+        return await repository.get(transaction.connection, approval.approval_id)

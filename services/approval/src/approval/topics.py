@@ -1,0 +1,40 @@
+"""The outbox topics of this service and how each is run."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from approval.delivery.handlers import IncidentResolver, IncidentTimelines, ResolveHandler, TimelineHandler
+from approval.delivery.resolve_job import RESOLVE_TOPIC
+from approval.delivery.timeline_job import TIMELINE_TOPIC
+from approval.execution.handler import ExecuteHandler
+from approval.execution.use_cases import Executions
+from approval.lifecycle.execution_job import EXECUTE_TOPIC
+from servicekit.outbox.handler import Topic
+
+# Due resolves are sent as batches of this size; so many calls in flight at a time.
+_RESOLVE_BATCH = 100
+_RESOLVE_CALLS = 4
+# Timeline entries written at a time, each by a call of its own.
+_TIMELINE_BATCH = 16
+
+
+class IncidentService(IncidentResolver, IncidentTimelines, Protocol):
+    """The incident service, as far as the outbox needs it."""
+
+
+def topics(
+    executions: Executions, incidents: IncidentService, *, resolve_timeout: timedelta
+) -> Sequence[Topic]:
+    """Return this service's topics. `resolve_timeout` is the client's own; the handler's is a little longer."""
+    return [
+        Topic(EXECUTE_TOPIC, ExecuteHandler(executions)),
+        Topic(TIMELINE_TOPIC, TimelineHandler(incidents), max_batch=_TIMELINE_BATCH, concurrency=2),
+        Topic(
+            RESOLVE_TOPIC,
+            ResolveHandler(incidents),
+            timeout=resolve_timeout + timedelta(seconds=2),
+            max_batch=_RESOLVE_BATCH,
+            concurrency=_RESOLVE_CALLS,
+        ),
+    ]
