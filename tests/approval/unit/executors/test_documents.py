@@ -1,5 +1,6 @@
-"""What docs/actions.md and docs/executors.md say, held against what is so."""
+"""docs/actions.md and docs/executors.md describe what the service does."""
 
+import ast
 import re
 import tomllib
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from approval import executors
 from approval.actions import grammar as action_grammar
 from approval.actions.grammar import ActionSyntaxError, format_operation, parse_action
 from approval.executors.http_hook import make_executor, payload
@@ -67,6 +69,31 @@ def test_the_example_of_an_executor_is_the_one_that_the_tests_run() -> None:
     installed = ConfigParser()
     installed.read(PLUGIN / "program_executor-1.0.dist-info/entry_points.txt")
     assert declared["project"]["entry-points"] == {ENTRY_POINT_GROUP: dict(installed[ENTRY_POINT_GROUP])}
+
+
+def _imports(source: str) -> Iterator[tuple[str, str]]:
+    """The module and name of each import."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+
+
+def test_an_executor_of_another_package_needs_no_module_but_approval_executors() -> None:
+    source = (PLUGIN / "program_executor.py").read_text(encoding="utf-8")
+    of_service = {(module, name) for module, name in _imports(source) if module.split(".")[0] == "approval"}
+    assert {module for module, _ in of_service} == {"approval.executors"}
+    assert {name for _, name in of_service} <= set(executors.__all__)
+    # A name of the service's other distributions would be a promise, too.
+    assert not {module.split(".")[0] for module, _ in _imports(source)} & {"servicekit", "awoooi"}
+
+
+def test_the_documented_names_are_those_that_approval_executors_exports() -> None:
+    _, _, own = EXECUTORS.partition("## One of your own")
+    documented = re.findall(r"^\| `(\w+)` \|", own, flags=re.MULTILINE)
+    assert sorted(documented) == sorted(executors.__all__)
+    assert all(getattr(executors, name).__doc__ for name in executors.__all__ if name != "ENTRY_POINT_GROUP")
 
 
 def test_the_documented_hooks_file_is_taken_and_the_documented_body_is_sent(tmp_path: Path) -> None:
