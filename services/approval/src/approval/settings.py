@@ -20,12 +20,12 @@ class ApprovalSettings(ServiceSettings):
     incident_target: str = "127.0.0.1:50051"
     # How long Propose waits for the incident service before it accepts an incident unverified.
     incident_check_timeout: Duration = timedelta(seconds=2)
-    # How long one try to resolve waits for its answer; then it is tried again. Must end well within the outbox's lease
-    # of 30 s, or two tries would overlap.
+    # The timeout of one attempt to resolve; then it is retried. Must end well within the outbox's lease of 30 s, or two
+    # attempts would overlap.
     incident_resolve_timeout: Duration = Field(
         default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=25)
     )
-    # How long an approval may wait and be executed when its proposer does not say.
+    # How long an approval may wait and be executed when its proposal sets no ttl.
     default_ttl: Duration = timedelta(hours=24)
     # Which executors run operations, by the names of their entry points, separated by commas: dry-run, kubernetes, http,
     # or one of a package of your own. None: operations wait, approved, until there is one.
@@ -37,16 +37,16 @@ class ApprovalSettings(ServiceSettings):
     cooldown: Duration = timedelta(minutes=5)
     # At most so many operations on one target within an hour.
     operations_per_hour: int = Field(default=6, ge=1)
-    # Rules by which proposals are approved without a person. Unset: none is.
+    # The rules of auto-approval. Unset: no proposal is approved without a person.
     policy_file: Path | None = None
-    # The kill switch of those rules. Off here is off until the process starts again.
+    # The kill switch of those rules, for the lifetime of the process.
     auto_approve: bool = True
-    # The kill switch of a running process: a file that must say on. It is read at each proposal; one that cannot be read
-    # says off, and so does the other switch whatever this file says.
+    # The kill switch of a running process: a file that must contain "on". It is read at each proposal; one that cannot be
+    # read counts as off, and so does any file while the other switch is off.
     auto_approve_file: Path | None = None
     # How often approvals past their expiry are marked as such; they are refused from that instant in any case.
     expire_every: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0))
-    # How often executed approvals are compared with what the incident service was told.
+    # How often executed, unacknowledged approvals without an open delivery are looked for.
     reconcile_every: Duration = Field(default=timedelta(minutes=5), gt=timedelta(0))
     # The success rate is withheld below this many executions in 24 h: too few to mean anything.
     min_samples: int = Field(default=10, ge=1)

@@ -59,17 +59,17 @@ approvals = Table(
     Column("finish_time", DateTime(timezone=True)),
     Column("outcome_message", Text, nullable=False, server_default=""),
     Column("cancelled_by", Text, nullable=False, server_default=""),
-    # What the operation works on; null when nothing has to be run.
+    # The target of the operation; null when nothing has to be run.
     Column("target", Text),
-    # Lets the run that holds it, and no other, finish an EXECUTING operation; the lease tells a dead run.
+    # Lets the run that holds it, and no other, finish an EXECUTING operation; a run whose lease has ended is abandoned.
     Column("execution_token", Uuid),
     Column("execution_lease_until", DateTime(timezone=True)),
     # When the incident service acknowledged the resolve: kept here, since done deliveries are removed after a while.
     Column("incident_resolve_time", DateTime(timezone=True)),
-    # Raised by every change; the etag.
+    # Incremented by every change; the etag.
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("request_id", Text),
-    # Tells a retry of a Propose with the same request id from another Propose.
+    # Distinguishes a retry of a Propose from another Propose with the same request id.
     Column("content_hash", Text, nullable=False),
     CheckConstraint(
         "state IN ('PENDING', 'APPROVED', 'REJECTED', 'EXPIRED', 'CANCELLED', 'EXECUTING', 'SUCCEEDED', 'FAILED', "
@@ -81,7 +81,7 @@ approvals = Table(
     Index("approvals_create_time", "create_time", "approval_id"),
     Index("approvals_update_time", "update_time", "approval_id"),
     Index("approvals_incident", "incident_id", "create_time"),
-    # Those that wait are few, whatever the history: the oldest is found here, and what has expired.
+    # Open approvals are few, however long the history: for the oldest one and for expiry.
     Index("approvals_pending", "create_time", postgresql_where=text("state = 'PENDING'")),
     Index("approvals_expiry", "expire_time", postgresql_where=text("state IN ('PENDING', 'APPROVED')")),
     Index("approvals_executing", "execution_lease_until", postgresql_where=text("state = 'EXECUTING'")),
@@ -99,7 +99,7 @@ approvals = Table(
 approval_decisions = Table(
     "approval_decisions",
     metadata,
-    # One decision an actor: a repeated one is the same one, and a quorum counts distinct approvers.
+    # One decision for each actor: deciding is idempotent, and a quorum counts distinct approvers.
     Column("approval_id", Text, ForeignKey("approvals.approval_id", ondelete="CASCADE"), primary_key=True),
     Column("actor", Text, primary_key=True),
     Column("sequence", BigInteger, Identity(always=True), nullable=False),

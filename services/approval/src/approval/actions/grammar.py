@@ -9,7 +9,7 @@
     replicas   = "--replicas" ( " " | "=" ) number
     hook       = "HTTP" "POST" name
 
-Words are separated by white space; verbs and kinds are read in any case. What follows NO_ACTION's colon is for people.
+Words are separated by white space; verbs and kinds are case-insensitive. The text after NO_ACTION's colon is not parsed.
 """
 
 import re
@@ -23,7 +23,7 @@ _WORD = re.compile(r"\S+")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NUMBER = re.compile(r"[0-9]{1,5}")
-_MOST_REPLICAS = 10_000
+_MAX_REPLICAS = 10_000
 
 _WORKLOADS = ("deployment", "statefulset", "daemonset")
 _KINDS: Mapping[OperationKind, Sequence[str]] = {
@@ -52,9 +52,9 @@ class _Word:
 
 
 def parse_action(text: str) -> Operation:
-    """Return the operation that `text` asks for.
+    """Return the operation of an action.
 
-    Raises ActionSyntaxError with the place and the reason when it asks for none.
+    Raises ActionSyntaxError with the position and the reason when the text is no action.
     """
     if _NO_ACTION.fullmatch(text):
         return Operation(OperationKind.NO_ACTION)
@@ -91,7 +91,7 @@ def format_operation(operation: Operation) -> str:
 
 
 def _folded(word: str) -> str:
-    """A word in upper case; one with letters that only look like ours, or fold to them, stays what it is."""
+    """A word in upper case; one with letters that are not ASCII, some of which fold to ASCII, is returned unchanged."""
     return word.upper() if word.isascii() else word
 
 
@@ -112,10 +112,8 @@ def _repair(kind: OperationKind, words: Sequence[_Word], end: int) -> Operation:
         return Operation(kind, resource_kind=resource_kind, name=name, namespace=namespace.text)
     if replicas is None:
         raise ActionSyntaxError(end, "expected the number of replicas: --replicas=NUMBER")
-    if not _NUMBER.fullmatch(replicas.text) or int(replicas.text) > _MOST_REPLICAS:
-        raise ActionSyntaxError(
-            replicas.position, f"expected a number of replicas from 0 to {_MOST_REPLICAS}"
-        )
+    if not _NUMBER.fullmatch(replicas.text) or int(replicas.text) > _MAX_REPLICAS:
+        raise ActionSyntaxError(replicas.position, f"expected a number of replicas from 0 to {_MAX_REPLICAS}")
     return Operation(
         kind, resource_kind=resource_kind, name=name, namespace=namespace.text, replicas=int(replicas.text)
     )

@@ -50,7 +50,7 @@ class TimelineEntry:
 
 
 class DeliveryState(StrEnum):
-    """How far a delivery is. PARKED: dead-lettered, it waits for an operator."""
+    """The state of a delivery. PARKED: dead-lettered, it waits for an operator."""
 
     PENDING = "PENDING"
     DONE = "DONE"

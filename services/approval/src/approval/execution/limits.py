@@ -17,7 +17,7 @@ class RecentRuns:
 class OperationLimits:
     """The limits of every operation."""
 
-    # A dead process's operation is known to be INDETERMINATE after this long.
+    # An operation whose process died becomes INDETERMINATE after this long.
     lease: timedelta = timedelta(seconds=30)
     timeout: timedelta = timedelta(minutes=10)
     # No operation on a target within this time after the last one on it ended.

@@ -75,12 +75,12 @@ async def lock_target(
     The target is locked: no other run starts on it before the commit.
     """
     await connection.execute(_LOCK_TARGET, {"target": target})
-    asked = {
+    parameters = {
         "target": target,
         "approval_id": approval_id,
         "within_seconds": max(within, _HOUR).total_seconds(),
     }
-    row = (await connection.execute(_RECENT, asked)).one()
+    row = (await connection.execute(_RECENT, parameters)).one()
     return RecentRuns(row.running, row.last_hour, row.seconds_since)
 
 
@@ -116,10 +116,10 @@ async def heartbeat(
     connection: AsyncConnection, approval_id: str, token: uuid.UUID, *, lease: timedelta
 ) -> bool:
     """Extend a run's lease; False when this run no longer holds it."""
-    kept = await connection.scalar(
+    extended = await connection.scalar(
         _HEARTBEAT, {"approval_id": approval_id, "token": token, "lease_seconds": lease.total_seconds()}
     )
-    return kept is not None
+    return extended is not None
 
 
 _FINISH_RUN = text("""

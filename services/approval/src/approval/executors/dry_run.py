@@ -1,4 +1,4 @@
-"""The dry-run executor: says what it would do, and does nothing."""
+"""The dry-run executor: reports what it would do, and does nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -8,7 +8,7 @@ from approval.model import Operation, OperationKind
 
 
 class DryRunExecutor:
-    """Runs every operation by saying it. For trying out the loop before trusting it with anything."""
+    """Runs every operation by reporting it. For trying out the loop before it may change anything."""
 
     @property
     def kinds(self) -> Collection[OperationKind]:
@@ -16,15 +16,15 @@ class DryRunExecutor:
         return [kind for kind in OperationKind if kind is not OperationKind.NO_ACTION]
 
     async def plan(self, operation: Operation) -> Sequence[PlanCheck]:
-        """One check that always holds: it says what would be done."""
+        """One check that always passes: it reports what would be done."""
         return [PlanCheck("dry_run", passed=True, message=f"would run: {format_operation(operation)}")]
 
     async def run(self, operation: Operation, context: RunContext) -> str:
-        """Say what would have been done."""
+        """Report what would have been done."""
         return f"dry run, nothing was done: {format_operation(operation)}"
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """There is nothing to release."""
 
 
 def make_executor(_environment: Mapping[str, str]) -> DryRunExecutor:

@@ -1,4 +1,4 @@
-"""Finds the executors that the settings name, and which one runs what."""
+"""Loads the executors that the settings name, and finds the one for an operation."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
@@ -12,7 +12,7 @@ class Executors:
     """The executors of this process by the kind of operation."""
 
     def __init__(self, named: Mapping[str, Executor]) -> None:
-        """Raises SettingsError when two executors want the same kind of operation."""
+        """Raises SettingsError when two executors run the same kind of operation."""
         self._by_kind: dict[OperationKind, tuple[str, Executor]] = {}
         for name, executor in named.items():
             for kind in executor.kinds:
@@ -32,7 +32,7 @@ class Executors:
         return self._by_kind.get(kind)
 
     async def close(self) -> None:
-        """Let all executors go of their connections."""
+        """Close all executors."""
         for executor in self._named.values():
             await executor.close()
 
@@ -40,7 +40,7 @@ class Executors:
 def load_executors(names: Sequence[str], environment: Mapping[str, str]) -> Executors:
     """Make the executors named, in order.
 
-    Raises SettingsError when a name is unknown, or when an executor refuses its own settings.
+    Raises SettingsError when a name is unknown, or when the settings of an executor are invalid.
     """
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     made: dict[str, Executor] = {}

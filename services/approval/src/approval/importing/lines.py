@@ -1,4 +1,4 @@
-"""What the lines of an import say to the approval service."""
+"""The lines of an import: an approval, its decisions, and the rules for its fields."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -18,23 +18,23 @@ _MAX_DECISIONS = 100
 # The states of an approval that was executed.
 FINISHED = (State.SUCCEEDED, State.FAILED, State.INDETERMINATE)
 _APPROVED = (State.APPROVED, *FINISHED)
-# Nothing here runs what another system was running: whoever wrote the file has to say how it ended.
+# An import runs nothing: an operation that was running has to be imported with its outcome.
 _RUNNING = "EXECUTING cannot be imported: how it ended, or INDETERMINATE, can"
 
 
 class DecisionLine(Line):
-    """What one actor said, in a line of an approval."""
+    """A decision, in the line of its approval."""
 
     actor: Actor
     kind: DecisionKind
     reason: LongText | None = None
-    # As a rule when the approval was decided.
+    # Default: the decide_time of the approval.
     decide_time: Time | None = None
     policy_rule: Annotated[str, text(characters=63, control=False)] | None = None
 
 
 class ApprovalLine(Line):
-    """An approval of the system before."""
+    """An approval of the previous system."""
 
     kind: Literal["approval"]
     approval_id: Annotated[str, identifier("APR")]
@@ -49,16 +49,16 @@ class ApprovalLine(Line):
     proposed_by: Actor
     decisions: Annotated[list[DecisionLine], Field(max_length=_MAX_DECISIONS)] | None = None
     create_time: Time
-    # As a rule 24 hours after it was proposed.
+    # Default: 24 hours after create_time.
     expire_time: Time | None = None
     decide_time: Time | None = None
-    # As a rule when it was finished.
+    # Default: finish_time.
     execute_time: Time | None = None
     finish_time: Time | None = None
     outcome_message: LongText | None = None
     cancelled_by: Actor | None = None
     executor: Annotated[str, text(characters=128, blank=False, control=False)] | None = None
-    # When the incident was resolved because of this; without it, it was never told.
+    # When the incident service acknowledged the resolve; unset: it is unacknowledged.
     incident_resolve_time: Time | None = None
 
     @property
@@ -80,7 +80,7 @@ class ApprovalLine(Line):
         return decision.decide_time or self.decide_time or self.create_time
 
     def contradictions(self, now: datetime) -> Iterator[tuple[str, str]]:
-        """Yield each field that does not go with the others, and why."""
+        """Yield each field that contradicts the others, and why."""
         if self.state is State.EXECUTING:
             yield "state", _RUNNING
             return

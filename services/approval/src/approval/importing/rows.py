@@ -15,7 +15,7 @@ from approval.model import (
     State,
 )
 
-# What ran an operation when the line does not say so.
+# The executor of an operation when the line names none.
 _EXECUTOR = "imported"
 
 

@@ -1,4 +1,4 @@
-"""Marks approvals that nobody decided or executed in time, a few at a time.
+"""Marks approvals that were not decided or executed before their expiry, a batch at a time.
 
 An approval past its expiry is refused from that instant on. Marking it makes its state, the stats and the incident's
 timeline say so.

@@ -1,4 +1,4 @@
-"""Propose: records an action that somebody wants to take; a rule of the policy may approve it at once."""
+"""Propose: records a proposed action; a rule of the policy may approve it at once."""
 
 from collections.abc import Awaitable, Callable, Collection
 

@@ -1,4 +1,4 @@
-"""Reads the file that says what is approved without a person. docs/policy.md shows one."""
+"""Parses the policy file: the rules of auto-approval. docs/policy.md shows one."""
 
 import difflib
 import re
@@ -27,7 +27,7 @@ _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _KUBERNETES = frozenset(
     {OperationKind.RESTART, OperationKind.SCALE, OperationKind.DELETE, OperationKind.ROLLBACK}
 )
-# Said in the words of the file in place of pydantic's.
+# Problems in the words of the file in place of pydantic's.
 _SENTENCES = {
     "missing": "is required",
     "frozen_set_type": 'expected a list, such as ["…"]',
@@ -79,7 +79,7 @@ def _parse_time(value: object) -> time:
 def _find_zone(value: object) -> ZoneInfo:
     try:
         return ZoneInfo(str(value))
-    # A folder of the data base is an OSError.
+    # A directory of the zone database is an OSError.
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
             f'there is no time zone {value!r} on this machine; expected one such as "UTC" or "Europe/Berlin"'
@@ -115,7 +115,7 @@ class _TimeOfDayTable(BaseModel):
     # "from" is no name in Python.
     start: _ClockTime = Field(alias="from")
     until: _ClockTime
-    # Never guessed: a window by the clocks of another place is another window.
+    # No default: a window by the clocks of another place is another window.
     zone: Annotated[ZoneInfo, BeforeValidator(_find_zone)]
 
     @model_validator(mode="after")
@@ -139,7 +139,7 @@ class _RuleTable(BaseModel):
 
     @model_validator(mode="after")
     def _check_targets(self) -> Self:
-        """What a rule may touch is always said, and every criterion counts for each of its actions."""
+        """Require the targets of a rule, and that each of its criteria applies to each of its actions."""
         _check_targets_of(self.actions, _KUBERNETES, "namespaces", self.namespaces)
         _check_targets_of(self.actions, frozenset({OperationKind.HTTP}), "hooks", self.hooks)
         return self
@@ -183,11 +183,11 @@ def _check_rule_name(name: str) -> str:
 class _File(BaseModel):
     model_config = _Table
 
-    # None: nothing is approved, which is what an operator wants who empties the file.
+    # An empty file is valid and approves nothing: an operator may empty it in an emergency.
     rules: Mapping[Annotated[str, AfterValidator(_check_rule_name)], _RuleTable] = {}
 
 
-# The keys that may stand at a place, by its depth in the file: the file, (rules, a rule's name), its time of day.
+# The tables by their depth in the file: the file, (rules, a rule's name), its time of day.
 _TABLES: Mapping[int, type[BaseModel]] = {1: _File, 3: _RuleTable, 4: _TimeOfDayTable}
 
 

@@ -1,4 +1,4 @@
-"""What the kubernetes executor may touch. What is not listed is refused, and nothing is listed until somebody does."""
+"""The objects that the kubernetes executor may change. The default is none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What each operation changes in the cluster, after a look at what is there. Does not wait for what comes of it."""
+"""The change of each operation, after a read of its object. Does not wait for the rollout."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,21 +13,21 @@ _RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
 
 class CannotChangeError(Exception):
-    """The object is in a state in which the operation would come to nothing."""
+    """The object is in a state in which the operation would have no effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What was changed: how a reader is told, and the object as it was before."""
+    """A change: its description, and the object as it was before."""
 
     text: str
     before: Json
 
 
 async def change(cluster: Cluster, operation: Operation, *, dry_run: bool) -> Change:
-    """Change the operation's object; with `dry_run` the cluster only says whether it would accept that.
+    """Change the operation's object; with `dry_run` as a server-side dry run.
 
-    Raises CannotChangeError when it would come to nothing, ClusterError when the cluster refuses.
+    Raises CannotChangeError when it would have no effect, ClusterError when the call fails.
     """
     found = await cluster.read()
     match operation.kind:
@@ -42,7 +42,7 @@ async def change(cluster: Cluster, operation: Operation, *, dry_run: bool) -> Ch
 
 
 async def _restart(cluster: Cluster, operation: Operation, found: Json, *, dry_run: bool) -> Change:
-    _refuse_what_cannot_roll(operation, found)
+    _require_rollable(operation, found)
     annotations = {_RESTARTED_AT: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
     await cluster.patch(
         {"spec": {"template": {"metadata": {"annotations": annotations}}}},
@@ -59,9 +59,9 @@ async def _scale(cluster: Cluster, operation: Operation, found: Json, *, dry_run
 
 
 async def _roll_back(cluster: Cluster, operation: Operation, found: Json, *, dry_run: bool) -> Change:
-    _refuse_what_cannot_roll(operation, found)
+    _require_rollable(operation, found)
     if not is_observed(found):
-        # The revision of the last change is not there yet: the newest one would be taken for the current one.
+        # The last change has no revision yet: the newest one would be mistaken for the current one.
         raise ClusterError(
             f"the last change of {_target(operation)} is not yet observed by the cluster",
             status=HTTPStatus.CONFLICT,
@@ -79,21 +79,21 @@ async def _delete(cluster: Cluster, operation: Operation, found: Json, *, dry_ru
     try:
         await cluster.delete_pod(found["metadata"]["uid"], dry_run=dry_run)
     except ClusterError as exc:
-        # Whoever was faster: a pod that came in its place is not the one that was to be deleted.
+        # Deleted concurrently: a pod that replaced it is not the one that was to be deleted.
         if exc.status != HTTPStatus.NOT_FOUND and not await _is_replaced(cluster, exc, found):
             raise
         return Change(f"did not have to delete {_target(operation)}", found)
     return Change(f"deleted {_target(operation)}", found)
 
 
-async def _is_replaced(cluster: Cluster, refusal: ClusterError, pod: Json) -> bool:
-    if refusal.status != HTTPStatus.CONFLICT:
+async def _is_replaced(cluster: Cluster, error: ClusterError, pod: Json) -> bool:
+    if error.status != HTTPStatus.CONFLICT:
         return False
     now = await cluster.read()
     return bool(now["metadata"]["uid"] != pod["metadata"]["uid"])
 
 
-def _refuse_what_cannot_roll(operation: Operation, found: Json) -> None:
+def _require_rollable(operation: Operation, found: Json) -> None:
     reason = cannot_roll(found)
     if reason:
         raise CannotChangeError(f"{_target(operation)} would not change: {reason}")

@@ -1,7 +1,7 @@
 """Calls of a cluster's API.
 
-Objects are the JSON that the cluster sent: a template that is put back loses no field that this client's release has no
-name for.
+Objects are the JSON that the cluster sent: a template that is restored keeps fields that this client's release does not
+know.
 """
 
 import json
@@ -28,7 +28,7 @@ _METHOD_NAMES = {
 }
 _MERGE_PATCH = "application/merge-patch+json"
 _SUCCESS, _SERVER_ERROR = range(200, 300), 500
-_REFUSALS: Mapping[int, str] = {
+_MESSAGES: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the cluster does not accept the service's credentials",
     HTTPStatus.FORBIDDEN: "forbidden: the service may not {verb} {what}",
     HTTPStatus.NOT_FOUND: "there is no {what}",
@@ -40,7 +40,7 @@ _REFUSALS: Mapping[int, str] = {
 class ClusterError(Exception):
     """A call of the cluster failed. The text quotes nothing that the cluster sent.
 
-    `status` is that of the answer, 0 when there was none.
+    `status` is that of the response, 0 when there was none.
     """
 
     def __init__(self, text: str, *, status: int = 0) -> None:
@@ -48,8 +48,8 @@ class ClusterError(Exception):
         self.status = status
 
     @property
-    def may_pass(self) -> bool:
-        """Whether asking again may work: there was no answer, or it said "not now"."""
+    def is_transient(self) -> bool:
+        """Whether a retry may succeed: there was no response, or it was temporary."""
         return self.status in (0, HTTPStatus.TOO_MANY_REQUESTS) or self.status >= _SERVER_ERROR
 
 
@@ -65,7 +65,7 @@ class Cluster:
         self._namespace = operation.namespace
         self._object = f"{operation.resource_kind}/{operation.name} in namespace {operation.namespace}"
         self._call_timeout = call_timeout
-        # Whether the cluster was asked for a change and has not answered yet.
+        # Whether a change was sent and has no response yet.
         self.is_change_unconfirmed = False
 
     async def read(self) -> Json:
@@ -75,10 +75,10 @@ class Cluster:
         return await self._call("read", self._object, method, self._name, self._namespace)
 
     async def list_revisions(self, selector: str) -> Json:
-        """Return what the cluster keeps of earlier revisions: ReplicaSets of a Deployment, else ControllerRevisions."""
-        kept = "replica_set" if self._kind == "deployment" else "controller_revision"
-        method = getattr(self._apps, f"list_namespaced_{kept}")
-        revisions = f"{kept.replace('_', '')}s in namespace {self._namespace}"
+        """Return the stored revisions: ReplicaSets of a Deployment, else ControllerRevisions."""
+        stored_as = "replica_set" if self._kind == "deployment" else "controller_revision"
+        method = getattr(self._apps, f"list_namespaced_{stored_as}")
+        revisions = f"{stored_as.replace('_', '')}s in namespace {self._namespace}"
         return await self._call("list", revisions, method, self._namespace, label_selector=selector)
 
     async def patch(self, body: Json | list[Json], *, dry_run: bool) -> None:
@@ -120,7 +120,7 @@ class Cluster:
                 **options,
             )
         except ClusterError:
-            # Its text says what is uncertain.
+            # The error's text includes the uncertainty.
             self.is_change_unconfirmed = False
             raise
         self.is_change_unconfirmed = False
@@ -147,7 +147,7 @@ class Cluster:
                 f"{type(exc).__name__}{uncertain}"
             ) from None
         if status not in _SUCCESS:
-            raise ClusterError(_refusal(verb, what, status, uncertain), status=status)
+            raise ClusterError(_message(verb, what, status, uncertain), status=status)
         try:
             found: Json = json.loads(content)
         except ValueError:
@@ -157,15 +157,15 @@ class Cluster:
         return found
 
 
-def _refusal(verb: str, what: str, status: int, uncertain: str) -> str:
+def _message(verb: str, what: str, status: int, uncertain: str) -> str:
     if status >= _SERVER_ERROR:
         return f"the cluster answered {status} when asked to {verb} {what}{uncertain}"
-    text = _REFUSALS.get(status, "the cluster refused to {verb} {what}: status {status}")
+    text = _MESSAGES.get(status, "the cluster refused to {verb} {what}: status {status}")
     return text.format(verb=verb, what=what, status=status)
 
 
 class Connector:
-    """Connects to the cluster, anew for each operation: certificates and tokens are read as they are then."""
+    """Connects to the cluster for each operation, with its current certificates and tokens."""
 
     def __init__(self, kubeconfig: Path | None, *, call_timeout: float) -> None:
         """With no `kubeconfig` the service account of the pod is used.
@@ -187,7 +187,7 @@ class Connector:
 
     @asynccontextmanager
     async def connect(self, operation: Operation) -> AsyncIterator[Cluster]:
-        """Return the cluster as far as this operation needs it. Raises ClusterError when it cannot be addressed."""
+        """Return a connection for one operation. Raises ClusterError when there are no usable credentials."""
         settings = client.Configuration()
         try:
             if self._kubeconfig is None:
@@ -198,7 +198,7 @@ class Connector:
                 )
             api = client.ApiClient(settings)
         except Exception as exc:
-            # The library raises what comes: of files, YAML, certificates, plug-ins. Their texts may quote secrets.
+            # The library lets errors of files, YAML, certificates and plug-ins propagate. Their texts may quote secrets.
             reason = why_unreadable(exc) if isinstance(exc, OSError) else type(exc).__name__
             raise ClusterError(f"the credentials for the cluster cannot be used: {reason}") from None
         async with api:

@@ -14,23 +14,23 @@ from approval.executors.protocol import OperationFailedError, PlanCheck, RunCont
 from approval.model import Operation, OperationKind
 
 _PLAN_SECONDS = 30.0
-# The run ends this much before it would be cut off, so that it can say how far it came.
+# The run ends this much before its timeout, so that it can report its progress.
 _MARGIN = timedelta(seconds=2)
-_NOT_NOW = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
+_RETRIABLE = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often the cluster is asked."""
+    """How often the cluster is called."""
 
-    # Seconds between two looks at a workload that is not healthy yet.
+    # Seconds between two reads of a workload that is not healthy yet.
     poll: float = 2.0
-    # Seconds before each further try of a change that the cluster could not take now; then it counts as failed.
+    # Seconds before each retry of a change that the cluster rejected as conflicting or too busy; then it has failed.
     retries: Sequence[float] = (0.1, 0.2, 0.4, 0.8)
 
 
 class KubernetesExecutor:
-    """Restarts, scales, deletes and rolls back what is on its allow-list."""
+    """Restarts, scales, deletes and rolls back the objects on its allow-list."""
 
     def __init__(self, connector: Connector, allowed: AllowList, *, pace: Pace | None = None) -> None:
         self._connector = connector
@@ -39,7 +39,7 @@ class KubernetesExecutor:
 
     @property
     def kinds(self) -> Collection[OperationKind]:
-        """Everything that is done to an object of a cluster."""
+        """Every kind that changes an object of a cluster."""
         return [OperationKind.RESTART, OperationKind.SCALE, OperationKind.DELETE, OperationKind.ROLLBACK]
 
     async def plan(self, operation: Operation) -> Sequence[PlanCheck]:
@@ -71,12 +71,12 @@ class KubernetesExecutor:
     async def run(self, operation: Operation, context: RunContext) -> str:
         """Change the object, wait until it is healthy (a pod: gone), and return what was done.
 
-        Raises OperationFailedError with how far it came. Where the cluster did not answer a change, the error says that
-        it may have happened.
+        Raises OperationFailedError with the progress. Without a response to a change, the error says that it may have
+        happened.
         """
-        refused = [check.message for check in self._allowed.checks(operation) if not check.passed]
-        if refused:
-            raise OperationFailedError("; ".join(refused))
+        failed = [check.message for check in self._allowed.checks(operation) if not check.passed]
+        if failed:
+            raise OperationFailedError("; ".join(failed))
         seconds = max(context.timeout - _MARGIN, context.timeout / 2).total_seconds()
         progress = _Progress()
         try:
@@ -86,17 +86,17 @@ class KubernetesExecutor:
                 progress.changed(done)
                 return await self._wait(cluster, operation, done, progress)
         except TimeoutError:
-            raise OperationFailedError(progress.too_late(seconds)) from None
+            raise OperationFailedError(progress.timed_out(seconds)) from None
         except (CannotChangeError, ClusterError) as exc:
             raise OperationFailedError(progress.failed(str(exc))) from None
 
     async def _change(self, cluster: Cluster, operation: Operation) -> Change:
-        """Change the object, again from the look at it when the cluster could not take the change now."""
+        """Change the object; retried from the read on a conflict or a busy cluster."""
         for pause in self._pace.retries:
             try:
                 return await change(cluster, operation, dry_run=False)
             except ClusterError as exc:
-                if exc.status not in _NOT_NOW:
+                if exc.status not in _RETRIABLE:
                     raise
             await asyncio.sleep(pause)
         return await change(cluster, operation, dry_run=False)
@@ -106,7 +106,7 @@ class KubernetesExecutor:
             try:
                 state = await _look(cluster, operation, done)
             except ClusterError as exc:
-                if not exc.may_pass:
+                if not exc.is_transient:
                     raise
                 progress.note(str(exc))
             else:
@@ -118,11 +118,11 @@ class KubernetesExecutor:
             await asyncio.sleep(self._pace.poll)
 
     async def close(self) -> None:
-        """There is nothing to let go of: each operation has its own connection."""
+        """There is nothing to release: each operation has its own connection."""
 
 
 class _Progress:
-    """How far a run came, for the text of its failure."""
+    """The progress of a run, for the text of its failure."""
 
     def __init__(self) -> None:
         self.cluster: Cluster | None = None
@@ -136,7 +136,7 @@ class _Progress:
     def note(self, state: str) -> None:
         self._last = state
 
-    def too_late(self, seconds: float) -> str:
+    def timed_out(self, seconds: float) -> str:
         if not self._done:
             is_uncertain = self.cluster is not None and self.cluster.is_change_unconfirmed
             changed = "it may have happened" if is_uncertain else "nothing was changed"

@@ -1,4 +1,4 @@
-"""Makes the kubernetes executor; what it needs is imported only when somebody names it."""
+"""Makes the kubernetes executor; its dependencies are imported only when the settings name it."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec

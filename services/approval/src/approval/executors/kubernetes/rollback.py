@@ -1,4 +1,4 @@
-"""How a workload is brought back to its previous revision, as `kubectl rollout undo` does it. Knows no cluster."""
+"""Plans the rollback of a workload to its previous revision, as `kubectl rollout undo` does it. Calls no cluster."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from approval.executors.kubernetes.rollout import deployment_revision
 Json = Mapping[str, Any]
 
 # Annotations of a Deployment itself; the others come with the revision.
-_KEPT_ANNOTATIONS = (
+_OWN_ANNOTATIONS = (
     "kubectl.kubernetes.io/last-applied-configuration",
     "deployment.kubernetes.io/revision",
     "deployment.kubernetes.io/revision-history",
@@ -26,7 +26,7 @@ class NoRollbackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """What to patch a workload with, and between which revisions that leads."""
+    """The patch of a workload, and the revisions from and to which it leads."""
 
     patch: Json | list[Json]
     current: int
@@ -69,11 +69,11 @@ def _deployment_rollback(deployment: Json, replica_sets: Sequence[Json]) -> Roll
     if template == deployment["spec"]["template"]:
         raise NoRollbackError("the previous revision is the same as the current one")
     own = deployment["metadata"].get("annotations") or {}
-    kept = {key: own[key] for key in _KEPT_ANNOTATIONS if key in own}
-    brought = {
+    unchanged = {key: own[key] for key in _OWN_ANNOTATIONS if key in own}
+    restored = {
         key: value
         for key, value in previous["metadata"]["annotations"].items()
-        if key not in _KEPT_ANNOTATIONS
+        if key not in _OWN_ANNOTATIONS
     }
     patch: list[Json] = [
         {
@@ -82,18 +82,18 @@ def _deployment_rollback(deployment: Json, replica_sets: Sequence[Json]) -> Roll
             "value": deployment["metadata"]["resourceVersion"],
         },
         {"op": "replace", "path": "/spec/template", "value": template},
-        {"op": "add", "path": "/metadata/annotations", "value": {**brought, **kept}},
+        {"op": "add", "path": "/metadata/annotations", "value": {**restored, **unchanged}},
     ]
     return Rollback(patch, deployment_revision(current), deployment_revision(previous))
 
 
-def _controller_rollback(workload: Json, kept: Sequence[Json]) -> Rollback:
-    current, previous = _last_two(sorted(kept, key=_revision))
+def _controller_rollback(workload: Json, revisions: Sequence[Json]) -> Rollback:
+    current, previous = _last_two(sorted(revisions, key=_revision))
     data = previous["data"]
     template = {key: value for key, value in data["spec"]["template"].items() if key != "$patch"}
     if template == workload["spec"]["template"]:
         raise NoRollbackError("the previous revision is the same as the current one")
-    # What is kept is a strategic merge patch already, which replaces the template.
+    # The stored data is a strategic merge patch already, which replaces the template.
     patch = {**data, "metadata": {"resourceVersion": workload["metadata"]["resourceVersion"]}}
     return Rollback(patch, _revision(current), _revision(previous))
 

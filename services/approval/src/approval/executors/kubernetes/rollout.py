@@ -1,4 +1,4 @@
-"""Whether a workload runs as it was asked to, by the rules of `kubectl rollout status`. Knows objects, and no cluster."""
+"""The progress of a rollout, by the rules of `kubectl rollout status`. Calls no cluster."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Rollout:
 
     text: str
     done: bool = False
-    # It has given up: waiting on would not help.
+    # The progress deadline is exceeded: waiting longer would not help.
     failed: bool = False
 
 
@@ -21,14 +21,14 @@ def rollout(kind: str, workload: Json, *, before: Json) -> Rollout:
     """Return how far a workload is; `before` is the workload as it was before it was changed."""
     if not is_observed(workload):
         return Rollout("the change is not yet observed by the cluster")
-    # Said of the rollout before, it may stand until the new one shows progress.
-    if _gave_up(workload) and _progressing(workload) != _progressing(before):
+    # The condition of the previous rollout may remain until the new one shows progress.
+    if _deadline_exceeded(workload) and _progressing(workload) != _progressing(before):
         return Rollout(f"the progress deadline passed: {_BY_KIND[kind](workload).text}", failed=True)
     return _BY_KIND[kind](workload)
 
 
 def is_observed(workload: Json) -> bool:
-    """Tell whether the cluster has taken notice of the workload's last change."""
+    """Tell whether the cluster has observed the workload's last change."""
     generation: int = workload["metadata"]["generation"]
     return _status(workload, "observedGeneration") >= generation
 
@@ -136,5 +136,5 @@ def _progressing(workload: Json) -> Json:
     return next((each for each in conditions if each.get("type") == "Progressing"), {})
 
 
-def _gave_up(workload: Json) -> bool:
+def _deadline_exceeded(workload: Json) -> bool:
     return _progressing(workload).get("reason") == "ProgressDeadlineExceeded"
