@@ -14,14 +14,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("word", ["off", "OFF", "false", "no", "0"])
-def test_auto_approval_is_on_unless_the_variable_says_off(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+def test_the_kill_switch_of_auto_approval_is_parsed(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     assert ApprovalSettings.from_environment().auto_approve
     monkeypatch.setenv("APPROVAL_AUTO_APPROVE", word)
     assert not ApprovalSettings.from_environment().auto_approve
 
 
 @pytest.mark.parametrize("word", ["", "maybe", "off!"])
-def test_a_switch_that_says_neither_stops_the_start(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+def test_an_invalid_kill_switch_prevents_the_start(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     monkeypatch.setenv("APPROVAL_AUTO_APPROVE", word)
     with pytest.raises(SettingsError, match=r"^APPROVAL_AUTO_APPROVE: expected true or false, or on or off$"):
         ApprovalSettings.from_environment()

@@ -45,7 +45,7 @@ def _instance(cls: type[ApprovalError]) -> ApprovalError:
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_every_error_is_in_the_table_under_its_code(cls: type[ApprovalError]) -> None:
+def test_every_error_is_mapped_to_its_status_code(cls: type[ApprovalError]) -> None:
     assert cls in ERRORS.entries
     refusal = ERRORS.status_of(_instance(cls), method="")
     assert refusal.code is CODES[cls.__name__]
@@ -54,21 +54,21 @@ def test_every_error_is_in_the_table_under_its_code(cls: type[ApprovalError]) ->
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_no_text_of_a_refusal_holds_a_value_of_the_caller(cls: type[ApprovalError]) -> None:
+def test_no_status_message_contains_a_value_of_the_request(cls: type[ApprovalError]) -> None:
     assert "99ADF2" not in ERRORS.status_of(_instance(cls), method="").message
 
 
-def test_the_table_has_no_entry_for_what_is_not_an_error_of_the_service() -> None:
+def test_only_errors_of_the_service_are_in_the_table() -> None:
     assert set(ERRORS.entries) == set(CLASSES)
 
 
-def test_a_new_error_without_an_entry_would_be_noticed() -> None:
+def test_an_error_without_an_entry_is_internal() -> None:
     assert ErrorTable({}).status_of(
         TransitionNotAllowedError("", current=State.PENDING, allowed=()), method=""
     ).code is (grpc.StatusCode.INTERNAL)
 
 
-def test_a_refused_transition_tells_the_current_and_the_allowed_states() -> None:
+def test_the_status_of_a_refused_transition_has_the_current_and_the_allowed_states() -> None:
     refusal = ERRORS.status_of(_instance(TransitionNotAllowedError), method="Approve")
     assert refusal.metadata == {"current_state": "EXPIRED", "allowed_states": "PENDING, APPROVED"}
     assert refusal.precondition is not None

@@ -24,10 +24,10 @@ from tests.approval.repairs import (
     until_ended,
 )
 from tests.approval.schemas import approval_database
-from tests.approval.unit.executors.cluster_faults import drop, drop_answer, status
-from tests.approval.unit.executors.cluster_server import ClusterServer, Fault, cluster_server
-from tests.approval.unit.executors.kubernetes_cases import DELETE, HEALTHY, RESTART, ROLLBACK
-from tests.approval.unit.executors.objects import (
+from tests.approval.unit.executors.kubernetes.cases import DELETE, HEALTHY, RESTART, ROLLBACK
+from tests.approval.unit.executors.kubernetes.cluster_faults import drop, drop_answer, status
+from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer, Fault, cluster_server
+from tests.approval.unit.executors.kubernetes.objects import (
     NAMESPACE,
     daemon_set,
     deployment,

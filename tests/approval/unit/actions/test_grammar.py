@@ -186,12 +186,12 @@ LOOKALIKES = {
 
 
 @pytest.mark.parametrize(("text", "operation"), PARSED.values(), ids=PARSED)
-def test_an_action_is_parsed_as_the_operation_it_names(text: str, operation: Operation) -> None:
+def test_an_action_is_parsed_as_its_operation(text: str, operation: Operation) -> None:
     assert parse_action(text) == operation
 
 
 @pytest.mark.parametrize(("text", "position", "reason"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_action_is_refused_with_place_and_reason(text: str, position: int, reason: str) -> None:
+def test_a_syntax_error_has_its_position_and_reason(text: str, position: int, reason: str) -> None:
     with pytest.raises(ActionSyntaxError) as caught:
         parse_action(text)
     assert (caught.value.position, reason in caught.value.reason) == (position, True), caught.value
@@ -199,24 +199,24 @@ def test_what_is_no_action_is_refused_with_place_and_reason(text: str, position:
 
 
 @pytest.mark.parametrize("text", NOT_NO_ACTION.values(), ids=NOT_NO_ACTION)
-def test_no_action_in_another_place_is_not_no_action(text: str) -> None:
+def test_no_action_is_recognised_only_as_the_whole_action(text: str) -> None:
     with pytest.raises(ActionSyntaxError):
         parse_action(text)
 
 
 @pytest.mark.parametrize("text", LOOKALIKES.values(), ids=LOOKALIKES)
-def test_a_letter_that_only_looks_like_one_of_a_word_is_not_it(text: str) -> None:
+def test_a_homoglyph_is_not_the_letter_that_it_resembles(text: str) -> None:
     with pytest.raises(ActionSyntaxError):
         parse_action(text)
 
 
 @given(OPERATIONS)
-def test_an_operation_survives_being_written_and_read(operation: Operation) -> None:
+def test_an_operation_round_trips_through_its_text(operation: Operation) -> None:
     assert parse_action(format_operation(operation)) == operation
 
 
 @given(st.text() | st.lists(_PIECES).map("".join) | st.lists(_PIECES).map(" ".join))
-def test_every_text_is_an_operation_or_an_error_with_a_place_in_it(text: str) -> None:
+def test_every_text_is_parsed_or_has_an_error_position_within_it(text: str) -> None:
     outcome = _outcome(text)
     if isinstance(outcome, ActionSyntaxError):
         assert 0 <= outcome.position <= len(text)
@@ -233,7 +233,7 @@ def _outcome(text: str) -> Operation | ActionSyntaxError:
 
 
 @given(OPERATIONS, st.sampled_from([str.upper, str.lower, str.title]))
-def test_verbs_are_read_in_any_case(operation: Operation, written: object) -> None:
+def test_verbs_are_case_insensitive(operation: Operation, written: object) -> None:
     verb, space, rest = format_operation(operation).partition(" ")
     assert callable(written)
     assert parse_action(f"{written(verb)}{space}{rest}") == operation

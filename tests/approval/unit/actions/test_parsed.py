@@ -26,7 +26,7 @@ SCALE = Operation(OperationKind.SCALE, "deployment", "api", "prod", replicas=3)
         pytest.param(("action", dataclasses.replace(SCALE, hook="hook")), id="hook"),
     ],
 )
-def test_whatever_changes_in_an_action_or_its_target_changes_the_hash(
+def test_the_action_hash_depends_on_the_action_and_every_field_of_its_operation(
     other: tuple[str, Operation | None],
 ) -> None:
     assert action_hash("action", SCALE) == action_hash("action", dataclasses.replace(SCALE))

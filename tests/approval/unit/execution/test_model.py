@@ -26,7 +26,7 @@ def test_an_action_that_cannot_be_parsed_fails_and_resolves_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in OperationKind if kind is not OperationKind.NO_ACTION])
-def test_a_real_operation_has_no_outcome_before_an_executor_ran_it(kind: OperationKind) -> None:
+def test_an_operation_has_no_outcome_without_an_executor(kind: OperationKind) -> None:
     assert outcome_without_executor(dataclasses.replace(APPROVAL, operation=Operation(kind))) is None
 
 

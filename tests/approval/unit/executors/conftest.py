@@ -1,23 +1,10 @@
-"""A cluster for the tests of the kubernetes executor, and a certificate for servers."""
+"""A certificate for servers."""
 
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-
-from tests.approval.unit.executors.cluster_server import ClusterServer, cluster_server
-from tests.approval.unit.executors.objects import daemon_set, deployment, pod, stateful_set
-
-
-@pytest_asyncio.fixture
-async def cluster() -> AsyncIterator[ClusterServer]:
-    """A cluster with one healthy object of each kind."""
-    async with cluster_server() as running:
-        running.add(deployment(), stateful_set(), daemon_set(), pod())
-        yield running
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def with_line(line: str) -> str:
         pytest.param('headers = { Authorization = "Bearer abc" }', id="a header"),
     ],
 )
-def test_a_good_file_is_taken(folder: Path, line: str) -> None:
+def test_a_valid_file_is_accepted(folder: Path, line: str) -> None:
     path = folder / "hooks.toml"
     path.write_text(with_line(line))
     assert load_executors(["http"], {"APPROVAL_HTTP_HOOKS_FILE": str(path)}).kinds == {"HTTP"}
@@ -119,7 +119,7 @@ def test_a_good_file_is_taken(folder: Path, line: str) -> None:
         ),
     ],
 )
-def test_what_is_wrong_in_the_file_is_named_and_no_value_is_quoted(
+def test_a_problem_of_the_file_is_named_and_no_value_is_quoted(
     folder: Path, content: str, reason: str
 ) -> None:
     assert refusal(folder, content) == reason

@@ -78,7 +78,7 @@ async def test_its_failure_is_a_failed_operation(program: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-async def test_a_run_that_is_cut_off_leaves_no_program_behind(program: Path, endless: Path) -> None:
+async def test_a_run_that_is_cancelled_leaves_no_program_running(program: Path, endless: Path) -> None:
     running = asyncio.create_task(of_the_plugin(program).run(ROLLBACK, context()))
     pid = int(await asyncio.to_thread(endless.read_text))
     running.cancel()
@@ -109,14 +109,16 @@ async def test_a_run_that_is_cut_off_leaves_no_program_behind(program: Path, end
         ),
     ],
 )
-def test_executors_that_cannot_be_had_are_named(names: Sequence[str], reason: str, program: Path) -> None:
+def test_executors_that_cannot_be_loaded_are_reported(
+    names: Sequence[str], reason: str, program: Path
+) -> None:
     variables: Mapping[str, str] = {"PROGRAM_EXECUTOR_PATH": str(program)} if len(names) > 1 else {}
     with pytest.raises(SettingsError) as caught:
         load_executors(names, variables)
     assert str(caught.value) == reason
 
 
-def test_a_package_that_is_not_installed_is_not_known() -> None:
+def test_an_executor_of_a_package_that_is_not_installed_is_unknown() -> None:
     with pytest.raises(SettingsError, match=r"installed: dry-run, http, kubernetes$"):
         load_executors(["program"], {})
 
@@ -127,7 +129,7 @@ def test_without_executors_nothing_can_be_run() -> None:
     assert executors.find(OperationKind.RESTART) is None
 
 
-async def test_dry_run_says_what_it_would_do_for_every_kind_but_no_action() -> None:
+async def test_dry_run_reports_what_it_would_do_for_every_kind_but_no_action() -> None:
     executors = load_executors(["dry-run"], {})
     assert executors.kinds == set(OperationKind) - {OperationKind.NO_ACTION}
     found = executors.find(OperationKind.ROLLBACK)

@@ -61,7 +61,7 @@ def unfinished(state: str, **fields: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_good_line_has_no_mistake(line: dict[str, Any]) -> None:
+def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
     assert mistakes(line) == []
 
 
@@ -253,14 +253,14 @@ def test_a_bad_field_is_named(line: dict[str, Any], field: str, reason: str) -> 
         pytest.param(pending_approval(), None, "", id="pending"),
     ],
 )
-def test_an_outcome_is_counted_and_told_as_by_a_call(
+def test_an_outcome_is_counted_and_described_as_by_a_call(
     line: dict[str, Any], counted_as: str | None, message: str
 ) -> None:
     written = row(line)
     assert (written["counted_as"], written["outcome_message"]) == (counted_as, message)
 
 
-def test_only_an_operation_that_ran_to_its_end_is_in_the_log_of_repairs() -> None:
+def test_only_an_operation_that_ran_to_its_end_is_in_the_execution_log() -> None:
     assert row(approval())["execution"] is None
     assert row(approval(action=UNPARSABLE, state="FAILED"))["execution"] is None
     assert row(approval(action=RESTART, state="INDETERMINATE"))["execution"] is None

@@ -35,7 +35,7 @@ RESTART = 'actions = ["RESTART"]\nrisks = ["LOW"]\nnamespaces = ["staging"]\n'
 OBSERVE = 'actions = ["NO_ACTION"]\nrisks = ["LOW"]\n'
 
 
-def test_a_file_is_read_as_it_is_written_and_in_its_order() -> None:
+def test_the_rules_of_a_file_are_parsed_in_its_order() -> None:
     assert parse_policy(WHOLE.encode()) == Policy(
         (
             Rule(
@@ -56,7 +56,7 @@ def test_a_file_is_read_as_it_is_written_and_in_its_order() -> None:
 @pytest.mark.parametrize(
     "content", ["", "[rules]", "# all off for now"], ids=["empty", "no rule", "a comment"]
 )
-def test_a_file_without_rules_is_one_that_approves_nothing(content: str) -> None:
+def test_a_file_without_rules_is_valid_and_approves_nothing(content: str) -> None:
     assert parse_policy(content.encode()) == Policy()
 
 
@@ -126,13 +126,13 @@ NAMESPACE = "is not the name of a namespace"
         pytest.param(window('{ from = "22:00", until = "06:00", zone = 2 }'), 'rules.a.time_of_day.zone: there is no time zone 2 on this machine; expected one such as "UTC" or "Europe/Berlin"', id="an offset"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_with_its_place(content: str, problem: str) -> None:
+def test_a_problem_is_reported_with_its_place(content: str, problem: str) -> None:
     with pytest.raises(PolicyFileError) as caught:
         parse_policy(content.encode())
     assert caught.value.problems == [problem]
 
 
-def test_all_that_is_wrong_is_named_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(PolicyFileError) as caught:
         parse_policy(b'[rules.a]\nactions = ["NO_ACTION"]\n[rules.b]\nrisks = ["LOW"]\nwhy = "x"\n')
     assert caught.value.problems == [
@@ -143,7 +143,7 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
     assert str(caught.value) == "; ".join(caught.value.problems)
 
 
-def test_what_is_not_text_is_refused_with_its_line() -> None:
+def test_invalid_utf8_is_reported_with_its_line() -> None:
     with pytest.raises(PolicyFileError) as caught:
         parse_policy(b"# one\n# two \xff\n")
     assert caught.value.problems == ["is not UTF-8 (at line 2)"]
@@ -157,7 +157,7 @@ DECIDED = re.findall(
 
 
 @pytest.mark.parametrize("documented", DECIDED, ids=" ".join)
-def test_the_documented_policy_decides_as_documented(documented: Sequence[str]) -> None:
+def test_the_documented_policy_approves_as_documented(documented: Sequence[str]) -> None:
     action, risk, confidence, severity, at, approved_by = documented
     approval = new_approval(
         action,
@@ -169,7 +169,7 @@ def test_the_documented_policy_decides_as_documented(documented: Sequence[str]) 
     assert (rule.name if rule else "people") == approved_by
 
 
-def test_every_documented_rule_is_in_force_somewhere() -> None:
+def test_every_documented_rule_approves_something() -> None:
     assert {rule.name for rule in parse_policy(EXAMPLE.encode()).rules} | {"people"} == {
         approved_by for *_, approved_by in DECIDED
     }
@@ -183,7 +183,7 @@ def test_every_key_of_a_rule_is_documented() -> None:
     assert [key for key, _ in keys] == known
 
 
-def test_the_documented_mistake_is_told_as_documented() -> None:
+def test_the_documented_mistake_is_reported_as_documented() -> None:
     with pytest.raises(PolicyFileError) as caught:
         parse_policy(f'[rules.observe]\n{OBSERVE}severites = ["LOW"]'.encode())
     assert f"APPROVAL_POLICY_FILE: /etc/flywheel/policy.toml: {caught.value}\n" in DOCUMENT

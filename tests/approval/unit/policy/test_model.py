@@ -68,13 +68,13 @@ HOOK = "HTTP POST page"
         pytest.param(NO_ACTION, {"auto_execute": False}, Severity.LOW, "observe", id="not executed by itself"),
     ],
 )  # fmt: skip
-def test_a_rule_approves_what_fits_every_criterion(
+def test_a_rule_approves_what_matches_every_criterion(
     action: str, facts: dict[str, Any], severity: Severity | None, rule: str | None
 ) -> None:
     assert rule_for(new_approval(action, **facts), severity) == rule
 
 
-def test_the_first_rule_that_fits_is_the_one() -> None:
+def test_the_first_rule_that_matches_approves() -> None:
     second = dataclasses.replace(OBSERVE, name="second")
     never = dataclasses.replace(OBSERVE, name="never", confidence_at_least=1.0)
     hesitant = new_approval(NO_ACTION, confidence=0.5)
@@ -87,7 +87,7 @@ def test_without_rules_nothing_is_approved() -> None:
 
 
 @pytest.mark.parametrize("kind", OperationKind)
-def test_an_operation_on_an_incident_that_nobody_saw_waits_whatever_the_rule(kind: OperationKind) -> None:
+def test_no_rule_approves_an_operation_for_an_unverified_incident(kind: OperationKind) -> None:
     anything = Rule("anything", frozenset(OperationKind), frozenset(Risk))
     approval = dataclasses.replace(
         new_approval(NO_ACTION), operation=Operation(kind, "pod", "x", "prod"), incident_verified=False
@@ -146,13 +146,11 @@ AUCKLAND_NIGHT = window("22:00", "06:00", "Pacific/Auckland")
         pytest.param(AUCKLAND_NIGHT, "2026-01-15T23:00:00Z", False, id="the other side of the world, its day"),
     ],
 )  # fmt: skip
-def test_a_part_of_the_day_is_told_by_the_clocks_of_its_zone(
-    part: TimeOfDay, instant: str, inside: bool
-) -> None:
+def test_a_time_of_day_is_by_the_clocks_of_its_zone(part: TimeOfDay, instant: str, inside: bool) -> None:
     assert part.contains(datetime.fromisoformat(instant)) is inside
 
 
-def test_a_night_and_the_day_after_it_leave_nothing_out() -> None:
+def test_a_time_of_day_and_its_complement_cover_the_whole_day() -> None:
     night, day = window("22:00", "06:00", "Europe/Berlin"), window("06:00", "22:00", "Europe/Berlin")
     start = datetime(2026, 3, 28, tzinfo=UTC)
     for minutes in range(0, 3 * 24 * 60, 10):

@@ -6,9 +6,7 @@ import pytest
 
 from approval.actions.grammar import parse_action
 from approval.executors.protocol import OperationFailedError
-from tests.approval.unit.executors.cluster_faults import drop, drop_answer, hang, meanwhile, no_json, status
-from tests.approval.unit.executors.cluster_server import ClusterServer, Fault, cluster_server
-from tests.approval.unit.executors.kubernetes_cases import (
+from tests.approval.unit.executors.kubernetes.cases import (
     HEALTHY,
     RESTART,
     context,
@@ -16,11 +14,20 @@ from tests.approval.unit.executors.kubernetes_cases import (
     failure,
     run,
 )
-from tests.approval.unit.executors.objects import deployment, progressing
+from tests.approval.unit.executors.kubernetes.cluster_faults import (
+    drop,
+    drop_answer,
+    hang,
+    meanwhile,
+    no_json,
+    status,
+)
+from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer, Fault, cluster_server
+from tests.approval.unit.executors.kubernetes.objects import deployment, progressing
 
 
 @pytest.mark.parametrize("refusal", [409, 429])
-async def test_what_the_cluster_cannot_take_now_is_tried_again(
+async def test_a_conflict_or_a_busy_cluster_is_retried(
     cluster: ClusterServer, tmp_path: Path, refusal: int
 ) -> None:
     cluster.fail("PATCH", "deployments", status(refusal), status(refusal))
@@ -29,7 +36,7 @@ async def test_what_the_cluster_cannot_take_now_is_tried_again(
     assert len(cluster.changes()) == 3
 
 
-async def test_a_conflict_that_does_not_end_fails_after_five_tries(
+async def test_a_conflict_that_does_not_end_fails_after_five_attempts(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
     cluster.fail("PATCH", "deployments", *[status(409)] * 9)
@@ -91,7 +98,7 @@ async def test_a_conflict_that_does_not_end_fails_after_five_tries(
         ),
     ],
 )
-async def test_a_refused_or_lost_change_fails_and_is_not_repeated(
+async def test_a_rejected_or_lost_change_fails_and_is_not_retried(
     cluster: ClusterServer, tmp_path: Path, method: str, fault: Fault, said: str
 ) -> None:
     cluster.fail(method, "deployments", fault)
@@ -99,9 +106,7 @@ async def test_a_refused_or_lost_change_fails_and_is_not_repeated(
     assert len(cluster.changes()) == (method == "PATCH")
 
 
-async def test_a_change_that_is_never_answered_may_have_happened(
-    cluster: ClusterServer, tmp_path: Path
-) -> None:
+async def test_a_change_without_a_response_may_have_happened(cluster: ClusterServer, tmp_path: Path) -> None:
     cluster.fail("PATCH", "deployments", hang)
     said = await failure(cluster, tmp_path, RESTART, call_timeout=3)
     assert said == (
@@ -110,7 +115,7 @@ async def test_a_change_that_is_never_answered_may_have_happened(
     )
 
 
-async def test_a_cluster_that_is_not_there_has_changed_nothing(tmp_path: Path) -> None:
+async def test_a_cluster_that_cannot_be_reached_has_changed_nothing(tmp_path: Path) -> None:
     async with cluster_server() as gone:
         pass
     assert await failure(gone, tmp_path, RESTART) == "cannot connect to the cluster, ClientConnectorError"
@@ -124,7 +129,7 @@ async def test_a_cluster_that_is_not_there_has_changed_nothing(tmp_path: Path) -
         pytest.param(status(429), id="a busy server"),
     ],
 )
-async def test_a_look_at_the_rollout_that_fails_is_repeated(
+async def test_a_failed_read_of_the_rollout_is_retried(
     cluster: ClusterServer, tmp_path: Path, fault: Fault
 ) -> None:
     def lose_the_next_looks() -> None:
@@ -149,7 +154,7 @@ async def test_a_look_at_the_rollout_that_fails_is_repeated(
         ),
     ],
 )
-async def test_a_look_at_the_rollout_that_is_refused_ends_the_wait(
+async def test_a_forbidden_read_of_the_rollout_ends_the_wait(
     cluster: ClusterServer, tmp_path: Path, fault: Fault, said: str
 ) -> None:
     cluster.fail("PATCH", "deployments", meanwhile(lambda: cluster.fail("GET", "deployments", fault)))
@@ -157,7 +162,9 @@ async def test_a_look_at_the_rollout_that_is_refused_ends_the_wait(
     assert found == f"restarted deployment/web in namespace shop, but: {said}"
 
 
-async def test_a_rollout_that_gave_up_fails_at_once(cluster: ClusterServer, tmp_path: Path) -> None:
+async def test_a_rollout_past_its_progress_deadline_fails_at_once(
+    cluster: ClusterServer, tmp_path: Path
+) -> None:
     cluster.steps.append(
         {
             "replicas": 4,
@@ -173,7 +180,9 @@ async def test_a_rollout_that_gave_up_fails_at_once(cluster: ClusterServer, tmp_
     )
 
 
-async def test_that_the_rollout_before_gave_up_does_not_count(cluster: ClusterServer, tmp_path: Path) -> None:
+async def test_the_progress_deadline_of_the_previous_rollout_does_not_count(
+    cluster: ClusterServer, tmp_path: Path
+) -> None:
     stuck = deployment()
     stuck["status"] |= {"updatedReplicas": 1, "conditions": [progressing("ProgressDeadlineExceeded")]}
     cluster.add(stuck)

@@ -4,10 +4,10 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-from tests.approval.unit.executors.cluster_faults import hang, meanwhile
-from tests.approval.unit.executors.cluster_server import ClusterServer
-from tests.approval.unit.executors.kubernetes_cases import DELETE, RESTART, failure, run
-from tests.approval.unit.executors.objects import pod
+from tests.approval.unit.executors.kubernetes.cases import DELETE, RESTART, failure, run
+from tests.approval.unit.executors.kubernetes.cluster_faults import hang, meanwhile
+from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer
+from tests.approval.unit.executors.kubernetes.objects import pod
 from tests.services import PATIENCE_SECONDS
 
 
@@ -20,7 +20,7 @@ async def out_of_time(cluster: ClusterServer, folder: Path, action: str, wanted:
     return await failure(cluster, folder, action, seconds=PATIENCE_SECONDS)
 
 
-async def test_a_rollout_that_never_gets_healthy_fails_with_its_last_status_when_the_time_is_over(
+async def test_a_rollout_that_does_not_get_healthy_times_out_with_its_last_status(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
     cluster.steps.append({"replicas": 4, "updatedReplicas": 1, "availableReplicas": 3})
@@ -30,7 +30,7 @@ async def test_a_rollout_that_never_gets_healthy_fails_with_its_last_status_when
     assert last.endswith(" s: 1 of 3 replicas updated")
 
 
-async def test_a_pod_that_does_not_end_fails_with_that_when_the_time_is_over(
+async def test_a_pod_that_does_not_end_times_out_with_its_last_status(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
     cluster.after_delete[0] = pod()
@@ -38,7 +38,7 @@ async def test_a_pod_that_does_not_end_fails_with_that_when_the_time_is_over(
     assert said.endswith(" s: it is still ending")
 
 
-async def test_a_run_whose_time_is_over_before_the_change_was_answered_says_so(
+async def test_a_timeout_before_the_response_to_a_change_says_that_it_may_have_happened(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
     cluster.fail("PATCH", "deployments", *[hang] * 3)
@@ -47,7 +47,7 @@ async def test_a_run_whose_time_is_over_before_the_change_was_answered_says_so(
     assert said.endswith(" s: it may have happened")
 
 
-async def test_a_run_whose_time_is_over_before_the_change_has_changed_nothing(
+async def test_a_timeout_before_the_change_says_that_nothing_was_changed(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
     cluster.fail("GET", "deployments", hang)

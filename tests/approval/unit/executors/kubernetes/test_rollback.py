@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.approval.unit.executors.cluster_faults import meanwhile
-from tests.approval.unit.executors.cluster_server import ClusterServer
-from tests.approval.unit.executors.kubernetes_cases import HEALTHY, ROLLBACK, failure, run
-from tests.approval.unit.executors.objects import (
+from tests.approval.unit.executors.kubernetes.cases import HEALTHY, ROLLBACK, failure, run
+from tests.approval.unit.executors.kubernetes.cluster_faults import meanwhile
+from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer
+from tests.approval.unit.executors.kubernetes.objects import (
     controller_revision,
     daemon_set,
     deployment,
@@ -70,7 +70,7 @@ async def test_other_workloads_are_rolled_back_to_their_second_newest_controller
     assert cluster.get(*key)["spec"]["template"] == template("old")
 
 
-async def test_a_rollback_that_meets_another_change_looks_again_and_takes_what_is_previous_then(
+async def test_a_rollback_that_conflicts_with_a_concurrent_change_is_planned_again(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
     web = deployment()
@@ -88,7 +88,7 @@ async def test_a_rollback_that_meets_another_change_looks_again_and_takes_what_i
     assert cluster.get("deployments", "web")["spec"]["template"] == template("web:7")
 
 
-async def test_a_rollback_waits_for_the_last_change_to_become_a_revision(
+async def test_a_rollback_waits_until_the_last_change_has_a_revision(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
     web = deployment(image="web:8")
@@ -111,7 +111,7 @@ async def test_a_rollback_waits_for_the_last_change_to_become_a_revision(
         ),
     ],
 )
-async def test_where_there_is_nothing_to_roll_back_to_nothing_is_changed(
+async def test_without_a_previous_revision_nothing_is_changed(
     cluster: ClusterServer, tmp_path: Path, revisions: list[tuple[int, str]], reason: str
 ) -> None:
     web = deployment()

@@ -11,9 +11,9 @@ from approval.actions.grammar import parse_action
 from approval.executors.registry import load_executors
 from approval.model import OperationKind
 from servicekit.process.settings import SettingsError
-from tests.approval.unit.executors.cluster_server import TOKEN, cluster_server
-from tests.approval.unit.executors.kubernetes_cases import RESTART, context
-from tests.approval.unit.executors.objects import deployment
+from tests.approval.unit.executors.kubernetes.cases import RESTART, context
+from tests.approval.unit.executors.kubernetes.cluster_server import TOKEN, cluster_server
+from tests.approval.unit.executors.kubernetes.objects import deployment
 
 
 @pytest.fixture
@@ -45,9 +45,7 @@ def refusal(variables: dict[str, str]) -> str:
         pytest.param("KUBECONFIG", "", "not set, and this is no pod with a service account", id="nothing"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named(
-    kubeconfig: str, variable: str, value: str, reason: str
-) -> None:
+def test_an_invalid_setting_is_named(kubeconfig: str, variable: str, value: str, reason: str) -> None:
     variables = {"APPROVAL_KUBERNETES_KUBECONFIG": kubeconfig, f"APPROVAL_KUBERNETES_{variable}": value}
     assert refusal(variables) == f"APPROVAL_KUBERNETES_{variable}: {reason}"
 

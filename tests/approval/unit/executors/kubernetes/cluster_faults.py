@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from tests.approval.unit.executors.cluster_server import ApiError, Applied, Fault
+from tests.approval.unit.executors.kubernetes.cluster_server import ApiError, Applied, Fault
 
 
 def status(code: int) -> Fault:

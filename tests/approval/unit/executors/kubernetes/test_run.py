@@ -8,9 +8,7 @@ import pytest
 from approval.actions.grammar import parse_action
 from approval.executors.kubernetes.allow_list import AllowList
 from approval.executors.protocol import OperationFailedError
-from tests.approval.unit.executors.cluster_faults import meanwhile
-from tests.approval.unit.executors.cluster_server import ClusterServer
-from tests.approval.unit.executors.kubernetes_cases import (
+from tests.approval.unit.executors.kubernetes.cases import (
     DELETE,
     HEALTHY,
     RESTART,
@@ -20,10 +18,12 @@ from tests.approval.unit.executors.kubernetes_cases import (
     failure,
     run,
 )
-from tests.approval.unit.executors.objects import daemon_set, deployment, pod, template
+from tests.approval.unit.executors.kubernetes.cluster_faults import meanwhile
+from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer
+from tests.approval.unit.executors.kubernetes.objects import daemon_set, deployment, pod, template
 
 
-async def test_a_restart_stamps_the_pod_template_and_waits_until_the_rollout_is_done(
+async def test_a_restart_annotates_the_pod_template_and_waits_for_the_rollout(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
     cluster.steps.extend(
@@ -116,7 +116,7 @@ async def test_other_workloads_are_restarted_and_waited_for_too(
         ),
     ],
 )
-async def test_a_scale_sets_the_replicas_and_waits_until_they_are_there(
+async def test_a_scale_sets_the_replicas_and_waits_for_them(
     cluster: ClusterServer, tmp_path: Path, action: str, steps: list[dict[str, int]], said: str
 ) -> None:
     cluster.steps.extend(steps)
@@ -130,7 +130,9 @@ async def test_a_scale_sets_the_replicas_and_waits_until_they_are_there(
 
 
 @pytest.mark.parametrize("verb", ["RESTART", "ROLLBACK"])
-async def test_what_would_not_roll_is_not_touched(cluster: ClusterServer, tmp_path: Path, verb: str) -> None:
+async def test_a_workload_that_would_not_roll_is_not_changed(
+    cluster: ClusterServer, tmp_path: Path, verb: str
+) -> None:
     paused, manual = deployment(), daemon_set()
     paused["spec"]["paused"] = True
     manual["spec"]["updateStrategy"] = {"type": "OnDelete"}
@@ -167,7 +169,7 @@ async def test_a_deleted_pod_of_a_stateful_set_is_replaced_under_its_name(
         pytest.param(pod(uid="another"), "another pod has taken its name", id="replaced"),
     ],
 )
-async def test_a_pod_that_somebody_else_deleted_meanwhile_costs_no_other_pod_its_life(
+async def test_a_pod_that_was_deleted_concurrently_costs_no_other_pod_its_life(
     cluster: ClusterServer, tmp_path: Path, successor: dict[str, object] | None, said: str
 ) -> None:
     def lose() -> None:
@@ -201,7 +203,7 @@ async def test_a_pod_that_somebody_else_deleted_meanwhile_costs_no_other_pod_its
         ),
     ],
 )
-async def test_what_is_not_allowed_is_not_even_looked_at(
+async def test_an_object_that_is_not_allowed_is_not_read(
     cluster: ClusterServer, tmp_path: Path, allowed: AllowList, reason: str
 ) -> None:
     executor = executor_for(cluster, tmp_path, allowed=allowed)

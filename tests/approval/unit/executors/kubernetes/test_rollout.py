@@ -6,7 +6,7 @@ import pytest
 
 from approval.executors.kubernetes.rollback import selector
 from approval.executors.kubernetes.rollout import rollout
-from tests.approval.unit.executors.objects import daemon_set, deployment, stateful_set
+from tests.approval.unit.executors.kubernetes.objects import daemon_set, deployment, stateful_set
 
 PARTITIONED = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}}
 ON_DELETE = {"updateStrategy": {"type": "OnDelete"}}
@@ -103,7 +103,7 @@ def test_a_workload_is_healthy_by_the_rules_of_kubectl_rollout_status(
     assert (found.text, found.done, found.failed) == (text, is_done, False)
 
 
-def test_a_selector_is_written_as_the_api_wants_it() -> None:
+def test_a_selector_is_formatted_for_the_api() -> None:
     workload = {
         "spec": {
             "selector": {

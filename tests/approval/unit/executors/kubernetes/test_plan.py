@@ -6,10 +6,10 @@ import pytest
 
 from approval.actions.grammar import parse_action
 from approval.executors.protocol import PlanCheck
-from tests.approval.unit.executors.cluster_faults import drop, status
-from tests.approval.unit.executors.cluster_server import ClusterServer, Fault
-from tests.approval.unit.executors.kubernetes_cases import DELETE, RESTART, ROLLBACK, executor_for
-from tests.approval.unit.executors.objects import deployment, replica_set
+from tests.approval.unit.executors.kubernetes.cases import DELETE, RESTART, ROLLBACK, executor_for
+from tests.approval.unit.executors.kubernetes.cluster_faults import drop, status
+from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer, Fault
+from tests.approval.unit.executors.kubernetes.objects import deployment, replica_set
 
 
 async def plan(cluster: ClusterServer, folder: Path, action: str) -> list[PlanCheck]:
@@ -52,7 +52,7 @@ async def plan(cluster: ClusterServer, folder: Path, action: str) -> list[PlanCh
         ),
     ],
 )
-async def test_a_plan_says_what_is_there_and_whether_the_change_would_be_accepted(
+async def test_a_plan_describes_the_object_and_checks_the_change_by_a_dry_run(
     cluster: ClusterServer, tmp_path: Path, action: str, exists: str, accepted: str
 ) -> None:
     web = deployment()
@@ -67,7 +67,7 @@ async def test_a_plan_says_what_is_there_and_whether_the_change_would_be_accepte
     assert sum(each.is_dry_run for each in cluster.seen) == 1
 
 
-async def test_what_is_allowed_is_said_first(cluster: ClusterServer, tmp_path: Path) -> None:
+async def test_a_plan_checks_the_allow_list_first(cluster: ClusterServer, tmp_path: Path) -> None:
     checks = await executor_for(cluster, tmp_path).plan(parse_action(RESTART))
     assert [(check.name, check.message) for check in checks[:2]] == [
         ("namespace_allowed", "shop is allowed"),
@@ -121,7 +121,7 @@ async def test_what_is_allowed_is_said_first(cluster: ClusterServer, tmp_path: P
         ),
     ],
 )
-async def test_what_would_fail_is_a_failed_check(
+async def test_a_change_that_would_fail_is_a_failed_check(
     *, cluster: ClusterServer, tmp_path: Path, action: str, method: str, fault: Fault, failed: PlanCheck
 ) -> None:
     cluster.fail(method, "deployments", fault)

@@ -10,8 +10,8 @@ from approval.executors.kubernetes.allow_list import KINDS, AllowList
 from approval.executors.kubernetes.cluster import Connector
 from approval.executors.kubernetes.executor import KubernetesExecutor, Pace
 from approval.executors.protocol import OperationFailedError, RunContext
-from tests.approval.unit.executors.cluster_server import ClusterServer
-from tests.approval.unit.executors.objects import NAMESPACE
+from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer
+from tests.approval.unit.executors.kubernetes.objects import NAMESPACE
 from tests.services import PATIENCE_SECONDS
 
 RESTART = "RESTART deployment/web -n shop"
