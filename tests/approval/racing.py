@@ -1,4 +1,4 @@
-"""Many rounds of calls that race, over approvals that are copies of one."""
+"""Many rounds of concurrent calls, on approvals that are copies of one, over two processes."""
 
 import asyncio
 import json
@@ -10,11 +10,16 @@ import asyncpg
 import grpc.aio
 
 from awoooi.approval.v1 import approval_pb2
-from tests.approval.callers import State
+from tests.approval.callers import Approvals, State
 from tests.approval.schemas import rows
+from tests.eventually import eventually
+from tests.receiver import Receiver
 from tests.rpc_errors import Refused, read_refusal
 
 Found = TypeVar("Found")
+
+ROUNDS = 1000
+SAME: Sequence[dict[str, str]] = [{}] * ROUNDS
 
 # Rounds that run side by side; more would wait for the database, not for each other.
 _TOGETHER = 20
@@ -58,7 +63,7 @@ async def copies(
 async def in_rounds(
     one_round: Callable[[int, str], Awaitable[Found]], approval_ids: Sequence[str]
 ) -> Sequence[Found]:
-    """What each round gave, in order; `one_round` gets its number and its approval's id."""
+    """The results of the rounds, in order; `one_round` gets its number and its approval's id."""
     room = asyncio.Semaphore(_TOGETHER)
 
     async def bounded(number: int, approval_id: str) -> Found:
@@ -70,8 +75,13 @@ async def in_rounds(
     )
 
 
+async def repeat(one_round: Callable[[], Awaitable[Found]], rounds: int) -> Sequence[Found]:
+    """The results of so many rounds, of which a few run side by side."""
+    return await in_rounds(lambda _number, _approval_id: one_round(), [""] * rounds)
+
+
 async def race(*calls: Awaitable[Found]) -> Sequence[Found | Refused]:
-    """What each of the calls gave that are in flight together: its answer, or how it was refused."""
+    """The result of each of these concurrent calls: its response, or the error."""
     found: list[Found | Refused] = []
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
         if isinstance(outcome, grpc.aio.AioRpcError):
@@ -84,7 +94,7 @@ async def race(*calls: Awaitable[Found]) -> Sequence[Found | Refused]:
 
 
 async def counters(url: str, name: str) -> Mapping[str, int]:
-    """A counter's values by label, without those that are zero."""
+    """A counter's values by label, without zeros."""
     found = await rows(
         url,
         "SELECT label, sum(value)::bigint FROM counters WHERE name = $1 GROUP BY label HAVING sum(value) <> 0",
@@ -96,3 +106,27 @@ async def counters(url: str, name: str) -> Mapping[str, int]:
 async def states(url: str) -> Mapping[str, int]:
     """How many approvals are in each state, counted one by one."""
     return dict(await rows(url, "SELECT state, count(*) FROM approvals GROUP BY state"))
+
+
+class Racers:
+    """Two processes over one database, and the receiver of their hooks."""
+
+    def __init__(self, url: str, services: Sequence[Approvals], hooks: Receiver) -> None:
+        self.url = url
+        self.hooks = hooks
+        self._services = services
+
+    def pair(self, number: int) -> tuple[Approvals, Approvals]:
+        """The processes that are called in a round: each with the other and each with itself in turn."""
+        return self._services[number % 2], self._services[number // 2 % 2]
+
+
+async def count_executed(url: str) -> int:
+    """How many approvals were executed, once no execution is queued; each has one resolve."""
+    waiting = "SELECT FROM outbox WHERE topic = 'approval.execute' AND state = 'PENDING'"
+    await eventually(lambda: rows(url, waiting), lambda found: not found)
+    succeeded = "SELECT approval_id FROM approvals WHERE state = 'SUCCEEDED' ORDER BY 1"
+    resolves = "SELECT dedup_key FROM outbox WHERE topic = 'incident.resolve' ORDER BY 1"
+    executed = await rows(url, succeeded)
+    assert await rows(url, resolves) == executed
+    return len(executed)

@@ -1,4 +1,4 @@
-"""Execute: the outcome table, what is refused, and what a dry run leaves alone."""
+"""Execute: the outcome of what needs no executor."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,11 +9,9 @@ import asyncpg
 import grpc
 import pytest
 
-from awoooi.approval.v1 import approval_pb2
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.callers import (
     NO_ACTION,
-    RESTART,
     UNPARSABLE,
     Approvals,
     Incidents,
@@ -21,20 +19,11 @@ from tests.approval.callers import (
 )
 from tests.approval.schemas import contents, rows
 from tests.eventually import eventually
-from tests.rpc_errors import refused
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-UNKNOWN = "APR-20200101-00000000DEAD"
 RESOLVED = incident_pb2.Incident.STATE_RESOLVED
-REAL = {
-    "restart": RESTART,
-    "scale": "SCALE deployment/api --replicas=3 -n prod",
-    "delete": "DELETE pod/x -n prod",
-    "rollback": "ROLLBACK deployment/api -n prod",
-    "http": "HTTP POST hook-name",
-}
 
 
 async def test_a_no_action_succeeds_resolves_its_incident_once_and_is_no_repair(
@@ -158,153 +147,6 @@ async def test_an_action_that_cannot_be_parsed_fails_and_resolves_nothing(
     await approval_service.logged(
         "background_execution_failed", approval_id=approval.approval_id, incident_id=incident_id
     )
-
-
-@pytest.mark.parametrize("action", REAL.values(), ids=REAL)
-async def test_an_operation_without_an_executor_is_refused_and_stays_approved(
-    approvals: Approvals, incidents: Incidents, approval_service: RunningService, action: str
-) -> None:
-    approval = await approvals.approved(await incidents.opened(), action)
-    refusal = await refused(approvals.execute(approval.approval_id))
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "EXECUTOR_MISSING")
-    assert await approvals.get(approval.approval_id) == approval
-    assert approval.state == State.STATE_APPROVED
-    assert not await _repairs(approval_service, approval.approval_id)
-
-
-async def test_an_unknown_approval_is_not_found(approvals: Approvals) -> None:
-    for fields in ({}, {"validate_only": True}):
-        refusal = await refused(approvals.execute(UNKNOWN, **fields))
-        assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "APPROVAL_NOT_FOUND")
-        assert refusal.resource == ("awoooi.approval.v1.Approval", UNKNOWN)
-
-
-NOT_APPROVED = {"pending": "PENDING", "rejected": "REJECTED", "expired": "EXPIRED"}
-
-
-async def _not_approved(
-    approvals: Approvals, incidents: Incidents, service: RunningService, how: str
-) -> approval_pb2.Approval:
-    approval = await approvals.propose(await incidents.opened())
-    if how == "rejected":
-        return await approvals.reject(approval.approval_id)
-    if how == "expired":
-        await approvals.approve(approval.approval_id)
-        await rows(
-            service.database_url,
-            "UPDATE approvals SET expire_time = now() WHERE approval_id = $1",
-            approval.approval_id,
-        )
-        return await approvals.get(approval.approval_id)
-    return approval
-
-
-@pytest.mark.parametrize(("how", "state"), NOT_APPROVED.items(), ids=NOT_APPROVED)
-async def test_what_is_not_approved_is_not_executed(
-    approvals: Approvals, incidents: Incidents, approval_service: RunningService, how: str, state: str
-) -> None:
-    approval = await _not_approved(approvals, incidents, approval_service, how)
-    refusal = await refused(approvals.execute(approval.approval_id))
-    assert (refusal.code, refusal.reason) == (
-        grpc.StatusCode.FAILED_PRECONDITION,
-        "APPROVAL_STATE_NOT_ALLOWED",
-    )
-    assert refusal.metadata == {"current_state": state, "allowed_states": "APPROVED"}
-    assert refusal.preconditions == (f"is {state}, must be one of: APPROVED",)
-    assert await approvals.get(approval.approval_id) == approval
-    assert not (await approvals.deliveries(approval_id=approval.approval_id)).deliveries
-
-
-CHANGES = {
-    "action": "UPDATE approvals SET action = 'NO_ACTION: something else' WHERE approval_id = $1",
-    "hash": "UPDATE approvals SET action_hash = repeat('0', 64) WHERE approval_id = $1",
-    "now_unparsable": "UPDATE approvals SET action = 'observe' WHERE approval_id = $1",
-    "now_another_target": "UPDATE approvals SET action = 'DELETE pod/x -n prod' WHERE approval_id = $1",
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-async def test_what_was_changed_since_it_was_approved_is_not_executed(
-    approvals: Approvals, incidents: Incidents, approval_service: RunningService, change: str
-) -> None:
-    approval_id = (await approvals.approved(await incidents.opened())).approval_id
-    await rows(approval_service.database_url, change, approval_id)
-    refusal = await refused(approvals.execute(approval_id))
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ACTION_CHANGED")
-    assert (await approvals.get(approval_id)).state == State.STATE_APPROVED
-    plan = (await approvals.execute(approval_id, validate_only=True)).plan
-    assert [check.name for check in plan.checks if not check.passed] == ["action_unchanged"]
-
-
-async def test_the_stored_target_is_bound_to_what_was_approved(
-    approvals: Approvals, incidents: Incidents, approval_service: RunningService
-) -> None:
-    approval_id = (await approvals.approved(await incidents.opened(), RESTART)).approval_id
-    # What would be run is the stored operation: made a NO_ACTION behind the approvers' back, it must not run either.
-    await rows(
-        approval_service.database_url,
-        "UPDATE approvals SET operation_kind = 'NO_ACTION' WHERE approval_id = $1",
-        approval_id,
-    )
-    refusal = await refused(approvals.execute(approval_id))
-    assert refusal.reason == "ACTION_CHANGED"
-
-
-async def test_a_stale_etag_is_refused_and_the_current_one_taken(
-    approvals: Approvals, incidents: Incidents
-) -> None:
-    proposed = await approvals.propose(await incidents.opened())
-    approved = await approvals.approve(proposed.approval_id)
-    refusal = await refused(approvals.execute(proposed.approval_id, etag=proposed.etag))
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "APPROVAL_CHANGED")
-    answer = await approvals.execute(proposed.approval_id, etag=approved.etag)
-    assert answer.approval.state == State.STATE_SUCCEEDED
-
-
-# What a plan finds: the checks that do not pass.
-PLANS: dict[str, tuple[str, str, list[str]]] = {
-    "approved": (NO_ACTION, "approved", []),
-    "pending": (NO_ACTION, "pending", ["approved"]),
-    "rejected": (NO_ACTION, "rejected", ["approved"]),
-    "expired": (NO_ACTION, "expired", ["not_expired"]),
-    "unparsable": (UNPARSABLE, "approved", ["action_parsed"]),
-    "without_executor": (RESTART, "approved", ["executor_present"]),
-    "executed": (NO_ACTION, "executed", ["approved"]),
-}
-
-
-@pytest.mark.parametrize("case", PLANS.values(), ids=PLANS)
-async def test_a_dry_run_shows_operation_and_checks_and_writes_nothing(
-    approvals: Approvals,
-    incidents: Incidents,
-    approval_service: RunningService,
-    case: tuple[str, str, list[str]],
-) -> None:
-    action, how, failing = case
-    if how == "approved":
-        approval = await approvals.approved(await incidents.opened(), action)
-    elif how == "executed":
-        approval = await approvals.executed(await incidents.opened(), action)
-        approval = await approvals.until_delivered(approval.approval_id)
-    else:
-        approval = await _not_approved(approvals, incidents, approval_service, how)
-    before = await contents(approval_service.database_url)
-    answer = await approvals.execute(approval.approval_id, validate_only=True)
-    assert await contents(approval_service.database_url) == before
-    assert answer.approval == approval
-    assert not answer.already_executed
-    assert answer.plan.HasField("operation") is (action != UNPARSABLE)
-    assert answer.plan.operation == approval.operation
-    checks = ["approved", "not_expired", "action_parsed", "action_unchanged"]
-    # Only an operation needs an executor.
-    checks += ["executor_present"] if action == RESTART else []
-    assert [check.name for check in answer.plan.checks] == checks
-    assert [check.name for check in answer.plan.checks if not check.passed] == failing
-
-
-async def test_an_answer_of_an_execution_has_no_plan(approvals: Approvals, incidents: Incidents) -> None:
-    approval = await approvals.approved(await incidents.opened())
-    assert not (await approvals.execute(approval.approval_id)).HasField("plan")
 
 
 async def test_a_caller_that_gives_up_stops_no_execution(

@@ -1,16 +1,11 @@
 """An HTTP action from the proposal to the resolved incident: a real service, a real hook."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
-import grpc
 import pytest
 import pytest_asyncio
 
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as incident_service_pb
 from tests.approval.callers import Incidents, State
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service, is_signed
 from tests.approval.repairs import (
@@ -22,30 +17,14 @@ from tests.approval.repairs import (
     told,
     until_ended,
 )
-from tests.approval.schemas import approval_database, rows
-from tests.eventually import eventually
+from tests.approval.schemas import approval_database
 from tests.receiver import Answer, Held, hang_up, receiver, reset, status
-from tests.rpc_errors import refused
-from tests.services import PATIENCE_SECONDS, RunningService
+from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # What a hook that never answers is waited for.
 HOOK_TIMEOUT = "1500ms"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def hooked(
-    incident_service: RunningService, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Hooked]:
-    async with approval_database() as url, receiver() as hooks:
-        variables = {
-            "APPROVAL_INCIDENT_TARGET": incident_service.address,
-            **hook_variables(tmp_path_factory.mktemp("hooks"), hooks),
-            **WITHOUT_LIMITS,
-        }
-        async with hooked_service(url, hooks, variables) as found:
-            yield found
 
 
 async def test_a_hook_that_answers_2xx_repairs_and_resolves_the_incident(
@@ -105,25 +84,6 @@ async def test_every_2xx_is_a_success(hooked: Hooked, incidents: Incidents, code
     done = await hooked.approvals.executed(await incidents.opened(), hooked.new_action())
     assert done.state == State.STATE_SUCCEEDED
     assert done.outcome_message.endswith(f" answered {code}")
-
-
-async def test_the_time_that_a_hook_takes_is_on_record(hooked: Hooked, incidents: Incidents) -> None:
-    held = Held(status(200))
-    hooked.receiver.answers.append(held)
-    approval = await hooked.approvals.approved(
-        await incidents.opened(), hooked.new_action(), auto_execute=True
-    )
-    await eventually(lambda: _asked(hooked, approval.approval_id))
-    running = await hooked.approvals.get(approval.approval_id)
-    assert running.state == State.STATE_EXECUTING
-    assert running.HasField("execute_time")
-    assert not running.HasField("finish_time")
-    assert not await logged(hooked.approvals, approval.approval_id)
-    began, ended = running.execute_time.ToNanoseconds(), time.time_ns()
-    held.release.set()
-    await until_ended(hooked.approvals, approval.approval_id)
-    [row] = await logged(hooked.approvals, approval.approval_id)
-    assert row.start_time.ToNanoseconds() == began < ended <= row.finish_time.ToNanoseconds()
 
 
 # How a hook fails, and what is said of it.
@@ -193,52 +153,6 @@ async def test_a_hook_that_fails_is_called_once_and_leaves_the_incident_open(
     assert len(used.requests_for(approval.approval_id)) == 1
 
 
-async def test_an_execution_goes_on_when_its_caller_gives_up_and_nobody_interferes(
-    hooked: Hooked, incidents: Incidents
-) -> None:
-    approvals = hooked.approvals
-    held = Held(status(200))
-    hooked.receiver.answers.append(held)
-    approval_id = (await approvals.approved(await incidents.opened(), hooked.new_action())).approval_id
-    calling = asyncio.create_task(approvals.execute(approval_id))
-    await eventually(lambda: _asked(hooked, approval_id))
-    calling.cancel()
-    with suppress(asyncio.CancelledError):
-        await calling
-    running = await approvals.get(approval_id)
-    assert running.state == State.STATE_EXECUTING
-    for call, allowed in (
-        (approvals.execute(approval_id), "APPROVED"),
-        (approvals.execute(approval_id, resume_indeterminate=True), "APPROVED, INDETERMINATE"),
-        (approvals.approve(approval_id, actor="late"), "PENDING"),
-        (approvals.reject(approval_id, actor="late"), "PENDING"),
-        (approvals.cancel(approval_id), "PENDING, APPROVED, INDETERMINATE"),
-    ):
-        refusal = await refused(call)
-        assert refusal.code is grpc.StatusCode.FAILED_PRECONDITION
-        assert refusal.metadata == {"current_state": "EXECUTING", "allowed_states": allowed}
-    assert await approvals.get(approval_id) == running
-    held.release.set()
-    assert (await approvals.until_delivered(approval_id)).state == State.STATE_SUCCEEDED
-    assert len(hooked.requests_for(approval_id)) == 1
-
-
-async def test_an_operation_does_not_expire_while_it_runs(hooked: Hooked, incidents: Incidents) -> None:
-    approvals = hooked.approvals
-    held = Held(status(200))
-    hooked.receiver.answers.append(held)
-    approval = await approvals.approved(await incidents.opened(), hooked.new_action(), auto_execute=True)
-    await eventually(lambda: _asked(hooked, approval.approval_id))
-    await rows(
-        hooked.service.database_url,
-        "UPDATE approvals SET expire_time = now() WHERE approval_id = $1",
-        approval.approval_id,
-    )
-    assert (await approvals.get(approval.approval_id)).state == State.STATE_EXECUTING
-    held.release.set()
-    assert (await approvals.until_delivered(approval.approval_id)).state == State.STATE_SUCCEEDED
-
-
 async def test_a_plan_says_what_would_be_called_and_calls_nobody(
     hooked: Hooked, incidents: Incidents
 ) -> None:
@@ -266,57 +180,3 @@ async def test_a_hook_that_is_not_configured_fails_when_it_is_executed_and_in_th
     ]
     failed = (await hooked.approvals.execute(approval.approval_id)).approval
     assert (failed.state, failed.outcome_message) == (State.STATE_FAILED, "no hook another is configured")
-
-
-async def test_a_forgotten_resolve_of_an_operation_is_told_as_a_repair_and_repeats_nothing(
-    hooked: Hooked, incidents: Incidents
-) -> None:
-    approvals, url = hooked.approvals, hooked.service.database_url
-    incident_id = await incidents.opened()
-    approval_id = (await approvals.executed(incident_id, hooked.new_action())).approval_id
-    await approvals.until_delivered(approval_id)
-    # Both databases as a restore from older backups leaves them: executed, and nobody knows of telling it.
-    await incidents.stub.Reopen(
-        incident_service_pb.ReopenRequest(incident_id=incident_id, reason="restored"),
-        timeout=PATIENCE_SECONDS,
-    )
-    await rows(url, "DELETE FROM outbox WHERE topic = 'incident.resolve' AND dedup_key = $1", approval_id)
-    await rows(url, "UPDATE approvals SET incident_resolve_time = NULL WHERE approval_id = $1", approval_id)
-    assert list((await approvals.reconcile()).approval_ids) == [approval_id]
-    await approvals.until_delivered(approval_id)
-    incident = await incidents.get(incident_id)
-    assert (incident.resolution_type, incident.resolution_number) == (
-        incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED,
-        2,
-    )
-    assert len(hooked.requests_for(approval_id)) == 1
-    assert len(await logged(approvals, approval_id)) == 1
-
-
-async def test_the_success_rate_is_told_from_enough_repairs_on(
-    incident_service: RunningService, incidents: Incidents, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    async with approval_database() as url, receiver() as hooks:
-        variables = {
-            "APPROVAL_INCIDENT_TARGET": incident_service.address,
-            "APPROVAL_MIN_SAMPLES": "4",
-            **hook_variables(tmp_path_factory.mktemp("rated"), hooks),
-            **WITHOUT_LIMITS,
-        }
-        async with hooked_service(url, hooks, variables) as rated:
-            for code, succeeded in ((200, True), (500, False), (200, True)):
-                hooks.answers.append(status(code))
-                done = await rated.approvals.executed(await incidents.opened(), rated.new_action())
-                assert (done.state == State.STATE_SUCCEEDED) is succeeded
-            await rated.approvals.executed(await incidents.opened())
-            figures = (await rated.approvals.figures()).executions
-            assert (figures.samples, figures.successes, figures.noop_executions_total) == (3, 2, 1)
-            assert not figures.HasField("success_rate")
-            await rated.approvals.executed(await incidents.opened(), rated.new_action())
-            figures = (await rated.approvals.figures()).executions
-            assert (figures.samples, figures.successes) == (4, 3)
-            assert figures.success_rate == pytest.approx(0.75)
-
-
-async def _asked(hooked: Hooked, approval_id: str) -> bool:
-    return bool(hooked.requests_for(approval_id))

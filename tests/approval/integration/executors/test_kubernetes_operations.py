@@ -1,19 +1,15 @@
 """Kubernetes actions from the proposal to the resolved incident: a real service, the API on a server of the tests."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from approval.executors.kubernetes.allow_list import KINDS
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Approvals, Incidents, State, approvals_at
-from tests.approval.conftest import AT_REST
-from tests.approval.hooks import WITHOUT_LIMITS
+from tests.approval.callers import Incidents, State
+from tests.approval.integration.executors.operated import Operated, allowed_service, healthy_cluster
 from tests.approval.repairs import (
     EventType,
     Repairs,
@@ -23,20 +19,13 @@ from tests.approval.repairs import (
     told,
     until_ended,
 )
-from tests.approval.schemas import approval_database
 from tests.approval.unit.executors.kubernetes.cases import DELETE, HEALTHY, RESTART, ROLLBACK
 from tests.approval.unit.executors.kubernetes.cluster_faults import drop, drop_answer, status
-from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer, Fault, cluster_server
+from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer, Fault
 from tests.approval.unit.executors.kubernetes.objects import (
-    NAMESPACE,
-    daemon_set,
-    deployment,
-    pod,
     progressing,
-    replica_set,
-    stateful_set,
 )
-from tests.services import RunningService, healthy_service
+from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -44,68 +33,6 @@ SCALE = "SCALE deployment/web --replicas=5 -n shop"
 WEB = "deployment/web in namespace shop"
 STUCK = {"replicas": 4, "updatedReplicas": 1, "availableReplicas": 3}
 GAVE_UP = {**STUCK, "conditions": [progressing("ProgressDeadlineExceeded", at="2026-05-07T12:10:00Z")]}
-
-
-@dataclass(frozen=True)
-class Operated:
-    """An approval service and the cluster that it may change."""
-
-    approvals: Approvals
-    cluster: ClusterServer
-
-
-@asynccontextmanager
-async def _healthy_cluster() -> AsyncIterator[ClusterServer]:
-    """A cluster with one healthy object of each kind, and one revision before."""
-    async with cluster_server() as cluster:
-        web = deployment()
-        cluster.add(web, stateful_set(), daemon_set(), pod())
-        cluster.add(*(replica_set(web, revision=number, image=f"web:{number}") for number in (6, 7)))
-        yield cluster
-
-
-@asynccontextmanager
-async def _allowed_service(
-    incident_address: str, kubeconfig: Path, **variables: str
-) -> AsyncIterator[Approvals]:
-    """An approval service that may change everything in one namespace."""
-    settings = {
-        "APPROVAL_INCIDENT_TARGET": incident_address,
-        "APPROVAL_EXECUTORS": "kubernetes",
-        "APPROVAL_KUBERNETES_KUBECONFIG": str(kubeconfig),
-        "APPROVAL_KUBERNETES_NAMESPACES": NAMESPACE,
-        "APPROVAL_KUBERNETES_KINDS": ",".join(KINDS),
-        **WITHOUT_LIMITS,
-        **AT_REST,
-        **variables,
-    }
-    async with (
-        approval_database() as url,
-        healthy_service("approval", url, variables=settings) as running,
-        approvals_at(running.address) as approvals,
-    ):
-        yield approvals
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("kubernetes")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def service(incident_service: RunningService, folder: Path) -> AsyncIterator[Approvals]:
-    # Only the file has to be there: it is read again for each operation.
-    kubeconfig = ClusterServer().kubeconfig(folder)
-    async with _allowed_service(incident_service.address, kubeconfig) as approvals:
-        yield approvals
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def operated(service: Approvals, folder: Path) -> AsyncIterator[Operated]:
-    """The service of all tests here, and a cluster as new."""
-    async with _healthy_cluster() as cluster:
-        cluster.kubeconfig(folder)
-        yield Operated(service, cluster)
 
 
 @dataclass(frozen=True)
@@ -274,8 +201,8 @@ async def test_a_rollout_that_never_gets_healthy_fails_when_the_operations_time_
     incident_service: RunningService, incidents: Incidents, tmp_path: Path
 ) -> None:
     async with (
-        _healthy_cluster() as cluster,
-        _allowed_service(
+        healthy_cluster() as cluster,
+        allowed_service(
             incident_service.address, cluster.kubeconfig(tmp_path), APPROVAL_OPERATION_TIMEOUT="10s"
         ) as approvals,
     ):

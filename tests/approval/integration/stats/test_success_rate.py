@@ -1,0 +1,36 @@
+"""The success rate of operations."""
+
+import pytest
+
+from tests.approval.callers import Incidents, State
+from tests.approval.hooks import WITHOUT_LIMITS, hook_variables, hooked_service
+from tests.approval.schemas import approval_database
+from tests.receiver import receiver, status
+from tests.services import RunningService
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_the_success_rate_is_told_from_enough_repairs_on(
+    incident_service: RunningService, incidents: Incidents, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with approval_database() as url, receiver() as hooks:
+        variables = {
+            "APPROVAL_INCIDENT_TARGET": incident_service.address,
+            "APPROVAL_MIN_SAMPLES": "4",
+            **hook_variables(tmp_path_factory.mktemp("rated"), hooks),
+            **WITHOUT_LIMITS,
+        }
+        async with hooked_service(url, hooks, variables) as rated:
+            for code, succeeded in ((200, True), (500, False), (200, True)):
+                hooks.answers.append(status(code))
+                done = await rated.approvals.executed(await incidents.opened(), rated.new_action())
+                assert (done.state == State.STATE_SUCCEEDED) is succeeded
+            await rated.approvals.executed(await incidents.opened())
+            figures = (await rated.approvals.figures()).executions
+            assert (figures.samples, figures.successes, figures.noop_executions_total) == (3, 2, 1)
+            assert not figures.HasField("success_rate")
+            await rated.approvals.executed(await incidents.opened(), rated.new_action())
+            figures = (await rated.approvals.figures()).executions
+            assert (figures.samples, figures.successes) == (4, 3)
+            assert figures.success_rate == pytest.approx(0.75)
