@@ -1,4 +1,4 @@
-"""Approval services that may call hooks, for tests of several folders."""
+"""Approval services for tests of several folders: with frequent background work, and with hooks."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,12 +6,31 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.approval.callers import approvals_at
+from tests.approval.callers import Approvals, approvals_at
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service
 from tests.approval.racing import ROUNDS, Racers
 from tests.approval.schemas import approval_database
 from tests.receiver import receiver
 from tests.services import RunningService, healthy_service
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def restless_service(incident_service: RunningService) -> AsyncIterator[RunningService]:
+    """An approval service that expires and reconciles 20 times a second."""
+    variables = {
+        "APPROVAL_INCIDENT_TARGET": incident_service.address,
+        "APPROVAL_EXPIRE_EVERY": "50ms",
+        "APPROVAL_RECONCILE_EVERY": "50ms",
+    }
+    async with approval_database() as url, healthy_service("approval", url, variables=variables) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def restless(restless_service: RunningService) -> AsyncIterator[Approvals]:
+    """Calls of the same service."""
+    async with approvals_at(restless_service.address) as found:
+        yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

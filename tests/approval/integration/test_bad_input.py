@@ -182,7 +182,7 @@ async def test_every_bad_field_of_a_request_is_named(approvals: Approvals) -> No
     assert set(refusal.fields) == {"incident_id", "action", "risk", "confidence"}
 
 
-async def test_a_refused_request_leaves_no_trace(
+async def test_an_invalid_request_writes_nothing(
     approvals: Approvals, approval_service: RunningService
 ) -> None:
     before = await contents(approval_service.database_url)
@@ -205,7 +205,7 @@ BAD_ACTORS = {
 
 
 @pytest.mark.parametrize("actor", BAD_ACTORS.values(), ids=BAD_ACTORS)
-async def test_a_callers_name_that_is_none_is_refused(approvals: Approvals, actor: str) -> None:
+async def test_an_invalid_actor_is_refused(approvals: Approvals, actor: str) -> None:
     refusal = await refused(
         _call(approvals, "Get", pb.GetRequest(approval_id=APPROVAL), metadata=caller(actor))
     )
@@ -222,7 +222,7 @@ NOT_PROTOBUF = {
 
 
 @pytest.mark.parametrize("raw", NOT_PROTOBUF.values(), ids=NOT_PROTOBUF)
-async def test_what_is_no_protobuf_is_an_error_and_hurts_nobody(
+async def test_invalid_protobuf_is_an_error_and_affects_no_other_call(
     approvals: Approvals, approval_service: RunningService, raw: bytes
 ) -> None:
     async with grpc.aio.insecure_channel(approval_service.address) as channel:
@@ -243,11 +243,11 @@ async def test_a_request_above_the_size_limit_is_refused(approvals: Approvals) -
 
 
 @pytest.mark.parametrize("asked", [0, 10**9])
-async def test_a_page_size_out_of_bounds_is_brought_into_them(approvals: Approvals, asked: int) -> None:
+async def test_a_page_size_out_of_bounds_is_clamped(approvals: Approvals, asked: int) -> None:
     assert len((await approvals.list(page_size=asked)).approvals) <= 1000
 
 
-async def test_an_error_of_the_inside_reaches_the_caller_as_a_number_only(
+async def test_an_internal_error_discloses_only_its_correlation_id(
     approvals: Approvals, approval_service: RunningService
 ) -> None:
     # A row that no version of the service has written: reading it is a bug of whoever wrote it.

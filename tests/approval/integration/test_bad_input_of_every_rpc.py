@@ -38,7 +38,7 @@ async def _send(service: RunningService, rpc: str, raw: bytes) -> grpc.aio.AioRp
 
 
 @pytest.mark.parametrize("rpc", RPCS)
-async def test_what_is_no_protobuf_is_an_error_writes_nothing_and_hurts_nobody(
+async def test_invalid_protobuf_for_any_rpc_is_an_error_and_writes_nothing(
     approvals: Approvals, approval_service: RunningService, rpc: str
 ) -> None:
     before = await contents(approval_service.database_url)
@@ -52,7 +52,9 @@ async def test_what_is_no_protobuf_is_an_error_writes_nothing_and_hurts_nobody(
 
 
 @pytest.mark.parametrize("rpc", RPCS)
-async def test_what_is_above_the_size_limit_is_refused(approval_service: RunningService, rpc: str) -> None:
+async def test_a_request_of_any_rpc_above_the_size_limit_is_refused(
+    approval_service: RunningService, rpc: str
+) -> None:
     error = await _send(approval_service, rpc, b"\x0a" + b"\x80\x80\x80\x01" + b"x" * (1 << 21))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -91,7 +93,7 @@ async def _logged(
 
 
 @pytest.mark.parametrize("asked", [0, 1000, 10**9])
-async def test_a_page_of_executions_is_brought_into_its_bounds(
+async def test_a_page_size_of_executions_out_of_bounds_is_clamped(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, asked: int
 ) -> None:
     incident_id, *ids = await _logged(approvals, incidents, approval_service, 1001)
@@ -102,7 +104,7 @@ async def test_a_page_of_executions_is_brought_into_its_bounds(
 
 
 @pytest.mark.parametrize("asked", [0, 10**9])
-async def test_a_page_of_deliveries_is_brought_into_its_bounds(approvals: Approvals, asked: int) -> None:
+async def test_a_page_size_of_deliveries_out_of_bounds_is_clamped(approvals: Approvals, asked: int) -> None:
     assert len((await approvals.deliveries(page_size=asked)).deliveries) <= (1000 if asked else 50)
 
 
@@ -126,7 +128,7 @@ async def test_a_token_of_other_executions_is_refused(
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
-async def test_a_token_of_the_executions_is_none_of_the_deliveries(
+async def test_a_page_token_of_executions_is_invalid_for_deliveries(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
     incident_id, *_ = await _logged(approvals, incidents, approval_service, 2)

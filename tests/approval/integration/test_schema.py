@@ -12,7 +12,7 @@ from servicekit.database.migrations import Migrations
 from tests.databases import empty_database
 
 
-async def test_the_migrations_make_the_tables_that_the_code_knows(database: str) -> None:
+async def test_the_migrations_make_the_tables_of_the_code(database: str) -> None:
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": False}
@@ -53,7 +53,7 @@ async def test_the_migrations_go_back_and_leave_nothing() -> None:
 
 
 @pytest.mark.parametrize("state", ["", "DONE", "pending"])
-async def test_a_state_that_is_none_is_refused_by_the_table(database: str, state: str) -> None:
+async def test_an_unknown_state_violates_a_constraint(database: str, state: str) -> None:
     connection = await asyncpg.connect(database)
     try:
         with pytest.raises(asyncpg.CheckViolationError) as caught:

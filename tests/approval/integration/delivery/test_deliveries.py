@@ -31,7 +31,7 @@ async def _executed_for_nobody(fronted: Fronted, incident_id: str) -> approval_p
     return (await fronted.approvals.execute(approval.approval_id)).approval
 
 
-async def test_an_unknown_incident_parks_the_delivery_counts_it_and_lists_it_with_its_error(
+async def test_an_unknown_incident_parks_the_delivery_as_a_dead_letter_with_its_error(
     fronted: Fronted, incident_service: RunningService
 ) -> None:
     incident_id = _new_id()
@@ -58,7 +58,7 @@ async def test_an_unknown_incident_parks_the_delivery_counts_it_and_lists_it_wit
     await fronted.service.logged("outbox_job_parked", level="error", job_id=int(parked.delivery_id))
 
 
-async def test_a_parked_delivery_that_is_put_back_is_delivered_once_the_incident_is_there(
+async def test_a_dead_letter_that_is_re_queued_is_delivered_when_its_incident_exists(
     fronted: Fronted, incidents: Incidents
 ) -> None:
     incident_id = _new_id()
@@ -75,7 +75,7 @@ async def test_a_parked_delivery_that_is_put_back_is_delivered_once_the_incident
     assert incident.resolution_type == incident_pb2.RESOLUTION_TYPE_NO_ACTION
 
 
-async def test_a_delivery_that_is_put_back_too_early_is_parked_again(fronted: Fronted) -> None:
+async def test_a_dead_letter_that_is_re_queued_too_early_is_parked_again(fronted: Fronted) -> None:
     approval = await _executed_for_nobody(fronted, _new_id())
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
     await fronted.approvals.retry(parked.delivery_id)
@@ -86,7 +86,7 @@ async def test_a_delivery_that_is_put_back_too_early_is_parked_again(fronted: Fr
     assert again.attempts == parked.attempts + 1
 
 
-async def test_of_many_who_put_a_delivery_back_all_succeed_and_it_is_delivered(
+async def test_concurrent_retries_of_a_dead_letter_all_succeed_and_it_is_delivered(
     fronted: Fronted, incidents: Incidents
 ) -> None:
     incident_id = _new_id()
@@ -102,7 +102,7 @@ async def test_of_many_who_put_a_delivery_back_all_succeed_and_it_is_delivered(
     assert (await incidents.get(incident_id)).resolution_number == 1
 
 
-async def test_a_delivered_delivery_is_not_put_back(approvals: Approvals, incidents: Incidents) -> None:
+async def test_a_done_delivery_cannot_be_re_queued(approvals: Approvals, incidents: Incidents) -> None:
     approval = await approvals.executed(await incidents.opened())
     done = await approvals.until_delivery(approval.approval_id, DeliveryState.STATE_DONE)
     refusal = await refused(approvals.retry(done.delivery_id))
@@ -165,7 +165,7 @@ async def test_a_token_of_other_deliveries_is_refused(approvals: Approvals, inci
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
-async def test_of_resolves_that_go_together_each_unknown_incident_is_told_to_the_log(
+async def test_each_unknown_incident_of_a_batch_is_logged(
     fronted: Fronted, incident_service: RunningService
 ) -> None:
     await fronted.front.stop()

@@ -55,7 +55,7 @@ async def _heal(fronted: Fronted) -> None:
 
 
 @pytest.mark.parametrize(("behaviour", "error", "resolved"), HEALING.values(), ids=HEALING)
-async def test_a_resolve_that_fails_degrades_nothing_and_is_delivered_once_it_can_be(
+async def test_a_failed_resolve_is_retried_with_backoff_and_leaves_the_execution_succeeded(
     fronted: Fronted, incidents: Incidents, behaviour: Behaviour | None, error: str, resolved: bool
 ) -> None:
     approvals = fronted.approvals
@@ -107,7 +107,7 @@ async def test_a_resolve_that_fails_degrades_nothing_and_is_delivered_once_it_ca
     )
 
 
-async def test_a_resolve_that_fails_is_tried_again_and_again(fronted: Fronted, incidents: Incidents) -> None:
+async def test_a_failed_resolve_is_retried_with_backoff(fronted: Fronted, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
     approval = await fronted.approvals.approved(incident_id)
     fronted.front.behaviour = answer(grpc.StatusCode.INTERNAL)
@@ -130,7 +130,7 @@ async def test_a_resolve_that_fails_is_tried_again_and_again(fronted: Fronted, i
     ],
     ids=lambda code: code.name,
 )
-async def test_what_only_a_person_can_heal_raises_an_alarm(
+async def test_an_error_that_only_an_operator_can_fix_is_logged_as_an_error(
     fronted: Fronted, incidents: Incidents, code: grpc.StatusCode
 ) -> None:
     fronted.front.behaviour = answer(code)
@@ -143,7 +143,7 @@ async def test_what_only_a_person_can_heal_raises_an_alarm(
 
 
 @pytest.mark.parametrize("code", PARKING, ids=lambda code: code.name)
-async def test_what_would_be_refused_again_is_parked_until_somebody_puts_it_back(
+async def test_a_delivery_with_a_permanent_error_is_parked_until_it_is_re_queued(
     fronted: Fronted, incidents: Incidents, code: grpc.StatusCode
 ) -> None:
     approvals = fronted.approvals
@@ -167,7 +167,7 @@ async def test_what_would_be_refused_again_is_parked_until_somebody_puts_it_back
     assert (await incidents.get(incident_id)).resolution_number == 1
 
 
-async def test_a_backlog_goes_out_together_and_each_is_marked_by_its_own_result(
+async def test_a_backlog_is_delivered_in_batches_and_each_job_is_marked_by_its_own_result(
     fronted: Fronted, incidents: Incidents
 ) -> None:
     approvals = fronted.approvals
@@ -196,7 +196,7 @@ async def test_a_backlog_goes_out_together_and_each_is_marked_by_its_own_result(
     assert fronted.front.resolves_of(known[0]) == 1
 
 
-async def test_a_fault_of_one_incident_holds_up_no_other(fronted: Fronted, incidents: Incidents) -> None:
+async def test_a_fault_of_one_delivery_delays_no_other(fronted: Fronted, incidents: Incidents) -> None:
     approvals = fronted.approvals
     hanging = await approvals.approved(await incidents.opened())
     fronted.front.behaviour = hang
@@ -208,7 +208,7 @@ async def test_a_fault_of_one_incident_holds_up_no_other(fronted: Fronted, incid
     )
 
 
-async def test_a_password_in_a_peers_error_is_neither_kept_nor_logged(
+async def test_a_password_in_a_peers_error_is_neither_stored_nor_logged(
     fronted: Fronted, incidents: Incidents
 ) -> None:
     approval = await fronted.approvals.approved(await incidents.opened())
@@ -229,7 +229,7 @@ async def test_a_password_in_a_peers_error_is_neither_kept_nor_logged(
     await fronted.approvals.until_delivered(approval.approval_id)
 
 
-async def test_an_endless_error_of_a_peer_is_cut_to_what_the_contract_allows(
+async def test_a_long_error_of_a_peer_is_truncated_to_the_limit_of_the_contract(
     fronted: Fronted, incidents: Incidents
 ) -> None:
     approval = await fronted.approvals.approved(await incidents.opened())

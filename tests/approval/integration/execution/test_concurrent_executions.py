@@ -13,7 +13,7 @@ from tests.services import RunningService
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_hundred_executions_at_once_are_one(
+async def test_a_hundred_concurrent_executions_are_idempotent(
     approvals: Approvals,
     replica: Approvals,
     incidents: Incidents,
@@ -34,7 +34,7 @@ async def test_a_hundred_executions_at_once_are_one(
     assert jobs == [("incident.resolve",)]
 
 
-async def test_two_executions_that_race_with_auto_execute_are_one(
+async def test_executions_concurrent_with_auto_execute_are_idempotent(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
     before = await _noops(approvals)
@@ -49,7 +49,7 @@ async def test_two_executions_that_race_with_auto_execute_are_one(
     assert await _noops(approvals) == before + 60
 
 
-async def test_executing_again_while_deliveries_are_acknowledged_disturbs_neither(
+async def test_executions_and_concurrent_acknowledgements_do_not_disturb_each_other(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
     ids = [(await approvals.approved(await incidents.opened())).approval_id for _ in range(60)]

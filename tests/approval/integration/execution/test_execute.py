@@ -71,7 +71,7 @@ async def test_a_no_action_succeeds_resolves_its_incident_once_and_is_no_repair(
     assert not [line for line in resolves if line["incident_id"] == incident_id]
 
 
-async def test_executing_again_is_the_stored_outcome_and_happens_to_nobody(
+async def test_execute_is_idempotent_and_writes_nothing_the_second_time(
     approvals: Approvals,
     incidents: Incidents,
     approval_service: RunningService,
@@ -91,7 +91,7 @@ async def test_executing_again_is_the_stored_outcome_and_happens_to_nobody(
     )
 
 
-async def test_an_incident_that_somebody_resolved_first_stays_as_it_was(
+async def test_resolving_is_idempotent_for_an_incident_that_was_resolved_by_hand(
     approvals: Approvals,
     incidents: Incidents,
     approval_service: RunningService,
@@ -149,7 +149,7 @@ async def test_an_action_that_cannot_be_parsed_fails_and_resolves_nothing(
     )
 
 
-async def test_a_caller_that_gives_up_stops_no_execution(
+async def test_a_deadline_of_the_caller_does_not_stop_an_execution(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
     incident_id = await incidents.opened()

@@ -15,7 +15,7 @@ from tests.rpc_errors import Refused
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 
-async def test_of_two_executions_of_a_no_action_one_executes_and_the_other_gets_its_outcome(
+async def test_two_concurrent_executions_of_a_no_action_are_idempotent(
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
@@ -47,7 +47,7 @@ def _on_hook(number: int) -> dict[str, str]:
     }
 
 
-async def test_of_two_executions_of_an_operation_one_runs_it_and_the_other_is_told(
+async def test_of_two_concurrent_executions_of_an_operation_one_runs_it(
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)

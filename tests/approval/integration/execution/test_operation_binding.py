@@ -77,7 +77,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("auto_execute", [False, True], ids=["by_execute", "by_the_worker"])
-async def test_what_would_be_read_differently_now_is_not_run(
+async def test_an_action_that_is_parsed_differently_now_is_not_run(
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents, change: str, auto_execute: bool
 ) -> None:
     approvals = hooked.approvals
@@ -154,7 +154,7 @@ async def _break(front: ScriptedIncidents, behaviour: Behaviour | None) -> None:
 
 
 @pytest.mark.parametrize("behaviour", UNREACHABLE.values(), ids=UNREACHABLE)
-async def test_an_operation_waits_for_the_incident_service_and_runs_once_when_it_is_back(
+async def test_an_operation_waits_for_an_unreachable_incident_service_and_runs_once(
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents, behaviour: Behaviour | None
 ) -> None:
     approvals = hooked.approvals
@@ -183,7 +183,7 @@ async def test_an_operation_waits_for_the_incident_service_and_runs_once_when_it
     assert (await incidents.get(incident_id)).resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
 
 
-async def test_what_was_resolved_while_the_incident_service_was_away_is_not_run_when_it_is_back(
+async def test_an_operation_whose_incident_was_resolved_during_an_outage_is_not_run_after_it(
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
@@ -198,7 +198,7 @@ async def test_what_was_resolved_while_the_incident_service_was_away_is_not_run_
     assert not hooked.requests_for(approval_id)
 
 
-async def test_what_is_cancelled_while_it_waits_is_not_run_when_the_incident_service_is_back(
+async def test_an_operation_that_was_cancelled_during_an_outage_is_not_run_after_it(
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
     approvals = hooked.approvals
@@ -229,7 +229,7 @@ async def test_an_operation_for_an_incident_that_does_not_exist_is_not_run(
     assert not hooked.requests_for(approval.approval_id)
 
 
-async def test_a_no_action_asks_nobody_whether_its_incident_still_needs_it(
+async def test_a_no_action_does_not_look_up_its_incident(
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
     approval = await hooked.approvals.approved(await incidents.opened())

@@ -116,7 +116,7 @@ async def test_a_second_operation_within_the_cool_down_fails_before_anything_run
     assert not limited.requests_for(second.approval_id)
 
 
-async def test_the_worker_keeps_to_the_cool_down_too(limited: Hooked, incidents: Incidents) -> None:
+async def test_the_cool_down_applies_to_queued_executions(limited: Hooked, incidents: Incidents) -> None:
     action = limited.new_action()
     await _executed(limited, incidents, action)
     incident_id = await incidents.opened()
@@ -126,16 +126,16 @@ async def test_the_worker_keeps_to_the_cool_down_too(limited: Hooked, incidents:
     assert not limited.requests_for(second.approval_id)
 
 
-async def test_an_operation_that_failed_cools_its_target_down_as_well(
-    limited: Hooked, incidents: Incidents
-) -> None:
+async def test_a_failed_operation_starts_the_cool_down_too(limited: Hooked, incidents: Incidents) -> None:
     action = limited.new_action()
     limited.receiver.answers.append(status(500))
     assert (await _executed(limited, incidents, action)).outcome_message.endswith("answered 500")
     assert _is_cooling_down(await _executed(limited, incidents, action))
 
 
-async def test_what_was_refused_does_not_make_the_wait_longer(limited: Hooked, incidents: Incidents) -> None:
+async def test_an_operation_within_the_cool_down_does_not_extend_it(
+    limited: Hooked, incidents: Incidents
+) -> None:
     action = limited.new_action()
     first = await _executed(limited, incidents, action)
     await _pass(limited, first, "9 minutes 30 seconds")
@@ -149,7 +149,7 @@ async def test_another_target_is_not_affected(limited: Hooked, incidents: Incide
     assert (await _executed(limited, incidents, limited.new_action())).state == State.STATE_SUCCEEDED
 
 
-async def test_after_the_cool_down_it_may_run_until_the_hours_limit(
+async def test_after_the_cool_down_operations_run_until_the_limit_of_the_hour(
     limited: Hooked, incidents: Incidents
 ) -> None:
     action = limited.new_action()
@@ -166,7 +166,7 @@ async def test_after_the_cool_down_it_may_run_until_the_hours_limit(
     assert (await _executed(limited, incidents, action)).state == State.STATE_SUCCEEDED
 
 
-async def test_of_two_processes_that_operate_on_one_target_at_once_one_runs(
+async def test_concurrent_operations_of_two_processes_on_one_target_run_once(
     limited: Hooked, other_process: Hooked, incidents: Incidents
 ) -> None:
     for _ in range(20):
@@ -194,7 +194,7 @@ async def test_of_two_processes_that_operate_on_one_target_at_once_one_runs(
         ]
 
 
-async def test_whatever_is_done_to_an_object_counts_for_it_and_for_no_namesake(
+async def test_limits_count_every_kind_of_operation_on_an_object_and_none_on_its_namesakes(
     incident_service: RunningService, incidents: Incidents
 ) -> None:
     async with (

@@ -22,7 +22,7 @@ PLANS: dict[str, tuple[str, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", PLANS.values(), ids=PLANS)
-async def test_a_dry_run_shows_operation_and_checks_and_writes_nothing(
+async def test_a_plan_has_operation_and_checks_and_writes_nothing(
     approvals: Approvals,
     incidents: Incidents,
     approval_service: RunningService,
@@ -50,6 +50,6 @@ async def test_a_dry_run_shows_operation_and_checks_and_writes_nothing(
     assert [check.name for check in answer.plan.checks if not check.passed] == failing
 
 
-async def test_an_answer_of_an_execution_has_no_plan(approvals: Approvals, incidents: Incidents) -> None:
+async def test_the_response_of_an_execution_has_no_plan(approvals: Approvals, incidents: Incidents) -> None:
     approval = await approvals.approved(await incidents.opened())
     assert not (await approvals.execute(approval.approval_id)).HasField("plan")

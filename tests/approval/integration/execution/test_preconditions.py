@@ -48,7 +48,7 @@ NOT_APPROVED = {"pending": "PENDING", "rejected": "REJECTED", "expired": "EXPIRE
 
 
 @pytest.mark.parametrize(("how", "state"), NOT_APPROVED.items(), ids=NOT_APPROVED)
-async def test_what_is_not_approved_is_not_executed(
+async def test_only_an_approved_approval_is_executed(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, how: str, state: str
 ) -> None:
     approval = await unapproved(approvals, incidents, approval_service, how)
@@ -72,7 +72,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-async def test_what_was_changed_since_it_was_approved_is_not_executed(
+async def test_an_action_that_was_changed_since_its_approval_is_not_executed(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, change: str
 ) -> None:
     approval_id = (await approvals.approved(await incidents.opened())).approval_id
@@ -84,7 +84,7 @@ async def test_what_was_changed_since_it_was_approved_is_not_executed(
     assert [check.name for check in plan.checks if not check.passed] == ["action_unchanged"]
 
 
-async def test_the_stored_target_is_bound_to_what_was_approved(
+async def test_the_stored_operation_is_bound_to_the_approved_action(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
     approval_id = (await approvals.approved(await incidents.opened(), RESTART)).approval_id
@@ -98,7 +98,7 @@ async def test_the_stored_target_is_bound_to_what_was_approved(
     assert refusal.reason == "ACTION_CHANGED"
 
 
-async def test_a_stale_etag_is_refused_and_the_current_one_taken(
+async def test_a_stale_etag_is_refused_and_the_current_one_accepted(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     proposed = await approvals.propose(await incidents.opened())

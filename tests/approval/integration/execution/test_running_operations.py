@@ -18,7 +18,7 @@ from tests.rpc_errors import refused
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_time_that_a_hook_takes_is_on_record(hooked: Hooked, incidents: Incidents) -> None:
+async def test_the_duration_of_an_operation_is_on_record(hooked: Hooked, incidents: Incidents) -> None:
     held = Held(status(200))
     hooked.receiver.answers.append(held)
     approval = await hooked.approvals.approved(
@@ -37,7 +37,7 @@ async def test_the_time_that_a_hook_takes_is_on_record(hooked: Hooked, incidents
     assert row.start_time.ToNanoseconds() == began < ended <= row.finish_time.ToNanoseconds()
 
 
-async def test_an_execution_goes_on_when_its_caller_gives_up_and_nobody_interferes(
+async def test_a_running_operation_survives_its_caller_and_allows_no_transition(
     hooked: Hooked, incidents: Incidents
 ) -> None:
     approvals = hooked.approvals

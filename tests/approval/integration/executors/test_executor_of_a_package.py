@@ -72,9 +72,7 @@ def plugged(plugged_service: Plugged) -> Plugged:
     return plugged_service
 
 
-async def test_an_executor_of_a_package_repairs_like_any_other(
-    plugged: Plugged, incidents: Incidents
-) -> None:
+async def test_an_executor_of_another_package_runs_operations(plugged: Plugged, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
     approval = await plugged.approvals.approved(incident_id, ROLLBACK, auto_execute=True)
     done = await plugged.approvals.until_delivered(approval.approval_id)
@@ -110,7 +108,9 @@ async def test_its_plan_is_shown_and_nothing_is_called(plugged: Plugged, inciden
     assert await plugged.approvals.get(approval.approval_id) == approval
 
 
-async def test_a_plan_says_that_the_program_is_gone(plugged: Plugged, incidents: Incidents) -> None:
+async def test_a_plan_of_another_package_reports_a_failed_check(
+    plugged: Plugged, incidents: Incidents
+) -> None:
     approval = await plugged.approvals.approved(await incidents.opened(), ROLLBACK)
     away = plugged.program.rename(plugged.program.with_name("away"))
     try:
@@ -120,7 +120,7 @@ async def test_a_plan_says_that_the_program_is_gone(plugged: Plugged, incidents:
     assert [check.name for check in plan.checks if not check.passed] == ["program_exists"]
 
 
-async def test_what_it_does_not_run_waits_for_an_executor_that_does(
+async def test_an_operation_of_another_kind_waits_for_its_executor(
     plugged: Plugged, incidents: Incidents
 ) -> None:
     approval = await plugged.approvals.approved(await incidents.opened(), RESTART, auto_execute=True)
@@ -143,7 +143,7 @@ async def test_what_it_does_not_run_waits_for_an_executor_that_does(
         ),
     ],
 )
-async def test_an_executor_that_cannot_be_had_stops_the_start_with_one_line(
+async def test_an_executor_that_cannot_be_loaded_prevents_the_start_with_one_line(
     executors: str, reason: str
 ) -> None:
     async with approval_database() as url:

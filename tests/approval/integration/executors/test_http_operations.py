@@ -119,7 +119,7 @@ async def impatient(
 
 
 @pytest.mark.parametrize(("answer", "said"), FAILURES.values(), ids=FAILURES)
-async def test_a_hook_that_fails_is_called_once_and_leaves_the_incident_open(
+async def test_a_failing_hook_is_called_once_and_leaves_the_incident_open(
     hooked: Hooked, impatient: Hooked, incidents: Incidents, answer: Answer | None, said: str
 ) -> None:
     # Only who is to run into the deadline has a short one.
@@ -153,9 +153,7 @@ async def test_a_hook_that_fails_is_called_once_and_leaves_the_incident_open(
     assert len(used.requests_for(approval.approval_id)) == 1
 
 
-async def test_a_plan_says_what_would_be_called_and_calls_nobody(
-    hooked: Hooked, incidents: Incidents
-) -> None:
+async def test_a_plan_names_the_hook_and_does_not_call_it(hooked: Hooked, incidents: Incidents) -> None:
     approval = await hooked.approvals.approved(await incidents.opened(), hooked.new_action())
     answer = await hooked.approvals.execute(approval.approval_id, validate_only=True)
     assert answer.approval == approval

@@ -116,7 +116,7 @@ async def test_an_operation_that_works_is_on_record_and_resolves_the_incident(
     assert resolved.attributes["approval_id"] == approval.approval_id
 
 
-async def test_a_change_that_meets_another_is_tried_again_and_works(
+async def test_a_change_that_conflicts_with_a_concurrent_one_is_retried_and_succeeds(
     operated: Operated, incidents: Incidents
 ) -> None:
     operated.cluster.fail("PATCH", "deployments", status(409), status(409))
@@ -197,7 +197,7 @@ async def test_an_operation_that_fails_is_on_record_and_leaves_the_incident_open
 
 
 @pytest.mark.slow
-async def test_a_rollout_that_never_gets_healthy_fails_when_the_operations_time_is_over(
+async def test_a_rollout_that_does_not_get_healthy_fails_at_the_timeout_of_the_operation(
     incident_service: RunningService, incidents: Incidents, tmp_path: Path
 ) -> None:
     async with (
@@ -218,7 +218,7 @@ async def test_a_rollout_that_never_gets_healthy_fails_when_the_operations_time_
         assert len(cluster.changes()) == 1
 
 
-async def test_a_plan_asks_the_cluster_and_changes_nothing(operated: Operated, incidents: Incidents) -> None:
+async def test_a_plan_is_a_server_side_dry_run(operated: Operated, incidents: Incidents) -> None:
     approval = await operated.approvals.approved(await incidents.opened(), SCALE)
     plan = (await operated.approvals.execute(approval.approval_id, validate_only=True)).plan
     assert [(check.name, check.passed, check.message) for check in plan.checks[-2:]] == [
@@ -231,7 +231,9 @@ async def test_a_plan_asks_the_cluster_and_changes_nothing(operated: Operated, i
     assert await operated.approvals.get(approval.approval_id) == approval
 
 
-async def test_a_plan_says_what_the_cluster_would_refuse(operated: Operated, incidents: Incidents) -> None:
+async def test_a_plan_reports_a_change_that_the_cluster_would_reject(
+    operated: Operated, incidents: Incidents
+) -> None:
     operated.cluster.fail("PATCH", "deployments", status(403))
     approval = await operated.approvals.approved(await incidents.opened(), SCALE)
     plan = (await operated.approvals.execute(approval.approval_id, validate_only=True)).plan

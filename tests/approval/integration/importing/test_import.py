@@ -69,7 +69,7 @@ def one_of_each() -> list[dict[str, Any]]:
     ]
 
 
-async def test_every_state_is_counted_and_logged_as_if_calls_had_led_to_it(
+async def test_every_imported_state_is_counted_and_logged_as_by_calls(
     database: str, importing: Import
 ) -> None:
     done = await importing(incident(1), *one_of_each())
@@ -102,7 +102,7 @@ async def test_every_state_is_counted_and_logged_as_if_calls_had_led_to_it(
     assert await rows(database, "SELECT FROM outbox") == []
 
 
-async def test_what_is_imported_is_served_and_goes_on_by_the_same_rules(
+async def test_an_imported_approval_is_served_and_follows_the_same_rules(
     database: str, importing: Import, incident_service: RunningService, incidents: Incidents
 ) -> None:
     open_incident = await incidents.opened()
@@ -139,7 +139,7 @@ async def test_what_is_imported_is_served_and_goes_on_by_the_same_rules(
         assert list(found) == [approval_id(1), approval_id(3)]
 
 
-async def test_a_second_import_changes_nothing_whatever_became_of_the_rows(
+async def test_an_import_is_idempotent_whatever_happened_to_the_rows(
     database: str, importing: Import
 ) -> None:
     lines = one_of_each()
@@ -181,7 +181,7 @@ async def test_a_second_import_changes_nothing_whatever_became_of_the_rows(
         ),
     ],
 )
-async def test_a_bad_line_is_named_and_nothing_is_written(
+async def test_an_invalid_line_is_named_and_nothing_is_imported(
     database: str,
     importing: Import,
     tmp_path: Path,
@@ -208,7 +208,7 @@ async def test_a_bad_line_is_named_and_nothing_is_written(
     assert await contents(database) == before
 
 
-async def test_the_counters_are_those_that_the_same_calls_leave(
+async def test_an_import_leaves_the_counters_that_the_same_calls_would(
     importing: Import, database: str, incident_service: RunningService, incidents: Incidents
 ) -> None:
     """One observed and told, one rejected, one waiting: by calls, then the same by an import on top."""

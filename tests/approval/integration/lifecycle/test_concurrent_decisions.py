@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 ROUNDS = 200
 
 
-async def test_of_a_yes_and_a_no_the_first_counts_and_the_other_is_told(
+async def test_of_a_concurrent_approval_and_rejection_one_decides_and_the_other_gets_the_current_state(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
@@ -42,7 +42,7 @@ async def test_of_a_yes_and_a_no_the_first_counts_and_the_other_is_told(
     assert set(await repeat(one_round, ROUNDS)) <= {"APPROVED", "REJECTED"}
 
 
-async def test_of_two_yes_that_race_one_approves_and_the_other_is_told(
+async def test_of_two_concurrent_approvals_one_approves_and_the_other_gets_the_current_state(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
@@ -60,7 +60,7 @@ async def test_of_two_yes_that_race_one_approves_and_the_other_is_told(
     await repeat(one_round, ROUNDS)
 
 
-async def test_two_yes_of_one_approver_that_race_count_once(
+async def test_concurrent_approvals_of_one_actor_are_idempotent(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
@@ -75,7 +75,7 @@ async def test_two_yes_of_one_approver_that_race_count_once(
     await repeat(one_round, 100)
 
 
-async def test_three_yes_that_race_complete_a_quorum_of_two_once(
+async def test_three_concurrent_approvals_complete_a_quorum_of_two_once(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()

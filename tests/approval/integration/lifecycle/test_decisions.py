@@ -27,7 +27,9 @@ def _assert_not_allowed(refusal: Refused, *, current: str, allowed: str) -> None
     assert refusal.preconditions == (f"is {current}, must be one of: {allowed}",)
 
 
-async def test_one_yes_approves_when_one_is_required(approvals: Approvals, incidents: Incidents) -> None:
+async def test_one_approving_decision_is_enough_when_one_is_required(
+    approvals: Approvals, incidents: Incidents
+) -> None:
     proposed = await approvals.propose(await incidents.opened())
     approval = await approvals.approve(proposed.approval_id, actor="alice", reason="looks right")
     assert approval.state == State.STATE_APPROVED
@@ -43,7 +45,7 @@ async def test_one_yes_approves_when_one_is_required(approvals: Approvals, incid
     assert await approvals.get(approval.approval_id) == approval
 
 
-async def test_two_of_three_who_may_are_needed_when_two_are_required(
+async def test_two_distinct_approvers_are_needed_when_two_are_required(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     approval = await approvals.propose(await incidents.opened(), required_approvals=2)
@@ -57,7 +59,9 @@ async def test_two_of_three_who_may_are_needed_when_two_are_required(
     _assert_not_allowed(refusal, current="APPROVED", allowed="PENDING")
 
 
-async def test_the_same_approver_twice_counts_once(approvals: Approvals, incidents: Incidents) -> None:
+async def test_approving_twice_is_idempotent_and_counts_once(
+    approvals: Approvals, incidents: Incidents
+) -> None:
     proposed = await approvals.propose(await incidents.opened(), required_approvals=2)
     once = await approvals.approve(proposed.approval_id, actor="alice", reason="first")
     twice = await approvals.approve(proposed.approval_id, actor="alice", reason="second")
@@ -65,7 +69,7 @@ async def test_the_same_approver_twice_counts_once(approvals: Approvals, inciden
     assert twice.state == State.STATE_PENDING
 
 
-async def test_the_same_yes_again_is_the_record_whatever_its_state_and_the_etag(
+async def test_approving_again_is_idempotent_whatever_the_state_and_the_etag(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     approval = await approvals.executed(await incidents.opened())
@@ -74,7 +78,9 @@ async def test_the_same_yes_again_is_the_record_whatever_its_state_and_the_etag(
     assert len(again.decisions) == 1
 
 
-async def test_one_no_rejects_however_many_are_required(approvals: Approvals, incidents: Incidents) -> None:
+async def test_one_rejecting_decision_is_enough_whatever_the_quorum(
+    approvals: Approvals, incidents: Incidents
+) -> None:
     approval = await approvals.propose(await incidents.opened(), required_approvals=3)
     await approvals.approve(approval.approval_id, actor="alice")
     rejected = await approvals.reject(approval.approval_id, actor="bob", reason="too risky")
@@ -89,9 +95,7 @@ async def test_one_no_rejects_however_many_are_required(approvals: Approvals, in
 
 
 @pytest.mark.parametrize("decide", ["approve", "reject"])
-async def test_nobody_decides_about_their_own_proposal(
-    approvals: Approvals, incidents: Incidents, decide: str
-) -> None:
+async def test_self_approval_is_refused(approvals: Approvals, incidents: Incidents, decide: str) -> None:
     proposed = await approvals.propose(await incidents.opened(), actor="ai")
     refusal = await refused(getattr(approvals, decide)(proposed.approval_id, actor="ai"))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL")
@@ -106,7 +110,7 @@ async def test_an_unknown_approval_is_not_found(approvals: Approvals, decide: st
 
 
 @pytest.mark.parametrize("decide", ["approve", "reject"])
-async def test_a_stale_etag_is_refused_and_the_current_one_taken(
+async def test_a_stale_etag_is_refused_and_the_current_one_accepted(
     approvals: Approvals, incidents: Incidents, decide: str
 ) -> None:
     proposed = await approvals.propose(await incidents.opened(), required_approvals=3)
@@ -127,7 +131,7 @@ DECIDED: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("decide", ["approve", "reject"])
 @pytest.mark.parametrize(("before", "state"), DECIDED.values(), ids=DECIDED)
-async def test_what_another_has_decided_stays_decided(
+async def test_a_decided_approval_cannot_be_decided_by_another_actor(
     approvals: Approvals, incidents: Incidents, decide: str, before: str, state: str
 ) -> None:
     proposed = await approvals.propose(await incidents.opened())
@@ -138,7 +142,7 @@ async def test_what_another_has_decided_stays_decided(
 
 
 @pytest.mark.parametrize("decide", ["approve", "reject"])
-async def test_what_was_executed_is_not_decided_any_more(
+async def test_an_executed_approval_cannot_be_decided(
     approvals: Approvals, incidents: Incidents, decide: str
 ) -> None:
     approval = await approvals.executed(await incidents.opened())
@@ -147,7 +151,7 @@ async def test_what_was_executed_is_not_decided_any_more(
 
 
 @pytest.mark.parametrize(("before", "after"), [("approve", "reject"), ("reject", "approve")])
-async def test_who_has_decided_does_not_decide_the_other_way(
+async def test_a_conflicting_decision_of_the_same_actor_is_refused(
     approvals: Approvals, incidents: Incidents, before: str, after: str
 ) -> None:
     proposed = await approvals.propose(await incidents.opened())
@@ -160,7 +164,7 @@ async def test_who_has_decided_does_not_decide_the_other_way(
 @pytest.mark.parametrize(
     ("before", "after", "state"), [("approve", "reject", "APPROVED"), ("reject", "approve", "REJECTED")]
 )
-async def test_who_decides_the_other_way_is_told_the_states_like_everybody(
+async def test_a_conflicting_decision_gets_the_current_and_the_allowed_states(
     approvals: Approvals, incidents: Incidents, before: str, after: str, state: str
 ) -> None:
     proposed = await approvals.propose(await incidents.opened())
@@ -179,7 +183,7 @@ async def _let_expire(service: RunningService, approval_id: str) -> None:
 
 
 @pytest.mark.parametrize("decide", ["approve", "reject"])
-async def test_what_has_expired_is_not_decided_any_more(
+async def test_an_expired_approval_cannot_be_decided(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, decide: str
 ) -> None:
     approval_id = (await approvals.propose(await incidents.opened())).approval_id
@@ -189,9 +193,7 @@ async def test_what_has_expired_is_not_decided_any_more(
     assert not (await approvals.get(approval_id)).decisions
 
 
-async def test_the_ttl_that_was_asked_for_is_the_one_that_expires_it(
-    approvals: Approvals, incidents: Incidents
-) -> None:
+async def test_the_ttl_of_the_proposal_sets_its_expiry(approvals: Approvals, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
     short = await approvals.propose(incident_id, ttl=seconds(0.001))
     long = await approvals.propose(incident_id, ttl=seconds(3600))
@@ -200,7 +202,7 @@ async def test_the_ttl_that_was_asked_for_is_the_one_that_expires_it(
     assert (await approvals.approve(long.approval_id)).state == State.STATE_APPROVED
 
 
-async def test_a_quorum_approves_in_the_decision_that_completes_it_and_executes_once(
+async def test_a_quorum_approves_with_its_last_decision_and_executes_once(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     proposed = await approvals.propose(await incidents.opened(), required_approvals=3, auto_execute=True)
@@ -211,7 +213,9 @@ async def test_a_quorum_approves_in_the_decision_that_completes_it_and_executes_
     assert {decision.actor for decision in delivered.decisions} == {"alice", "bob", "carol"}
 
 
-async def test_with_auto_execute_a_yes_is_all_it_takes(approvals: Approvals, incidents: Incidents) -> None:
+async def test_with_auto_execute_an_approval_is_executed_without_another_call(
+    approvals: Approvals, incidents: Incidents
+) -> None:
     incident_id = await incidents.opened()
     approval = await approvals.approved(incident_id, auto_execute=True)
     assert approval.state in (State.STATE_APPROVED, State.STATE_EXECUTING, State.STATE_SUCCEEDED)
@@ -220,7 +224,7 @@ async def test_with_auto_execute_a_yes_is_all_it_takes(approvals: Approvals, inc
     assert (await incidents.get(incident_id)).resolved_by == "service:approval"
 
 
-async def test_with_auto_execute_an_action_that_cannot_be_parsed_fails_by_itself(
+async def test_with_auto_execute_an_unparsable_action_fails_without_another_call(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     approval = await approvals.approved(await incidents.opened(), "do something", auto_execute=True)
@@ -237,7 +241,7 @@ WAITING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fields", WAITING.values(), ids=WAITING)
-async def test_what_cannot_or_must_not_run_by_itself_waits_and_queues_nothing(
+async def test_without_auto_execute_or_an_executor_nothing_is_queued(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, fields: dict[str, Any]
 ) -> None:
     approval = await approvals.approved(await incidents.opened(), **fields)

@@ -48,7 +48,7 @@ def _is_refused_in(outcome: object, *states: str) -> bool:
     )
 
 
-async def test_of_two_yes_one_approves_and_the_action_is_executed_once(
+async def test_of_two_concurrent_approvals_one_approves_and_the_action_is_executed_once(
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
@@ -72,7 +72,7 @@ async def test_of_two_yes_one_approves_and_the_action_is_executed_once(
     assert await counters(racers.url, "approvals") == {"PENDING": 1, "SUCCEEDED": ROUNDS}
 
 
-async def test_of_a_yes_and_a_no_one_decides_and_only_a_yes_is_executed(
+async def test_of_a_concurrent_approval_and_rejection_one_decides_and_only_an_approval_is_executed(
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
@@ -105,7 +105,7 @@ async def test_of_a_yes_and_a_no_one_decides_and_only_a_yes_is_executed(
     }
 
 
-async def test_of_three_who_may_and_the_proposer_two_make_a_quorum_of_two(
+async def test_concurrent_approvals_complete_a_quorum_of_two_once_and_the_proposer_never_counts(
     racers: Racers, incidents: Incidents
 ) -> None:
     one, other = racers.pair(2)
@@ -143,7 +143,7 @@ async def test_of_three_who_may_and_the_proposer_two_make_a_quorum_of_two(
     assert await counters(racers.url, "approvals") == {"PENDING": 1, "SUCCEEDED": len(ids)}
 
 
-async def test_of_an_expiry_and_a_yes_one_counts_and_what_expired_first_is_never_executed(
+async def test_of_a_concurrent_expiry_and_approval_one_wins_and_an_expired_approval_is_never_executed(
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)

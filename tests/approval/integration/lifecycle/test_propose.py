@@ -66,7 +66,7 @@ async def test_a_proposal_is_recorded_as_it_was_made(approvals: Approvals, incid
     assert await approvals.get(approval.approval_id) == approval
 
 
-async def test_what_is_not_said_has_the_defaults_of_the_contract(
+async def test_an_unset_field_has_the_default_of_the_contract(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     # None leaves a field out.
@@ -88,7 +88,7 @@ async def test_an_action_that_cannot_be_parsed_is_recorded_with_the_reason(
     assert approval.parse_error == "at character 23: expected a namespace: -n NAME"
 
 
-async def test_a_confidence_of_zero_is_not_none(approvals: Approvals, incidents: Incidents) -> None:
+async def test_a_confidence_of_zero_is_not_unset(approvals: Approvals, incidents: Incidents) -> None:
     approval = await approvals.propose(await incidents.opened(), confidence=0.0)
     assert approval.HasField("confidence")
     assert approval.confidence == 0.0
@@ -111,7 +111,7 @@ async def test_a_resolved_incident_is_refused(
     assert not await _approvals_for(approval_service, incident_id)
 
 
-async def test_a_retry_gets_the_record_and_writes_nothing(
+async def test_a_retry_of_a_proposal_is_idempotent_and_writes_nothing(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
     incident_id = await incidents.opened()
@@ -121,7 +121,9 @@ async def test_a_retry_gets_the_record_and_writes_nothing(
     assert await _approvals_for(approval_service, incident_id) == 1
 
 
-async def test_a_retry_gets_the_record_as_it_is_by_then(approvals: Approvals, incidents: Incidents) -> None:
+async def test_a_retry_of_a_proposal_returns_the_current_record(
+    approvals: Approvals, incidents: Incidents
+) -> None:
     incident_id = await incidents.opened()
     request_id = str(uuid.uuid4())
     approval = await approvals.propose(incident_id, request_id=request_id)
@@ -162,7 +164,7 @@ async def test_a_request_id_for_another_incident_is_refused(
     assert refusal.reason == "REQUEST_ID_REUSED"
 
 
-async def test_thirty_concurrent_calls_with_one_request_id_make_one_approval(
+async def test_concurrent_proposals_with_one_request_id_are_idempotent(
     approvals: Approvals, replica: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
     incident_id = await incidents.opened()
@@ -184,7 +186,9 @@ async def test_without_a_request_id_two_equal_proposals_are_two(
     assert first.approval_id != second.approval_id
 
 
-async def test_an_outage_of_the_incident_service_loses_no_proposal(fronted: Fronted) -> None:
+async def test_a_proposal_during_an_outage_of_the_incident_service_is_recorded_unverified(
+    fronted: Fronted,
+) -> None:
     await fronted.front.stop()
     approval = await fronted.approvals.propose(UNKNOWN)
     assert approval.state == State.STATE_PENDING
@@ -202,7 +206,7 @@ async def test_an_outage_of_the_incident_service_loses_no_proposal(fronted: Fron
     ],
     ids=lambda code: code.name,
 )
-async def test_an_incident_service_that_refuses_to_say_loses_no_proposal(
+async def test_a_proposal_is_recorded_when_the_incident_service_returns_an_error(
     fronted: Fronted, code: grpc.StatusCode
 ) -> None:
     fronted.front.behaviour = answer(code)
@@ -210,7 +214,7 @@ async def test_an_incident_service_that_refuses_to_say_loses_no_proposal(
     assert not approval.incident_verified
 
 
-async def test_an_incident_service_that_hangs_holds_a_proposal_up_for_the_check_timeout_only(
+async def test_a_hanging_incident_service_delays_a_proposal_by_the_check_timeout_at_most(
     fronted: Fronted,
 ) -> None:
     fronted.front.behaviour = hang

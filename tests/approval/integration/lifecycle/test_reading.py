@@ -97,7 +97,7 @@ async def test_an_unknown_approval_is_not_found(approvals: Approvals) -> None:
 
 
 @pytest.mark.parametrize(("narrow", "words"), FILTERS.values(), ids=FILTERS)
-async def test_a_list_holds_what_passes_every_filter(
+async def test_a_list_has_what_matches_every_criterion(
     approvals: Approvals, shelf: Shelf, narrow: dict[str, Any], words: set[str]
 ) -> None:
     found = await approvals.list(incident_id=shelf.incident_id, **narrow)
@@ -110,7 +110,7 @@ async def test_an_approval_is_the_same_in_a_list(approvals: Approvals, shelf: Sh
         assert approval == await approvals.get(approval.approval_id)
 
 
-async def test_the_time_of_proposing_is_filtered_from_and_until(approvals: Approvals, shelf: Shelf) -> None:
+async def test_approvals_are_filtered_by_create_time(approvals: Approvals, shelf: Shelf) -> None:
     start = (await approvals.get(shelf.ids["approved"])).create_time
     end = (await approvals.get(shelf.ids["failed"])).create_time
     found = await approvals.list(
@@ -135,7 +135,7 @@ ORDERS = {
 
 @pytest.mark.parametrize(("order", "words"), ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize("page_size", [1, 2, 5, 1000])
-async def test_pages_go_through_every_order_without_gap_or_repetition(
+async def test_pages_of_every_order_have_no_gap_and_no_repetition(
     approvals: Approvals,
     shelf: Shelf,
     order: pb.ListRequest.Order.ValueType,
@@ -156,7 +156,7 @@ async def test_pages_go_through_every_order_without_gap_or_repetition(
     assert shelf.names(found) == words
 
 
-async def test_a_proposal_made_meanwhile_disturbs_no_page(approvals: Approvals, incidents: Incidents) -> None:
+async def test_a_concurrent_proposal_does_not_shift_pages(approvals: Approvals, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
     ids = [(await approvals.propose(incident_id)).approval_id for _ in range(4)]
     first = await approvals.list(incident_id=incident_id, page_size=2)

@@ -43,7 +43,7 @@ SWITCHED_OFF: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("switch_off", "reason"), SWITCHED_OFF.values(), ids=SWITCHED_OFF)
-async def test_the_switch_counts_from_the_next_proposal_on(
+async def test_the_kill_switch_applies_from_the_next_proposal(
     ruled: Ruled, incidents: Incidents, switch_off: Callable[[Path], object], reason: str
 ) -> None:
     incident_id = await incidents.opened()
@@ -67,7 +67,7 @@ async def test_the_switch_counts_from_the_next_proposal_on(
     assert (await ruled.approvals.propose(incident_id)).state == APPROVED
 
 
-async def test_a_switch_that_is_thrown_while_the_incident_is_looked_at_counts(
+async def test_a_kill_switch_used_during_the_look_up_of_the_incident_applies(
     ruled: Ruled, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
@@ -80,7 +80,9 @@ async def test_a_switch_that_is_thrown_while_the_incident_is_looked_at_counts(
     assert (await ruled.approvals.propose(incident_id)).state == PENDING
 
 
-async def test_a_person_may_approve_while_the_switch_is_off(ruled: Ruled, incidents: Incidents) -> None:
+async def test_a_person_may_approve_while_auto_approval_is_disabled(
+    ruled: Ruled, incidents: Incidents
+) -> None:
     ruled.switch_file.write_text("off\n")
     approval = await ruled.approvals.propose(await incidents.opened(), auto_execute=True)
     await ruled.approvals.approve(approval.approval_id)
@@ -88,7 +90,7 @@ async def test_a_person_may_approve_while_the_switch_is_off(ruled: Ruled, incide
     assert [decision.policy_rule for decision in delivered.decisions] == [""]
 
 
-async def test_a_changed_policy_counts_from_the_next_proposal_on(ruled: Ruled, incidents: Incidents) -> None:
+async def test_a_changed_policy_applies_from_the_next_proposal(ruled: Ruled, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
     critical: dict[str, Any] = {"risk": approval_pb2.RISK_CRITICAL}
     assert (await ruled.approvals.propose(incident_id, **critical)).state == PENDING
@@ -112,7 +114,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("damage", "problem"), BREAKS.values(), ids=BREAKS)
-async def test_a_policy_that_breaks_approves_nothing_until_it_is_mended(
+async def test_a_broken_policy_approves_nothing_until_it_is_repaired(
     ruled: Ruled, incidents: Incidents, damage: Callable[[Path], object], problem: str
 ) -> None:
     incident_id = await incidents.opened()
@@ -133,7 +135,7 @@ async def test_a_service_without_a_policy_approves_nothing(
 
 
 @pytest.mark.parametrize("content", [POLICY, "not a policy", None], ids=["good", "broken", "missing"])
-async def test_off_by_the_variable_is_off_and_starts_whatever_the_files_say(
+async def test_disabled_by_the_variable_no_file_is_read(
     incident_service: RunningService, incidents: Incidents, tmp_path: Path, content: str | None
 ) -> None:
     if content is not None:

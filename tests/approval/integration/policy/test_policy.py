@@ -48,7 +48,7 @@ async def test_a_no_action_that_a_rule_approves_resolves_its_incident(
     )
 
 
-async def test_the_incidents_timeline_tells_which_rule_it_was(ruled: Ruled, incidents: Incidents) -> None:
+async def test_the_timeline_of_the_incident_names_the_rule(ruled: Ruled, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
     approval = await ruled.approvals.propose(incident_id, actor="ai")
     told = (incident_pb2.IncidentEvent.TYPE_PROPOSED, incident_pb2.IncidentEvent.TYPE_APPROVED)
@@ -93,7 +93,7 @@ async def test_an_operation_that_a_rule_approves_is_run(ruled: Ruled, incidents:
     assert incident.resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
 
 
-async def test_what_is_not_to_be_executed_by_itself_waits_approved(
+async def test_without_auto_execute_an_approved_proposal_waits_for_execute(
     ruled: Ruled, incidents: Incidents
 ) -> None:
     approval = await ruled.approvals.propose(await incidents.opened(), auto_execute=False)
@@ -115,7 +115,7 @@ NO_RULE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("proposal", NO_RULE.values(), ids=NO_RULE)
-async def test_what_no_rule_fits_waits_for_people(
+async def test_a_proposal_that_no_rule_matches_stays_pending(
     ruled: Ruled, incidents: Incidents, proposal: dict[str, Any]
 ) -> None:
     incident_id = await incidents.opened(severity=incident_pb2.SEVERITY_LOW)
@@ -126,7 +126,7 @@ async def test_what_no_rule_fits_waits_for_people(
 
 
 @pytest.mark.parametrize("severity", incident_pb2.Severity.values()[1:], ids=incident_pb2.Severity.Name)
-async def test_the_severity_that_counts_is_the_incidents(
+async def test_a_rule_matches_the_severity_of_the_incident(
     ruled: Ruled, incidents: Incidents, severity: incident_pb2.Severity.ValueType
 ) -> None:
     approval = await ruled.approvals.propose(
@@ -135,14 +135,16 @@ async def test_the_severity_that_counts_is_the_incidents(
     assert approval.state == (APPROVED if severity == incident_pb2.SEVERITY_LOW else PENDING)
 
 
-async def test_a_caller_that_goes_by_a_rules_name_is_no_rule(ruled: Ruled, incidents: Incidents) -> None:
+async def test_a_caller_with_the_name_of_a_rule_is_not_recorded_as_a_rule(
+    ruled: Ruled, incidents: Incidents
+) -> None:
     approval = await ruled.approvals.propose(await incidents.opened(), required_approvals=2)
     decided = await ruled.approvals.approve(approval.approval_id, actor="policy:observe")
     assert decided.state == PENDING
     assert [decision.policy_rule for decision in decided.decisions] == [""]
 
 
-async def test_while_the_incident_service_is_away_only_observing_is_approved(ruled: Ruled) -> None:
+async def test_while_the_incident_service_is_unreachable_rules_approve_only_no_action(ruled: Ruled) -> None:
     await ruled.front.stop()
     observed = await ruled.approvals.propose(UNKNOWN)
     assert observed.state == APPROVED
@@ -154,7 +156,7 @@ async def test_while_the_incident_service_is_away_only_observing_is_approved(rul
     assert (await ruled.approvals.propose(UNKNOWN)).state == PENDING
 
 
-async def test_a_retry_gets_the_record_whatever_the_rules_say_by_then(
+async def test_a_retry_of_a_proposal_is_idempotent_after_a_change_of_the_rules(
     ruled: Ruled, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
@@ -168,7 +170,9 @@ async def test_a_retry_gets_the_record_whatever_the_rules_say_by_then(
     assert await ruled.approvals.propose(incident_id, request_id="twice") == waiting
 
 
-async def test_calls_with_one_request_id_are_approved_once(ruled: Ruled, incidents: Incidents) -> None:
+async def test_concurrent_proposals_with_one_request_id_are_approved_once(
+    ruled: Ruled, incidents: Incidents
+) -> None:
     incident_id = await incidents.opened()
     found = await asyncio.gather(
         *(ruled.approvals.propose(incident_id, request_id="together") for _ in range(20))
@@ -177,7 +181,9 @@ async def test_calls_with_one_request_id_are_approved_once(ruled: Ruled, inciden
     assert len(found[0].decisions) == 1
 
 
-async def test_rules_and_people_at_once_do_not_hold_each_other_up(ruled: Ruled, incidents: Incidents) -> None:
+async def test_concurrent_decisions_of_rules_and_people_do_not_deadlock(
+    ruled: Ruled, incidents: Incidents
+) -> None:
     incident_id = await incidents.opened()
     waiting = [await ruled.approvals.propose(incident_id, risk=approval_pb2.RISK_HIGH) for _ in range(40)]
     before = await _counts(ruled.approvals)

@@ -59,7 +59,7 @@ def _outcomes(figures: pb.GetFlywheelStatsResponse) -> Mapping[int, int]:
     return {entry.outcome: entry.count for entry in entries}
 
 
-async def test_the_figures_follow_what_is_done(
+async def test_the_stats_follow_every_transition(
     alone: RunningService, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
     async with approvals_at(alone.address) as approvals:
@@ -168,9 +168,7 @@ async def _counters_survive(
     assert after.approvals.approvals == before.approvals.approvals
 
 
-async def test_the_lists_and_hours_come_only_when_they_are_asked_for(
-    fronted: Fronted, incidents: Incidents
-) -> None:
+async def test_lists_and_hours_are_in_the_full_view_only(fronted: Fronted, incidents: Incidents) -> None:
     approvals = fronted.approvals
     pending = await approvals.propose(await incidents.opened())
     await fronted.front.stop()
@@ -192,7 +190,7 @@ async def test_the_lists_and_hours_come_only_when_they_are_asked_for(
     assert executions == sum(_outcomes(full).values())
 
 
-async def test_an_execution_that_an_operator_closed_does_not_break_the_hours(
+async def test_a_cancelled_indeterminate_execution_is_counted_in_its_hour(
     fronted: Fronted, incidents: Incidents
 ) -> None:
     approvals = fronted.approvals

@@ -11,7 +11,7 @@ from tests.services import RunningService
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_success_rate_is_told_from_enough_repairs_on(
+async def test_the_success_rate_is_withheld_below_the_minimum_of_samples_of_a_service(
     incident_service: RunningService, incidents: Incidents, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     async with approval_database() as url, receiver() as hooks:

@@ -1,0 +1,54 @@
+"""ListExecutions: the log of the operations that were run."""
+
+import pytest
+
+from awoooi.approval.v1 import approval_service_pb2 as pb
+from tests.approval.callers import Approvals, Incidents
+from tests.approval.schemas import rows
+from tests.services import RunningService
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_no_action_and_unparsable_actions_leave_no_row_in_the_execution_log(
+    approvals: Approvals, incidents: Incidents
+) -> None:
+    for action in ("NO_ACTION", "whatever"):
+        approval = await approvals.executed(await incidents.opened(), action)
+        request = pb.ListExecutionsRequest(approval_id=approval.approval_id)
+        assert not (await approvals.stub.ListExecutions(request, timeout=60)).executions
+
+
+async def test_the_execution_log_is_filtered_and_paged_newest_first(
+    approvals: Approvals, incidents: Incidents, approval_service: RunningService
+) -> None:
+    approval = await approvals.propose(await incidents.opened())
+    for succeeded in (True, False, True):
+        await rows(
+            approval_service.database_url,
+            """
+            INSERT INTO auto_repair_executions
+                (approval_id, incident_id, target, operation, succeeded, output, error, executor, start_time)
+            VALUES ($1, $2, 'prod/deployment/api', $3, $4, 'rolled out', '', 'kubernetes', now())
+            """,
+            approval.approval_id,
+            approval.incident_id,
+            '{"kind": "RESTART", "resource_kind": "deployment", "name": "api", "namespace": "prod"}',
+            succeeded,
+        )
+    first = await approvals.stub.ListExecutions(
+        pb.ListExecutionsRequest(approval_id=approval.approval_id, page_size=2), timeout=60
+    )
+    assert [execution.succeeded for execution in first.executions] == [True, False]
+    rest = await approvals.stub.ListExecutions(
+        pb.ListExecutionsRequest(approval_id=approval.approval_id, page_token=first.next_page_token),
+        timeout=60,
+    )
+    assert [execution.succeeded for execution in rest.executions] == [True]
+    assert rest.next_page_token == ""
+    failed = await approvals.stub.ListExecutions(
+        pb.ListExecutionsRequest(incident_id=approval.incident_id, succeeded=False), timeout=60
+    )
+    (execution,) = failed.executions
+    assert execution.operation.name == "api"
+    assert (execution.executor, execution.output) == ("kubernetes", "rolled out")
