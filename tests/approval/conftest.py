@@ -15,7 +15,7 @@ from tests.approval.scripted_incidents import pass_on, scripted_incidents
 from tests.databases import database_fixture
 from tests.services import RunningService, healthy_service
 
-# What runs by itself would write while a test looks whether anything was written.
+# Without periodic work, which would write while a test checks that nothing is written.
 AT_REST = {"APPROVAL_EXPIRE_EVERY": "24h", "APPROVAL_RECONCILE_EVERY": "24h"}
 
 database = database_fixture("approval", migrate_approval)
@@ -68,7 +68,7 @@ async def replica(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def fronted_service(incident_service: RunningService) -> AsyncIterator[Fronted]:
-    """The approval service behind which the front stands."""
+    """An approval service that reaches the incident service through a front."""
     async with scripted_incidents(incident_service.address) as front, approval_database() as url:
         variables = {
             "APPROVAL_INCIDENT_TARGET": front.address,
@@ -85,7 +85,7 @@ async def fronted_service(incident_service: RunningService) -> AsyncIterator[Fro
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def fronted(fronted_service: Fronted) -> AsyncIterator[Fronted]:
-    """The same with an honest front, whatever the test before told it."""
+    """The same with a front that forwards every call."""
     try:
         yield fronted_service
     finally:

@@ -10,7 +10,7 @@ from tests.services import RunningService
 
 @dataclass(frozen=True)
 class Fronted:
-    """An approval service that reaches the incident service through a front that fails as it is told."""
+    """An approval service that reaches the incident service through a front with scripted failures."""
 
     front: ScriptedIncidents
     approvals: Approvals

@@ -1,4 +1,4 @@
-"""What an operation leaves behind: its row, its figures, its incident's timeline."""
+"""The traces of an operation: its row in the execution log, its stats, its incident's timeline."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Outcome = flywheel_stats_pb2.ExecutionOutcome
 
 @dataclass(frozen=True)
 class Repairs:
-    """The figures that operations change."""
+    """The stats that operations change."""
 
     samples: int
     successes: int
@@ -37,7 +37,7 @@ class Repairs:
 
 
 async def repairs(approvals: Approvals) -> Repairs:
-    """The figures as the service tells them; not one of them counts observations."""
+    """These stats of the service; none of them counts a NO_ACTION."""
     executions = (await approvals.figures()).executions
     total = {each.outcome: each.count for each in executions.executions_total}
     return Repairs(
@@ -50,7 +50,7 @@ async def repairs(approvals: Approvals) -> Repairs:
 
 
 async def logged(approvals: Approvals, approval_id: str) -> Sequence[approval_pb2.Execution]:
-    """The rows of an approval in the log of repairs."""
+    """The rows of an approval in the execution log."""
     request = pb.ListExecutionsRequest(approval_id=approval_id)
     return (await approvals.stub.ListExecutions(request, timeout=PATIENCE_SECONDS)).executions
 
@@ -78,7 +78,7 @@ async def told(
 async def assert_left_open(
     incidents: Incidents, approvals: Approvals, approval: approval_pb2.Approval
 ) -> None:
-    """Nobody was told, and nobody is going to be told, that the approval's incident is resolved."""
+    """The incident of the approval is open, and no resolve is queued."""
     assert not (await approvals.deliveries(approval_id=approval.approval_id)).deliveries
     incident = await incidents.get(approval.incident_id)
     assert (incident.state, incident.resolution_number) == (incident_pb2.Incident.STATE_OPEN, 0)

@@ -1,4 +1,4 @@
-"""A real gRPC server in front of the incident service that fails as it is told."""
+"""A real gRPC server in front of the incident service, with scripted failures."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +25,7 @@ Behaviour: TypeAlias = Callable[[Forward, Context], Awaitable[Any]]
 
 
 async def pass_on(forward: Forward, context: Context) -> Any:
-    """Answer what the incident service answers."""
+    """Forward the call."""
     try:
         return await forward()
     except grpc.aio.AioRpcError as exc:
@@ -33,12 +33,12 @@ async def pass_on(forward: Forward, context: Context) -> Any:
 
 
 async def hang(_forward: Forward, _context: Context) -> Any:
-    """Never answer."""
+    """Never respond."""
     await asyncio.Event().wait()
 
 
 async def lose_the_reply(forward: Forward, _context: Context) -> Any:
-    """Let the incident service do its work and never tell."""
+    """Forward the call and never respond."""
     await forward()
     await asyncio.Event().wait()
 
@@ -57,7 +57,7 @@ class ScriptedIncidents(IncidentServiceServicer):
 
     def __init__(self, real: grpc.aio.Channel) -> None:
         self.behaviour: Behaviour = pass_on
-        # Every Resolve and BatchResolve that came in, whatever became of it.
+        # Every Resolve and BatchResolve that was received, whatever its result.
         self.resolves: list[Message] = []
         self.address = "127.0.0.1:0"
         self._real = IncidentServiceStub(real)
@@ -80,7 +80,7 @@ class ScriptedIncidents(IncidentServiceServicer):
             self._server = None
 
     def resolves_of(self, incident_id: str) -> int:
-        """How many calls asked to resolve this incident."""
+        """The number of calls to resolve this incident."""
         return sum(
             incident_id
             in (

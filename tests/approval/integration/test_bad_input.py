@@ -1,4 +1,4 @@
-"""Malformed requests: INVALID_ARGUMENT that names the field, nothing written, nothing of the server's inside told."""
+"""Invalid requests: INVALID_ARGUMENT that names the field, nothing written, nothing internal disclosed."""
 
 from typing import Any
 
@@ -250,7 +250,7 @@ async def test_a_page_size_out_of_bounds_is_clamped(approvals: Approvals, asked:
 async def test_an_internal_error_discloses_only_its_correlation_id(
     approvals: Approvals, approval_service: RunningService
 ) -> None:
-    # A row that no version of the service has written: reading it is a bug of whoever wrote it.
+    # A row that no version of the service has written: reading it is an internal error.
     approval_id = "APR-20200101-00000000DEAD"
     await rows(
         approval_service.database_url,

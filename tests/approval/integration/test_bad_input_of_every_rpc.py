@@ -1,4 +1,4 @@
-"""What no RPC takes, asked of each; and the lists' pages, where the other tests ask one list only."""
+"""Invalid requests to every RPC, and page sizes and tokens of every list."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every error of the service has its place in the one table."""
+"""Every error of the service is in the one table."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ def _instance(cls: type[ApprovalError]) -> ApprovalError:
     if issubclass(cls, TransitionNotAllowedError):
         return cls("APR-20260507-99ADF2", current=State.EXPIRED, allowed=(State.PENDING, State.APPROVED))
     takes_id = cls.__init__ is not ApprovalError.__init__
-    # Of an approval or an incident: the table tells both the same way.
+    # Of an approval or an incident: the table maps both the same way.
     return cls(*(["ANY-20260507-99ADF2"] if takes_id else []))
 
 

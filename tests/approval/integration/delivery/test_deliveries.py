@@ -1,4 +1,4 @@
-"""ListDeliveries and RetryDelivery; an incident that nobody knows."""
+"""ListDeliveries, and RetryDelivery of a dead letter."""
 
 import asyncio
 import secrets
@@ -23,8 +23,8 @@ def _new_id() -> str:
     return f"INC-20260507-{secrets.token_hex(6).upper()}"
 
 
-async def _executed_for_nobody(fronted: Fronted, incident_id: str) -> approval_pb2.Approval:
-    """A NO_ACTION that was proposed while the incident service was away, for an incident it does not know."""
+async def _executed_for_unknown(fronted: Fronted, incident_id: str) -> approval_pb2.Approval:
+    """A NO_ACTION for an unknown incident, proposed while the incident service was unreachable."""
     await fronted.front.stop()
     approval = await fronted.approvals.approved(incident_id)
     await fronted.front.start()
@@ -36,7 +36,7 @@ async def test_an_unknown_incident_parks_the_delivery_as_a_dead_letter_with_its_
 ) -> None:
     incident_id = _new_id()
     before = await _parked(fronted.approvals)
-    approval = await _executed_for_nobody(fronted, incident_id)
+    approval = await _executed_for_unknown(fronted, incident_id)
     assert approval.state == State.STATE_SUCCEEDED
     assert not approval.incident_verified
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
@@ -62,7 +62,7 @@ async def test_a_dead_letter_that_is_re_queued_is_delivered_when_its_incident_ex
     fronted: Fronted, incidents: Incidents
 ) -> None:
     incident_id = _new_id()
-    approval = await _executed_for_nobody(fronted, incident_id)
+    approval = await _executed_for_unknown(fronted, incident_id)
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
     before = await _parked(fronted.approvals)
     await incidents.opened(incident_id=incident_id)
@@ -76,7 +76,7 @@ async def test_a_dead_letter_that_is_re_queued_is_delivered_when_its_incident_ex
 
 
 async def test_a_dead_letter_that_is_re_queued_too_early_is_parked_again(fronted: Fronted) -> None:
-    approval = await _executed_for_nobody(fronted, _new_id())
+    approval = await _executed_for_unknown(fronted, _new_id())
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
     await fronted.approvals.retry(parked.delivery_id)
     again = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
@@ -90,7 +90,7 @@ async def test_concurrent_retries_of_a_dead_letter_all_succeed_and_it_is_deliver
     fronted: Fronted, incidents: Incidents
 ) -> None:
     incident_id = _new_id()
-    approval = await _executed_for_nobody(fronted, incident_id)
+    approval = await _executed_for_unknown(fronted, incident_id)
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
     await incidents.opened(incident_id=incident_id)
     # None of them can be too late: what is delivered is not answered before it is healed.

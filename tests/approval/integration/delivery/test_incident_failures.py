@@ -1,4 +1,4 @@
-"""Resolve failing in every way: a NO_ACTION stays SUCCEEDED, its delivery waits, and in the end it is delivered."""
+"""Resolve failing in every way: a NO_ACTION stays SUCCEEDED, and its delivery is retried or dead-lettered."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 RESOLVED = incident_pb2.Incident.STATE_RESOLVED
 SECRET = "hunter2"
 
-# How Resolve fails, what the delivery says of it, and whether the incident service did its work all the same.
+# How Resolve fails, the error of the delivery, and whether the incident was resolved nevertheless.
 HEALING: Mapping[str, tuple[Behaviour | None, str, bool]] = {
     "service_down": (None, "UNAVAILABLE", False),
     "unavailable": (answer(grpc.StatusCode.UNAVAILABLE), "UNAVAILABLE: scripted", False),
@@ -34,7 +34,7 @@ HEALING: Mapping[str, tuple[Behaviour | None, str, bool]] = {
     "aborted": (answer(grpc.StatusCode.ABORTED), "ABORTED: scripted", False),
     "cancelled": (answer(grpc.StatusCode.CANCELLED), "CANCELLED: scripted", False),
 }
-# Refusals that the same call would get again.
+# Permanent errors.
 PARKING = [
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,

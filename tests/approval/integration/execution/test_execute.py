@@ -169,7 +169,7 @@ async def test_a_deadline_of_the_caller_does_not_stop_an_execution(
 
 @asynccontextmanager
 async def _held(service: RunningService, approval_id: str) -> AsyncIterator[None]:
-    """Keep an approval locked: whoever wants to change it waits."""
+    """Keep an approval locked."""
     connection = await asyncpg.connect(service.database_url)
     try:
         async with connection.transaction():

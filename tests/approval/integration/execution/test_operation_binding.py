@@ -1,4 +1,4 @@
-"""What was approved is what runs, for an incident that still needs it: in any other case nothing is asked of a hook."""
+"""Only the approved operation is run, and only for an unresolved incident: otherwise no hook is called."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -62,7 +62,7 @@ async def hooked(
             yield found
 
 
-# How a row may come to say something else than what was approved.
+# How a row may differ from what was approved.
 CHANGES = {
     "the text": "action = 'HTTP POST hook-99'",
     "the text so that it cannot be parsed": "action = 'call hook-99'",
@@ -85,7 +85,7 @@ async def test_an_action_that_is_parsed_differently_now_is_not_run(
     incident_id = await incidents.opened()
     proposed = await approvals.propose(incident_id, hooked.new_action(), auto_execute=auto_execute)
     approval_id = proposed.approval_id
-    # While the incident service is away the worker waits: time enough for somebody at the database.
+    # While the incident service is unreachable the worker retries, so the row can be changed before the execution.
     await front.stop()
     await approvals.approve(approval_id)
     statement = f"UPDATE approvals SET {change} WHERE approval_id = $1"  # noqa: S608 - of the table above
@@ -136,7 +136,7 @@ async def test_an_incident_that_was_resolved_meanwhile_needs_no_operation(
     assert refusal.metadata == {"current_state": "CANCELLED", "allowed_states": "APPROVED"}
 
 
-# How it is that nobody can say whether the incident still needs it.
+# How the look-up of the incident fails.
 UNREACHABLE: dict[str, Behaviour | None] = {
     "down": None,
     "unavailable": answer(grpc.StatusCode.UNAVAILABLE),

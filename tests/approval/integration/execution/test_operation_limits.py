@@ -1,4 +1,4 @@
-"""Cool-down and the limit within an hour: who has had enough is not operated on, and nothing is asked of a hook."""
+"""The cool-down and the limit within an hour: beyond them no hook is called."""
 
 import asyncio
 from collections import Counter
@@ -180,7 +180,7 @@ async def test_concurrent_operations_of_two_processes_on_one_target_run_once(
             asyncio.create_task(process.approvals.execute(approval_id))
             for process, approval_id in zip((limited, other_process), ids, strict=True)
         ]
-        # Who may not run it is told at once, while the other one's hook still has the request.
+        # The one that may not run it fails at once, while the other one's hook still holds the request.
         done, waiting = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         [refused] = done
         assert refused.result().approval.state == State.STATE_FAILED

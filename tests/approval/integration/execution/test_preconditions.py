@@ -88,7 +88,7 @@ async def test_the_stored_operation_is_bound_to_the_approved_action(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
     approval_id = (await approvals.approved(await incidents.opened(), RESTART)).approval_id
-    # What would be run is the stored operation: made a NO_ACTION behind the approvers' back, it must not run either.
+    # The stored operation is what would be run: changed to a NO_ACTION after the approval, it must not be executed.
     await rows(
         approval_service.database_url,
         "UPDATE approvals SET operation_kind = 'NO_ACTION' WHERE approval_id = $1",

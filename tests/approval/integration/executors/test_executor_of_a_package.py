@@ -29,18 +29,18 @@ class Plugged:
     approvals: Approvals
     program: Path
 
-    def told(self) -> list[str]:
-        """What the program was told, a line for each call."""
-        path = self.program.with_name("told")
+    def calls(self) -> list[str]:
+        """The arguments of the program, a line for each call."""
+        path = self.program.with_name("calls")
         return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program that notes what it is told and ends with what the file `code` says."""
+    """A program that records its arguments and exits with the code in the file `code`."""
     folder = tmp_path_factory.mktemp("plugin")
     path = folder / "program"
-    path.write_text(f'#!/bin/sh\necho "$@" >> {folder}/told\nexit $(cat {folder}/code)\n')
+    path.write_text(f'#!/bin/sh\necho "$@" >> {folder}/calls\nexit $(cat {folder}/code)\n')
     path.chmod(0o755)
     return path
 
@@ -66,9 +66,9 @@ async def plugged_service(incident_service: RunningService, program: Path) -> As
 
 @pytest.fixture
 def plugged(plugged_service: Plugged) -> Plugged:
-    """The same with a program that works and has been told nothing."""
+    """The same with a program that succeeds and was not called yet."""
     plugged_service.program.with_name("code").write_text("0")
-    plugged_service.program.with_name("told").unlink(missing_ok=True)
+    plugged_service.program.with_name("calls").unlink(missing_ok=True)
     return plugged_service
 
 
@@ -77,7 +77,7 @@ async def test_an_executor_of_another_package_runs_operations(plugged: Plugged, 
     approval = await plugged.approvals.approved(incident_id, ROLLBACK, auto_execute=True)
     done = await plugged.approvals.until_delivered(approval.approval_id)
     assert (done.state, done.outcome_message) == (State.STATE_SUCCEEDED, f"{plugged.program} has done it")
-    assert plugged.told() == [f"{ROLLBACK} {approval.approval_id}"]
+    assert plugged.calls() == [f"{ROLLBACK} {approval.approval_id}"]
     [row] = await logged(plugged.approvals, approval.approval_id)
     assert (row.executor, row.succeeded, row.output) == ("program", True, done.outcome_message)
     assert (await incidents.get(incident_id)).resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
@@ -93,7 +93,7 @@ async def test_its_failure_is_on_record(plugged: Plugged, incidents: Incidents) 
     [row] = await logged(plugged.approvals, approval.approval_id)
     assert (row.executor, row.succeeded, row.error) == ("program", False, failed.outcome_message)
     await assert_left_open(incidents, plugged.approvals, failed)
-    assert len(plugged.told()) == 1
+    assert len(plugged.calls()) == 1
 
 
 async def test_its_plan_is_shown_and_nothing_is_called(plugged: Plugged, incidents: Incidents) -> None:
@@ -104,7 +104,7 @@ async def test_its_plan_is_shown_and_nothing_is_called(plugged: Plugged, inciden
         ("executor_present", True, "program"),
         ("program_exists", True, str(plugged.program)),
     ]
-    assert plugged.told() == []
+    assert plugged.calls() == []
     assert await plugged.approvals.get(approval.approval_id) == approval
 
 
@@ -129,7 +129,7 @@ async def test_an_operation_of_another_kind_waits_for_its_executor(
         ("executor_present", "no executor runs RESTART")
     ]
     assert (await plugged.approvals.get(approval.approval_id)).state == State.STATE_APPROVED
-    assert plugged.told() == []
+    assert plugged.calls() == []
 
 
 @pytest.mark.parametrize(

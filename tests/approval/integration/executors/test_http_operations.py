@@ -23,7 +23,7 @@ from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# What a hook that never answers is waited for.
+# The timeout of a hook that never responds.
 HOOK_TIMEOUT = "1500ms"
 
 
@@ -86,7 +86,7 @@ async def test_every_2xx_is_a_success(hooked: Hooked, incidents: Incidents, code
     assert done.outcome_message.endswith(f" answered {code}")
 
 
-# How a hook fails, and what is said of it.
+# How a hook fails, and the message.
 FAILURES: dict[str, tuple[Answer | None, str]] = {
     "400": (status(400, body=b"private-detail"), "the hook {hook} answered 400"),
     "500": (status(500, body=b"private-detail"), "the hook {hook} answered 500"),
@@ -107,7 +107,7 @@ FAILURES: dict[str, tuple[Answer | None, str]] = {
 async def impatient(
     incident_service: RunningService, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Hooked]:
-    """A service whose hooks have little time to answer."""
+    """A service whose hooks have a short timeout."""
     async with approval_database() as url, receiver() as hooks:
         variables = {
             "APPROVAL_INCIDENT_TARGET": incident_service.address,
@@ -118,11 +118,11 @@ async def impatient(
             yield found
 
 
-@pytest.mark.parametrize(("answer", "said"), FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize(("answer", "message"), FAILURES.values(), ids=FAILURES)
 async def test_a_failing_hook_is_called_once_and_leaves_the_incident_open(
-    hooked: Hooked, impatient: Hooked, incidents: Incidents, answer: Answer | None, said: str
+    hooked: Hooked, impatient: Hooked, incidents: Incidents, answer: Answer | None, message: str
 ) -> None:
-    # Only who is to run into the deadline has a short one.
+    # Only the case of the timeout has a short one.
     used = impatient if answer is None else hooked
     held = Held(status(200))
     used.receiver.answers.append(answer or held)
@@ -133,7 +133,7 @@ async def test_a_failing_hook_is_called_once_and_leaves_the_incident_open(
     failed = await until_ended(used.approvals, approval.approval_id)
     held.release.set()
     assert failed.state == State.STATE_FAILED
-    assert failed.outcome_message == said.format(hook=approval.operation.hook)
+    assert failed.outcome_message == message.format(hook=approval.operation.hook)
     [row] = await logged(used.approvals, approval.approval_id)
     assert (row.succeeded, row.output, row.error) == (False, "", failed.outcome_message)
     assert (row.executor, row.operation) == ("http", approval.operation)

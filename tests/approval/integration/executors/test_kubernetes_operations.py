@@ -32,18 +32,21 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 SCALE = "SCALE deployment/web --replicas=5 -n shop"
 WEB = "deployment/web in namespace shop"
 STUCK = {"replicas": 4, "updatedReplicas": 1, "availableReplicas": 3}
-GAVE_UP = {**STUCK, "conditions": [progressing("ProgressDeadlineExceeded", at="2026-05-07T12:10:00Z")]}
+DEADLINE_EXCEEDED = {
+    **STUCK,
+    "conditions": [progressing("ProgressDeadlineExceeded", at="2026-05-07T12:10:00Z")],
+}
 
 
 @dataclass(frozen=True)
 class Works:
-    """An operation that works: what the cluster's status shows after it, and what is said, seen and left."""
+    """An operation that succeeds: the workload's status after it, its message, its request and its effect."""
 
     action: str
-    said: str
+    message: str
     request: tuple[str, str]
     steps: Sequence[Mapping[str, Any]] = ()
-    left: Callable[[ClusterServer], bool] = field(default=lambda _cluster: True)
+    has_changed: Callable[[ClusterServer], bool] = field(default=lambda _cluster: True)
 
 
 def _image(cluster: ClusterServer) -> str:
@@ -74,7 +77,7 @@ WORKS = {
         DELETE,
         "deleted pod/web-7-abcde in namespace shop: it is gone",
         ("DELETE", "/api/v1/namespaces/shop/pods/web-7-abcde"),
-        left=lambda cluster: ("pods", "web-7-abcde") not in cluster.objects,
+        has_changed=lambda cluster: ("pods", "web-7-abcde") not in cluster.objects,
     ),
     "rollback": Works(
         ROLLBACK,
@@ -97,12 +100,12 @@ async def test_an_operation_that_works_is_on_record_and_resolves_the_incident(
     approval = await approvals.approved(incident_id, works.action, auto_execute=True)
 
     done = await approvals.until_delivered(approval.approval_id)
-    assert (done.state, done.outcome_message) == (State.STATE_SUCCEEDED, works.said)
+    assert (done.state, done.outcome_message) == (State.STATE_SUCCEEDED, works.message)
     [change] = cluster.changes()
     assert (change.method, change.path) == works.request
-    assert works.left(cluster)
+    assert works.has_changed(cluster)
     [row] = await logged(approvals, approval.approval_id)
-    assert (row.succeeded, row.output, row.error) == (True, works.said, "")
+    assert (row.succeeded, row.output, row.error) == (True, works.message, "")
     assert (row.executor, row.operation) == ("kubernetes", approval.operation)
     assert (row.start_time, row.finish_time) == (done.execute_time, done.finish_time)
     assert await repairs(approvals) - before == Repairs(
@@ -128,9 +131,9 @@ async def test_a_change_that_conflicts_with_a_concurrent_one_is_retried_and_succ
 
 @dataclass(frozen=True)
 class Fails:
-    """An operation that fails: what goes wrong, what is said, and how often the cluster was to change something."""
+    """An operation that fails: its faults, its message, and how many changes were sent."""
 
-    said: str
+    message: str
     faults: Sequence[tuple[str, str, Fault]] = ()
     action: str = RESTART
     steps: Sequence[Mapping[str, Any]] = ()
@@ -151,7 +154,8 @@ FAILS = {
         "there is no deployment/lost in namespace shop", action="RESTART deployment/lost -n shop", changes=0
     ),
     "never_healthy": Fails(
-        f"restarted {WEB}, but: the progress deadline passed: 1 of 3 replicas updated", steps=[GAVE_UP]
+        f"restarted {WEB}, but: the progress deadline passed: 1 of 3 replicas updated",
+        steps=[DEADLINE_EXCEEDED],
     ),
     "dropped": Fails(f"{_LOST}: it may have happened", _fault("PATCH", drop)),
     "done_and_dropped": Fails(f"{_LOST}: it may have happened", _fault("PATCH", drop_answer)),
@@ -179,19 +183,19 @@ async def test_an_operation_that_fails_is_on_record_and_leaves_the_incident_open
     approval = await approvals.approved(incident_id, fails.action, auto_execute=True)
 
     failed = await until_ended(approvals, approval.approval_id)
-    assert (failed.state, failed.outcome_message) == (State.STATE_FAILED, fails.said)
+    assert (failed.state, failed.outcome_message) == (State.STATE_FAILED, fails.message)
     assert len(cluster.changes()) == fails.changes
     [row] = await logged(approvals, approval.approval_id)
-    assert (row.succeeded, row.output, row.error) == (False, "", fails.said)
+    assert (row.succeeded, row.output, row.error) == (False, "", fails.message)
     assert (row.executor, row.operation) == ("kubernetes", approval.operation)
     assert await repairs(approvals) - before == Repairs(
         samples=1, successes=0, succeeded=0, failed=1, indeterminate=0
     )
     [event] = await told(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
     assert event.attributes["approval_id"] == approval.approval_id
-    assert event.summary == fails.said
+    assert event.summary == fails.message
     await assert_left_open(incidents, approvals, failed)
-    # Nothing is repeated, neither by itself nor by who asks again.
+    # Execute is idempotent: the stored failure, and nothing is sent again.
     assert (await approvals.execute(approval.approval_id)).already_executed
     assert len(cluster.changes()) == fails.changes
 

@@ -74,7 +74,7 @@ async def test_every_imported_state_is_counted_and_logged_as_by_calls(
 ) -> None:
     done = await importing(incident(1), *one_of_each())
     assert (done.succeeded, done.problems) == (True, [])
-    # The repair was not told either.
+    # The NO_ACTION and the operation without an acknowledgement.
     assert done.figures == {"new": 11, "known": 0, "untold": 2}
     assert await counters(database) == {
         ("approvals", "SUCCEEDED"): 3,
@@ -211,7 +211,7 @@ async def test_an_invalid_line_is_named_and_nothing_is_imported(
 async def test_an_import_leaves_the_counters_that_the_same_calls_would(
     importing: Import, database: str, incident_service: RunningService, incidents: Incidents
 ) -> None:
-    """One observed and told, one rejected, one waiting: by calls, then the same by an import on top."""
+    """One acknowledged NO_ACTION, one rejected, one pending: by calls, then the same by an import on top."""
     variables = {"APPROVAL_INCIDENT_TARGET": incident_service.address}
     async with (
         healthy_service("approval", database, variables=variables) as service,

@@ -122,7 +122,7 @@ async def test_a_stale_etag_is_refused_and_the_current_one_accepted(
     assert len(decided.decisions) == 2
 
 
-# What an approval has become, and how it is told.
+# A decision, and the state that it leads to.
 DECIDED: dict[str, tuple[str, str]] = {
     "rejected": ("reject", "REJECTED"),
     "approved": ("approve", "APPROVED"),
@@ -174,7 +174,7 @@ async def test_a_conflicting_decision_gets_the_current_and_the_allowed_states(
 
 
 async def _let_expire(service: RunningService, approval_id: str) -> None:
-    # Time passes here by the row's own clock: nobody has to wait for it.
+    # Time passes by the row's own clock, without waiting.
     await rows(
         service.database_url,
         "UPDATE approvals SET expire_time = now() WHERE approval_id = $1",

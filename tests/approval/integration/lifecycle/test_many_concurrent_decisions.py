@@ -82,7 +82,7 @@ async def test_of_a_concurrent_approval_and_rejection_one_decides_and_only_an_ap
     async def one_round(number: int, approval_id: str) -> str:
         first, second = racers.pair(number)
         calls = first.approve(approval_id, actor="yes"), second.reject(approval_id, actor="no")
-        # Who is sent first has a start; each has it as often as the other.
+        # The first call has a start; each kind is first as often as the other.
         yes, no = await race(*calls) if number % 4 < 2 else reversed(await race(*reversed(calls)))
         if isinstance(no, Refused):
             assert isinstance(yes, approval_pb2.Approval)
@@ -125,7 +125,7 @@ async def test_concurrent_approvals_complete_a_quorum_of_two_once_and_the_propos
             second.approve(approval_id, actor="proposer"),
         )
         assert isinstance(own, Refused)
-        # Which of the two it is told depends on who came before.
+        # Which of the two depends on whether the quorum was complete.
         assert own.reason == "OWN_PROPOSAL" or _is_refused_in(own, "APPROVED", "SUCCEEDED")
         [late] = [vote for vote in votes if isinstance(vote, Refused)]
         assert _is_refused_in(late, "APPROVED", "SUCCEEDED")
@@ -149,7 +149,8 @@ async def test_of_a_concurrent_expiry_and_approval_one_wins_and_an_expired_appro
     one, _ = racers.pair(0)
     original = await one.propose(await incidents.opened(), auto_execute=True)
     ids = await copies(racers.url, original, SAME)
-    # Seconds until the expiry, at most. It follows whoever won last, so that on any machine each wins about as often.
+    # The longest time until the expiry, in seconds. It is adjusted by each winner, so that on any machine each wins about
+    # as often.
     window = 0.05
 
     async with asyncpg.create_pool(racers.url, min_size=1, max_size=10) as pool:

@@ -159,7 +159,7 @@ async def test_disabled_by_the_variable_no_file_is_read(
 async def test_a_policy_that_cannot_be_used_stops_the_start_and_names_every_mistake(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text('[rules.a]\nactions = ["NO_ACTION"]\nrisk = ["LOW"]\n')
-    # The policy is read before the database is asked for.
+    # The policy is read before the database is connected to.
     variables = {
         "APPROVAL_LISTEN": "127.0.0.1:0",
         "APPROVAL_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",

@@ -151,7 +151,7 @@ async def test_while_the_incident_service_is_unreachable_rules_approve_only_no_a
     assert not observed.incident_verified
     repaired = await ruled.approvals.propose(UNKNOWN, STAGING, confidence=1.0)
     assert repaired.state == PENDING
-    # Its own severity would fit; nobody knows it now.
+    # Its severity would match, and is not known now.
     ruled.policy_file.write_text(f'{POLICY.partition("[rules.repair")[0]}severities = ["HIGH"]\n')
     assert (await ruled.approvals.propose(UNKNOWN)).state == PENDING
 

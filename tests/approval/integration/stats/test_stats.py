@@ -37,7 +37,7 @@ async def front(incident_service: RunningService) -> AsyncIterator[ScriptedIncid
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def alone(front: ScriptedIncidents) -> AsyncIterator[RunningService]:
-    """An approval service with a database that nobody else writes to."""
+    """An approval service with a database of its own."""
     variables = {
         "APPROVAL_INCIDENT_TARGET": front.address,
         "APPROVAL_MIN_SAMPLES": f"{MIN_SAMPLES}",
@@ -154,7 +154,7 @@ async def _repairs_are_rated(alone: RunningService, approvals: Approvals, approv
 async def _counters_survive(
     alone: RunningService, front: ScriptedIncidents, before: pb.GetFlywheelStatsResponse
 ) -> None:
-    """Another process over the same database, after the rows that were counted are gone, tells the same totals."""
+    """Another process over the same database has the same totals when the counted rows are gone."""
     await rows(alone.database_url, "DELETE FROM outbox WHERE state = 'DONE'")
     variables = {"APPROVAL_INCIDENT_TARGET": front.address}
     async with (

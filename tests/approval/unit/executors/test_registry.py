@@ -30,7 +30,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A program that notes what it is told and ends with what the file `code` says."""
+    """A program that records its arguments and exits with the code in the file `code`."""
     path = tmp_path / "program"
     path.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/told\nexit $(cat {tmp_path}/code)\n')
     path.chmod(0o755)
@@ -57,7 +57,7 @@ def of_the_plugin(path: Path | str) -> Executor:
 
 
 def context() -> RunContext:
-    """What the service tells an executor."""
+    """The context of a run."""
     return RunContext("APR-20260507-0000A1", "INC-20260507-0000A1", timedelta(minutes=10))
 
 

@@ -1,4 +1,4 @@
-"""What a line of an approval may say, field by field, and what is written of it."""
+"""A line of an approval, field by field, and the row that is written of it."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The file of rules: what is taken, what is said about what is not, and what docs/policy.md says about both."""
+"""The policy file: what is valid, how problems are reported, and that docs/policy.md describes both."""
 
 import re
 from collections.abc import Sequence

@@ -26,7 +26,7 @@ EVERYTHING = AllowList(frozenset([NAMESPACE]), frozenset(KINDS))
 
 
 def context(seconds: float = PATIENCE_SECONDS) -> RunContext:
-    """What the service tells an executor."""
+    """The context of a run."""
     return RunContext("APR-20260507-0000A1", "INC-20260507-0000A1", timedelta(seconds=seconds))
 
 
@@ -39,7 +39,7 @@ def executor_for(
 
 
 async def run(cluster: ClusterServer, folder: Path, action: str, *, seconds: float = PATIENCE_SECONDS) -> str:
-    """Run an action and return what the executor said."""
+    """Run an action and return the output of the executor."""
     return await executor_for(cluster, folder).run(parse_action(action), context(seconds))
 
 
@@ -51,7 +51,7 @@ async def failure(
     seconds: float = PATIENCE_SECONDS,
     call_timeout: float = 30,
 ) -> str:
-    """Run an action that fails, and return what the executor said."""
+    """Run an action that fails, and return its message."""
     executor = executor_for(cluster, folder, call_timeout=call_timeout)
     with pytest.raises(OperationFailedError) as caught:
         await executor.run(parse_action(action), context(seconds))

@@ -35,13 +35,13 @@ async def drop(request: web.BaseRequest, _applied: Applied) -> web.StreamRespons
 
 
 async def drop_answer(request: web.BaseRequest, applied: Applied) -> web.StreamResponse:
-    """Do what was asked, and drop the connection."""
+    """Do the request, and drop the connection."""
     applied()
     return await drop(request, applied)
 
 
 async def hang(_request: web.BaseRequest, _applied: Applied) -> web.StreamResponse:
-    """Never answer."""
+    """Never respond."""
     await asyncio.Event().wait()
     return web.Response()
 

@@ -45,14 +45,14 @@ _REASONS = {
 
 
 class ApiError(Exception):
-    """What the API answers with a Status object."""
+    """An error that the API returns as a Status object."""
 
     def __init__(self, code: int, message: str = "") -> None:
         super().__init__(message)
         self.code = code
 
     def response(self) -> web.Response:
-        """The answer; its text holds what must not be shown to everybody."""
+        """The response; its text has details that must not be disclosed."""
         return web.json_response(
             {
                 "kind": "Status",

@@ -101,7 +101,7 @@ def deployment(name: str = "web", *, replicas: int = 3, image: str = "web:7", re
 
 
 def progressing(reason: str, at: str = "2026-05-07T08:00:09Z") -> Json:
-    """A Deployment's condition that says how its rollout goes."""
+    """The Progressing condition of a Deployment."""
     return {
         "type": "Progressing",
         "status": "False" if reason == "ProgressDeadlineExceeded" else "True",

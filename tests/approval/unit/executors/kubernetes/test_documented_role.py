@@ -49,7 +49,7 @@ async def guarded() -> AsyncIterator[ClusterServer]:
 
 
 async def failed_checks(cluster: ClusterServer, folder: Path) -> list[str]:
-    """What the operations' plans say that would fail; a dry run needs every permission that the run needs."""
+    """The failed checks of the operations' plans; a dry run needs every permission that the run needs."""
     executor = executor_for(cluster, folder)
     plans = [await executor.plan(parse_action(action)) for action in OPERATIONS]
     return [check.message for plan in plans for check in plan if not check.passed]

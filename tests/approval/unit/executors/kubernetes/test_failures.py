@@ -1,4 +1,4 @@
-"""What the kubernetes executor says when the cluster refuses, is lost or gives up."""
+"""Failures of the kubernetes executor: rejected changes, lost connections, rollouts that do not progress."""
 
 from pathlib import Path
 
@@ -133,7 +133,7 @@ async def test_a_failed_read_of_the_rollout_is_retried(
     cluster: ClusterServer, tmp_path: Path, fault: Fault
 ) -> None:
     def lose_the_next_looks() -> None:
-        # aiohttp repeats a GET whose connection was dropped once by itself.
+        # aiohttp itself retries a GET whose connection was dropped once.
         cluster.fail("GET", "deployments", *[fault] * 4)
 
     cluster.fail("PATCH", "deployments", meanwhile(lose_the_next_looks))

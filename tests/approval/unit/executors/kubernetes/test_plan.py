@@ -1,4 +1,4 @@
-"""What the kubernetes executor plans: nothing is changed, and the cluster is asked whether it would accept."""
+"""A plan of the kubernetes executor: a server-side dry run that changes nothing."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ async def test_a_deployment_is_rolled_back_to_the_template_of_its_second_newest_
         replica_set(web, revision=4, image="web:4"),
         replica_set(web, revision=6, image="web:6"),
         replica_set(web, revision=7, image="web:7"),
-        # Of the same labels, and owned by another: the selector alone does not say whose it is.
+        # With the same labels, and owned by another workload: the selector alone does not tell them apart.
         replica_set(stranger, revision=9, image="other:9"),
     )
     cluster.steps.append(HEALTHY)

@@ -1,4 +1,4 @@
-"""What the kubernetes executor changes, waits for and says: restart, scale, delete."""
+"""Runs of the kubernetes executor: restart, scale, delete."""
 
 from datetime import datetime
 from pathlib import Path

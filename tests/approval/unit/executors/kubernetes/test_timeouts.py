@@ -1,4 +1,4 @@
-"""What the kubernetes executor says when its time is over."""
+"""Timeouts of the kubernetes executor."""
 
 import asyncio
 from contextlib import suppress
@@ -12,7 +12,7 @@ from tests.services import PATIENCE_SECONDS
 
 
 async def out_of_time(cluster: ClusterServer, folder: Path, action: str, wanted: str) -> str:
-    """What a run says whose time is over; a slow machine is given more, until it has come as far as is wanted."""
+    """The message of a run that timed out; a slow machine gets more time, until the run has come as far as is wanted."""
     for seconds in (3, 10):
         said = await failure(cluster, folder, action, seconds=seconds)
         if wanted in said:
