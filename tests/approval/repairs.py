@@ -60,7 +60,7 @@ async def until_ended(approvals: Approvals, approval_id: str) -> approval_pb2.Ap
     return await eventually(lambda: approvals.get(approval_id), lambda found: found.HasField("finish_time"))
 
 
-async def told(
+async def timeline_events(
     incidents: Incidents, incident_id: str, *types: incident_pb2.IncidentEvent.Type.ValueType
 ) -> Sequence[incident_pb2.IncidentEvent]:
     """The incident's event of each of these types, once all are there; fails when one is there twice.

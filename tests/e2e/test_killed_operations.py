@@ -21,7 +21,7 @@ from tests.approval.repairs import (
     assert_left_open,
     logged,
     repairs,
-    told,
+    timeline_events,
 )
 from tests.approval.schemas import end_leases, rows
 from tests.e2e.once import outbox_at_rest
@@ -122,7 +122,9 @@ async def test_an_operation_whose_process_was_killed_is_indeterminate_and_says_s
         assert approval.outcome_message == MAY_HAVE_HAPPENED
         assert approval.HasField("execute_time")
         assert approval.HasField("finish_time")
-        [event] = await told(killed.world.incidents, approval.incident_id, EventType.TYPE_EXECUTION_FAILED)
+        [event] = await timeline_events(
+            killed.world.incidents, approval.incident_id, EventType.TYPE_EXECUTION_FAILED
+        )
         assert event.summary == f"indeterminate: {MAY_HAVE_HAPPENED}"
         assert event.attributes["approval_id"] == approval.approval_id
     # Neither a success nor a failure: it is counted apart, and is not in the log of what was done.
@@ -255,7 +257,7 @@ async def test_an_operator_may_close_it_without_running_it(killed: Killed) -> No
         "allowed_states": "APPROVED, INDETERMINATE",
     }
     assert world.requests(approval.approval_id) == 1
-    [event] = await told(world.incidents, approval.incident_id, EventType.TYPE_CANCELLED)
+    [event] = await timeline_events(world.incidents, approval.incident_id, EventType.TYPE_CANCELLED)
     assert event.summary == "looked: it had happened"
 
 

@@ -11,7 +11,7 @@ from awoooi.incident.v1 import incident_pb2
 from tests.approval.callers import Incidents, State
 from tests.approval.fronted import CHECK_TIMEOUT
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service
-from tests.approval.repairs import EventType, Repairs, logged, repairs, told
+from tests.approval.repairs import EventType, Repairs, logged, repairs
 from tests.approval.schemas import approval_database, rows
 from tests.approval.scripted_incidents import (
     Behaviour,
@@ -128,7 +128,7 @@ async def test_an_incident_that_was_resolved_meanwhile_needs_no_operation(
     assert not await logged(approvals, approval_id)
     assert not (await approvals.deliveries(approval_id=approval_id)).deliveries
     assert await repairs(approvals) - before == NOTHING
-    [event] = await told(incidents, incident_id, EventType.TYPE_CANCELLED)
+    [event] = await timeline_events(incidents, incident_id, EventType.TYPE_CANCELLED)
     assert event.summary == skipped.outcome_message
     assert await incidents.get(incident_id) == by_hand
     # And it stays so.

@@ -18,7 +18,7 @@ from tests.approval.repairs import (
     assert_left_open,
     logged,
     repairs,
-    told,
+    timeline_events,
 )
 from tests.approval.schemas import approval_database, rows
 from tests.receiver import Held, Receiver, receiver, status
@@ -105,7 +105,7 @@ async def test_a_second_operation_within_the_cool_down_fails_before_anything_run
     assert await repairs(limited.approvals) - before == Repairs(
         samples=0, successes=0, succeeded=0, failed=1, indeterminate=0
     )
-    [event] = await told(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
+    [event] = await timeline_events(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
     assert event.summary == second.outcome_message
     await assert_left_open(incidents, limited.approvals, second)
     # Final, like any outcome.
@@ -121,7 +121,7 @@ async def test_the_cool_down_applies_to_queued_executions(limited: Hooked, incid
     await _executed(limited, incidents, action)
     incident_id = await incidents.opened()
     second = await limited.approvals.approved(incident_id, action, auto_execute=True)
-    await told(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
+    await timeline_events(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
     assert _is_cooling_down(await limited.approvals.get(second.approval_id))
     assert not limited.requests_for(second.approval_id)
 

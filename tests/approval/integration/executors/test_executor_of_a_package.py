@@ -12,7 +12,7 @@ from awoooi.incident.v1 import incident_pb2
 from tests.approval.callers import RESTART, Approvals, Incidents, State, approvals_at
 from tests.approval.conftest import AT_REST
 from tests.approval.hooks import WITHOUT_LIMITS
-from tests.approval.repairs import EventType, assert_left_open, logged, told, until_ended
+from tests.approval.repairs import EventType, assert_left_open, logged, timeline_events, until_ended
 from tests.approval.schemas import approval_database
 from tests.services import RunningService, ServiceProcess, healthy_service
 
@@ -81,7 +81,7 @@ async def test_an_executor_of_another_package_runs_operations(plugged: Plugged, 
     [row] = await logged(plugged.approvals, approval.approval_id)
     assert (row.executor, row.succeeded, row.output) == ("program", True, done.outcome_message)
     assert (await incidents.get(incident_id)).resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
-    [event] = await told(incidents, incident_id, EventType.TYPE_EXECUTED)
+    [event] = await timeline_events(incidents, incident_id, EventType.TYPE_EXECUTED)
     assert event.attributes["executor"] == "program"
 
 

@@ -14,7 +14,7 @@ from tests.approval.repairs import (
     assert_left_open,
     logged,
     repairs,
-    told,
+    timeline_events,
     until_ended,
 )
 from tests.approval.schemas import approval_database
@@ -60,7 +60,7 @@ async def test_a_hook_that_answers_2xx_repairs_and_resolves_the_incident(
     assert incident.state == incident_pb2.Incident.STATE_RESOLVED
     assert incident.resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
     assert incident.resolved_by == "service:approval"
-    _, _, executed, resolved = await told(
+    _, _, executed, resolved = await timeline_events(
         incidents,
         incident_id,
         EventType.TYPE_PROPOSED,
@@ -141,7 +141,7 @@ async def test_a_failing_hook_is_called_once_and_leaves_the_incident_open(
     assert await repairs(used.approvals) - before == Repairs(
         samples=1, successes=0, succeeded=0, failed=1, indeterminate=0
     )
-    [event] = await told(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
+    [event] = await timeline_events(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
     assert event.attributes["approval_id"] == approval.approval_id
     assert event.attributes["executor"] == "http"
     assert event.summary == failed.outcome_message

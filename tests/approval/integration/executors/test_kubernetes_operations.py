@@ -16,7 +16,7 @@ from tests.approval.repairs import (
     assert_left_open,
     logged,
     repairs,
-    told,
+    timeline_events,
     until_ended,
 )
 from tests.approval.unit.executors.kubernetes.cases import DELETE, HEALTHY, RESTART, ROLLBACK
@@ -114,7 +114,9 @@ async def test_an_operation_that_works_is_on_record_and_resolves_the_incident(
     incident = await incidents.get(incident_id)
     assert incident.state == incident_pb2.Incident.STATE_RESOLVED
     assert incident.resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
-    executed, resolved = await told(incidents, incident_id, EventType.TYPE_EXECUTED, EventType.TYPE_RESOLVED)
+    executed, resolved = await timeline_events(
+        incidents, incident_id, EventType.TYPE_EXECUTED, EventType.TYPE_RESOLVED
+    )
     assert executed.attributes["executor"] == "kubernetes"
     assert resolved.attributes["approval_id"] == approval.approval_id
 
@@ -191,7 +193,7 @@ async def test_an_operation_that_fails_is_on_record_and_leaves_the_incident_open
     assert await repairs(approvals) - before == Repairs(
         samples=1, successes=0, succeeded=0, failed=1, indeterminate=0
     )
-    [event] = await told(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
+    [event] = await timeline_events(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
     assert event.attributes["approval_id"] == approval.approval_id
     assert event.summary == fails.message
     await assert_left_open(incidents, approvals, failed)

@@ -127,9 +127,9 @@ async def test_an_imported_approval_is_served_and_follows_the_same_rules(
     ):
         listed = (await approvals.list()).approvals
         assert [each.approval_id for each in listed] == [approval_id(number) for number in range(11, 0, -1)]
-        told = await approvals.get(approval_id(2))
-        assert told.outcome_message == "seen"
-        assert [decision.actor for decision in told.decisions] == ["alice"]
+        acknowledged = await approvals.get(approval_id(2))
+        assert acknowledged.outcome_message == "seen"
+        assert [decision.actor for decision in acknowledged.decisions] == ["alice"]
         # The second of two that had to agree.
         decided = await approvals.approve(approval_id(7), actor="bob")
         assert decided.state == State.STATE_APPROVED

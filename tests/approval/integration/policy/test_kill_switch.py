@@ -48,17 +48,17 @@ async def test_the_kill_switch_applies_from_the_next_proposal(
 ) -> None:
     incident_id = await incidents.opened()
     assert (await ruled.approvals.propose(incident_id)).state == APPROVED
-    told = len(ruled.service.events("auto_approval_off"))
+    logged = len(ruled.service.events("auto_approval_off"))
 
     switch_off(ruled.switch_file)
     for _ in range(3):
         assert (await ruled.approvals.propose(incident_id)).state == PENDING
     await eventually(
         lambda: asyncio.to_thread(ruled.service.events, "auto_approval_off"),
-        lambda found: len(found) > told,
+        lambda found: len(found) > logged,
     )
     # Once, not for each proposal.
-    (line,) = ruled.service.events("auto_approval_off")[told:]
+    (line,) = ruled.service.events("auto_approval_off")[logged:]
     assert (line["level"], line["reason"]) == ("warning", reason.format(path=ruled.switch_file))
 
     if ruled.switch_file.is_dir():

@@ -51,9 +51,9 @@ async def test_a_no_action_that_a_rule_approves_resolves_its_incident(
 async def test_the_timeline_of_the_incident_names_the_rule(ruled: Ruled, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
     approval = await ruled.approvals.propose(incident_id, actor="ai")
-    told = (incident_pb2.IncidentEvent.TYPE_PROPOSED, incident_pb2.IncidentEvent.TYPE_APPROVED)
+    types = (incident_pb2.IncidentEvent.TYPE_PROPOSED, incident_pb2.IncidentEvent.TYPE_APPROVED)
     events = await eventually(
-        lambda: incidents.events(incident_id, *told), lambda found: len(found) == len(told)
+        lambda: incidents.events(incident_id, *types), lambda found: len(found) == len(told)
     )
     proposed, approved = sorted(events, key=lambda event: event.type)
     assert proposed.attributes == {"approval_id": approval.approval_id, "proposed_by": "ai"}

@@ -32,7 +32,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def program(tmp_path: Path) -> Path:
     """A program that records its arguments and exits with the code in the file `code`."""
     path = tmp_path / "program"
-    path.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/told\nexit $(cat {tmp_path}/code)\n')
+    path.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexit $(cat {tmp_path}/code)\n')
     path.chmod(0o755)
     (tmp_path / "code").write_text("0")
     return path
@@ -66,8 +66,8 @@ async def test_an_executor_of_another_package_is_found_by_its_entry_point_and_ru
     executor = of_the_plugin(program)
     assert await executor.plan(ROLLBACK) == [PlanCheck("program_exists", passed=True, message=str(program))]
     assert await executor.run(ROLLBACK, context()) == f"{program} has done it"
-    told = program.with_name("told").read_text()
-    assert told == "ROLLBACK deployment/web -n shop APR-20260507-0000A1\n"
+    arguments = program.with_name("arguments").read_text()
+    assert arguments == "ROLLBACK deployment/web -n shop APR-20260507-0000A1\n"
 
 
 @pytest.mark.usefixtures("installed")
