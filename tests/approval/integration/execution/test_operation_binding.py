@@ -11,7 +11,7 @@ from awoooi.incident.v1 import incident_pb2
 from tests.approval.callers import Incidents, State
 from tests.approval.fronted import CHECK_TIMEOUT
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service
-from tests.approval.repairs import EventType, Repairs, logged, repairs
+from tests.approval.repairs import EventType, Repairs, logged, repairs, timeline_events
 from tests.approval.schemas import approval_database, rows
 from tests.approval.scripted_incidents import (
     Behaviour,

@@ -53,7 +53,7 @@ async def test_the_timeline_of_the_incident_names_the_rule(ruled: Ruled, inciden
     approval = await ruled.approvals.propose(incident_id, actor="ai")
     types = (incident_pb2.IncidentEvent.TYPE_PROPOSED, incident_pb2.IncidentEvent.TYPE_APPROVED)
     events = await eventually(
-        lambda: incidents.events(incident_id, *types), lambda found: len(found) == len(told)
+        lambda: incidents.events(incident_id, *types), lambda found: len(found) == len(types)
     )
     proposed, approved = sorted(events, key=lambda event: event.type)
     assert proposed.attributes == {"approval_id": approval.approval_id, "proposed_by": "ai"}
