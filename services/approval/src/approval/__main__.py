@@ -10,22 +10,22 @@ from prometheus_client import CollectorRegistry
 from approval.delivery import client as incident_client
 from approval.delivery.client import IncidentClient
 from approval.delivery.reconcile import Reconciler
-from approval.delivery.use_cases import Deliveries
+from approval.delivery.use_cases import DeliveryUseCases
 from approval.execution.abandoned import mark_abandoned
 from approval.execution.limits import OperationLimits
-from approval.execution.log_use_cases import ExecutionLog
-from approval.execution.plan import ExecutionPlans
+from approval.execution.log_use_cases import ExecutionLogUseCase
+from approval.execution.plan import PlanUseCase
 from approval.execution.runner import OperationRunner
-from approval.execution.use_cases import Executions
+from approval.execution.use_cases import ExecuteUseCase
 from approval.executors.registry import load_executors
 from approval.importing.importer import ApprovalImporter
 from approval.lifecycle.expiry import expire
-from approval.lifecycle.propose import Propose
+from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.policy.switch import AutoApproval
 from approval.servicer import ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
-from approval.stats.repository import read_stats
+from approval.stats.use_cases import StatsUseCase
 from approval.status_codes import ERRORS
 from approval.topics import topics
 from awoooi.approval.v1 import approval_service_pb2
@@ -98,12 +98,12 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
             per_hour=settings.operations_per_hour,
         ),
     )
-    executions = Executions(transactions, runner)
+    execute = ExecuteUseCase(transactions, runner)
     reconciler = Reconciler(transactions)
     page_tokens = PageTokens()
     worker = OutboxWorker(
         transactions,
-        topics(executions, incidents, resolve_timeout=settings.incident_resolve_timeout),
+        topics(execute, incidents, resolve_timeout=settings.incident_resolve_timeout),
         WorkerSettings(keep_done=_KEEP_DONE_DELIVERIES),
     )
 
@@ -111,17 +111,17 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         server_builder.add(
             add_ApprovalServiceServicer_to_server,
             ApprovalServicer(
-                propose=Propose(
+                propose=ProposeUseCase(
                     transactions,
                     incidents=incidents,
                     read_policy=auto_approval.policy,
                     executable=executors.kinds,
                 ),
                 approvals=ApprovalUseCases(transactions, executable=executors.kinds),
-                executions=executions,
-                plans=ExecutionPlans(transactions, executors),
-                execution_log=ExecutionLog(transactions),
-                deliveries=Deliveries(transactions),
+                execute=execute,
+                plan=PlanUseCase(transactions, executors),
+                execution_log=ExecutionLogUseCase(transactions),
+                deliveries=DeliveryUseCases(transactions),
                 reconciler=reconciler,
                 page_tokens=page_tokens,
                 default_ttl=settings.default_ttl,
@@ -130,7 +130,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         )
         .add(
             add_FlywheelStatsServiceServicer_to_server,
-            StatsServicer(partial(read_stats, transactions), min_samples=settings.min_samples),
+            StatsServicer(StatsUseCase(transactions), min_samples=settings.min_samples),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )
         .build()

@@ -1,6 +1,5 @@
-"""This service's RPCs: each handler reads the request, calls one use case, builds the response."""
+"""The RPC handlers: each reads the request, calls one use case and builds the response."""
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -8,16 +7,16 @@ import grpc.aio
 
 from approval.delivery import mapping as delivery_mapping
 from approval.delivery.reconcile import Reconciler
-from approval.delivery.use_cases import Deliveries
+from approval.delivery.use_cases import DeliveryUseCases
 from approval.execution import mapping as execution_mapping
-from approval.execution.log_use_cases import ExecutionLog
-from approval.execution.plan import ExecutionPlans
-from approval.execution.use_cases import Executions
+from approval.execution.log_use_cases import ExecutionLogUseCase
+from approval.execution.plan import PlanUseCase
+from approval.execution.use_cases import ExecuteUseCase
 from approval.lifecycle import mapping
-from approval.lifecycle.propose import Propose
+from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.stats import mapping as stats_mapping
-from approval.stats.repository import ApprovalStats
+from approval.stats.use_cases import StatsUseCase
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from awoooi.approval.v1 import approval_service_pb2_grpc
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
@@ -31,25 +30,25 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
-    """awoooi.approval.v1.ApprovalService."""
+    """awoooi.approval.v1.ApprovalService. A method that is missing here returns UNIMPLEMENTED."""
 
     def __init__(
         self,
         *,
-        propose: Propose,
+        propose: ProposeUseCase,
         approvals: ApprovalUseCases,
-        executions: Executions,
-        plans: ExecutionPlans,
-        execution_log: ExecutionLog,
-        deliveries: Deliveries,
+        execute: ExecuteUseCase,
+        plan: PlanUseCase,
+        execution_log: ExecutionLogUseCase,
+        deliveries: DeliveryUseCases,
         reconciler: Reconciler,
         page_tokens: PageTokens,
         default_ttl: timedelta,
     ) -> None:
         self._propose = propose
         self._approvals = approvals
-        self._executions = executions
-        self._plans = plans
+        self._execute = execute
+        self._plan = plan
         self._execution_log = execution_log
         self._deliveries = deliveries
         self._reconciler = reconciler
@@ -92,13 +91,9 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         return pb.CancelResponse(approval=mapping.approval_to_proto(approval))
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
-        return await (self._plan(request) if request.validate_only else self._execute(request))
-
-    async def _plan(self, request: pb.ExecuteRequest) -> pb.ExecuteResponse:
-        return execution_mapping.plan_response(await self._plans.plan(request.approval_id))
-
-    async def _execute(self, request: pb.ExecuteRequest) -> pb.ExecuteResponse:
-        executed = await self._executions.execute(execution_mapping.execute_command(request))
+        if request.validate_only:
+            return execution_mapping.plan_response(await self._plan.plan(request.approval_id))
+        executed = await self._execute.execute(execution_mapping.execute_command(request))
         return execution_mapping.execute_response(executed)
 
     async def ListExecutions(
@@ -136,12 +131,14 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
 class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):
     """awoooi.flywheel.v1.FlywheelStatsService: the approval sections."""
 
-    def __init__(self, read_stats: Callable[[bool], Awaitable[ApprovalStats]], *, min_samples: int) -> None:
-        self._read_stats = read_stats
+    def __init__(self, stats: StatsUseCase, *, min_samples: int) -> None:
+        self._stats = stats
         self._min_samples = min_samples
 
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
     ) -> stats_pb.GetFlywheelStatsResponse:
-        stats = await self._read_stats(request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL)
+        stats = await self._stats.read(
+            with_details=request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL
+        )
         return stats_mapping.stats_to_proto(stats, min_samples=self._min_samples)

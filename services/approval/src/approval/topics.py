@@ -8,7 +8,7 @@ from approval.delivery.handlers import IncidentResolver, IncidentTimelines, Reso
 from approval.delivery.resolve_job import RESOLVE_TOPIC
 from approval.delivery.timeline_job import TIMELINE_TOPIC
 from approval.execution.handler import ExecuteHandler
-from approval.execution.use_cases import Executions
+from approval.execution.use_cases import ExecuteUseCase
 from approval.lifecycle.execution_job import EXECUTE_TOPIC
 from servicekit.outbox.handler import Topic
 
@@ -24,11 +24,11 @@ class IncidentService(IncidentResolver, IncidentTimelines, Protocol):
 
 
 def topics(
-    executions: Executions, incidents: IncidentService, *, resolve_timeout: timedelta
+    execute: ExecuteUseCase, incidents: IncidentService, *, resolve_timeout: timedelta
 ) -> Sequence[Topic]:
     """Return this service's topics. `resolve_timeout` is the client's own; the handler's is a little longer."""
     return [
-        Topic(EXECUTE_TOPIC, ExecuteHandler(executions)),
+        Topic(EXECUTE_TOPIC, ExecuteHandler(execute)),
         Topic(TIMELINE_TOPIC, TimelineHandler(incidents), max_batch=_TIMELINE_BATCH, concurrency=2),
         Topic(
             RESOLVE_TOPIC,

@@ -15,7 +15,7 @@ from approval.execution.handler import ExecuteHandler
 from approval.execution.limits import OperationLimits
 from approval.execution.model import ExecuteCommand, Executed
 from approval.execution.runner import OperationRunner
-from approval.execution.use_cases import Executions
+from approval.execution.use_cases import ExecuteUseCase
 from approval.executors.registry import Executors
 from approval.model import State
 from servicekit.database.engine import create_engine
@@ -35,13 +35,13 @@ async def transactions(database: str) -> AsyncIterator[Transactions]:
 
 
 @pytest_asyncio.fixture
-async def executions(transactions: Transactions) -> AsyncIterator[Executions]:
+async def executions(transactions: Transactions) -> AsyncIterator[ExecuteUseCase]:
     """Executions without executors: a NO_ACTION needs none, and no look-up of its incident."""
     second = timedelta(seconds=1)
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         incidents = IncidentClient(channel, check_timeout=second, resolve_timeout=second)
         runner = OperationRunner(transactions, Executors({}), incidents, limits=OperationLimits())
-        yield Executions(transactions, runner)
+        yield ExecuteUseCase(transactions, runner)
 
 
 async def _approved(transactions: Transactions) -> str:
@@ -49,7 +49,7 @@ async def _approved(transactions: Transactions) -> str:
 
 
 async def _concurrently(
-    executions: Executions, *commands: ExecuteCommand
+    executions: ExecuteUseCase, *commands: ExecuteCommand
 ) -> Sequence[Executed | BaseException]:
     """The results of calls that start in one turn of the event loop, and so share a group commit."""
     return await asyncio.gather(
@@ -58,7 +58,7 @@ async def _concurrently(
 
 
 async def test_concurrent_executions_of_many_approvals_each_return_their_own_approval(
-    transactions: Transactions, executions: Executions
+    transactions: Transactions, executions: ExecuteUseCase
 ) -> None:
     ids = [await _approved(transactions) for _ in range(20)]
     results = await _concurrently(executions, *(ExecuteCommand(approval_id) for approval_id in ids))
@@ -70,7 +70,7 @@ async def test_concurrent_executions_of_many_approvals_each_return_their_own_app
 
 
 async def test_concurrent_executions_of_one_approval_are_idempotent(
-    transactions: Transactions, executions: Executions
+    transactions: Transactions, executions: ExecuteUseCase
 ) -> None:
     approval_id = await _approved(transactions)
     results = await _concurrently(executions, *(ExecuteCommand(approval_id) for _ in range(5)))
@@ -80,7 +80,7 @@ async def test_concurrent_executions_of_one_approval_are_idempotent(
 
 
 async def test_an_unknown_approval_fails_for_its_own_caller_only(
-    transactions: Transactions, executions: Executions
+    transactions: Transactions, executions: ExecuteUseCase
 ) -> None:
     approval_id = await _approved(transactions)
     known, unknown = await _concurrently(executions, ExecuteCommand(approval_id), ExecuteCommand(UNKNOWN))
@@ -90,7 +90,7 @@ async def test_an_unknown_approval_fails_for_its_own_caller_only(
 
 @pytest.mark.parametrize("first", ["stale", "fresh"])
 async def test_a_stale_etag_is_refused_for_its_own_caller_only(
-    transactions: Transactions, executions: Executions, first: str
+    transactions: Transactions, executions: ExecuteUseCase, first: str
 ) -> None:
     approval_id = await _approved(transactions)
     stale, fresh = ExecuteCommand(approval_id, etag="1"), ExecuteCommand(approval_id)
@@ -105,7 +105,7 @@ async def test_a_stale_etag_is_refused_for_its_own_caller_only(
 
 
 async def test_a_concurrent_call_with_a_stale_etag_does_not_make_the_worker_drop_its_job(
-    transactions: Transactions, executions: Executions
+    transactions: Transactions, executions: ExecuteUseCase
 ) -> None:
     approval_id = await _approved(transactions)
     job = Job(1, "approval.execute", approval_id, {"approval_id": approval_id}, 1, uuid.uuid4())

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from approval.stats.mapping import stats_to_proto
-from approval.stats.repository import ApprovalStats
+from approval.stats.model import ApprovalStats
 
 
 @pytest.mark.parametrize("samples", range(12))

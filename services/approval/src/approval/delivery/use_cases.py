@@ -16,7 +16,7 @@ class DeliveryPage:
     next_before: int | None
 
 
-class Deliveries:
+class DeliveryUseCases:
     """Deliveries over one database."""
 
     def __init__(self, transactions: Transactions) -> None:

@@ -8,7 +8,7 @@ import structlog
 from approval.errors import ApprovalError
 from approval.execution.errors import ExecutorMissingError, IncidentUnreachableError
 from approval.execution.model import ExecuteCommand
-from approval.execution.use_cases import Executions
+from approval.execution.use_cases import ExecuteUseCase
 from approval.lifecycle.execution_job import execution_intent
 from servicekit.outbox.handler import Handler
 from servicekit.outbox.queue import Job
@@ -23,8 +23,8 @@ class ExecuteHandler(Handler):
     changes nothing.
     """
 
-    def __init__(self, executions: Executions) -> None:
-        self._executions = executions
+    def __init__(self, use_case: ExecuteUseCase) -> None:
+        self._use_case = use_case
 
     async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
         """Execute each approval, in one group commit."""
@@ -33,7 +33,7 @@ class ExecuteHandler(Handler):
     async def _execute(self, approval_id: str) -> Exception | None:
         try:
             # An operation is only started here: from then on it has a lease of its own.
-            await self._executions.execute(ExecuteCommand(approval_id), wait=False)
+            await self._use_case.execute(ExecuteCommand(approval_id), wait=False)
         except (IncidentUnreachableError, ExecutorMissingError) as exc:
             # Retried until the approval expires: another replica may have the executor that this one lacks.
             return exc

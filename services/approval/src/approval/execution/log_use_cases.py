@@ -17,7 +17,7 @@ class ExecutionPage:
     next_before: int | None
 
 
-class ExecutionLog:
+class ExecutionLogUseCase:
     """The execution log over one database."""
 
     def __init__(self, transactions: Transactions) -> None:

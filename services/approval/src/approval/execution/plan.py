@@ -19,7 +19,7 @@ class ExecutionPlan:
     checks: Sequence[PlanCheck]
 
 
-class ExecutionPlans:
+class PlanUseCase:
     """Plans over one database."""
 
     def __init__(self, transactions: Transactions, executors: Executors) -> None:

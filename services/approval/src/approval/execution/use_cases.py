@@ -32,7 +32,7 @@ from servicekit.process.failpoints import failpoint
 _log = structlog.get_logger()
 
 
-class Executions:
+class ExecuteUseCase:
     """Executions over one database."""
 
     def __init__(self, transactions: Transactions, runner: OperationRunner) -> None:

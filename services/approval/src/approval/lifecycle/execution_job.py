@@ -1,7 +1,7 @@
 """The job that executes an approval: topic, key and payload."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from approval.model import Approval, OperationKind, can_be_executed
 from servicekit.outbox.queue import Job, NewJob
@@ -20,9 +20,9 @@ def execution_jobs(approval: Approval, executable: Collection[OperationKind]) ->
     """Return the job of a newly APPROVED approval; none when it waits for a call or for an executor."""
     if not approval.auto_execute or not can_be_executed(approval.operation, executable):
         return []
-    return [NewJob(EXECUTE_TOPIC, approval.approval_id, asdict(ExecutionIntent(approval.approval_id)))]
+    return [NewJob(EXECUTE_TOPIC, approval.approval_id, {"approval_id": approval.approval_id})]
 
 
 def execution_intent(job: Job) -> ExecutionIntent:
     """Return the intent of a job."""
-    return ExecutionIntent(**job.payload)
+    return ExecutionIntent(job.payload["approval_id"])

@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 _ATTEMPTS = 8
 
 
-class Propose:
+class ProposeUseCase:
     """The use case over one database."""
 
     def __init__(

@@ -4,8 +4,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from approval.delivery.mapping import DELIVERY_STATES, delivery_to_proto
 from approval.delivery.model import DeliveryState
-from approval.model import ExecutionOutcome, Risk, State
-from approval.stats.repository import WINDOW, ApprovalStats, ApprovalStatsDetails
+from approval.model import ExecutionOutcome, State
+from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails
 from approval.wire_enums import RISKS, STATES
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
@@ -52,7 +52,7 @@ def _add_details(response: pb.GetFlywheelStatsResponse, details: ApprovalStatsDe
             approval_id=approval.approval_id,
             incident_id=approval.incident_id,
             action=approval.action,
-            risk=RISKS.to_wire(Risk(approval.risk)),
+            risk=RISKS.to_wire(approval.risk),
             create_time=to_timestamp(approval.create_time),
             expire_time=to_timestamp(approval.expire_time),
         )

@@ -1,66 +1,21 @@
 """The stats of this service: read from counters, partial indexes and the last day's rows, never from history."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Float
 
 from approval.counters import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
-from approval.delivery.model import Delivery
 from approval.delivery.repository import list_open
 from approval.delivery.resolve_job import RESOLVE_TOPIC
+from approval.model import Risk
+from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails, PendingApproval
 from servicekit.database.counters import read_counters
 from servicekit.outbox.jobs import JobState, count_open
-from servicekit.outbox.transaction import Transactions
-
-WINDOW = timedelta(hours=24)
 
 _NOW = text("SELECT now()")
-
-
-@dataclass(frozen=True, slots=True)
-class PendingApproval:
-    """An approval that waits for a decision."""
-
-    approval_id: str
-    incident_id: str
-    action: str
-    risk: str
-    create_time: datetime
-    expire_time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalStatsDetails:
-    """The details of VIEW_FULL: at most twenty of each list, and the last 24 hours."""
-
-    pending: Sequence[PendingApproval]
-    waiting: Sequence[Delivery]
-    # For each hour's beginning, oldest first, the executions that ended in it by outcome.
-    hours: Mapping[datetime, Mapping[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalStats:
-    """All stats of this service; `details` only when they were asked for."""
-
-    # By the database's clock.
-    read_time: datetime
-    samples: int
-    successes: int
-    executions: Mapping[str, int]
-    noop_resolutions: int
-    approvals: Mapping[str, int]
-    approval_oldest_pending_seconds: float
-    # PENDING and PARKED; a state without any is not there.
-    deliveries: Mapping[str, int]
-    delivery_oldest_pending_seconds: float
-    details: ApprovalStatsDetails | None
-
-
 _SAMPLES = text("""
     SELECT count(*), count(*) FILTER (WHERE succeeded) FROM auto_repair_executions
     WHERE finish_time > now() - make_interval(secs => :window_seconds)
@@ -88,13 +43,8 @@ _HOURS = text("""
 _MAX_LISTED = 20
 
 
-async def read_stats(transactions: Transactions, detailed: bool) -> ApprovalStats:
-    """Return the stats of one snapshot of the database, with the details when `detailed`."""
-    async with transactions.snapshot() as connection:
-        return await _read(connection, detailed)
-
-
-async def _read(connection: AsyncConnection, detailed: bool) -> ApprovalStats:
+async def read_stats(connection: AsyncConnection, *, with_details: bool) -> ApprovalStats:
+    """Return the stats; they are consistent when the connection reads one snapshot."""
     samples, successes = (
         await connection.execute(_SAMPLES, {"window_seconds": WINDOW.total_seconds()})
     ).one()
@@ -113,7 +63,7 @@ async def _read(connection: AsyncConnection, detailed: bool) -> ApprovalStats:
         delivery_oldest_pending_seconds=max(
             (job.oldest_seconds for job in resolves if job.state == JobState.PENDING), default=0.0
         ),
-        details=await _read_details(connection) if detailed else None,
+        details=await _read_details(connection) if with_details else None,
     )
 
 
@@ -125,7 +75,17 @@ async def _read_details(connection: AsyncConnection) -> ApprovalStatsDetails:
             counts[outcome] = count
     pending = await connection.execute(_PENDING, {"limit": _MAX_LISTED})
     return ApprovalStatsDetails(
-        pending=[PendingApproval(*row) for row in pending],
+        pending=[
+            PendingApproval(
+                row.approval_id,
+                row.incident_id,
+                row.action,
+                Risk(row.risk),
+                row.create_time,
+                row.expire_time,
+            )
+            for row in pending
+        ],
         waiting=await list_open(connection, limit=_MAX_LISTED),
         hours=hours,
     )

@@ -1,0 +1,51 @@
+"""The stats of the approval service. Knows no database and no wire."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from approval.delivery.model import Delivery
+from approval.model import Risk
+
+# The window of the success rate.
+WINDOW = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingApproval:
+    """An approval that waits for a decision."""
+
+    approval_id: str
+    incident_id: str
+    action: str
+    risk: Risk
+    create_time: datetime
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalStatsDetails:
+    """The details of VIEW_FULL: at most twenty of each list, and the last 24 hours."""
+
+    pending: Sequence[PendingApproval]
+    waiting: Sequence[Delivery]
+    # For each hour's beginning, oldest first, the executions that ended in it by outcome.
+    hours: Mapping[datetime, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalStats:
+    """All stats of this service; `details` only when they were asked for."""
+
+    # By the database's clock.
+    read_time: datetime
+    samples: int
+    successes: int
+    executions: Mapping[str, int]
+    noop_resolutions: int
+    approvals: Mapping[str, int]
+    approval_oldest_pending_seconds: float
+    # PENDING and PARKED; a state without any is not there.
+    deliveries: Mapping[str, int]
+    delivery_oldest_pending_seconds: float
+    details: ApprovalStatsDetails | None
