@@ -118,14 +118,13 @@ class AsyncWatch(Generic[Response]):
     async def _read(self) -> bytes:
         if self._call is None:
             self._call = self._connect(self._progress.open())
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._call.read())
         # In a task of its own: a caller that stops waiting, as with asyncio.timeout(), loses neither stream nor response.
-        await asyncio.wait([self._reading], timeout=self._progress.seconds_to_open)
-        if not self._reading.done():
+        reading = self._reading = self._reading or asyncio.ensure_future(self._call.read())
+        await asyncio.wait([reading], timeout=self._progress.seconds_to_open)
+        if not reading.done():
             raise _not_opened(self._progress.method)
-        reading, self._reading = self._reading, None
-        if reading.cancelled():
+        self._reading = None
+        if reading.cancelled():  # by close(), or with the channel
             raise StopAsyncIteration
         try:
             response = reading.result()
