@@ -14,7 +14,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
 from incident.servicer import IncidentServicer
 from incident.status_codes import ERRORS
-from incident.watch.feed import MOST_CHANGES, Feed
+from incident.watch.feed import MAX_CHANGES, Feed
 from incident.watch.tailer import Tailer
 from incident.watch.use_cases import HEARTBEAT, WatchUseCase
 from servicekit.database.engine import create_engine
@@ -45,8 +45,8 @@ async def watch_server(
     database_url: str,
     *,
     heartbeat: timedelta = HEARTBEAT,
-    most_watchers: int = 100,
-    most_changes: int = MOST_CHANGES,
+    max_watchers: int = 100,
+    max_changes: int = MAX_CHANGES,
 ) -> AsyncIterator[WatchServer]:
     """A real server over the database, in this process, that only watches; others write."""
     engine = create_engine(database_url, application_name="tests-watch", pool_size=5)
@@ -54,7 +54,7 @@ async def watch_server(
     async with engine.connect() as connection:
         page_tokens.key = await get_key(connection, "page_tokens")
     transactions = Transactions(engine, Outbox())
-    feed = Feed(most_watchers=most_watchers, most_changes=most_changes)
+    feed = Feed(max_watchers=max_watchers, max_changes=max_changes)
     servicer = IncidentServicer(
         incidents=cast("Any", None),
         resolve=cast("Any", None),

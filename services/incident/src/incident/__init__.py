@@ -1,7 +1,7 @@
-"""The incident service: opens incidents, resolves each one once, keeps what was learnt."""
+"""The incident service: opens incidents, resolves each one exactly once in effect, keeps the knowledge."""
 
 import os
 
-# gRPC writes lines of its own to standard error, between the JSON lines of the log. It reads this when it is first
-# imported, so it has to be said before anything else.
+# gRPC writes lines of its own to standard error, between the JSON lines of the log. It reads this at its first import, so
+# it has to be set before any other import.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -1,4 +1,4 @@
-"""The incident service. The only place where its parts are put together, read from top to bottom."""
+"""The incident service: the only composer of its parts, read from top to bottom."""
 
 import sys
 from datetime import timedelta
@@ -78,7 +78,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         throttle=BackgroundThrottle(partial(calls.was_busy, _BUSY_CALLS)),
     )
     skip_reasons = disabled_effects(external)
-    feed = Feed(most_watchers=settings.watch_max_streams)
+    feed = Feed(max_watchers=settings.watch_max_streams)
     page_tokens = PageTokens()
     servicer = IncidentServicer(
         incidents=IncidentUseCases(transactions, stuck_after=settings.stuck_after),

@@ -15,7 +15,7 @@ class State(StrEnum):
 
 
 class Transition(StrEnum):
-    """What changes an incident's state."""
+    """A change of an incident's state."""
 
     START_INVESTIGATION = "START_INVESTIGATION"
     RESOLVE = "RESOLVE"

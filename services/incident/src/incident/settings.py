@@ -20,6 +20,6 @@ class IncidentSettings(ServiceSettings, EffectSettings):
     stuck_after: Duration = timedelta(minutes=30)
     # Incidents resolved longer ago than this are removed with all their rows; kept for ever when not set.
     retention: Duration | None = Field(default=None, gt=timedelta(0))
-    # Watch streams that one process keeps open; beyond them a Watch is told RESOURCE_EXHAUSTED. Each is sent every change
+    # Watch streams that one process keeps open; more are refused with RESOURCE_EXHAUSTED. Each gets every change
     # that passes its filters, and counts among the 2,000 calls that a server takes at a time.
     watch_max_streams: int = Field(default=200, ge=1, le=1500)

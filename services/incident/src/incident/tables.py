@@ -1,4 +1,4 @@
-"""The incident service's tables. The migrations build them; a test holds the two together."""
+"""The incident service's tables. The migrations create them; a test keeps the two equal."""
 
 from sqlalchemy import (
     BigInteger,
@@ -44,7 +44,7 @@ incidents = Table(
     Column("occurrence_count", Integer, nullable=False, server_default="1"),
     Column("last_seen_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
-    # When it last became OPEN, created or reopened: what the time to resolve is counted from.
+    # When it last became OPEN, created or reopened: the start of the time to resolve.
     Column("open_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("update_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("investigate_time", DateTime(timezone=True)),
@@ -57,14 +57,14 @@ incidents = Table(
     Column("opened_by", Text, nullable=False),
     # Raised by every change; the etag.
     Column("version", BigInteger, nullable=False, server_default="1"),
-    # Tells a retry of a Create with the same id from another Create.
+    # Distinguishes a retry of a Create with the same id from another Create.
     Column("content_hash", Text, nullable=False),
     CheckConstraint("state IN ('OPEN', 'INVESTIGATING', 'RESOLVED')", name="incidents_state"),
     CheckConstraint(
         "(state = 'RESOLVED') = (resolve_time IS NOT NULL AND resolution_type IS NOT NULL)",
         name="incidents_resolved",
     ),
-    # At most one unresolved incident a fingerprint: what concurrent Creates are deduplicated by.
+    # At most one unresolved incident for each fingerprint: it deduplicates concurrent Creates.
     Index(
         "incidents_unresolved_fingerprint",
         "fingerprint",
@@ -73,9 +73,9 @@ incidents = Table(
     ),
     Index("incidents_create_time", "create_time", "incident_id"),
     Index("incidents_update_time", "update_time", "incident_id"),
-    # What retention removes, and List by the time of resolution.
+    # For retention, and for List by the time of resolution.
     Index("incidents_resolve_time", "resolve_time", postgresql_where=text("state = 'RESOLVED'")),
-    # Unresolved incidents are few: what is stuck is found here at a cost that does not grow with history.
+    # Unresolved incidents are few: stuck ones are found at a cost that does not grow with history.
     Index(
         "incidents_unresolved_progress",
         "last_progress_time",
@@ -88,7 +88,7 @@ incidents = Table(
 incident_events = Table(
     "incident_events",
     metadata,
-    # The writer's idempotency key. The RESOLVED event's is made of incident and resolution number: there is one.
+    # The writer's idempotency key. That of the RESOLVED event is derived from incident and resolution number.
     Column("event_id", Text, primary_key=True),
     Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), nullable=False),
     Column("sequence", BigInteger, Identity(always=True), nullable=False),
@@ -98,12 +98,12 @@ incident_events = Table(
     Column("summary", Text, nullable=False),
     Column("attributes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("resolution_number", Integer, nullable=False),
-    # The writing transaction: neither it nor the sequence is the order of commits, but with a snapshot it tells whether an
-    # event was there at a look and is what Watch finds new events by.
+    # The writing transaction. Neither it nor the sequence is the order of commits, but with a snapshot it tells whether an
+    # event was visible: Watch finds new events by it.
     Column("xact_id", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
     Index("incident_events_timeline", "incident_id", "sequence"),
     Index("incident_events_xact_id", "xact_id", "sequence"),
-    # The state at any event, at a cost that does not grow with what else is on the timeline.
+    # The state at any event, at a cost that does not grow with the other entries of the timeline.
     Index(
         "incident_events_state_changes",
         "incident_id",
@@ -164,7 +164,7 @@ knowledge = Table(
     Column("symptom_key", Text, nullable=False),
     Column("resolution_type", Text, nullable=False),
     Column("action", Text, nullable=False),
-    # The incident it was first learnt from; the entry outlives it.
+    # The incident of the first lesson; the entry outlives it.
     Column("incident_id", Text, nullable=False),
     Column("symptoms", Text, nullable=False),
     Column("resolution", Text, nullable=False),

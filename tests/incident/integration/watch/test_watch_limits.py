@@ -43,7 +43,7 @@ async def test_a_slow_watcher_is_ended_with_its_token_while_others_go_on(
     labels = {"test": token()}
     incident_id = (await opened(stub, labels=labels, description=LARGE)).incident_id
     async with (
-        watch_server(service.database_url, most_changes=20) as server,
+        watch_server(service.database_url, max_changes=20) as server,
         narrow_stub(server.address) as slow_stub,
         incident_stub(server.address) as fast_stub,
     ):
@@ -54,7 +54,7 @@ async def test_a_slow_watcher_is_ended_with_its_token_while_others_go_on(
             sent.append(token())
             await note(stub, incident_id, sent[-1], summary=LARGE)
             assert (await fast.change()).event.event_id == sent[-1]
-        assert server.feed.kept <= 20
+        assert server.feed.backlog <= 20
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await slow.until_event(sent[-1])
         told = read_refusal(caught.value)
@@ -80,7 +80,7 @@ async def test_a_burst_larger_than_what_is_kept_ends_nobody_who_reads(
     labels = {"test": token()}
     incident_id = (await opened(stub, labels=labels)).incident_id
     async with (
-        watch_server(service.database_url, most_changes=1000) as server,
+        watch_server(service.database_url, max_changes=1000) as server,
         incident_stub(server.address) as watch_stub,
     ):
         watchers = [await watching(watch_stub, labels=labels) for _ in range(5)]
@@ -108,7 +108,7 @@ async def test_the_stream_after_the_last_that_a_process_takes_is_refused(
     service: RunningService,
 ) -> None:
     async with (
-        watch_server(service.database_url, most_watchers=2) as server,
+        watch_server(service.database_url, max_watchers=2) as server,
         incident_stub(server.address) as stub,
     ):
         first, _second = await watching(stub), await watching(stub)
@@ -136,11 +136,11 @@ async def test_watchers_that_hang_up_leave_nothing_behind(
             stalled = [await watching(watch_stub, labels=labels) for _ in range(10)]
             for _ in range(30):
                 await note(stub, incident_id, token(), summary=LARGE)
-            await eventually(lambda: _value(server.feed.kept > 0))
+            await eventually(lambda: _value(server.feed.backlog > 0))
             for watcher in (*idle, *stalled):
                 watcher.call.cancel()
         await _watchers(server, 0)
-        assert server.feed.kept == 0
+        assert server.feed.backlog == 0
         gc.collect()
         await eventually(lambda: _value(len(asyncio.all_tasks())), lambda tasks: tasks <= tasks_before)
 

@@ -33,10 +33,10 @@ async def taken(feed: Feed, watcher: Watcher) -> list[int]:
 
 
 async def test_a_watcher_is_given_what_comes_after_the_batch_it_joined_behind() -> None:
-    feed = Feed(most_watchers=2)
+    feed = Feed(max_watchers=2)
     with feed.watcher() as watcher:
         feed.publish(changes(1, 2))
-        feed.publish_end(snapshot(10))
+        feed.advance_watermark(snapshot(10))
         assert await feed.join(watcher, snapshot(10), NOW) == snapshot(10)
         assert await taken(feed, watcher) == []
         feed.publish(changes(3, 4))
@@ -44,37 +44,37 @@ async def test_a_watcher_is_given_what_comes_after_the_batch_it_joined_behind() 
 
 
 async def test_a_watcher_that_joins_in_the_middle_of_a_batch_is_given_all_of_the_batch() -> None:
-    feed = Feed(most_watchers=2)
+    feed = Feed(max_watchers=2)
     with feed.watcher() as early, feed.watcher() as watcher:
-        feed.publish_end(snapshot(10))
+        feed.advance_watermark(snapshot(10))
         await feed.join(early, snapshot(10), NOW)
         feed.publish(changes(1))
         assert await taken(feed, early) == [1]
         feed.publish(changes(2))
         assert await feed.join(watcher, snapshot(9), NOW) == snapshot(10)
         feed.publish(changes(3))
-        feed.publish_end(snapshot(11))
+        feed.advance_watermark(snapshot(11))
         assert await taken(feed, watcher) == [1, 2, 3]
         assert await taken(feed, early) == [2, 3]
 
 
 async def test_a_watcher_that_has_seen_more_than_the_feed_waits_for_it() -> None:
-    feed = Feed(most_watchers=2)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=2)
+    feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         assert await feed.join(watcher, snapshot(11), NOW) is None
-        assert feed.look.is_set()
+        assert feed.poll_now.is_set()
         joining = asyncio.create_task(feed.join(watcher, snapshot(11), LONG))
         await asyncio.sleep(0)
         feed.publish(changes(1))
-        feed.publish_end(snapshot(12))
+        feed.advance_watermark(snapshot(12))
         assert await joining == snapshot(12)
         assert await taken(feed, watcher) == []
 
 
 async def test_a_watcher_waits_for_the_next_change() -> None:
-    feed = Feed(most_watchers=2)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=2)
+    feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
         taking = asyncio.create_task(feed.take(watcher, LONG))
@@ -85,27 +85,27 @@ async def test_a_watcher_waits_for_the_next_change() -> None:
 
 
 async def test_what_a_watcher_has_seen_is_the_last_whole_batch_when_it_has_taken_all_of_it() -> None:
-    feed = Feed(most_watchers=2)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=2)
+    feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
-        assert feed.seen_by(watcher) == snapshot(10)
+        assert feed.watermark_reached_by(watcher) == snapshot(10)
         feed.publish(changes(1))
         await taken(feed, watcher)
-        assert feed.seen_by(watcher) is None
-        feed.publish_end(snapshot(11))
-        assert feed.seen_by(watcher) == snapshot(11)
+        assert feed.watermark_reached_by(watcher) is None
+        feed.advance_watermark(snapshot(11))
+        assert feed.watermark_reached_by(watcher) == snapshot(11)
 
 
 @pytest.mark.parametrize(
-    ("most_changes", "most_characters"),
+    ("max_changes", "max_characters"),
     [pytest.param(3, 1 << 20, id="by number"), pytest.param(100, 3 * 10_100, id="by size")],
 )
 async def test_who_falls_further_behind_than_is_kept_is_told_and_others_are_not(
-    most_changes: int, most_characters: int
+    max_changes: int, max_characters: int
 ) -> None:
-    feed = Feed(most_watchers=2, most_changes=most_changes, most_characters=most_characters)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=2, max_changes=max_changes, max_characters=max_characters)
+    feed.advance_watermark(snapshot(10))
     with feed.watcher() as slow, feed.watcher() as fast:
         for watcher in (slow, fast):
             await feed.join(watcher, snapshot(10), NOW)
@@ -113,31 +113,31 @@ async def test_who_falls_further_behind_than_is_kept_is_told_and_others_are_not(
             large = incident(description="x" * 7_000)
             feed.publish([change(large, sequence=sequence)])
             assert await taken(feed, fast) == [sequence]
-        assert feed.kept == 3
-        assert not feed.has_kept(slow)
-        assert feed.has_kept(fast)
+        assert feed.backlog == 3
+        assert not feed.has_backlog_of(slow)
+        assert feed.has_backlog_of(fast)
         with pytest.raises(FellBehindError):
             await feed.take(slow, NOW)
 
 
 async def test_only_what_somebody_still_needs_is_kept() -> None:
-    feed = Feed(most_watchers=2)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=2)
+    feed.advance_watermark(snapshot(10))
     with ExitStack() as leaves_last:
         last = leaves_last.enter_context(feed.watcher())
         with feed.watcher() as first:
             for watcher in (first, last):
                 await feed.join(watcher, snapshot(10), NOW)
             feed.publish(changes(1, 2, 3))
-            feed.publish_end(snapshot(11))
+            feed.advance_watermark(snapshot(11))
             await taken(feed, last)
-            assert feed.kept == 3
-        assert feed.kept == 0
+            assert feed.backlog == 3
+        assert feed.backlog == 0
 
 
 async def test_reading_waits_for_those_far_behind_until_they_are_not() -> None:
-    feed = Feed(most_watchers=2, most_changes=4)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=2, max_changes=4)
+    feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
         assert await taken(feed, watcher) == []
@@ -157,8 +157,8 @@ async def test_reading_waits_for_those_far_behind_until_they_are_not() -> None:
     ],
 )
 async def test_reading_does_not_wait_for(joined_only: bool) -> None:
-    feed = Feed(most_watchers=2, most_changes=4)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=2, max_changes=4)
+    feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
         if not joined_only:
@@ -169,8 +169,8 @@ async def test_reading_does_not_wait_for(joined_only: bool) -> None:
 
 
 async def test_reading_does_not_wait_for_who_has_left() -> None:
-    feed = Feed(most_watchers=2, most_changes=4)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=2, max_changes=4)
+    feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
         await feed.take(watcher, NOW)
@@ -183,8 +183,8 @@ async def test_reading_does_not_wait_for_who_has_left() -> None:
 
 
 async def test_reading_waits_for_nobody_longer_than_its_patience() -> None:
-    feed = Feed(most_watchers=2, most_changes=4)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=2, max_changes=4)
+    feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
         await feed.take(watcher, NOW)
@@ -196,8 +196,8 @@ async def test_reading_waits_for_nobody_longer_than_its_patience() -> None:
     "end", [pytest.param(Feed.drain, id="draining"), pytest.param(Feed.reset, id="reset")]
 )
 async def test_when_the_feed_ends_every_watcher_is_told(end: Callable[[Feed], None]) -> None:
-    feed = Feed(most_watchers=3)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=3)
+    feed.advance_watermark(snapshot(10))
     with feed.watcher() as joined, feed.watcher() as joining, feed.watcher() as reading:
         for watcher in (joined, reading):
             await feed.join(watcher, snapshot(10), NOW)
@@ -211,31 +211,31 @@ async def test_when_the_feed_ends_every_watcher_is_told(end: Callable[[Feed], No
             with pytest.raises(FeedEndedError):
                 await task
         with pytest.raises(FeedEndedError):
-            feed.has_kept(reading)
+            feed.has_backlog_of(reading)
 
 
 async def test_a_feed_that_drains_takes_nobody() -> None:
-    feed = Feed(most_watchers=1)
+    feed = Feed(max_watchers=1)
     feed.drain()
     with pytest.raises(FeedEndedError), feed.watcher():
         pass
 
 
 async def test_after_a_reset_a_new_watcher_is_given_nothing_old() -> None:
-    feed = Feed(most_watchers=1)
-    feed.publish_end(snapshot(10))
+    feed = Feed(max_watchers=1)
+    feed.advance_watermark(snapshot(10))
     feed.publish(changes(1))
     feed.reset()
     with feed.watcher() as watcher:
         assert await feed.join(watcher, snapshot(5), NOW) is None
-        feed.publish_end(snapshot(5))
+        feed.advance_watermark(snapshot(5))
         assert await feed.join(watcher, snapshot(5), NOW) == snapshot(5)
         feed.publish(changes(2))
         assert await taken(feed, watcher) == [2]
 
 
 async def test_a_process_takes_so_many_watchers_and_not_one_more() -> None:
-    feed = Feed(most_watchers=1)
+    feed = Feed(max_watchers=1)
     with feed.watcher():
         with pytest.raises(TooManyWatchersError), feed.watcher():
             pass

@@ -105,7 +105,7 @@ def test_a_change_passes_when_it_passes_every_filter(fields: Mapping[str, Any], 
         before=State.OPEN,
         after=State.RESOLVED,
     )
-    assert WatchFilter(**fields).lets_change_pass(resolved) is passes
+    assert WatchFilter(**fields).matches(resolved) is passes
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ def test_a_change_passes_when_it_passes_every_filter(fields: Mapping[str, Any], 
     ],
 )
 def test_an_existing_incident_passes_by_the_state_it_is_in(states: tuple[State, ...], passes: bool) -> None:
-    assert WatchFilter(states=states).lets_incident_pass(incident(state=State.OPEN)) is passes
+    assert WatchFilter(states=states).matches_incident(incident(state=State.OPEN)) is passes

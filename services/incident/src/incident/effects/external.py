@@ -38,7 +38,7 @@ class Sender(Protocol):
         time_to_resolve: timedelta,
         progress: Mapping[str, Any],
     ) -> None:
-        """Deliver a resolution; `progress` is what the errors of earlier attempts carried as theirs.
+        """Deliver a resolution; `progress` is the merged progress of the errors of earlier attempts.
 
         Raises PermanentError when a retry would be refused too, DeliveryError when a retry may succeed.
         """
@@ -104,7 +104,7 @@ class ExternalHandler(EffectHandler):
         variable: str,
         skip: frozenset[ResolutionType] = frozenset(),
     ) -> None:
-        """`variable` is the setting that configures the sender; resolutions of the types in `skip` are not delivered."""
+        """`variable` is the setting that configures the sender; `skip` are resolution types that are not delivered."""
         self.effect = effect
         self._transactions = transactions
         self._sender = sender

@@ -1,15 +1,15 @@
-"""How texts and times are put before people."""
+"""Formatting of texts and times for people."""
 
 from datetime import timedelta
 
 
 def as_line(text: str) -> str:
-    """Return `text` on one line: a caller's line break must not start a section or a message of its own."""
+    """Return `text` on one line: a line break from a caller must not start a section or a message."""
     return " ".join(text.split())
 
 
 def shorten(text: str, length: int) -> str:
-    """Return `text` with at most `length` characters; an ellipsis stands for what is left out."""
+    """Return `text` with at most `length` characters; an ellipsis replaces the rest."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

@@ -42,6 +42,6 @@ class EffectHandler(Handler, ABC):
 
 
 def disabled_type(job: Job, types: frozenset[ResolutionType], *, variable: str) -> str | None:
-    """Return the reason to skip a job when its resolution type is among `types`, those that a setting disables."""
+    """Return the reason to skip a job when `types`, the resolution types that the setting `variable` disables, has its own."""
     resolution_type = EffectPayload.from_json(job.payload).resolution_type
     return f"{variable} leaves out {resolution_type}" if resolution_type in types else None

@@ -1,4 +1,4 @@
-"""Side effects of a resolution: their state, what they are made from, what they write. Knows no database and no wire."""
+"""Side effects of a resolution: their state, their input and their output. Knows no database and no wire."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class SideEffectPage:
 
 @dataclass(frozen=True, slots=True)
 class OpenSideEffects:
-    """The number of PENDING and of PARKED side effects of each kind, those without any left out."""
+    """The number of PENDING and of PARKED side effects of each effect; without an entry it is 0."""
 
     counts: Mapping[tuple[Effect, SideEffectState], int]
     oldest_pending_seconds: float
@@ -56,7 +56,7 @@ class OpenSideEffects:
 
 @dataclass(frozen=True, slots=True)
 class ResolutionSnapshot:
-    """What a RESOLVED transition left: the incident's constants, and the timeline up to the transition.
+    """A RESOLVED transition: the incident's constants, and the timeline up to the transition.
 
     Made of immutable facts, so that it is the same however late an effect runs.
     """

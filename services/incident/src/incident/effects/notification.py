@@ -1,8 +1,8 @@
-"""Tells people that an incident was resolved, through Apprise: Telegram, Slack, mail and some hundred others, by URL.
+"""Notifies people of a resolution through Apprise: Telegram, Slack, mail and some hundred others, by URL.
 
-Apprise is synchronous, may sleep, and says only whether it worked. So each send has a thread and a plugin instance of its
-own (an instance keeps state between sends), and Apprise's log, whose texts may quote URLs, is read for HTTP statuses and
-goes no further.
+Apprise is synchronous, may sleep, and returns only whether it worked. So each send has a thread and a plugin instance of
+its own (an instance keeps state between sends), and Apprise's log, whose texts may quote URLs, is parsed for HTTP statuses
+and not propagated.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ _log = structlog.get_logger()
 
 # Between two URLs, and never inside one: some have commas and spaces in their query.
 _BETWEEN_URLS = re.compile(r"[\s,;]*[\r\n][\s,;]*|[\s,;]+(?=[A-Za-z0-9]+://)")
-_MOST_NOTE_CHARACTERS = 500
-# Threads that one URL may occupy: a receiver that hangs takes its own and nobody else's.
-_MOST_SENDS = 8
-# How long the outcome of a send that came too late is kept for the try that asks for it; the longest backoff is a minute.
+_MAX_NOTE_CHARACTERS = 500
+# Threads for each URL: a receiver that hangs uses up its own only.
+_MAX_SENDS = 8
+# How long the outcome of a send that ended after the timeout is kept for the next attempt; the longest backoff is a minute.
 _KEEP_OUTCOME_SECONDS = 600.0
 _HTTP_STATUS = re.compile(r"error=(\d{3})\b")
-# 4xx: the receiver will refuse the same again. Except timeout, "too early" and "too many", which pass.
+# 4xx: a retry would be refused too; except timeout, "too early" and "too many requests", which are transient.
 _REFUSALS = frozenset(range(400, 500)) - {408, 425, 429}
 
 
@@ -47,7 +47,7 @@ class NotifyUrlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a send: `problem` is empty when it worked; `refused` when the same will be refused again."""
+    """The outcome of a send: `problem` is empty when it worked; `refused` when a retry would be refused too."""
 
     problem: str = ""
     refused: bool = False
@@ -72,16 +72,16 @@ class Notifier:
         Raises NotifyUrlError.
         """
         self._timeout = timeout.total_seconds()
-        self._statuses = _hear_statuses_only()
+        self._statuses = _capture_statuses()
         self._asset = apprise.AppriseAsset(
             app_id="awoooi",
-            # A redirect would carry the token in a URL or header to whoever the receiver names.
+            # A redirect would carry the token in a URL or header to a host that the receiver chooses.
             http_redirects=False,
             secure_logging=True,
             storage_mode=apprise.PersistentStoreMode.MEMORY,
         )
         self._receivers = self._parse(urls)
-        # Sends that were given up waiting for go on in their threads. The next try for the same job joins them.
+        # Sends continue in their threads after the timeout. The next attempt of the same job waits for them.
         self._sends: dict[tuple[str, str], asyncio.Future[Outcome]] = {}
 
     def _parse(self, urls: str) -> Sequence[_Receiver]:
@@ -91,7 +91,7 @@ class Notifier:
             try:
                 plugin = apprise.Apprise.instantiate(url, asset=self._asset)
             except Exception:
-                # What it raises may quote the URL.
+                # Its exceptions may quote the URL.
                 plugin = None
             if plugin is None:
                 raise NotifyUrlError(position, len(found))
@@ -109,10 +109,10 @@ class Notifier:
         time_to_resolve: timedelta,
         progress: Mapping[str, Any],
     ) -> None:
-        """Tell all receivers but those that an earlier try has reached.
+        """Notify all receivers except those that an earlier attempt has notified.
 
-        When some failed, raises PermanentError if each of them refused for good, else DeliveryError, with the keys of
-        those that are notified by now as its progress.
+        When some failed, raises PermanentError if each of them refused permanently, else DeliveryError; its progress has
+        the keys of those that are notified by now.
         """
         notified = progress.get("notified", ())
         title, body = format_message(resolution, time_to_resolve)
@@ -136,9 +136,9 @@ class Notifier:
 
     async def _outcome(self, receiver: _Receiver, delivery_id: str, title: str, body: str) -> Outcome:
         key = (delivery_id, receiver.key)
-        earlier = self._sends.get(key)
-        if earlier is None or (earlier.done() and earlier.result().problem):
-            if receiver.running >= _MOST_SENDS:
+        previous = self._sends.get(key)
+        if previous is None or (previous.done() and previous.result().problem):
+            if receiver.running >= _MAX_SENDS:
                 return Outcome("still busy with earlier messages")
             self._sends[key] = self._start(receiver, key, title, body)
         try:
@@ -158,11 +158,11 @@ class Notifier:
         def finish(outcome: Outcome) -> None:
             receiver.running -= 1
             answer.set_result(outcome)
-            loop.call_later(_KEEP_OUTCOME_SECONDS, self._forget, key, answer)
+            loop.call_later(_KEEP_OUTCOME_SECONDS, self._drop_outcome, key, answer)
 
         def run() -> None:
             outcome = self._send_now(receiver, title, body)
-            # A closed loop: the process is stopping and nobody waits.
+            # A closed loop: the process is stopping.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(finish, outcome)
 
@@ -171,12 +171,12 @@ class Notifier:
         threading.Thread(target=run, name=f"notify-{receiver.key}", daemon=True).start()
         return answer
 
-    def _forget(self, key: tuple[str, str], answer: asyncio.Future[Outcome]) -> None:
+    def _drop_outcome(self, key: tuple[str, str], answer: asyncio.Future[Outcome]) -> None:
         if self._sends.get(key) is answer:
             del self._sends[key]
 
     def _send_now(self, receiver: _Receiver, title: str, body: str) -> Outcome:
-        self._statuses.forget()
+        self._statuses.clear()
         try:
             plugin = apprise.Apprise.instantiate(receiver.url, asset=self._asset)
             if plugin is not None and plugin.notify(
@@ -190,51 +190,51 @@ class Notifier:
             # Its text may quote the URL.
             _log.error("notification_failed", receiver=receiver.name, error=type(exc).__name__)
             return Outcome(type(exc).__name__)
-        status = self._statuses.heard()
+        status = self._statuses.captured()
         if status is None:
             return Outcome("cannot be reached, or did not say why it was not sent")
         return Outcome(f"answered {status}", refused=status in _REFUSALS)
 
 
 def format_message(resolution: ResolutionSnapshot, time_to_resolve: timedelta) -> tuple[str, str]:
-    """Return the title and the text, plain, that people are sent."""
-    who = as_line(resolution.resolved.actor)
+    """Return the title and the body of the message, in plain text."""
+    actor = as_line(resolution.resolved.actor)
     lines = [
         f"{resolution.key.incident_id}, severity {resolution.severity}",
-        f"{resolution.resolution_type} by {who}, {format_duration(time_to_resolve)} after it was opened",
+        f"{resolution.resolution_type} by {actor}, {format_duration(time_to_resolve)} after it was opened",
     ]
     if action := resolution.resolved.attributes.get("action"):
         lines.append(f"Action: {as_line(action)}")
     if note := resolution.resolved.summary.strip():
-        lines.append(shorten(note, _MOST_NOTE_CHARACTERS))
+        lines.append(shorten(note, _MAX_NOTE_CHARACTERS))
     return f"Resolved: {as_line(resolution.title)}", "\n".join(lines)
 
 
 class _Statuses(logging.Handler):
-    """Hears the HTTP status of a failed send in what Apprise logs in this thread."""
+    """Captures the HTTP status of a failed send from Apprise's log records, for each thread."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._here = threading.local()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Begin a send in this thread."""
         self._here.status = None
 
-    def heard(self) -> int | None:
-        """Return the status of this thread's send, or None when none was named."""
+    def captured(self) -> int | None:
+        """Return the status of this thread's send, or None when none was logged."""
         status: int | None = getattr(self._here, "status", None)
         return status
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the status that `record` names, if it names one."""
+        """Capture the status in `record`, if there is one."""
         with contextlib.suppress(Exception):
             if match := _HTTP_STATUS.search(record.getMessage()):
                 self._here.status = int(match[1])
 
 
-def _hear_statuses_only() -> _Statuses:
-    """Cut the loggers of Apprise and of its HTTP client off from ours, at every level: they quote URLs."""
+def _capture_statuses() -> _Statuses:
+    """Detach the loggers of Apprise and of its HTTP client from the root logger, at every level: they quote URLs."""
     statuses = _Statuses()
     for name in ("apprise", "urllib3"):
         logger = logging.getLogger(name)

@@ -1,7 +1,7 @@
 """Writes the postmortem of a resolution as Markdown: a template over the incident and its timeline.
 
-The template is a file, ours or an operator's, and runs in Jinja's sandbox. It is tried on samples when it is loaded, so
-that what is wrong with it is found at start and not at the first incident.
+The template is a file, the built-in one or an operator's, and runs in Jinja's sandbox. It is rendered on samples when it
+is loaded, so that its errors are found at start and not at the first incident.
 """
 
 import traceback
@@ -50,7 +50,7 @@ class PostmortemTemplate:
         self._path = path or _BUILT_IN
         environment = ImmutableSandboxedEnvironment(
             loader=FileSystemLoader(self._path.parent),
-            # The result is Markdown: whatever shows it as HTML escapes it.
+            # The result is Markdown: the renderer of HTML escapes it.
             autoescape=False,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -80,7 +80,7 @@ class PostmortemTemplate:
             ) from exc
 
     def _where(self, error: Exception) -> str:
-        # Jinja puts the template's own lines into the traceback.
+        # Jinja puts the template's lines into the traceback.
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
             if Path(frame.filename).is_relative_to(self._path.parent):
                 return f"{frame.filename} line {frame.lineno}"
@@ -96,7 +96,7 @@ def _utc(time: datetime) -> str:
 
 
 def _variables(resolution: ResolutionSnapshot, time_to_resolve: timedelta) -> Mapping[str, Any]:
-    """What a template may use; the operator's documentation describes each."""
+    """Return the variables of a template; the operator's documentation describes each."""
     return {
         "incident_id": resolution.key.incident_id,
         "resolution_number": resolution.key.resolution_number,
@@ -161,6 +161,6 @@ def _sample(types: Sequence[EventType], *, text: str) -> ResolutionSnapshot:
     )
 
 
-# Between them they reach both sides of whatever a template asks: what may be there, is there in one and not in the other.
+# Together they cover both branches of a template's conditions: each optional value is in one and not in the other.
 _FULL_SAMPLE = _sample([EventType.OPENED, *_TRIED, EventType.RESOLVED], text="one\ntwo")
 _SPARSE_SAMPLE = _sample([EventType.OPENED, EventType.RESOLVED], text="")

@@ -1,4 +1,4 @@
-"""The settings of the side effects: what is written, and who outside is told."""
+"""The settings of the side effects: postmortems, notifications, the webhook."""
 
 import ipaddress
 from datetime import timedelta
@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 from incident.model import ResolutionType
 from servicekit.process.settings import Duration, Settings
 
-_FEWEST_SECRET_CHARACTERS = 16
+_MIN_SECRET_CHARACTERS = 16
 
 
 def _parse_resolution_types(value: object) -> object:
@@ -30,22 +30,21 @@ ResolutionTypes = Annotated[frozenset[ResolutionType], NoDecode, BeforeValidator
 class EffectSettings(Settings):
     """Fields of IncidentSettings."""
 
-    # How resolutions end of which no postmortem is written.
+    # Resolution types without a postmortem.
     postmortem_skip: ResolutionTypes = frozenset()
     # A Jinja template in place of the built-in one.
     postmortem_template: Path | None = None
-    # Whom to tell, as Apprise writes it; several are separated by white space or commas. Nobody when empty.
+    # Apprise URLs that are notified, separated by white space or commas; none when empty.
     notify_urls: SecretStr = SecretStr("")
-    # How resolutions end of which nobody is told through these URLs.
+    # Resolution types without a notification.
     notify_skip: ResolutionTypes = frozenset()
-    # Post to a machine other than this one without TLS: whoever is on the way reads titles, labels and notes.
+    # Post to another machine without TLS: every host on the path can read titles, labels and notes.
     webhook_insecure: bool = False
-    # Where each resolution is posted; nowhere when empty. A secret, for it may hold a token.
+    # The URL that each resolution is posted to; off when empty. A secret, for it may hold a token.
     webhook_url: SecretStr = SecretStr("")
     # What each post is signed with, so that its receiver knows who wrote it.
     webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
-    # How long one delivery may take; then it is tried again. Must end well within the outbox's lease of 30 s, or two
-    # tries would overlap.
+    # The timeout of one delivery attempt. Must end well within the outbox's lease of 30 s, or two attempts would overlap.
     webhook_timeout: Duration = Field(
         default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(seconds=20)
     )
@@ -78,8 +77,8 @@ class EffectSettings(Settings):
             length = len(secret.get_secret_value())
             if length == 0:
                 raise ValueError("required when INCIDENT_WEBHOOK_URL is set: what is posted is always signed")
-            if length < _FEWEST_SECRET_CHARACTERS:
-                raise ValueError(f"expected at least {_FEWEST_SECRET_CHARACTERS} characters")
+            if length < _MIN_SECRET_CHARACTERS:
+                raise ValueError(f"expected at least {_MIN_SECRET_CHARACTERS} characters")
         return secret
 
 

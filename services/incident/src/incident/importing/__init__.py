@@ -1,1 +1,1 @@
-"""Incidents and timelines of the system before."""
+"""Import of incidents and timelines from the previous system."""

@@ -1,4 +1,4 @@
-"""Imports incidents, and what approvals say on their timelines."""
+"""Imports incidents, and the entries of approvals on their timelines."""
 
 import json
 from collections import Counter
@@ -24,7 +24,7 @@ _INCIDENT = "incident"
 
 
 class IncidentImporter:
-    """What the lines of an import mean to the incident service."""
+    """The incident service's side of an import."""
 
     kinds = (_INCIDENT, "approval")
 
@@ -39,7 +39,7 @@ class IncidentImporter:
     async def stage(
         self, connection: AsyncConnection, lines: Sequence[SourceLine], *, now: datetime
     ) -> Sequence[Problem]:
-        """Keep the lines that are good by themselves; returns what is wrong with the others."""
+        """Stage the lines that are valid by themselves; returns the problems of the others."""
         problems: list[Problem] = []
         rows: list[StagedRow] = []
         named: list[str] = []
@@ -49,8 +49,8 @@ class IncidentImporter:
             try:
                 if line.kind != _INCIDENT:
                     approval = ApprovalLine.model_validate_json(line.text)
-                    told = approval.incident_resolve_time is not None
-                    approvals.append((line.file, line.number, approval.incident_id, told))
+                    acknowledged = approval.incident_resolve_time is not None
+                    approvals.append((line.file, line.number, approval.incident_id, acknowledged))
                     events.extend(approval.events())
                     continue
                 incident = IncidentLine.model_validate_json(line.text)
@@ -73,16 +73,16 @@ class IncidentImporter:
         return problems
 
     async def check(self, connection: AsyncConnection) -> AsyncIterator[Problem]:
-        """Yield the lines that do not go together with others or with what is in the database."""
+        """Yield the conflicts of lines with other lines or with rows of the database."""
         async for problem in staging.find_conflicts(connection, field="incident_id", names=self._names):
             yield problem
-        async for problem in import_repository.find_misfits(connection, names=self._names):
+        async for problem in import_repository.find_conflicts(connection, names=self._names):
             yield problem
 
     async def write(
         self, connection: AsyncConnection, progress: Callable[[int, int], None]
     ) -> Mapping[str, int]:
-        """Write incidents and timelines, and count them as if each had been opened and resolved by a call."""
+        """Write incidents and timelines, and count them as if each had been opened and resolved by an RPC."""
         new, known = await staging.keep_new(connection)
         amounts: Counter[tuple[str, str]] = Counter()
         for severity, count in (await import_repository.count_opened(connection)).items():
@@ -94,14 +94,14 @@ class IncidentImporter:
         events = await import_events.insert_events(
             connection, lambda done, total: progress(total + done, 2 * total)
         )
-        # Last of all: whoever counts in the same rows waits from here to the commit, and no longer.
+        # Last of all: concurrent transactions that raise the same counters wait from here to the commit only.
         if amounts:
             await raise_counters(connection, amounts, shard=choose_shard())
         return {"new": new, "known": known, "events": events}
 
 
 def _incident_id(line: SourceLine) -> Sequence[str]:
-    """The id in a line that is bad otherwise."""
+    """Return the id in a line that is invalid otherwise."""
     incident_id = json.loads(line.text).get("incident_id")
     # Anything else would not be stored, and is no id.
     return (

@@ -1,4 +1,4 @@
-"""What the lines of an import say to the incident service."""
+"""The lines of incidents in an import: their fields, their rules, the rows and timelines that they become."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -21,15 +21,15 @@ from servicekit.importing.fields import (
     text,
 )
 
-_MOST_OCCURRENCES = 2**31 - 1
-# Where the line does not say who it was.
+_MAX_OCCURRENCES = 2**31 - 1
+# The actor of a line without one.
 _IMPORT = "import"
 _SERVICE = "service:incident"
 _IMPORTED = "imported: what stands before this was written down by the system before"
 
 
 class IncidentLine(Line):
-    """An incident of the system before."""
+    """An incident of the previous system."""
 
     kind: Literal["incident"]
     incident_id: Annotated[str, identifier("INC")]
@@ -41,7 +41,7 @@ class IncidentLine(Line):
     fingerprint: Name | None = None
     labels: Labels | None = None
     source: Name | None = None
-    occurrence_count: Annotated[int, Field(ge=1, le=_MOST_OCCURRENCES)] | None = None
+    occurrence_count: Annotated[int, Field(ge=1, le=_MAX_OCCURRENCES)] | None = None
     opened_by: Actor | None = None
     create_time: Time
     # When it was reported last; as a rule when it was created.
@@ -53,7 +53,7 @@ class IncidentLine(Line):
     resolved_by: Actor | None = None
 
     def contradictions(self, now: datetime) -> Iterator[tuple[str, str]]:
-        """Yield each field that does not go with the others, and why."""
+        """Yield each field that contradicts others, and why."""
         is_resolved = self.state is State.RESOLVED
         for field in ("resolve_time", "resolution_type"):
             if is_resolved and getattr(self, field) is None:
@@ -80,7 +80,7 @@ class IncidentLine(Line):
             yield "last_seen_time", "is after resolve_time"
 
     def row(self) -> Mapping[str, Any]:
-        """Return the columns that this line fills, as JSON; the id, and what depends on other lines, are left out."""
+        """Return the columns of the incident as JSON, without the id and without those that depend on other lines."""
         new = NewIncident(
             title=self.title,
             severity=self.severity,
@@ -123,7 +123,7 @@ class IncidentLine(Line):
         return 1 if self.state is State.RESOLVED else 0
 
     def events(self) -> Iterator[ImportedEvent]:
-        """Yield the timeline of an incident that came to this state, and that it was imported."""
+        """Yield the timeline that leads to this state, and a note about the import."""
         opener = self._opened_by
         yield self._event(
             "imported/opened", EventType.OPENED, actor=opener, time=self.create_time, summary=self.title

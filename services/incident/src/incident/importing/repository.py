@@ -1,4 +1,4 @@
-"""The statements of an import of incidents: temporary tables, what is compared, and what is written. Nothing here commits."""
+"""The statements of an import of incidents: staging, conflicts, inserts. Nothing here commits."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
@@ -14,16 +14,16 @@ from servicekit.importing.lines import Problem
 from servicekit.outbox.sql import insert_ended_jobs
 
 _CREATE = (
-    # What lines of approvals say about their incidents.
+    # The approvals by their incidents.
     text("""
     CREATE TEMPORARY TABLE staged_approvals (
         file integer NOT NULL,
         line bigint NOT NULL,
         incident_id text NOT NULL,
-        is_told boolean NOT NULL
+        is_acknowledged boolean NOT NULL
     ) ON COMMIT DROP
     """),
-    # The incidents of all lines, bad ones too: an approval of one of them is not to be blamed.
+    # The incidents of all lines, invalid ones included: their approvals are no problem of their own.
     text("CREATE TEMPORARY TABLE named_incidents (incident_id text NOT NULL) ON COMMIT DROP"),
     text("""
     CREATE TEMPORARY TABLE staged_events (
@@ -43,34 +43,34 @@ _CREATE = (
 
 
 async def create(connection: AsyncConnection) -> None:
-    """Make the temporary tables of the caller's transaction, beside those that every import has."""
+    """Create the temporary tables of the caller's transaction, beside those that every import has."""
     for statement in _CREATE:
         await connection.execute(statement)
 
 
 _STAGE_APPROVALS = text("""
-    INSERT INTO staged_approvals SELECT * FROM unnest(:files, :lines, :incident_ids, :told)
+    INSERT INTO staged_approvals SELECT * FROM unnest(:files, :lines, :incident_ids, :acknowledged)
 """).bindparams(
     bindparam("files", type_=ARRAY(Integer)),
     bindparam("lines", type_=ARRAY(BigInteger)),
     bindparam("incident_ids", type_=ARRAY(Text)),
-    bindparam("told", type_=ARRAY(Boolean)),
+    bindparam("acknowledged", type_=ARRAY(Boolean)),
 )
 
 
 async def stage_approvals(
     connection: AsyncConnection, approvals: Sequence[tuple[int, int, str, bool]]
 ) -> None:
-    """Keep of each approval its file, its line, its incident, and whether it says that its incident was resolved by it."""
+    """Stage each approval's file, line and incident, and whether the incident acknowledged its execution."""
     if approvals:
-        files, lines, incident_ids, told = zip(*approvals, strict=True)
+        files, lines, incident_ids, acknowledged = zip(*approvals, strict=True)
         await connection.execute(
             _STAGE_APPROVALS,
             {
                 "files": list(files),
                 "lines": list(lines),
                 "incident_ids": list(incident_ids),
-                "told": list(told),
+                "acknowledged": list(acknowledged),
             },
         )
 
@@ -81,7 +81,7 @@ _NAME = text("INSERT INTO named_incidents SELECT * FROM unnest(:incident_ids)").
 
 
 async def name_incidents(connection: AsyncConnection, incident_ids: Sequence[str]) -> None:
-    """Note that there are lines for these incidents, good or bad."""
+    """Stage the ids of incidents that have a line, valid or not."""
     if incident_ids:
         await connection.execute(_NAME, {"incident_ids": list(incident_ids)})
 
@@ -103,7 +103,7 @@ _STAGE_EVENTS = text("""
 
 
 async def stage_events(connection: AsyncConnection, events: Sequence[ImportedEvent]) -> None:
-    """Keep entries of timelines."""
+    """Stage timeline entries."""
     if events:
         await connection.execute(
             _STAGE_EVENTS,
@@ -129,7 +129,7 @@ _TAKEN = text("""
     WHERE NOT EXISTS (SELECT FROM imported_rows WHERE imported_rows.row_id = staged_rows.row_id)
     ORDER BY file, line
 """)
-# At most one unresolved incident a fingerprint, among the lines and among what is there.
+# At most one unresolved incident for each fingerprint, in the lines and in the database.
 _SAME_FINGERPRINT = text("""
     SELECT file, line, first_file, first_line FROM (
         SELECT file, line, row_number() OVER same AS place, first_value(file) OVER same AS first_file,
@@ -147,7 +147,7 @@ _FINGERPRINT_TAKEN = text("""
         AND NOT EXISTS (SELECT FROM imported_rows WHERE imported_rows.row_id = staged_rows.row_id)
     ORDER BY file, line
 """)
-# An incident that was imported and is gone, since it was resolved long ago, is known all the same.
+# An incident that was imported and removed by retention is known.
 _UNKNOWN = text("""
     SELECT file, line FROM staged_approvals AS approval
     WHERE NOT EXISTS (SELECT FROM named_incidents WHERE named_incidents.incident_id = approval.incident_id)
@@ -155,16 +155,16 @@ _UNKNOWN = text("""
         AND NOT EXISTS (SELECT FROM imported_rows WHERE row_id = approval.incident_id)
     ORDER BY file, line
 """)
-# Nobody would ever tell such an incident: the approval says that it was told.
+# Reconciliation would skip such an incident: its approval counts as acknowledged.
 _NOT_RESOLVED = text("""
     SELECT approval.file, approval.line FROM staged_approvals AS approval
     JOIN staged_rows ON row_id = approval.incident_id
-    WHERE is_told AND body ->> 'state' <> 'RESOLVED' ORDER BY approval.file, approval.line
+    WHERE is_acknowledged AND body ->> 'state' <> 'RESOLVED' ORDER BY approval.file, approval.line
 """)
 
 
-async def find_misfits(connection: AsyncConnection, *, names: Sequence[str]) -> AsyncIterator[Problem]:
-    """Yield the lines that do not go together with others or with what is there. `names` are those of the files."""
+async def find_conflicts(connection: AsyncConnection, *, names: Sequence[str]) -> AsyncIterator[Problem]:
+    """Yield the conflicts of lines with other lines or with rows of the database. `names` are those of the files."""
     for statement in _ANALYZE:
         await connection.execute(statement)
     for file, line in await connection.execute(_TAKEN):
@@ -193,14 +193,14 @@ _INSERT = text("""
         create_time, create_time, greatest(last_seen_time, investigate_time, resolve_time, progress.latest),
         investigate_time, resolve_time,
         coalesce(resolve_time, greatest(create_time, investigate_time, progress.latest)),
-        resolution_type, resolution_note, resolved_by, resolution_number, opened_by, said.content_hash
+        resolution_type, resolution_note, resolved_by, resolution_number, opened_by, imported.content_hash
     FROM staged_rows
-    CROSS JOIN LATERAL jsonb_to_record(body) AS said (title text, description text, severity text, state text,
+    CROSS JOIN LATERAL jsonb_to_record(body) AS imported (title text, description text, severity text, state text,
         fingerprint text, labels jsonb, source text, occurrence_count integer, last_seen_time timestamptz,
         create_time timestamptz, investigate_time timestamptz, resolve_time timestamptz, resolution_type text,
         resolution_note text, resolved_by text, resolution_number integer, opened_by text, content_hash text)
     LEFT JOIN LATERAL (
-        -- What came after an incident was resolved did not bring it forward.
+        -- Events after the resolution are no progress.
         SELECT max(event_time) AS latest FROM staged_events
         WHERE staged_events.incident_id = row_id AND type = ANY (:progress) AND resolve_time IS NULL
     ) AS progress ON TRUE
@@ -231,9 +231,9 @@ _SKIPPED = "imported as resolved: what was to happen then is long past"
 
 
 async def insert_incidents(connection: AsyncConnection, batch: Mapping[str, int]) -> Sequence[EffectPayload]:
-    """Write a batch of incidents. Returns how those of them that are RESOLVED ended.
+    """Write a batch of incidents. Returns the resolutions of those that are RESOLVED.
 
-    Their side effects are left out, but for the disposition: that is where the figures come from.
+    Their side effects are SKIPPED, except the disposition, which the stats are made of.
     """
     await connection.execute(_INSERT, {**batch, "progress": _PROGRESS})
     resolutions = [
@@ -259,5 +259,5 @@ _OPENED = text("SELECT body ->> 'severity', count(*) FROM staged_rows GROUP BY 1
 
 
 async def count_opened(connection: AsyncConnection) -> Mapping[str, int]:
-    """Return how many of the incidents to be written are of each severity."""
+    """Return the number of incidents to be written by severity."""
     return dict(tuple(row) for row in await connection.execute(_OPENED))

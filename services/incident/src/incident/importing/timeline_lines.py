@@ -1,4 +1,4 @@
-"""What an import writes on timelines: of incidents, and of what happened to their approvals."""
+"""The timeline entries of an import, and the lines of approvals that they are made of."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ _APPROVAL_SERVICE = "service:approval"
 
 @dataclass(frozen=True, slots=True)
 class ImportedEvent:
-    """An entry of a timeline. Of those of one time that with the lower `rank` came first.
+    """A timeline entry. Entries of the same time are ordered by `rank`.
 
-    Without an `event_time` it is written as of now. The resolution number is None where the database has to say it.
+    Without an `event_time` it is written as of now. The resolution number is None when it depends on the database.
     """
 
     event_id: str
@@ -31,7 +31,7 @@ class ImportedEvent:
     resolution_number: int | None = None
 
 
-# The order of events of the same time; what the import itself writes comes last.
+# The order of events of the same time; the note about the import comes last.
 RANKS = {
     event_type: rank
     for rank, event_type in enumerate(
@@ -54,7 +54,7 @@ RANKS = {
 
 
 class _Decision(Line):
-    """A yes or no, as far as a timeline names it."""
+    """A decision, as far as a timeline shows it."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -81,7 +81,7 @@ _FINISHED = {
 
 
 class ApprovalLine(Line):
-    """An approval of the system before, as far as its incident's timeline tells of it: its own service knows the rest."""
+    """An approval of the previous system, as far as its incident's timeline shows it: the approval service has the rest."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -89,7 +89,7 @@ class ApprovalLine(Line):
     approval_id: Annotated[str, identifier("APR")]
     incident_id: Annotated[str, identifier("INC")]
     action: Annotated[str, text(characters=1024, blank=False)]
-    # EXECUTING is refused by the approval service: it knows why.
+    # EXECUTING is refused by the approval service, with the reason.
     state: Literal[
         "PENDING",
         "APPROVED",
@@ -111,7 +111,7 @@ class ApprovalLine(Line):
     decisions: list[_Decision] | None = None
 
     def events(self) -> Iterator[ImportedEvent]:
-        """Yield what the approval service tells a timeline of an approval that came to this state."""
+        """Yield the timeline entries that the approval service delivers for an approval in this state."""
         yield self._event(
             EventType.PROPOSED, self.create_time, self.action, {"proposed_by": self.proposed_by}
         )
@@ -124,14 +124,14 @@ class ApprovalLine(Line):
             yield self._event(finished, self.finish_time, summary, {})
 
     def _decided(self, event_type: EventType) -> tuple[str, Mapping[str, str]]:
-        """The summary and the attributes of a decision."""
+        """Return the summary and the attributes of a decision."""
         if event_type is EventType.EXPIRED:
             return self.action, {}
         if event_type is EventType.CANCELLED:
             return self.outcome_message or "", {"actor": self.cancelled_by or ""}
         kind, name = ("APPROVE", "approved_by") if event_type is EventType.APPROVED else ("REJECT", "actor")
-        said = [decision for decision in self.decisions or () if decision.kind == kind]
-        return (said[-1].reason or "", {name: said[-1].actor}) if said else ("", {})
+        matching = [decision for decision in self.decisions or () if decision.kind == kind]
+        return (matching[-1].reason or "", {name: matching[-1].actor}) if matching else ("", {})
 
     def _event(
         self, event_type: EventType, time: datetime, summary: str, attributes: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The statements that write an import's entries on timelines. Nothing here commits."""
+"""The statements that write the timeline entries of an import. Nothing here commits."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ from sqlalchemy.types import Text
 from incident.model import PROGRESS_EVENTS
 from servicekit.importing.staging import BATCH
 
-# Entries that an earlier import wrote, and those of incidents that are gone since.
+# Entries that an earlier import wrote, and those of incidents that retention has removed since.
 _DROP_WRITTEN = text("""
     DELETE FROM staged_events
     WHERE EXISTS (SELECT FROM incident_events WHERE incident_events.event_id = staged_events.event_id)
         OR NOT EXISTS (SELECT FROM incidents WHERE incidents.incident_id = staged_events.incident_id)
 """)
-# So that the order of each timeline is the order of commits, and nobody resolves one meanwhile. In id order, as everybody
-# who locks several.
+# So that the order of each timeline is the order of commits, and no incident is resolved meanwhile. In id order, as every
+# statement that locks several, so that two cannot deadlock.
 _LOCK = text("""
     SELECT count(*) FROM (
         SELECT FROM incidents WHERE incident_id IN (SELECT incident_id FROM staged_events)
@@ -31,7 +31,7 @@ _UNTIL = text("""
         SELECT incident_id FROM staged_events WHERE incident_id > :after ORDER BY incident_id LIMIT :limit
     ) AS batch
 """)
-# A timeline begins with OPENED, whatever the clocks of the system before said, and ends with what the import says.
+# A timeline begins with OPENED, even if the clocks of the previous system disagree, and ends with the note on the import.
 _INSERT = text("""
     INSERT INTO incident_events
         (event_id, incident_id, type, actor, event_time, summary, attributes, resolution_number)
@@ -42,7 +42,7 @@ _INSERT = text("""
     WHERE incident_id > :after AND incident_id <= :until
     ORDER BY incident_id, type <> 'OPENED', event_time NULLS LAST, rank
 """)
-# Of an incident that was there before: one that this import wrote says so already.
+# For incidents that were there before; those of this import are inserted with it.
 _PROGRESS = text("""
     UPDATE incidents SET
         last_progress_time = progress.latest, update_time = greatest(update_time, progress.latest), version = version + 1
@@ -54,7 +54,7 @@ _PROGRESS = text("""
 
 
 async def insert_events(connection: AsyncConnection, progress: Callable[[int, int], None]) -> int:
-    """Write the entries that are not written yet, each timeline in the order in which it happened; returns how many."""
+    """Write the entries that are not written yet, each timeline in its order of events; returns their number."""
     await connection.execute(_DROP_WRITTEN)
     await connection.execute(_ANALYZE)
     await connection.execute(_LOCK)

@@ -1,1 +1,1 @@
-"""What resolved similar incidents before."""
+"""Knowledge: lessons from resolutions, searchable by symptoms."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from incident.model import ResolutionType
 
-# What differs between two reports of one problem: numbers, hexadecimal ids, the random suffixes of pod names.
+# Parts that differ between reports of the same problem: numbers, hexadecimal ids, random suffixes of pod names.
 _VOLATILE = re.compile(r"\b(?=[a-z0-9]*[0-9])[a-z0-9]+\b|[0-9]+")
 
 
@@ -28,7 +28,7 @@ def _normal(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What one RESOLVED transition teaches; `held` is False when the incident has been reopened since."""
+    """The lesson of one RESOLVED transition; `held` is False when the incident has been reopened since."""
 
     incident_id: str
     resolution_number: int

@@ -1,4 +1,4 @@
-"""The statements on what was learnt: merge lessons, take a success back at a reopening, search. Nothing here commits."""
+"""The statements on knowledge: merge lessons, take a success back at a reopening, search. Nothing here commits."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -11,17 +11,17 @@ from sqlalchemy.types import Boolean, Double, Integer, Text
 from incident.knowledge.model import KnowledgeEntry, KnowledgeMatch, KnowledgePosition, Lesson, symptom_key
 from incident.model import ResolutionKey, ResolutionType
 
-# The incidents' rows are locked in id order, as a Reopen does with its one: whether a resolution held is decided under
-# the lock.
+# The incidents' rows are locked, in id order so that two such statements cannot deadlock. Reopen locks its row too: whether
+# a resolution held is decided under the lock.
 _LESSONS = (
     text("""
-    SELECT asked.resolution_number, incidents.incident_id, title, description, labels, fingerprint, resolved.summary,
-        state = 'RESOLVED' AND incidents.resolution_number = asked.resolution_number AS held,
+    SELECT requested.resolution_number, incidents.incident_id, title, description, labels, fingerprint, resolved.summary,
+        state = 'RESOLVED' AND incidents.resolution_number = requested.resolution_number AS held,
         resolved.attributes ->> 'resolution_type' AS resolution_type, resolved.attributes ->> 'action' AS action
-    FROM unnest(:incident_ids, :numbers) AS asked (incident_id, resolution_number)
-    JOIN incidents ON incidents.incident_id = asked.incident_id
+    FROM unnest(:incident_ids, :numbers) AS requested (incident_id, resolution_number)
+    JOIN incidents ON incidents.incident_id = requested.incident_id
     JOIN incident_events AS resolved
-        ON resolved.event_id = 'service:incident/' || asked.incident_id || '/resolved/' || asked.resolution_number
+        ON resolved.event_id = 'service:incident/' || requested.incident_id || '/resolved/' || requested.resolution_number
     ORDER BY incidents.incident_id
     FOR NO KEY UPDATE OF incidents
 """)
@@ -33,7 +33,7 @@ _LESSONS = (
 async def get_lessons(
     connection: AsyncConnection, seconds: Mapping[ResolutionKey, float]
 ) -> Sequence[Lesson]:
-    """Return what each RESOLVED transition teaches, given how long each took, in seconds."""
+    """Return the lesson of each RESOLVED transition, given the time to resolve of each in seconds."""
     rows = await connection.execute(
         _LESSONS,
         {
@@ -57,7 +57,7 @@ async def get_lessons(
     ]
 
 
-# One entry for each symptom and what resolved it; in key order, so that two such statements cannot deadlock.
+# One entry for each symptom and resolution; in key order, so that two such statements cannot deadlock.
 _LEARN = text("""
     WITH lessons AS (
         SELECT * FROM unnest(:ids, :incident_ids, :numbers, :symptom_keys, :symptoms, :resolutions, :types, :actions,
@@ -93,7 +93,7 @@ _LEARN = text("""
 
 
 async def learn(connection: AsyncConnection, lessons: Sequence[Lesson]) -> None:
-    """Add lessons to what is known, merged into the entries of the same symptom and resolution."""
+    """Merge lessons into the entries of the same symptom and resolution."""
     await connection.execute(
         _LEARN,
         {
@@ -123,20 +123,20 @@ _UNLEARN = text("""
 
 
 async def unlearn(connection: AsyncConnection, key: ResolutionKey) -> None:
-    """Note that a resolution did not hold: its incident, which is locked, is being reopened."""
+    """Take back the success of a resolution, because its incident, which is locked, is being reopened."""
     await connection.execute(
         _UNLEARN, {"incident_id": key.incident_id, "resolution_number": key.resolution_number}
     )
 
 
-# Any of the words will do, more of them rank higher; at equal rank what worked most often comes first. A word may hold
-# an & itself, such as an address with a query, but no space.
+# One matching word is enough, more rank higher; at equal rank the most successful entry comes first. A word may contain
+# an &, as the query of a URL does, but no space.
 _SEARCH = text("""
-    WITH asked AS (
+    WITH requested AS (
         SELECT replace(plainto_tsquery('english', :query)::text, ' & ', ' | ')::tsquery AS words
     ), matches AS (
         SELECT knowledge.*, ts_rank_cd(search, words)::float8 AS rank
-        FROM knowledge, asked
+        FROM knowledge, requested
         WHERE search @@ words AND (cardinality(:types) = 0 OR resolution_type = ANY (:types))
     )
     SELECT knowledge_id, incident_id, symptoms, resolution, resolution_type, action, use_count, success_count,
@@ -162,7 +162,7 @@ async def search(
     after: KnowledgePosition | None,
     limit: int,
 ) -> Sequence[KnowledgeMatch]:
-    """Return at most `limit` entries that share words with `query`, best first, those after the position `after` when given."""
+    """Return at most `limit` matches that share words with `query`, best first, those after the position `after` when given."""
     rank, success_count, knowledge_id = after or (None, 0, "")
     rows = await connection.execute(
         _SEARCH,

@@ -1,4 +1,4 @@
-"""The answered Creates by their request id: what makes Create idempotent. Nothing here commits."""
+"""The answered Creates by request id: they make Create idempotent. Nothing here commits."""
 
 from dataclasses import dataclass
 

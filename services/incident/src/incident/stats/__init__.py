@@ -1,1 +1,1 @@
-"""Figures of incidents, resolutions and side effects."""
+"""Stats of incidents, resolutions and side effects."""

@@ -1,4 +1,4 @@
-"""The latest changes, kept once for all watchers of this process. Knows no database and no wire."""
+"""The latest changes, in memory once for all watchers of this process. Knows no database and no wire."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,10 @@ from datetime import timedelta
 from incident.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
 from incident.watch.model import Change, Snapshot
 
-# A watcher may fall so far behind. What is kept is shared, so this bounds the memory of all watchers together.
-MOST_CHANGES = 4_000
-MOST_CHARACTERS = 32 << 20
-# What an incident and its event take beyond their texts.
+# The longest backlog of a watcher. It is shared, so these limits bound the memory of all watchers together.
+MAX_CHANGES = 4_000
+MAX_CHARACTERS = 32 << 20
+# The size of an incident and its event besides their texts.
 _CHANGE_CHARACTERS = 3_000
 
 
@@ -22,54 +22,56 @@ class Watcher:
     """One stream's place in the feed: the number of the next change it takes, None before it has joined."""
 
     place: int | None = None
-    # It takes changes: before its first one it may still be reading older ones elsewhere, at its own pace.
+    # It takes changes. Before its first one it may still be reading older ones from the database, at its own pace.
     live: bool = False
     ended: bool = False
 
 
 class Feed:
-    """Changes numbered in the order they are to be seen, as far back as a watcher needs them and room allows."""
+    """Changes, numbered in the order of the stream, as far back as the slowest watcher needs them and the limits allow.
+
+    They are published in batches. The watermark is the snapshot up to which the published batches are complete.
+    """
 
     def __init__(
-        self, *, most_watchers: int, most_changes: int = MOST_CHANGES, most_characters: int = MOST_CHARACTERS
+        self, *, max_watchers: int, max_changes: int = MAX_CHANGES, max_characters: int = MAX_CHARACTERS
     ) -> None:
-        """Take at most `most_watchers`, and keep for the slowest at most what the two other limits say."""
-        self._most_watchers = most_watchers
-        self._most_changes = most_changes
-        self._most_characters = most_characters
+        self._max_watchers = max_watchers
+        self._max_changes = max_changes
+        self._max_characters = max_characters
         self._changes: list[Change] = []
         self._characters = 0
-        # The number of the oldest change kept.
+        # The number of the oldest change in memory.
         self._first = 0
-        # What the last whole batch saw (None: nobody reads the database), and the number of the first change after it.
-        self._seen: Snapshot | None = None
-        self._seen_end = 0
+        # None while the database is not read. With it, the number of the first change after it.
+        self._watermark: Snapshot | None = None
+        self._watermark_end = 0
         self._watchers: set[Watcher] = set()
         self._draining = False
-        self._news = asyncio.Event()
-        self._less_behind = asyncio.Event()
-        # Set when somebody wants the database to be looked at now.
-        self.look = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        # Set to poll the database now.
+        self.poll_now = asyncio.Event()
 
     @property
     def watchers(self) -> int:
-        """How many watch."""
+        """The number of watchers."""
         return len(self._watchers)
 
     @property
-    def kept(self) -> int:
-        """How many changes are in memory."""
+    def backlog(self) -> int:
+        """The number of changes in memory."""
         return len(self._changes)
 
     @contextmanager
     def watcher(self) -> Iterator[Watcher]:
-        """Give one stream its place; it leaves with the block.
+        """Register one stream as a watcher until the block ends.
 
         Raises TooManyWatchersError; FeedEndedError when the process is stopping.
         """
         if self._draining:
             raise FeedEndedError
-        if len(self._watchers) >= self._most_watchers:
+        if len(self._watchers) >= self._max_watchers:
             raise TooManyWatchersError
         watcher = Watcher()
         self._watchers.add(watcher)
@@ -78,27 +80,28 @@ class Feed:
         finally:
             self._watchers.discard(watcher)
             self._trim()
-            self._less_behind.set()
+            self._caught_up.set()
             if not self._watchers:
-                self.look.set()
+                self.poll_now.set()
 
-    async def join(self, watcher: Watcher, seen: Snapshot, patience: timedelta) -> Snapshot | None:
-        """Put a watcher behind a batch that saw all that `seen` did, and return what that batch saw.
+    async def join(self, watcher: Watcher, since: Snapshot, max_wait: timedelta) -> Snapshot | None:
+        """Place a watcher at the watermark as soon as it is not older than `since`; returns the watermark.
 
-        Returns None when there is no such batch within `patience`: the database does not answer. Raises FeedEndedError.
+        Returns None when there is no such watermark within `max_wait`: the database does not respond. Raises
+        FeedEndedError.
         """
-        while self._seen is None or self._seen.is_older_than(seen):
+        while self._watermark is None or self._watermark.is_older_than(since):
             self.check(watcher)
-            self.look.set()
-            if not await _set_within(self._news, patience):
+            self.poll_now.set()
+            if not await _set_within(self._changed, max_wait):
                 return None
         self.check(watcher)
-        watcher.place = self._seen_end
+        watcher.place = self._watermark_end
         watcher.live = False
-        return self._seen
+        return self._watermark
 
-    def has_kept(self, watcher: Watcher) -> bool:
-        """Tell whether everything behind the place of a watcher that has joined is still there for it.
+    def has_backlog_of(self, watcher: Watcher) -> bool:
+        """Tell whether every change after the place of a watcher that has joined is still in memory.
 
         Raises FeedEndedError.
         """
@@ -110,10 +113,10 @@ class Feed:
         if watcher.ended:
             raise FeedEndedError
 
-    async def take(self, watcher: Watcher, patience: timedelta) -> Change | None:
-        """Return the next change for a watcher that has joined, or None when there is none within `patience`.
+    async def take(self, watcher: Watcher, max_wait: timedelta) -> Change | None:
+        """Return the next change for a watcher that has joined, or None when there is none within `max_wait`.
 
-        Raises FellBehindError when it is not kept any more; FeedEndedError.
+        Raises FellBehindError when it was dropped; FeedEndedError.
         """
         if watcher.place is None:
             raise RuntimeError("a watcher takes changes after it has joined")
@@ -126,49 +129,49 @@ class Feed:
                 change = self._changes[watcher.place - self._first]
                 watcher.place += 1
                 if self._end - watcher.place == self._half:
-                    self._less_behind.set()
+                    self._caught_up.set()
                 return change
-            if not await _set_within(self._news, patience):
+            if not await _set_within(self._changed, max_wait):
                 return None
 
-    def seen_by(self, watcher: Watcher) -> Snapshot | None:
-        """Return what the last whole batch saw when a watcher has taken all of it, else None."""
-        return self._seen if watcher.place == self._seen_end else None
+    def watermark_reached_by(self, watcher: Watcher) -> Snapshot | None:
+        """Return the watermark when the watcher has taken every change up to it and none after it, else None."""
+        return self._watermark if watcher.place == self._watermark_end else None
 
     def publish(self, changes: Sequence[Change]) -> None:
         """Append the next changes of a batch."""
         self._changes.extend(changes)
         self._characters += sum(_characters(change) for change in changes)
         self._trim()
-        self._tell()
+        self._notify()
 
-    def publish_end(self, seen: Snapshot) -> None:
-        """Say that a batch is whole, and what it saw."""
-        self._seen = seen
-        self._seen_end = self._end
-        self._tell()
+    def advance_watermark(self, watermark: Snapshot) -> None:
+        """Mark the batch as complete up to `watermark`."""
+        self._watermark = watermark
+        self._watermark_end = self._end
+        self._notify()
 
-    async def wait_for_slow(self, patience: timedelta) -> None:
-        """Return when no watcher is behind by half of what is kept at most, and after `patience` in any case.
+    async def wait_for_slow(self, max_wait: timedelta) -> None:
+        """Backpressure: return when no live watcher lags by more than half of the limit, at the latest after `max_wait`.
 
-        A long batch is read faster than it is sent: without waiting everybody would fall behind, not the slow alone.
+        A long batch is read faster than it is sent: without this every watcher would fall behind, not only a slow one.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience.total_seconds()):
-                while any(self._holds_up(watcher) for watcher in self._watchers):
-                    self._less_behind.clear()
-                    await self._less_behind.wait()
+            async with asyncio.timeout(max_wait.total_seconds()):
+                while any(self._lags(watcher) for watcher in self._watchers):
+                    self._caught_up.clear()
+                    await self._caught_up.wait()
 
     def reset(self) -> None:
-        """Forget everything, because nobody reads the database any more. Whoever watches has to begin anew."""
-        self._first = self._seen_end = self._end
+        """Drop all changes and the watermark, because the database is not read any more, and end all streams."""
+        self._first = self._watermark_end = self._end
         self._changes.clear()
         self._characters = 0
-        self._seen = None
+        self._watermark = None
         self._end_all()
 
     def drain(self) -> None:
-        """End all streams and take no more, because the process stops."""
+        """End all streams and refuse new ones, because the process is stopping."""
         self._draining = True
         self._end_all()
 
@@ -178,9 +181,9 @@ class Feed:
 
     @property
     def _half(self) -> int:
-        return self._most_changes // 2
+        return self._max_changes // 2
 
-    def _holds_up(self, watcher: Watcher) -> bool:
+    def _lags(self, watcher: Watcher) -> bool:
         if not watcher.live or watcher.ended or watcher.place is None or watcher.place < self._first:
             return False
         return self._end - watcher.place > self._half
@@ -188,28 +191,28 @@ class Feed:
     def _end_all(self) -> None:
         for watcher in self._watchers:
             watcher.ended = True
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _trim(self) -> None:
-        """Let go of what everybody has taken, and of what is too much."""
-        # A watcher that joins now begins behind the last whole batch.
-        places = [self._seen_end, *(each.place for each in self._watchers if each.place is not None)]
-        drop = max(min(places) - self._first, len(self._changes) - self._most_changes, 0)
+        """Drop the changes that every watcher has taken, and those above the limits."""
+        # A watcher that joins now starts at the watermark.
+        places = [self._watermark_end, *(each.place for each in self._watchers if each.place is not None)]
+        drop = max(min(places) - self._first, len(self._changes) - self._max_changes, 0)
         self._characters -= sum(_characters(change) for change in self._changes[:drop])
-        while self._characters > self._most_characters:
+        while self._characters > self._max_characters:
             self._characters -= _characters(self._changes[drop])
             drop += 1
         del self._changes[:drop]
         self._first += drop
 
 
-async def _set_within(event: asyncio.Event, patience: timedelta) -> bool:
+async def _set_within(event: asyncio.Event, max_wait: timedelta) -> bool:
     try:
-        async with asyncio.timeout(patience.total_seconds()):
+        async with asyncio.timeout(max_wait.total_seconds()):
             await event.wait()
     except TimeoutError:
         return False

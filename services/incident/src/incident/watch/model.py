@@ -1,12 +1,12 @@
-"""What Watch speaks of: changes, their place in the order of commits, and which of them a watcher wants.
+"""Changes, their position in the order of commits, and the filter of a watcher. Knows no database and no wire.
 
-The order of commits is not kept anywhere, and neither a sequence number nor a transaction id is it: both are given out
-before the commit, and a transaction may commit late. What can be known is which transactions a look at the database saw
-(a snapshot). So changes are read in batches, each what one look saw and the look before did not; a later batch was
-committed later. Within a batch they go by sequence number: that is the order in which an incident's changes of state were
-committed, for they take theirs under its lock, and it is the order of all transactions of which one began after the other
-had ended. Only of two that ran side by side on different incidents may one who was there, and one who reads it later,
-see either first.
+PostgreSQL keeps no order of commits, and neither a sequence number nor a transaction id is one: both are assigned before
+the commit, and a transaction may commit late. What it does tell is the set of transactions that are visible (a snapshot).
+So changes are read in batches: a batch holds the changes that are visible in one snapshot and were not in the snapshot
+before; every change of a later batch was committed later. Within a batch changes are ordered by sequence number. That is
+the commit order of one incident's state changes, for each takes its number under the incident's lock, and of transactions
+that did not overlap. Only two overlapping transactions on different incidents may be delivered in either order, and a
+live watcher and a resumed one may get them in different orders.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ STATE_AFTER: Mapping[EventType, State] = {
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The transactions that a look at the database saw: those below `xmax` without the ones `in_progress`."""
+    """A set of visible transactions: those below `xmax` without the ones `in_progress`."""
 
     xmin: int
     xmax: int
@@ -34,7 +34,7 @@ class Snapshot:
 
     @classmethod
     def parse(cls, written: str) -> Self:
-        """Read what PostgreSQL writes for a pg_snapshot: `xmin:xmax:in_progress,…`."""
+        """Parse a pg_snapshot as PostgreSQL writes it: `xmin:xmax:in_progress,…`."""
         xmin, xmax, in_progress = written.split(":")
         return cls(int(xmin), int(xmax), tuple(int(xid) for xid in in_progress.split(",") if xid))
 
@@ -42,13 +42,13 @@ class Snapshot:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.in_progress))}"
 
     def is_older_than(self, other: Self) -> bool:
-        """Tell whether `other` was taken later and saw more. Of one database, the later one saw all of the earlier."""
+        """Tell whether `other` was taken later. Of one database, a later snapshot is a superset of an earlier one."""
         return (self.xmax, -len(self.in_progress)) < (other.xmax, -len(other.in_progress))
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a reader is: all that `since` saw, and of what `until` saw besides everything up to `sequence`."""
+    """A reader's position: every change in `since`, and of the batch from there to `until` those up to `sequence`."""
 
     since: Snapshot
     until: Snapshot
@@ -56,20 +56,20 @@ class Position:
 
     @classmethod
     def at(cls, snapshot: Snapshot) -> Self:
-        """Return the position of one who has all that `snapshot` saw."""
+        """Return the position after every change in `snapshot`."""
         return cls(snapshot, snapshot, 0)
 
     @property
     def between_batches(self) -> bool:
-        """Whether nothing is left of the batch."""
+        """Whether the batch is read to its end."""
         return self.since == self.until
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """An event, with its incident at least as new, and the state before (None: there was no incident) and after it.
+    """An event, its incident at that time or later, and the state before (None: there was no incident) and after it.
 
-    Of an event that does not change the state both are the same.
+    An event that does not change the state has the same state before and after.
     """
 
     event: Event
@@ -81,7 +81,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class WatchFilter:
-    """What a watcher wants to see; what is empty does not narrow."""
+    """The criteria of a watcher; an empty field is no criterion."""
 
     states: tuple[State, ...] = ()
     severities: tuple[Severity, ...] = ()
@@ -89,19 +89,19 @@ class WatchFilter:
     labels: Mapping[str, str] = field(default_factory=dict)
     incident_id: str = ""
 
-    def lets_change_pass(self, change: Change) -> bool:
-        """Tell whether the incident was in one of the states before or after the change, and is one that is watched."""
+    def matches(self, change: Change) -> bool:
+        """Tell whether a change matches: its incident was in one of the states before or after it, and matches the rest."""
         if self.states and not {change.state_before, change.state_after}.intersection(self.states):
             return False
-        return self._lets_pass(change.incident)
+        return self._matches_content(change.incident)
 
-    def lets_incident_pass(self, incident: Incident) -> bool:
-        """Tell whether the incident is in one of the states, and is one that is watched."""
+    def matches_incident(self, incident: Incident) -> bool:
+        """Tell whether an incident matches in its present state."""
         if self.states and incident.state not in self.states:
             return False
-        return self._lets_pass(incident)
+        return self._matches_content(incident)
 
-    def _lets_pass(self, incident: Incident) -> bool:
+    def _matches_content(self, incident: Incident) -> bool:
         if self.incident_id and incident.incident_id != self.incident_id:
             return False
         if self.severities and incident.severity not in self.severities:
@@ -113,14 +113,14 @@ class WatchFilter:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One response of a Watch: a change, an existing incident, or (neither) a heartbeat."""
+    """One response of a Watch: a change, an existing incident, or, with neither, a heartbeat."""
 
     resume_token: str
     change: Change | None = None
     existing: Incident | None = None
 
 
-# Writes a position as the token of one watcher, bound to its filter.
+# Writes a position as a resume token, bound to the watcher's filter.
 MakeToken = Callable[[Position], str]
 
 

@@ -1,4 +1,4 @@
-"""The statements behind Watch: what a look at the database sees, and the events between two looks."""
+"""The statements of Watch: snapshots, and the changes between two of them. Nothing here commits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,37 +13,37 @@ from incident.lifecycle.timeline import EVENT_COLUMNS, to_event
 from incident.model import EventType
 from incident.watch.model import STATE_AFTER, Change, Position, Snapshot, states_around
 
-# Notified by a trigger when a transaction with events commits, while somebody asks for it.
+# Notified by a trigger when a transaction with events commits, while notifications are requested.
 NOTIFY_CHANNEL = "incident_events"
 
 _CURRENT_SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
 
 
 async def current_snapshot(connection: AsyncConnection) -> Snapshot:
-    """Return what a statement sees now."""
+    """Return the snapshot of a statement that begins now."""
     return Snapshot.parse((await connection.execute(_CURRENT_SNAPSHOT)).scalar_one())
 
 
-_LOOK = text("""
+_POLL = text("""
     SELECT CAST(pg_current_snapshot() AS text), EXISTS (
         SELECT FROM incident_events WHERE xact_id >= :since OR xact_id = ANY (:in_progress_since))
 """).bindparams(bindparam("in_progress_since", type_=ARRAY(BigInteger)))
 
 
-async def look(connection: AsyncConnection, since: Snapshot) -> tuple[Snapshot, bool]:
-    """Return what a statement sees now, and whether there are events in it that `since` did not see."""
+async def poll(connection: AsyncConnection, since: Snapshot) -> tuple[Snapshot, bool]:
+    """Return the snapshot of a statement that begins now, and whether it has events that `since` has not."""
     row = (
-        await connection.execute(_LOOK, {"since": since.xmax, "in_progress_since": list(since.in_progress)})
+        await connection.execute(_POLL, {"since": since.xmax, "in_progress_since": list(since.in_progress)})
     ).one()
     return Snapshot.parse(row[0]), row[1]
 
 
 _STATE_CHANGES = ", ".join(f"'{event_type}'" for event_type in STATE_AFTER)
 
-# The events of a batch are found by their transactions: those that began after the last look and before this one, and
-# those that were in progress then and have ended. So a look costs what it finds, whatever the history, and a transaction
+# The events of a batch are found by their transactions: those that began between the two snapshots, and those that were
+# in progress at the first and have ended. So a poll costs what it finds, independent of the history, and a transaction
 # that stays open for hours delays its own events alone.
-# The incident is read by this statement, later than the look: it is never older than its event.
+# The incident is read by this statement, after the snapshot: it is never older than its event.
 _CHANGES = (
     text(f"""
     SELECT {qualified(EVENT_COLUMNS, "event")}, latest.types, {qualified(COLUMNS, "incidents")}
@@ -73,7 +73,7 @@ _EVENT_WIDTH = len(EVENT_COLUMNS.split(","))
 
 
 async def read_changes(connection: AsyncConnection, position: Position, *, limit: int) -> Sequence[Change]:
-    """Return the next changes of the batch that `position` is in, at most `limit`; fewer: these are the last."""
+    """Return the next changes of the batch that `position` is in, at most `limit`; fewer when the batch ends with them."""
     rows = await connection.execute(
         _CHANGES,
         {
@@ -101,13 +101,13 @@ def _to_change(row: Sequence[Any], position: Position) -> Change:
     )
 
 
-_ASK_FOR_NOTIFICATIONS = text("SELECT pg_advisory_lock_shared(hashtext('incident_events'))")
-_DECLINE_NOTIFICATIONS = text("SELECT pg_advisory_unlock_shared(hashtext('incident_events'))")
+_REQUEST_NOTIFICATIONS = text("SELECT pg_advisory_lock_shared(hashtext('incident_events'))")
+_STOP_NOTIFICATIONS = text("SELECT pg_advisory_unlock_shared(hashtext('incident_events'))")
 
 
-async def ask_for_notifications(connection: AsyncConnection, wanted: bool) -> None:
-    """Let transactions with events notify, from those that write their events after this; or let them not.
+async def request_notifications(connection: AsyncConnection, wanted: bool) -> None:
+    """Make transactions that write events from now on notify at their commit, or stop that.
 
-    Asked for as long as the connection lives.
+    A request ends with its connection.
     """
-    await connection.execute(_ASK_FOR_NOTIFICATIONS if wanted else _DECLINE_NOTIFICATIONS)
+    await connection.execute(_REQUEST_NOTIFICATIONS if wanted else _STOP_NOTIFICATIONS)

@@ -22,16 +22,16 @@ from servicekit.outbox.transaction import Transactions
 
 # The contract promises 30 s.
 HEARTBEAT = timedelta(seconds=20)
-# What a stream that does not move holds in memory, and what is read at a time.
+# Changes read at a time, and held in memory by a stream that is blocked.
 _PAGE = 100
-# So many streams read what they missed at the same time: a crowd that comes back leaves connections for other calls.
+# Streams that read from the database at a time: many that resume at once leave connections for other calls.
 _READERS = 2
 
 
 class WatchUseCase:
-    """Streams changes: those missed are read from the database at the watcher's pace, new ones come from the feed.
+    """Streams changes: missed ones are read from the database at the watcher's pace, live ones come from the feed.
 
-    Changes of incidents that retention has removed meanwhile are left out, and so are the incidents.
+    Incidents that retention has removed, and their changes, are skipped.
     """
 
     def __init__(self, transactions: Transactions, feed: Feed, *, heartbeat: timedelta = HEARTBEAT) -> None:
@@ -42,15 +42,15 @@ class WatchUseCase:
         self._heartbeat = heartbeat
 
     async def watch(
-        self, narrow: WatchFilter, *, resume: Position | None, include_existing: bool, token: MakeToken
+        self, criteria: WatchFilter, *, resume: Position | None, include_existing: bool, token: MakeToken
     ) -> AsyncIterator[Step]:
-        """Yield the changes after `resume` (None: from now on, after the existing incidents if wanted) that pass.
+        """Yield the changes after `resume` that match (None: from now on, after the existing incidents if requested).
 
-        The first step of all, or the first after the existing incidents, is a heartbeat: its token can be gone on from.
+        The first step, or the first after the existing incidents, is a heartbeat: the stream can be resumed from it.
 
         Raises TooManyWatchersError, ResumeTokenAheadError; WatcherTooSlowError and WatchEndedError with the latest token.
         """
-        stream = _Stream(narrow, token, self._heartbeat, resume)
+        stream = _Stream(criteria, token, self._heartbeat, resume)
         try:
             with self._feed.watcher() as watcher:
                 now = await self._now()
@@ -58,7 +58,7 @@ class WatchUseCase:
                     raise ResumeTokenAheadError
                 position = resume or Position.at(now)
                 if include_existing and resume is None:
-                    async for incident in self._existing(narrow):
+                    async for incident in self._existing(criteria):
                         self._feed.check(watcher)
                         yield Step("", existing=incident)
                 stream.reached(position)
@@ -76,20 +76,20 @@ class WatchUseCase:
         async with self._transactions.statement() as connection:
             return await current_snapshot(connection)
 
-    async def _existing(self, narrow: WatchFilter) -> AsyncIterator[Incident]:
-        # Newer than the position that the stream goes on from: a change in between is seen in the incident and again as
-        # a change, and one that takes an incident out of the filter is seen as a change alone.
-        if narrow.incident_id:
+    async def _existing(self, criteria: WatchFilter) -> AsyncIterator[Incident]:
+        # Read after the position from which the changes follow: a change in between is visible in the incident and follows
+        # as a change; one after which the incident no longer matches follows as a change alone.
+        if criteria.incident_id:
             async with self._transactions.statement() as connection:
-                incident = await repository.get(connection, narrow.incident_id)
-            if incident is not None and narrow.lets_incident_pass(incident):
+                incident = await repository.get(connection, criteria.incident_id)
+            if incident is not None and criteria.matches_incident(incident):
                 yield incident
             return
         wanted = IncidentFilter(
-            states=narrow.states,
-            severities=narrow.severities,
-            fingerprint=narrow.fingerprint,
-            labels=narrow.labels,
+            states=criteria.states,
+            severities=criteria.severities,
+            fingerprint=criteria.fingerprint,
+            labels=criteria.labels,
             order=Order.CREATE_TIME_ASC,
         )
         after: tuple[datetime, str] | None = None
@@ -105,9 +105,9 @@ class WatchUseCase:
             after = listing.position(wanted, page[-1])
 
     async def _missed(self, watcher: Watcher, position: Position, stream: "_Stream") -> AsyncIterator[Step]:
-        """Yield what was committed between `position` and the place where the watcher joins the feed."""
+        """Yield the changes between `position` and the place where the watcher joins the feed."""
         while True:
-            # The rest of the batch that the position is in, then all from there to where the feed is.
+            # The rest of the batch that the position is in, then one batch up to the watermark of the feed.
             if position.between_batches:
                 joined = await self._feed.join(watcher, position.since, self._heartbeat)
                 if joined is None:
@@ -125,28 +125,28 @@ class WatchUseCase:
                 if len(changes) < _PAGE:
                     position = Position.at(position.until)
                     stream.reached(position)
-            # Reading took so long that the feed has let go of what came meanwhile: once more, from there.
-            if self._feed.has_kept(watcher):
+            # Otherwise the feed has dropped changes during a long read: read again, from here.
+            if self._feed.has_backlog_of(watcher):
                 return
 
     async def _live(self, watcher: Watcher, stream: "_Stream") -> AsyncIterator[Step]:
         while True:
             change = await self._feed.take(watcher, stream.until_heartbeat)
             if change is None:
-                if seen := self._feed.seen_by(watcher):
-                    stream.reached(Position.at(seen))
+                if watermark := self._feed.watermark_reached_by(watcher):
+                    stream.reached(Position.at(watermark))
                 yield stream.heartbeat()
             elif step := stream.step(change):
                 yield step
 
 
 class _Stream:
-    """How far one stream is, and when it has to say that it is there."""
+    """The position of one stream, and when its next heartbeat is due."""
 
     def __init__(
-        self, narrow: WatchFilter, token: MakeToken, heartbeat: timedelta, position: Position | None
+        self, criteria: WatchFilter, token: MakeToken, heartbeat: timedelta, position: Position | None
     ) -> None:
-        self._narrow = narrow
+        self._criteria = criteria
         self._token = token
         self._heartbeat = heartbeat
         self._sent = time.monotonic()
@@ -154,27 +154,27 @@ class _Stream:
 
     @property
     def latest_token(self) -> str:
-        """The token to go on with; empty before there was one."""
+        """The token to resume from; empty before the first position."""
         return "" if self._position is None else self._token(self._position)
 
     @property
     def until_heartbeat(self) -> timedelta:
-        """How long the stream may stay quiet."""
+        """The time until the next heartbeat is due."""
         return max(self._heartbeat - timedelta(seconds=time.monotonic() - self._sent), timedelta(0))
 
     def reached(self, position: Position) -> None:
-        """Remember where the stream is."""
+        """Set the position of the stream."""
         self._position = position
 
     def step(self, change: Change) -> Step | None:
-        """Return what is sent when the stream has come to `change`: nothing mostly, when the filter is narrow."""
+        """Return the step for `change`: itself when it matches, else a heartbeat when one is due, else None."""
         self._position = change.position
-        if self._narrow.lets_change_pass(change):
+        if self._criteria.matches(change):
             self._sent = time.monotonic()
             return Step(self.latest_token, change=change)
         return None if self.until_heartbeat else self.heartbeat()
 
     def heartbeat(self) -> Step:
-        """Return a step that says where the stream is."""
+        """Return a heartbeat, which carries the position of the stream."""
         self._sent = time.monotonic()
         return Step(self.latest_token)
