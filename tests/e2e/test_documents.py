@@ -62,7 +62,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_both_forms_of_a_call_say_the_same(document: Path) -> None:
+def test_the_grpcurl_and_buf_forms_of_a_call_are_the_same(document: Path) -> None:
     found = commands(document)
     grpcurl = [call(words) for words in found if words[0] == "grpcurl"]
     buf = [call(words) for words in found if words[0].endswith("buf")]
