@@ -15,7 +15,7 @@ from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServ
 from incident.servicer import IncidentServicer
 from incident.status_codes import ERRORS
 from incident.watch.feed import MAX_CHANGES, Feed
-from incident.watch.tailer import Tailer
+from incident.watch.tailer import BACKPRESSURE_TIMEOUT, Tailer
 from incident.watch.use_cases import HEARTBEAT, WatchUseCase
 from servicekit.database.engine import create_engine
 from servicekit.database.keys import get_key
@@ -47,6 +47,7 @@ async def watch_server(
     heartbeat: timedelta = HEARTBEAT,
     max_watchers: int = 100,
     max_changes: int = MAX_CHANGES,
+    backpressure_timeout: timedelta = BACKPRESSURE_TIMEOUT,
 ) -> AsyncIterator[WatchServer]:
     """A real server over the database, in this process, that only watches; others write."""
     engine = create_engine(database_url, application_name="tests-watch", pool_size=5)
@@ -71,7 +72,8 @@ async def watch_server(
     )
     stop = asyncio.Event()
     await server.start()
-    tailing = asyncio.create_task(Tailer(transactions, feed).run(stop))
+    tailer = Tailer(transactions, feed, backpressure_timeout=backpressure_timeout)
+    tailing = asyncio.create_task(tailer.run(stop))
     try:
         yield WatchServer(server.address, feed, stop)
     finally:

@@ -80,7 +80,10 @@ async def test_a_burst_larger_than_what_is_kept_ends_nobody_who_reads(
     labels = {"test": token()}
     incident_id = (await opened(stub, labels=labels)).incident_id
     async with (
-        watch_server(service.database_url, max_changes=1000) as server,
+        # On a busy machine a watcher that reads may need longer for half of the backlog than the default.
+        watch_server(
+            service.database_url, max_changes=1000, backpressure_timeout=timedelta(minutes=1)
+        ) as server,
         incident_stub(server.address) as watch_stub,
     ):
         watchers = [await watching(watch_stub, labels=labels) for _ in range(5)]

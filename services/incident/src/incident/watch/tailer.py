@@ -34,15 +34,22 @@ _BUSY_POLLS = 3
 _RECONNECT = timedelta(seconds=1)
 _PAGE = 500
 # How long a page of a long batch waits for watchers that lag; after that they fall behind.
-_BACKPRESSURE_TIMEOUT = timedelta(seconds=1)
+BACKPRESSURE_TIMEOUT = timedelta(seconds=1)
 
 
 class Tailer:
     """Fills `feed` from the database. Without watchers it costs nothing: no connection and no statement."""
 
-    def __init__(self, transactions: Transactions, feed: Feed) -> None:
+    def __init__(
+        self,
+        transactions: Transactions,
+        feed: Feed,
+        *,
+        backpressure_timeout: timedelta = BACKPRESSURE_TIMEOUT,
+    ) -> None:
         self._transactions = transactions
         self._feed = feed
+        self._backpressure_timeout = backpressure_timeout
         self._position: Position | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -129,7 +136,7 @@ class Tailer:
                 self._position = changes[-1].position
                 self._feed.publish(changes)
             if len(changes) == _PAGE:
-                await self._feed.wait_for_slow(_BACKPRESSURE_TIMEOUT)
+                await self._feed.wait_for_slow(self._backpressure_timeout)
             else:
                 self._position = Position.at(self._position.until)
                 self._feed.advance_watermark(self._position.since)
