@@ -141,9 +141,13 @@ async def requeue(engine: AsyncEngine, key: object, topic: str = "t") -> None:
 async def claim(
     engine: AsyncEngine, limit: int = 100, topic: str = "t", *, max_crashes: int = 5
 ) -> tuple[Sequence[Job], Sequence[Job]]:
-    """Claim and commit."""
+    """Claim and commit: the jobs, and those whose holders died `max_crashes` times in a row or more."""
     async with engine.begin() as connection:
-        return await queue.claim(connection, {topic: limit}, lease=LEASE, max_crashes=max_crashes)
+        claimed = await queue.claim(connection, {topic: limit}, lease=LEASE)
+    return (
+        [job for job, crashes in claimed if crashes < max_crashes],
+        [job for job, crashes in claimed if crashes >= max_crashes],
+    )
 
 
 async def end_leases(rows: "Rows") -> None:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.outbox import jobs, queue
-from servicekit.outbox.jobs import JobEndedError, JobState
+from servicekit.outbox.jobs import JobEndedError, JobNotParkedError, JobState
 from servicekit.outbox.queue import Failure
 from tests.servicekit.outbox_cases import claim, end_leases, enqueue, job
 
@@ -69,6 +69,46 @@ async def test_an_ended_job_is_not_requeued(engine: AsyncEngine, reason: str | N
         with pytest.raises(JobEndedError) as caught:
             await jobs.requeue(connection, found)
     assert caught.value.state is state
+
+
+async def test_dead_letters_are_requeued_in_bulk_oldest_first(engine: AsyncEngine, rows: "Rows") -> None:
+    await enqueue(engine, "abcd", "one")
+    await enqueue(engine, "ab", "two")
+    await rows.execute("UPDATE outbox SET state = 'PARKED' WHERE dedup_key <> 'd'")
+    async with engine.begin() as connection:
+        assert await jobs.requeue_parked(connection, ["one"], limit=2) == 2
+        assert await jobs.requeue_parked(connection, ["one"], limit=2) == 1
+        assert await jobs.requeue_parked(connection, ["one"], limit=2) == 0
+    parked = {
+        (row["topic"], row["dedup_key"])
+        for row in await rows.fetch("SELECT * FROM outbox WHERE state = 'PARKED'")
+    }
+    assert parked == {("two", "a"), ("two", "b")}
+
+
+async def test_a_dismissed_dead_letter_is_on_record_and_no_longer_open(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    await enqueue(engine, "a")
+    await park(engine, "a")
+    async with engine.begin() as connection:
+        parked = await jobs.get_by_key_for_update(connection, "t", "a")
+        assert parked is not None
+        dismissed = await jobs.dismiss(connection, parked, actor="alice", reason="the incident is gone")
+        assert await jobs.dismiss(connection, dismissed, actor="bob", reason="again") == dismissed
+        assert await jobs.count_open(connection) == []
+    assert dismissed.state is JobState.SKIPPED
+    assert dismissed.done_time is not None
+    assert (await job(rows, "a"))["last_error"] == "dismissed by alice: the incident is gone"
+
+
+async def test_a_job_that_is_no_dead_letter_is_not_dismissed(engine: AsyncEngine) -> None:
+    await enqueue(engine, "a")
+    async with engine.begin() as connection:
+        found = await jobs.get_by_key_for_update(connection, "t", "a")
+        assert found is not None
+        with pytest.raises(JobNotParkedError):
+            await jobs.dismiss(connection, found, actor="alice", reason="")
 
 
 async def test_a_job_is_found_in_its_own_topic_only(engine: AsyncEngine) -> None:

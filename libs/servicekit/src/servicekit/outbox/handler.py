@@ -78,5 +78,7 @@ class Topic:
     max_batch: int = 100
     # Batches in flight at a time.
     concurrency: int = 1
+    # A delivery is one request to another system, which cannot kill this process: such a job is never a suspect.
+    only_requests: bool = False
     # How long a batch waits for more jobs before it runs: fewer, larger transactions for jobs without a waiting caller.
     linger: timedelta = timedelta(0)

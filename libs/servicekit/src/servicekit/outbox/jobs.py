@@ -11,6 +11,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
+from servicekit.outbox.queue import storable_error
+
 
 class JobState(StrEnum):
     """Where a job stands. PARKED is the dead letter: it cannot succeed as it is and waits for an operator."""
@@ -50,6 +52,14 @@ class OpenJobs:
 
 class JobEndedError(Exception):
     """The job is DONE or SKIPPED: there is nothing to re-queue."""
+
+    def __init__(self, state: JobState) -> None:
+        super().__init__(f"the job is {state}")
+        self.state = state
+
+
+class JobNotParkedError(Exception):
+    """The job is not PARKED: there is nothing to dismiss."""
 
     def __init__(self, state: JobState) -> None:
         super().__init__(f"the job is {state}")
@@ -165,6 +175,44 @@ async def requeue(connection: AsyncConnection, job: JobRecord) -> JobRecord:
         raise JobEndedError(job.state)
     row = (await connection.execute(_REQUEUE, {"job_id": job.job_id})).one_or_none()
     return job if row is None else _record(row)
+
+
+_REQUEUE_PARKED = text("""
+    UPDATE outbox SET state = 'PENDING', crashes = 0, lease_token = NULL, next_attempt_time = now()
+    FROM (
+        SELECT job_id FROM outbox WHERE topic = ANY (:topics) AND state = 'PARKED'
+        ORDER BY job_id LIMIT :limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS parked
+    WHERE outbox.job_id = parked.job_id
+""").bindparams(bindparam("topics", type_=ARRAY(Text)))
+
+
+async def requeue_parked(connection: AsyncConnection, topics: Sequence[str], *, limit: int) -> int:
+    """Re-queue the oldest PARKED (dead-lettered) jobs of these topics, at most `limit`; returns how many."""
+    result = await connection.execute(_REQUEUE_PARKED, {"topics": list(topics), "limit": limit})
+    return result.rowcount
+
+
+_DISMISS = _statement(f"""
+    UPDATE outbox SET state = 'SKIPPED', last_error = :reason, done_time = now()
+    WHERE job_id = :job_id AND state = 'PARKED'
+    RETURNING {_COLUMNS}
+""")  # noqa: S608 - constants of this module
+
+
+async def dismiss(connection: AsyncConnection, job: JobRecord, *, actor: str, reason: str) -> JobRecord:
+    """Give up on a PARKED (dead-lettered) job for good: it becomes SKIPPED, on record with the actor and the reason.
+
+    A job that is SKIPPED already is returned as it is. Raises JobNotParkedError in the other states.
+    """
+    if job.state is JobState.SKIPPED:
+        return job
+    note = storable_error(f"dismissed by {actor}: {reason}")
+    row = (await connection.execute(_DISMISS, {"job_id": job.job_id, "reason": note})).one_or_none()
+    if row is None:
+        raise JobNotParkedError(job.state)
+    return _record(row)
 
 
 _REMOVE_ENDED = text("""

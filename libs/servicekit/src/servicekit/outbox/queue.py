@@ -173,12 +173,12 @@ async def enqueue(
 
 
 async def claim(
-    connection: AsyncConnection, free: Mapping[str, int], *, lease: timedelta, max_crashes: int
-) -> tuple[Sequence[Job], Sequence[Job]]:
+    connection: AsyncConnection, free: Mapping[str, int], *, lease: timedelta
+) -> Sequence[tuple[Job, int]]:
     """Lease due jobs, at most `free[topic]` of each topic named, oldest due first.
 
-    Returns the jobs to run, and the jobs whose holders died `max_crashes` times in a row: leased too, to be parked.
-    Topics not named are left alone: another version of the service may know them.
+    Returns each with its number of crashes: how many leases in a row ended without a report from their holders. Topics
+    not named are left alone: another version of the service may know them.
     """
     rows = await connection.execute(
         _CLAIM,
@@ -189,11 +189,7 @@ async def claim(
             "lease_seconds": lease.total_seconds(),
         },
     )
-    runnable: list[Job] = []
-    poisoned: list[Job] = []
-    for *fields, crashes in rows:
-        (poisoned if crashes >= max_crashes else runnable).append(Job(*fields))
-    return runnable, poisoned
+    return [(Job(*fields), crashes) for *fields, crashes in rows]
 
 
 async def mark_done(
@@ -219,7 +215,7 @@ async def mark_failed(connection: AsyncConnection, failures: Sequence[Failure]) 
         {
             "job_ids": [failure.job.job_id for failure in failures],
             "tokens": [failure.job.lease_token for failure in failures],
-            "errors": [_storable(failure.error) for failure in failures],
+            "errors": [storable_error(failure.error) for failure in failures],
             "retry_seconds": [
                 None if failure.retry_after is None else failure.retry_after.total_seconds()
                 for failure in failures
@@ -230,8 +226,8 @@ async def mark_failed(connection: AsyncConnection, failures: Sequence[Failure]) 
     return frozenset(rows)
 
 
-def _storable(error: str) -> str:
-    """What PostgreSQL can keep of an error: no U+0000, no half of a character, not too long."""
+def storable_error(error: str) -> str:
+    """Return what PostgreSQL can keep of an error: no U+0000, no half of a character, at most 500 characters."""
     short = error[:MAX_ERROR_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")
     return short.encode("utf-8", "replace").decode("utf-8")
 

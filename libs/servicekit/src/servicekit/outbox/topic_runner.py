@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from servicekit.database.engine import is_unavailable, sqlstate
 from servicekit.outbox import queue
 from servicekit.outbox.handler import DeliveryError, PermanentError, Topic
+from servicekit.outbox.quarantine import Quarantine
 from servicekit.outbox.queue import Failure, Job
 from servicekit.outbox.throttle import BackgroundThrottle
 from servicekit.outbox.transaction import Transaction, Transactions
@@ -50,6 +51,7 @@ class TopicRunner:
         backoff: Backoff,
         on_free: Callable[[], None],
         throttle: BackgroundThrottle,
+        quarantine: Quarantine,
     ) -> None:
         """`on_free` is called whenever a batch ends: there is room to claim more."""
         self.topic = topic
@@ -58,6 +60,7 @@ class TopicRunner:
         self._backoff = backoff
         self._on_free = on_free
         self._throttle = throttle
+        self._quarantine = quarantine
         # Runs that have not taken their batch yet.
         self._held_back = 0
         self._waiting: deque[tuple[Job, float]] = deque()
@@ -78,11 +81,15 @@ class TopicRunner:
 
     def add(self, jobs: Sequence[Job]) -> None:
         """Add jobs whose lease began now."""
-        # Leave enough of the lease for one delivery: what waits longer than that is released, not run late.
-        deadline = asyncio.get_running_loop().time() + (self._lease - self.topic.timeout).total_seconds()
+        deadline = self._deadline()
         self._waiting.extend((job, deadline) for job in jobs)
         self._in_hand += len(jobs)
         self._start()
+
+    def add_suspect(self, job: Job) -> None:
+        """Add a job whose lease began now and whose holders kept dying: it runs alone."""
+        self._in_hand += 1
+        self._track(asyncio.create_task(self._run_alone(job, self._deadline())))
 
     def stop(self) -> None:
         """Begin no further batch; those in flight go on."""
@@ -103,9 +110,15 @@ class TopicRunner:
             and len(self._waiting) > self._held_back * self.topic.max_batch
         ):
             self._held_back += 1
-            task = asyncio.create_task(self._run())
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+            self._track(asyncio.create_task(self._run()))
+
+    def _track(self, task: asyncio.Task[None]) -> None:
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _deadline(self) -> float:
+        # Leave enough of the lease for one delivery: a job that waits longer than that is released, not run late.
+        return asyncio.get_running_loop().time() + (self._lease - self.topic.timeout).total_seconds()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -114,19 +127,37 @@ class TopicRunner:
         self._start()
         self._on_free()
 
-    async def _take_batch(self) -> Sequence[tuple[Job, float]]:
+    async def _run(self) -> None:
         try:
             if self.topic.linger and len(self._waiting) < self.topic.max_batch:
                 await asyncio.sleep(self.topic.linger.total_seconds())
             await self._throttle.wait()
+            await self._quarantine.enter()
         finally:
             self._held_back -= 1
+        try:
+            await self._run_batch(self._take_batch())
+        finally:
+            self._quarantine.leave()
+
+    def _take_batch(self) -> Sequence[tuple[Job, float]]:
         if self._stopping:
             return []
         return [self._waiting.popleft() for _ in range(min(self.topic.max_batch, len(self._waiting)))]
 
-    async def _run(self) -> None:
-        batch = await self._take_batch()
+    async def _run_alone(self, job: Job, deadline: float) -> None:
+        started = False
+        try:
+            async with self._quarantine.alone():
+                if not self._stopping:
+                    started = True
+                    await self._run_batch([(job, deadline)])
+        finally:
+            if not started:
+                self._in_hand -= 1
+                self._interrupted.append(job)
+
+    async def _run_batch(self, batch: Sequence[tuple[Job, float]]) -> None:
         now = asyncio.get_running_loop().time()
         late = [job for job, deadline in batch if deadline <= now]
         try:

@@ -13,6 +13,7 @@ import structlog
 from servicekit.database.engine import is_unavailable
 from servicekit.outbox import queue
 from servicekit.outbox.handler import Topic
+from servicekit.outbox.quarantine import Quarantine
 from servicekit.outbox.queue import Job
 from servicekit.outbox.tables import NOTIFY_CHANNEL
 from servicekit.outbox.throttle import BackgroundThrottle
@@ -35,8 +36,10 @@ class WorkerSettings:
 
     # A lost notification costs at most about this long.
     poll: timedelta = timedelta(seconds=1)
-    # A job whose holder died this many times in a row is parked: it probably kills its workers.
+    # A job whose holders died this many times in a row is a suspect: from then on it runs alone.
     max_crashes: int = 5
+    # A suspect whose holders died this many times more, with no other job in their hands, is parked.
+    max_crashes_alone: int = 3
     # How long a stopping worker lets batches in flight finish.
     drain: timedelta = timedelta(seconds=10)
     # Done jobs older than this are removed; None keeps them for ever.
@@ -67,6 +70,7 @@ class OutboxWorker:
         self._settings = settings
         self._work = asyncio.Event()
         self._stopping = False
+        quarantine = Quarantine()
         self._runners = {
             topic.name: TopicRunner(
                 topic,
@@ -74,6 +78,7 @@ class OutboxWorker:
                 backoff=settings.backoff,
                 on_free=self._freed,
                 throttle=throttle or BackgroundThrottle.off(),
+                quarantine=quarantine,
             )
             for topic in topics
         }
@@ -147,31 +152,42 @@ class OutboxWorker:
             return
         claiming = asyncio.ensure_future(self._claim_due(free))
         try:
-            runnable, poisoned = await asyncio.shield(claiming)
+            claimed = await asyncio.shield(claiming)
         except asyncio.CancelledError:
             # The claim may be committed already: its jobs are added, to be released.
             for runner in self._runners.values():
                 runner.stop()
             with contextlib.suppress(Exception):
-                runnable, poisoned = await claiming
-                self._add([*runnable, *poisoned])
+                self._add([job for job, _ in await claiming])
             raise
         except Exception as exc:
             # The next poll tries again; nothing is lost meanwhile, only later.
             _log.warning("outbox_claim_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
             return
-        self._add(runnable)
-        for job in poisoned:
-            await self._park(job)
-        claimed = Counter(job.topic for job in [*runnable, *poisoned])
-        full = any(claimed[topic] >= room for topic, room in free.items())
+        await self._add_claimed(claimed)
+        counts = Counter(job.topic for job, _ in claimed)
+        full = any(counts[topic] >= room for topic, room in free.items())
         self._more_due = full or len(free) < len(self._runners)
 
-    async def _claim_due(self, free: Mapping[str, int]) -> tuple[Sequence[Job], Sequence[Job]]:
+    async def _claim_due(self, free: Mapping[str, int]) -> Sequence[tuple[Job, int]]:
         async with self._transactions.statement() as connection:
-            return await queue.claim(
-                connection, free, lease=self._lease, max_crashes=self._settings.max_crashes
-            )
+            return await queue.claim(connection, free, lease=self._lease)
+
+    async def _add_claimed(self, claimed: Sequence[tuple[Job, int]]) -> None:
+        """Run claimed jobs: together, alone when their holders kept dying, or park those that died alone as well."""
+        suspects = self._settings.max_crashes
+        guilty = suspects + self._settings.max_crashes_alone
+        innocent: list[Job] = []
+        for job, crashes in claimed:
+            runner = self._runners[job.topic]
+            if crashes < suspects or runner.topic.only_requests:
+                innocent.append(job)
+            elif crashes < guilty:
+                _log.warning("outbox_suspect_runs_alone", topic=job.topic, job_id=job.job_id, crashes=crashes)
+                runner.add_suspect(job)
+            else:
+                await self._park(job)
+        self._add(innocent)
 
     async def _park(self, job: Job) -> None:
         try:
