@@ -99,7 +99,7 @@ async def running_worker(
 ) -> AsyncIterator[OutboxWorker]:
     """A worker, run until the block ends. A handler alone is the topic `t`."""
     if isinstance(topics, Handler):
-        topics = [Topic("t", topics)]
+        topics = [Topic("t", topics, timeout=LEASE - timedelta(seconds=5))]
     worker = OutboxWorker(transactions(engine, lease), topics, how or settings())
     task = asyncio.create_task(worker.run())
     try:
