@@ -14,6 +14,8 @@ GOOD = '[hooks.pager]\nurl = "https://example.org/hooks"\nsecret_file = "secret"
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "secret").write_text("a secret of enough characters")
     (tmp_path / "short").write_text("private-detail")
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "rotation").write_text("whsec_private-detail a secret of enough characters")
     return tmp_path
 
 
@@ -84,7 +86,7 @@ def test_a_valid_file_is_accepted(folder: Path, line: str) -> None:
         ),
         pytest.param(
             with_line('url = "http://example.org/private-detail"'),
-            "hooks.pager.url: without TLS, whoever is on the way can read it: use https://, or insecure = true",
+            "hooks.pager.url: without TLS, every host on the network path can read it: use https://, or insecure = true",
             id="another machine without TLS",
         ),
         pytest.param(
@@ -114,8 +116,24 @@ def test_a_valid_file_is_accepted(folder: Path, line: str) -> None:
         ),
         pytest.param(
             with_line('secret_file = "short"'),
-            "hooks.pager.secret_file: the secret file holds less than 16 characters",
+            "hooks.pager.secret_file: the secret file cannot be used: expected at least 16 characters",
             id="a short secret",
+        ),
+        pytest.param(
+            with_line('secret_file = "empty"'),
+            "hooks.pager.secret_file: the secret file is empty",
+            id="an empty secret",
+        ),
+        pytest.param(
+            with_line('secret_file = "rotation"'),
+            "hooks.pager.secret_file: the secret file cannot be used: "
+            "expected whsec_ and the base64 of 24 to 64 bytes",
+            id="a secret that is not base64",
+        ),
+        pytest.param(
+            with_line('url = "https://ü..example/private-detail"'),
+            "hooks.pager.url: not a URL",
+            id="an invalid internationalised host",
         ),
     ],
 )

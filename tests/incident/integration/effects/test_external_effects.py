@@ -423,8 +423,8 @@ async def test_a_receiver_that_never_answers_does_not_keep_the_service_from_stop
         ),
         pytest.param(
             {"INCIDENT_WEBHOOK_URL": f"http://example.org/{SECRET}", "INCIDENT_WEBHOOK_SECRET": SECRET},
-            "INCIDENT_WEBHOOK_URL: without TLS, whoever is on the way can read what is posted: use https://, "
-            "or set INCIDENT_WEBHOOK_INSECURE=true if the network keeps strangers out",
+            "INCIDENT_WEBHOOK_URL: without TLS, every host on the network path can read it: use https://, "
+            "or set INCIDENT_WEBHOOK_INSECURE=true if the network is trusted",
             id="a webhook without TLS",
         ),
         pytest.param(

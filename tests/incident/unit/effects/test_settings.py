@@ -129,6 +129,12 @@ def test_a_short_secret_is_refused(environment: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_each_secret_of_a_rotation_is_checked_and_not_quoted(environment: pytest.MonkeyPatch) -> None:
+    assert refusal(environment, WEBHOOK_URL=URL, WEBHOOK_SECRET=f"{SECRET}\nwhsec_{SECRET}") == (
+        "INCIDENT_WEBHOOK_SECRET: expected whsec_ and the base64 of 24 to 64 bytes"
+    )
+
+
 @pytest.mark.parametrize("value", ["0s", "21s", "-1s", "soon"])
 def test_a_webhook_timeout_beyond_its_bounds_is_refused(environment: pytest.MonkeyPatch, value: str) -> None:
     assert refusal(environment, WEBHOOK_TIMEOUT=value).startswith("INCIDENT_WEBHOOK_TIMEOUT: ")

@@ -1,35 +1,36 @@
 """The http executor: one signed POST to a hook that an operator configured. Nothing else can be called."""
 
-import asyncio
-import hashlib
-import hmac
 import json
+import ssl
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import httpx2
-
 from approval.actions.grammar import format_operation
 from approval.executors.http_hooks_file import Hook, read_hooks
 from approval.executors.protocol import OperationFailedError, PlanCheck, RunContext
 from approval.model import Operation, OperationKind
+from servicekit.webhooks.errors import ConnectFailedError, ConnectionFailedError, ResponseTimeoutError
+from servicekit.webhooks.response import Response, Verdict
+from servicekit.webhooks.sender import WebhookSender, load_trusted_roots
+from servicekit.webhooks.signature import Secret
 
 _HOOKS_FILE = "APPROVAL_HTTP_HOOKS_FILE"
 _VERSION = 1
-# The run ends this much before it would be cut off, so that it can say what became of it.
+# The run ends this much before it would be cut off, so that its outcome can be reported.
 _MARGIN = timedelta(seconds=1)
 
 
 class HttpExecutor:
-    """Posts to configured hooks. Holds no connections: operations are seconds to hours apart."""
+    """Posts to configured hooks. Keeps no idle connections: operations are seconds to hours apart."""
 
     def __init__(self, hooks: Mapping[str, Hook], *, clock: Callable[[], float] = time.time) -> None:
+        """Raises ValueError, naming the hook, for a URL that cannot be used."""
         self._hooks = hooks
-        self._clock = clock
-        # Reading the trusted roots takes longer than a request; done once.
-        self._tls = httpx2.create_ssl_context()
+        # Loading the trusted roots takes longer than a request: once for all hooks.
+        tls = load_trusted_roots()
+        self._senders = {name: _sender(name, hook, tls, clock) for name, hook in hooks.items()}
 
     @property
     def kinds(self) -> Collection[OperationKind]:
@@ -48,68 +49,56 @@ class HttpExecutor:
             message=f"the hook {operation.hook} has {seconds:g} s to answer",
         )
         try:
-            hook.read_secret()
+            hook.read_secrets()
         except ValueError as exc:
             return [configured, PlanCheck("secret_readable", passed=False, message=str(exc))]
         return [configured, PlanCheck("secret_readable", passed=True, message="requests can be signed")]
 
     async def run(self, operation: Operation, context: RunContext) -> str:
-        """POST once and return what status answered. Raises OperationFailedError for every status but 2xx.
+        """POST once and return the status of the response. Raises OperationFailedError for every status but 2xx.
 
-        Nothing is repeated: where no answer came, the error says that it may have happened.
+        Nothing is retried: without a response, the error says that it may have happened.
         """
         hook = self._hooks.get(operation.hook)
         if hook is None:
             raise OperationFailedError(_unknown(operation.hook))
         try:
-            secret = hook.read_secret()
+            secrets = hook.read_secrets()
         except ValueError as exc:
             raise OperationFailedError(f"nothing was sent to the hook {operation.hook}: {exc}") from None
-        body = payload(operation, context)
-        now = int(self._clock())
-        headers = {
-            **hook.headers,
-            "User-Agent": "awoooi-approval",
-            "Content-Type": "application/json",
-            "X-Awoooi-Signature": f"t={now},v1={sign(secret, now, body)}",
-            "Idempotency-Key": context.approval_id,
-        }
-        seconds = min(hook.timeout, max(context.timeout - _MARGIN, context.timeout / 2)).total_seconds()
-        status = await self._post(operation.hook, hook.url, body, headers, seconds)
-        if httpx2.codes.is_success(status):
-            return f"the hook {operation.hook} answered {status}"
-        hint = "; redirects are not followed" if httpx2.codes.is_redirect(status) else ""
-        raise OperationFailedError(f"the hook {operation.hook} answered {status}{hint}")
+        response = await self._post(operation, context, hook, secrets)
+        if response.verdict is not Verdict.ACCEPTED:
+            raise OperationFailedError(f"the hook {operation.hook} {response}")
+        return f"the hook {operation.hook} {response}"
 
     async def _post(
-        self, name: str, url: str, body: bytes, headers: Mapping[str, str], seconds: float
-    ) -> int:
-        client = httpx2.AsyncClient(verify=self._tls, timeout=seconds, follow_redirects=False)
+        self, operation: Operation, context: RunContext, hook: Hook, secrets: Sequence[Secret]
+    ) -> Response:
+        name = operation.hook
         try:
-            async with (
-                asyncio.timeout(seconds),
-                client,
-                client.stream("POST", url, content=body, headers=headers) as response,
-            ):
-                # The status is the answer; of the body, however long, nothing is read.
-                return response.status_code
-        except httpx2.ConnectError as exc:
-            # Refused, unknown host, bad certificate: its text says which and quotes no URL.
-            raise OperationFailedError(
-                f"nothing was sent to the hook {name}: cannot connect: {exc}"
-            ) from None
-        except (TimeoutError, httpx2.TimeoutException):
+            return await self._senders[name].post(
+                payload(operation, context),
+                message_id=context.approval_id,
+                secrets=secrets,
+                within=min(hook.timeout, max(context.timeout - _MARGIN, context.timeout / 2)),
+                headers=hook.headers,
+            )
+        except ConnectFailedError as exc:
+            raise OperationFailedError(f"nothing was sent to the hook {name}: {exc}") from None
+        except ResponseTimeoutError as exc:
+            seconds = exc.timeout.total_seconds()
             raise OperationFailedError(
                 f"the hook {name} did not answer within {seconds:g} s: it may have happened"
             ) from None
-        except httpx2.HTTPError as exc:
-            # The texts of these may quote the URL or what the peer sent.
+        except ConnectionFailedError as exc:
             raise OperationFailedError(
-                f"the connection to the hook {name} failed, {type(exc).__name__}: it may have happened"
+                f"the connection to the hook {name} failed, {exc.reason}: it may have happened"
             ) from None
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """Close the connections of runs that were cut off."""
+        for sender in self._senders.values():
+            await sender.close()
 
 
 def payload(operation: Operation, context: RunContext) -> bytes:
@@ -125,9 +114,13 @@ def payload(operation: Operation, context: RunContext) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def sign(secret: bytes, timestamp: int, body: bytes) -> str:
-    """Return the hexadecimal HMAC-SHA256 over `<timestamp>.<body>`."""
-    return hmac.new(secret, b"%d.%b" % (timestamp, body), hashlib.sha256).hexdigest()
+def _sender(name: str, hook: Hook, tls: ssl.SSLContext, clock: Callable[[], float]) -> WebhookSender:
+    try:
+        return WebhookSender(
+            hook.url, user_agent="awoooi-approval", reuse_connections=False, tls=tls, clock=clock
+        )
+    except ValueError as exc:
+        raise ValueError(f"hooks.{name}.url: {exc}") from None
 
 
 def _unknown(name: str) -> str:

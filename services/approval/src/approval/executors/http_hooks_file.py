@@ -1,21 +1,19 @@
-"""Reads the file that says which hooks may be called. docs/executors.md shows one."""
+"""The file that lists the hooks that may be called. docs/executors.md shows one."""
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from approval.actions.grammar import ActionSyntaxError, parse_action
-from servicekit.process.addresses import is_loopback
 from servicekit.process.files import why_unreadable
 from servicekit.process.settings import Duration
+from servicekit.webhooks.signature import Secret, parse_secrets
+from servicekit.webhooks.url import check_url
 
-_FEWEST_SECRET_CHARACTERS = 16
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}")
 # What the executor or the protocol itself sets.
@@ -31,41 +29,38 @@ _RESERVED_HEADERS = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
         "x-awoooi-signature",
     }
 )
 
 
 class Hook(BaseModel):
-    """One hook: where it is and what its requests are signed with."""
+    """One hook: its URL and how its requests are signed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Post to a machine other than this one without TLS: whoever is on the way reads the request.
+    # Post to another machine without TLS: everyone on the network path can read the request.
     insecure: bool = False
     url: str
-    # Read at every request: a new secret needs no restart. A relative path starts at the hooks file.
+    # Read at every request: a rotation needs no restart. A relative path starts at the hooks file.
     secret_file: Path
     # How long a request may take; then it counts as failed, though it may have happened.
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(hours=1))
-    # Sent along, for instance what a gateway in front of the receiver wants.
+    # Additional headers, for instance for a gateway in front of the receiver.
     headers: Mapping[str, str] = {}
 
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str, info: ValidationInfo) -> str:
-        try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
-            httpx2.URL(url)
-        except (ValueError, httpx2.InvalidURL):
-            host, parts = None, urlsplit("")
-        if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-            raise ValueError("expected a URL such as https://example.org/hooks/restart-batch")
-        if parts.scheme == "http" and not is_loopback(f"{host}:0") and not info.data.get("insecure"):
-            raise ValueError(
-                "without TLS, whoever is on the way can read it: use https://, or insecure = true"
-            )
+        check_url(
+            url,
+            example="https://example.org/hooks/restart-batch",
+            insecure=info.data.get("insecure", False),
+            override="insecure = true",
+        )
         return url
 
     @field_validator("headers")
@@ -78,15 +73,19 @@ class Hook(BaseModel):
                 raise ValueError(f"the header {name} is set by the service")
         return headers
 
-    def read_secret(self) -> bytes:
-        """Return the secret. Raises ValueError, without the path's content, when it cannot be used."""
+    def read_secrets(self) -> Sequence[Secret]:
+        """Return the signing secrets. Raises ValueError, which never quotes the file, when they cannot be used."""
         try:
-            secret = self.secret_file.read_text(encoding="utf-8").strip()
+            text = self.secret_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise ValueError(f"the secret file cannot be read: {why_unreadable(exc)}") from None
-        if len(secret) < _FEWEST_SECRET_CHARACTERS:
-            raise ValueError(f"the secret file holds less than {_FEWEST_SECRET_CHARACTERS} characters")
-        return secret.encode()
+        try:
+            secrets = parse_secrets(text)
+        except ValueError as exc:
+            raise ValueError(f"the secret file cannot be used: {exc}") from None
+        if not secrets:
+            raise ValueError("the secret file is empty")
+        return secrets
 
 
 class _HooksFile(BaseModel):
@@ -108,7 +107,7 @@ class _HooksFile(BaseModel):
 
 
 def read_hooks(path: Path) -> Mapping[str, Hook]:
-    """Return the hooks by name. Raises ValueError with what is wrong, never with a value: a URL may hold a token."""
+    """Return the hooks by name. Raises ValueError with the reason, never with a value: a URL may hold a token."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
@@ -128,7 +127,7 @@ def read_hooks(path: Path) -> Mapping[str, Hook]:
     }
     for name, hook in found.items():
         try:
-            hook.read_secret()
+            hook.read_secrets()
         except ValueError as exc:
             raise ValueError(f"hooks.{name}.secret_file: {exc}") from None
     return found

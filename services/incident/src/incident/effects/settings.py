@@ -1,18 +1,16 @@
 """The settings of the side effects: postmortems, notifications, the webhook."""
 
-import ipaddress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from incident.model import ResolutionType
 from servicekit.process.settings import Duration, Settings
-
-_MIN_SECRET_CHARACTERS = 16
+from servicekit.webhooks.signature import parse_secrets
+from servicekit.webhooks.url import check_url
 
 
 def _parse_resolution_types(value: object) -> object:
@@ -42,7 +40,7 @@ class EffectSettings(Settings):
     webhook_insecure: bool = False
     # The URL that each resolution is posted to; off when empty. A secret, for it may hold a token.
     webhook_url: SecretStr = SecretStr("")
-    # What each post is signed with, so that its receiver knows who wrote it.
+    # Signing secrets of the posts: one, or during a rotation several (servicekit.webhooks.signature.parse_secrets).
     webhook_secret: SecretStr = Field(default=SecretStr(""), validate_default=True)
     # The timeout of one delivery attempt. Must end well within the outbox's lease of 30 s, or two attempts would overlap.
     webhook_timeout: Duration = Field(
@@ -52,20 +50,12 @@ class EffectSettings(Settings):
     @field_validator("webhook_url")
     @classmethod
     def _check_webhook_url(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
-        text = url.get_secret_value()
-        if not text:
-            return url
-        try:
-            parts = urlsplit(text)
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            host, parts = None, urlsplit("")
-        if parts.scheme not in ("http", "https") or not host or not text.isprintable() or " " in text:
-            raise ValueError("expected a URL such as https://example.org/hooks/flywheel")
-        if parts.scheme == "http" and not _is_loopback(host) and not info.data.get("webhook_insecure"):
-            raise ValueError(
-                "without TLS, whoever is on the way can read what is posted: use https://, "
-                "or set INCIDENT_WEBHOOK_INSECURE=true if the network keeps strangers out"
+        if text := url.get_secret_value():
+            check_url(
+                text,
+                example="https://example.org/hooks/flywheel",
+                insecure=info.data.get("webhook_insecure", False),
+                override="set INCIDENT_WEBHOOK_INSECURE=true if the network is trusted",
             )
         return url
 
@@ -73,19 +63,6 @@ class EffectSettings(Settings):
     @classmethod
     def _check_webhook_secret(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
         url = info.data.get("webhook_url")
-        if url is not None and url.get_secret_value():
-            length = len(secret.get_secret_value())
-            if length == 0:
-                raise ValueError("required when INCIDENT_WEBHOOK_URL is set: what is posted is always signed")
-            if length < _MIN_SECRET_CHARACTERS:
-                raise ValueError(f"expected at least {_MIN_SECRET_CHARACTERS} characters")
+        if url is not None and url.get_secret_value() and not parse_secrets(secret.get_secret_value()):
+            raise ValueError("required when INCIDENT_WEBHOOK_URL is set: what is posted is always signed")
         return secret
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

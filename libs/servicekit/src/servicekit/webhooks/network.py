@@ -1,0 +1,69 @@
+"""Connections that bound what a hostile receiver can send.
+
+The HTTP client has no such bound: it reads interim (1xx) responses and a body's chunks for as long as they come, and
+parses 64 KiB of them, thousands of messages, before the event loop gets its next turn.
+"""
+
+# ruff: noqa: ASYNC109 - the interface of the client's streams has the parameter
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore2
+
+# What is received in response to one request: interim responses, the head, and the body as far as it is read.
+MAX_RESPONSE_BYTES = 65_536
+# What is parsed in one turn of the event loop: some milliseconds of work.
+_MAX_READ_BYTES = 1_024
+
+
+class BoundedBackend(httpcore2.AsyncNetworkBackend):
+    """Opens TCP connections whose streams are bounded."""
+
+    def __init__(self) -> None:
+        self._backend = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect."""
+        stream = await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
+        return _BoundedStream(stream)
+
+
+class _BoundedStream(httpcore2.AsyncNetworkStream):
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left = MAX_RESPONSE_BYTES
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._left <= 0:
+            raise httpcore2.RemoteProtocolError(f"more than {MAX_RESPONSE_BYTES} bytes")
+        # A TLS stream that has decrypted data returns it without a turn of the event loop.
+        await asyncio.sleep(0)
+        content = await self._stream.read(min(max_bytes, _MAX_READ_BYTES), timeout)
+        self._left -= len(content)
+        return content
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        # A write belongs to a new request: what is received from here on is its response.
+        self._left = MAX_RESPONSE_BYTES
+        await self._stream.write(buffer, timeout)
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        return _BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
