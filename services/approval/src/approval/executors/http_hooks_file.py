@@ -42,7 +42,7 @@ class Hook(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Post to another machine without TLS: everyone on the network path can read the request.
+    # Post to another machine without TLS: every host on the network path can read the request.
     insecure: bool = False
     url: str
     # Read at every request: a rotation needs no restart. A relative path starts at the hooks file.
