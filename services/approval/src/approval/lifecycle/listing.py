@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from approval.lifecycle.repository import COLUMNS, with_decisions
+from approval.lifecycle.rows import COLUMNS, with_decisions
 from approval.model import Approval, ApprovalFilter, Order
 from approval.tables import approvals
 from servicekit.database.keyset import TimeOrder

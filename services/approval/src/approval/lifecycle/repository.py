@@ -1,7 +1,6 @@
 """The statements on approvals and decisions. Nothing here commits."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -11,67 +10,15 @@ from sqlalchemy.types import Text
 from approval.actions.parsed import ParsedAction
 from approval.counters import APPROVALS
 from approval.errors import ApprovalNotFoundError, RequestIdReusedError
+from approval.lifecycle.rows import COLUMNS, with_decisions
 from approval.model import (
     Approval,
-    Decision,
     DecisionKind,
-    Operation,
     OperationKind,
     Proposal,
-    Risk,
     State,
 )
 from servicekit.outbox.transaction import Transaction
-
-COLUMNS = """
-    approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook, parse_error,
-    action_hash, risk, rationale, confidence, required_approvals, auto_execute, state, proposed_by, incident_verified,
-    create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
-    cancelled_by, incident_resolve_time, version, expire_time <= now() AS is_past_expiry
-"""
-
-
-def to_approval(row: Any, decisions: Sequence[Decision]) -> Approval:
-    """Return the approval in a row of COLUMNS."""
-    operation = None
-    if row.operation_kind is not None:
-        operation = Operation(
-            OperationKind(row.operation_kind),
-            row.resource_kind,
-            row.name,
-            row.namespace,
-            row.replicas,
-            row.hook,
-        )
-    return Approval(
-        approval_id=row.approval_id,
-        incident_id=row.incident_id,
-        action=row.action,
-        operation=operation,
-        parse_error=row.parse_error,
-        action_hash=row.action_hash,
-        risk=Risk(row.risk),
-        rationale=row.rationale,
-        confidence=row.confidence,
-        required_approvals=row.required_approvals,
-        auto_execute=row.auto_execute,
-        state=State(row.state),
-        proposed_by=row.proposed_by,
-        incident_verified=row.incident_verified,
-        create_time=row.create_time,
-        update_time=row.update_time,
-        expire_time=row.expire_time,
-        decide_time=row.decide_time,
-        execute_time=row.execute_time,
-        finish_time=row.finish_time,
-        outcome_message=row.outcome_message,
-        cancelled_by=row.cancelled_by,
-        incident_resolve_time=row.incident_resolve_time,
-        version=row.version,
-        decisions=decisions,
-        is_past_expiry=row.is_past_expiry,
-    )
-
 
 _GET = text(f"SELECT {COLUMNS} FROM approvals WHERE approval_id = ANY (:approval_ids)").bindparams(
     bindparam("approval_ids", type_=ARRAY(Text))
@@ -80,10 +27,6 @@ _GET = text(f"SELECT {COLUMNS} FROM approvals WHERE approval_id = ANY (:approval
 _GET_FOR_UPDATE = text(
     f"SELECT {COLUMNS} FROM approvals WHERE approval_id = ANY (:approval_ids) ORDER BY approval_id FOR NO KEY UPDATE"
 ).bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
-_DECISIONS = text("""
-    SELECT approval_id, actor, kind, reason, decide_time, policy_rule FROM approval_decisions
-    WHERE approval_id = ANY (:approval_ids) ORDER BY sequence
-""").bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
 
 
 async def get(connection: AsyncConnection, approval_id: str) -> Approval:
@@ -119,17 +62,6 @@ async def _by_id(
 ) -> Mapping[str, Approval]:
     rows = (await connection.execute(statement, {"approval_ids": list(approval_ids)})).all()
     return {approval.approval_id: approval for approval in await with_decisions(connection, rows)}
-
-
-async def with_decisions(connection: AsyncConnection, rows: Sequence[Any]) -> Sequence[Approval]:
-    """Return the approvals in rows of COLUMNS, each with its decisions, in the rows' order."""
-    decisions: dict[str, list[Decision]] = {row.approval_id: [] for row in rows}
-    if rows:
-        for approval_id, actor, kind, *rest in await connection.execute(
-            _DECISIONS, {"approval_ids": list(decisions)}
-        ):
-            decisions[approval_id].append(Decision(actor, DecisionKind(kind), *rest))
-    return [to_approval(row, decisions[row.approval_id]) for row in rows]
 
 
 # A taken id or request id is no error: nothing is inserted.
