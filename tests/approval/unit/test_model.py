@@ -15,7 +15,7 @@ from approval.model import (
     Transition,
     can_be_executed,
 )
-from tests.approval.proposed import new_approval
+from tests.approval.unit.proposed import new_approval
 
 APPROVAL = new_approval("NO_ACTION: observe first", version=7)
 PROPOSAL = Proposal(

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tests.approval.callers import Approvals, Incidents, State
-from tests.approval.racing import repeat
+from tests.approval.integration.racing import repeat
 from tests.approval.schemas import rows
 from tests.services import RunningService
 

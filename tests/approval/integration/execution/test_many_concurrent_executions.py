@@ -7,7 +7,16 @@ import pytest
 from approval.actions.parsed import parse
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from tests.approval.callers import Incidents, State
-from tests.approval.racing import ROUNDS, SAME, Racers, copies, count_executed, counters, in_rounds, race
+from tests.approval.integration.racing import (
+    ROUNDS,
+    SAME,
+    Racers,
+    copies,
+    count_executed,
+    counters,
+    in_rounds,
+    race,
+)
 from tests.approval.schemas import rows
 from tests.receiver import status
 from tests.rpc_errors import Refused

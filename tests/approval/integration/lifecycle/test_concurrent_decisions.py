@@ -8,7 +8,7 @@ import pytest
 
 from awoooi.approval.v1 import approval_pb2
 from tests.approval.callers import Approvals, Incidents, State
-from tests.approval.racing import race, repeat
+from tests.approval.integration.racing import race, repeat
 from tests.rpc_errors import Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

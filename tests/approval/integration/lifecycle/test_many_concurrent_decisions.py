@@ -10,7 +10,7 @@ import pytest
 
 from awoooi.approval.v1 import approval_pb2
 from tests.approval.callers import Incidents, State
-from tests.approval.racing import (
+from tests.approval.integration.racing import (
     ROUNDS,
     SAME,
     Racers,

@@ -7,7 +7,7 @@ import pytest
 
 from approval.actions.parsed import action_hash, is_unchanged, parse
 from approval.model import Operation, OperationKind
-from tests.approval.proposed import new_approval
+from tests.approval.unit.proposed import new_approval
 
 NO_ACTION = Operation(OperationKind.NO_ACTION)
 SCALE = Operation(OperationKind.SCALE, "deployment", "api", "prod", replicas=3)

@@ -7,7 +7,7 @@ import pytest
 from approval.delivery.model import ResolutionType
 from approval.execution.model import ExecuteCommand, Outcome, outcome_without_executor
 from approval.model import ExecutionOutcome, Operation, OperationKind, State
-from tests.approval.proposed import new_approval
+from tests.approval.unit.proposed import new_approval
 
 APPROVAL = new_approval("NO_ACTION: observe first", state=State.APPROVED)
 

@@ -11,7 +11,7 @@ import pytest
 from approval.model import OperationKind, Risk, Severity
 from approval.policy.file import PolicyFileError, parse_policy
 from approval.policy.model import Policy, Rule, TimeOfDay
-from tests.approval.proposed import new_approval
+from tests.approval.unit.proposed import new_approval
 
 WHOLE = """
 [rules.restart-staging]

@@ -9,7 +9,7 @@ import pytest
 
 from approval.model import Approval, Operation, OperationKind, Risk, Severity
 from approval.policy.model import Policy, Rule, TimeOfDay
-from tests.approval.proposed import NOON, new_approval
+from tests.approval.unit.proposed import NOON, new_approval
 
 OBSERVE = Rule("observe", frozenset({OperationKind.NO_ACTION}), frozenset({Risk.LOW}))
 RESTART = Rule(

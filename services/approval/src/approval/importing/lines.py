@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from approval.actions.parsed import parse
-from approval.model import DecisionKind, OperationKind, Risk, State
+from approval.model import ID_PREFIX, DecisionKind, OperationKind, Risk, State
 from servicekit.importing.fields import Actor, Line, LongText, Time, identifier, out_of_order, text
 
 _DEFAULT_TTL = timedelta(hours=24)
@@ -37,7 +37,7 @@ class ApprovalLine(Line):
     """An approval of the previous system."""
 
     kind: Literal["approval"]
-    approval_id: Annotated[str, identifier("APR")]
+    approval_id: Annotated[str, identifier(ID_PREFIX)]
     incident_id: Annotated[str, identifier("INC")]
     action: Annotated[str, text(characters=1024, blank=False)]
     risk: Risk

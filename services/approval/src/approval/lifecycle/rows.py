@@ -1,0 +1,77 @@
+"""From rows to approvals, each with its decisions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import Text
+
+from approval.model import Approval, Decision, DecisionKind, Operation, OperationKind, Risk, State
+
+COLUMNS = """
+    approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook, parse_error,
+    action_hash, risk, rationale, confidence, required_approvals, auto_execute, state, proposed_by, incident_verified,
+    create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
+    cancelled_by, incident_resolve_time, version, expire_time <= now() AS is_past_expiry
+"""
+
+
+def _to_approval(row: Any, decisions: Sequence[Decision]) -> Approval:
+    """Return the approval in a row of COLUMNS."""
+    operation = None
+    if row.operation_kind is not None:
+        operation = Operation(
+            OperationKind(row.operation_kind),
+            row.resource_kind,
+            row.name,
+            row.namespace,
+            row.replicas,
+            row.hook,
+        )
+    return Approval(
+        approval_id=row.approval_id,
+        incident_id=row.incident_id,
+        action=row.action,
+        operation=operation,
+        parse_error=row.parse_error,
+        action_hash=row.action_hash,
+        risk=Risk(row.risk),
+        rationale=row.rationale,
+        confidence=row.confidence,
+        required_approvals=row.required_approvals,
+        auto_execute=row.auto_execute,
+        state=State(row.state),
+        proposed_by=row.proposed_by,
+        incident_verified=row.incident_verified,
+        create_time=row.create_time,
+        update_time=row.update_time,
+        expire_time=row.expire_time,
+        decide_time=row.decide_time,
+        execute_time=row.execute_time,
+        finish_time=row.finish_time,
+        outcome_message=row.outcome_message,
+        cancelled_by=row.cancelled_by,
+        incident_resolve_time=row.incident_resolve_time,
+        version=row.version,
+        decisions=decisions,
+        is_past_expiry=row.is_past_expiry,
+    )
+
+
+_DECISIONS = text("""
+    SELECT approval_id, actor, kind, reason, decide_time, policy_rule FROM approval_decisions
+    WHERE approval_id = ANY (:approval_ids) ORDER BY sequence
+""").bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
+
+
+async def with_decisions(connection: AsyncConnection, rows: Sequence[Any]) -> Sequence[Approval]:
+    """Return the approvals in rows of COLUMNS, each with its decisions, in the rows' order."""
+    decisions: dict[str, list[Decision]] = {row.approval_id: [] for row in rows}
+    if rows:
+        for approval_id, actor, kind, *rest in await connection.execute(
+            _DECISIONS, {"approval_ids": list(decisions)}
+        ):
+            decisions[approval_id].append(Decision(actor, DecisionKind(kind), *rest))
+    return [_to_approval(row, decisions[row.approval_id]) for row in rows]
