@@ -70,6 +70,8 @@ PARSED = {
     "no_action_in_lower_case": ("no_action: wait", Operation(OperationKind.NO_ACTION)),
     "no_action_in_mixed_case": ("No_Action", Operation(OperationKind.NO_ACTION)),
     "no_action_between_spaces": ("  NO_ACTION  ", Operation(OperationKind.NO_ACTION)),
+    "no_action_before_a_no_break_space": ("NO_ACTION\xa0", Operation(OperationKind.NO_ACTION)),
+    "no_action_between_no_break_spaces": ("\xa0no_action\u2003: wait", Operation(OperationKind.NO_ACTION)),
     "no_action_with_more_lines": ("NO_ACTION: one\ntwo: three", Operation(OperationKind.NO_ACTION)),
     "no_action_whose_text_is_an_action": (
         "NO_ACTION: RESTART deployment/api -n prod",
@@ -161,7 +163,7 @@ REFUSED = {
     "http_and_more": ("HTTP POST hook now", 15, "expected the end"),
 }
 
-# Texts with NO_ACTION in them that do not ask for it.
+# Texts with NO_ACTION in them that are no NO_ACTION.
 NOT_NO_ACTION = {
     "inside_a_longer_word": "NO_ACTIONS",
     "behind_other_letters": "XNO_ACTION",

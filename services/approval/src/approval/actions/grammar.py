@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from approval.model import Operation, OperationKind
 
-_NO_ACTION = re.compile(r"\s*NO_ACTION\s*(?::.*)?", re.IGNORECASE | re.DOTALL | re.ASCII)
+# The letters are ASCII in any case; the white space is that between words, of any script.
+_NO_ACTION = re.compile(r"\s*(?ai:NO_ACTION)\s*(?::.*)?", re.DOTALL)
 _WORD = re.compile(r"\S+")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
