@@ -1,4 +1,4 @@
-"""A real HTTP server on a free port that answers as a test says, and keeps what it was sent."""
+"""A real HTTP server on a free port: a test scripts its responses and reads its requests."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ def raw(content: bytes) -> Answer:
 
 
 def endless_body(code: int) -> Answer:
-    """Answer with a status and a body that ends when the reader goes away."""
+    """Answer with a status and a body without end."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 {code} {code}\r\nContent-Length: {10**12}\r\n\r\n".encode())
@@ -77,7 +77,7 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
 
 
 class Held:
-    """An answer that is given when the test says so."""
+    """An answer that is held until the test releases it."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -163,7 +163,7 @@ async def receiver(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]
 
 
 async def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port without a listener."""
     server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     port: int = server.sockets[0].getsockname()[1]
     server.close()

@@ -46,11 +46,11 @@ class Hooked:
     _numbers: Iterator[int]
 
     def new_action(self) -> str:
-        """An action on a hook that nobody has called yet."""
+        """An action on a hook that was not called yet."""
         return f"HTTP POST hook-{next(self._numbers)}"
 
     def requests_for(self, approval_id: str) -> Sequence[Received]:
-        """What the hooks were sent because of an approval."""
+        """The requests of an approval's executions."""
         return [
             request for request in self.receiver.requests if request.headers["idempotency-key"] == approval_id
         ]

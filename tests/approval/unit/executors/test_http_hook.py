@@ -1,4 +1,4 @@
-"""The http executor against a server that answers as a test says."""
+"""The http executor against a real HTTP server."""
 
 import asyncio
 import hashlib
@@ -44,7 +44,7 @@ def executor(folder: Path, url: str, *, timeout: str = "60s", more: str = "") ->
 
 
 def context(seconds: float = 600) -> RunContext:
-    """What the service tells an executor."""
+    """The context of a run."""
     return RunContext(APPROVAL_ID, "INC-20260507-0000A1", timedelta(seconds=seconds))
 
 
@@ -57,13 +57,13 @@ async def answering(*answers: Answer) -> AsyncIterator[Receiver]:
 
 
 async def failure(hook: HttpExecutor, *, seconds: float = 600) -> str:
-    """What a run says that fails."""
+    """The message of a run that fails."""
     with pytest.raises(OperationFailedError) as caught:
         await hook.run(ACTION, context(seconds))
     return str(caught.value)
 
 
-async def test_a_post_says_what_is_to_be_done_and_for_which_approval(tmp_path: Path) -> None:
+async def test_a_post_has_the_action_and_the_idempotency_key(tmp_path: Path) -> None:
     async with answering(status(200, body=b"started")) as running:
         hook = executor(tmp_path, running.url("/hooks?id=7"), more='headers = { X-Team = "sre" }')
         assert await hook.run(ACTION, context()) == "the hook restart-batch answered 200"
@@ -113,7 +113,7 @@ async def test_a_new_secret_needs_no_restart(tmp_path: Path) -> None:
     assert (len(bodies), len(signatures)) == (1, 2)
 
 
-async def test_a_secret_that_is_gone_fails_before_anything_is_sent(tmp_path: Path) -> None:
+async def test_a_missing_secret_fails_before_anything_is_sent(tmp_path: Path) -> None:
     async with answering() as running:
         hook = executor(tmp_path, running.url())
         (tmp_path / "secret").unlink()
@@ -150,7 +150,7 @@ async def test_redirects_are_not_followed(tmp_path: Path, code: int) -> None:
     assert elsewhere.requests == []
 
 
-async def test_of_a_body_without_end_nothing_is_read(tmp_path: Path) -> None:
+async def test_the_status_decides_when_the_body_has_no_end(tmp_path: Path) -> None:
     async with answering(endless_body(200), endless_body(500)) as running:
         hook = executor(tmp_path, running.url())
         assert await hook.run(ACTION, context()) == "the hook restart-batch answered 200"
@@ -158,24 +158,24 @@ async def test_of_a_body_without_end_nothing_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("patience", "seconds", "waited"),
+    ("own", "seconds", "waited"),
     [
-        pytest.param("250ms", 600, "0.25", id="the hook's own deadline"),
-        pytest.param("1h", 1.5, "0.75", id="the run's deadline, with time left to say so"),
+        pytest.param("250ms", 600, "0.25", id="the hook's own timeout"),
+        pytest.param("1h", 1.5, "0.75", id="the run's deadline, with a margin to report it"),
     ],
 )
-async def test_a_hook_that_hangs_is_given_up_and_may_have_happened(
-    tmp_path: Path, patience: str, seconds: float, waited: str
+async def test_a_hook_that_hangs_times_out_and_may_have_happened(
+    tmp_path: Path, own: str, seconds: float, waited: str
 ) -> None:
     held = Held(status(200))
     async with answering(held) as running:
-        said = await failure(executor(tmp_path, running.url(), timeout=patience), seconds=seconds)
+        said = await failure(executor(tmp_path, running.url(), timeout=own), seconds=seconds)
         held.release.set()
     assert said == f"the hook restart-batch did not answer within {waited} s: it may have happened"
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """Answer a letter at a time, and never to the end."""
+    """Answer slowly and without end: an inactivity timeout never fires."""
     writer.write(b"HTTP/1.1 200 ")
     while True:
         writer.write(b"x")
@@ -183,7 +183,7 @@ async def drip(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_a_hook_that_answers_too_slowly_is_given_up_as_well(tmp_path: Path) -> None:
+async def test_a_hook_that_drips_times_out_as_well(tmp_path: Path) -> None:
     async with answering(drip) as running:
         said = await failure(executor(tmp_path, running.url(), timeout="500ms"))
     assert said == "the hook restart-batch did not answer within 0.5 s: it may have happened"
@@ -198,7 +198,7 @@ async def test_a_hook_that_answers_too_slowly_is_given_up_as_well(tmp_path: Path
         pytest.param(raw(b"HTTP/1.1 200 " + b"x" * 1_000_000), "RemoteProtocolError", id="a huge head"),
     ],
 )
-async def test_a_broken_answer_may_have_happened_and_is_not_quoted(
+async def test_a_broken_response_may_have_happened_and_is_not_quoted(
     tmp_path: Path, answer: Answer, error: str
 ) -> None:
     async with answering(answer) as running:
@@ -207,7 +207,7 @@ async def test_a_broken_answer_may_have_happened_and_is_not_quoted(
     assert len(running.requests) == 1
 
 
-async def test_a_hook_that_is_not_there_was_sent_nothing_and_its_url_is_not_quoted(tmp_path: Path) -> None:
+async def test_a_refused_connection_means_that_nothing_was_sent_and_quotes_no_url(tmp_path: Path) -> None:
     url = f"http://user:private-detail@127.0.0.1:{await free_port()}/private-detail"
     said = await failure(executor(tmp_path, url))
     assert said.startswith("nothing was sent to the hook restart-batch: cannot connect: ")
@@ -221,7 +221,7 @@ async def test_credentials_in_the_url_are_sent_as_basic_authentication(tmp_path:
     assert running.requests[0].headers["authorization"] == "Basic dXNlcjpwYXNzd29yZA=="
 
 
-async def test_a_certificate_that_nobody_trusts_is_refused(
+async def test_a_certificate_without_a_trusted_root_is_refused(
     tmp_path: Path, server_tls: ssl.SSLContext
 ) -> None:
     async with receiver(server_tls) as running:
@@ -243,7 +243,7 @@ async def test_only_configured_hooks_are_called(tmp_path: Path) -> None:
     assert running.requests == []
 
 
-async def test_a_plan_calls_nobody(tmp_path: Path) -> None:
+async def test_a_plan_sends_no_request(tmp_path: Path) -> None:
     async with answering() as running:
         assert await executor(tmp_path, running.url(), timeout="30s").plan(ACTION) == [
             PlanCheck("hook_configured", passed=True, message="the hook restart-batch has 30 s to answer"),

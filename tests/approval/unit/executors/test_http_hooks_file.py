@@ -1,4 +1,4 @@
-"""The file that says which hooks may be called."""
+"""The file that lists the hooks that may be called."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refusal(folder: Path, content: str) -> str:
-    """Why the executor cannot be made."""
+    """The error when the executor is made."""
     path = folder / "hooks.toml"
     path.write_text(content)
     with pytest.raises(SettingsError) as caught:
@@ -143,7 +143,7 @@ def test_a_problem_of_the_file_is_named_and_no_value_is_quoted(
     assert refusal(folder, content) == reason
 
 
-def test_insecure_takes_another_machine_without_tls(folder: Path) -> None:
+def test_insecure_allows_another_machine_without_tls(folder: Path) -> None:
     path = folder / "hooks.toml"
     path.write_text(GOOD.replace("https:", "http:") + "insecure = true")
     assert load_executors(["http"], {"APPROVAL_HTTP_HOOKS_FILE": str(path)}).kinds == {"HTTP"}

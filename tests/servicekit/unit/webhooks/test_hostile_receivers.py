@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from servicekit.webhooks import sender
 from servicekit.webhooks.errors import ConnectionFailedError, ResponseTimeoutError
 from servicekit.webhooks.network import MAX_RESPONSE_BYTES
 from servicekit.webhooks.response import Response
@@ -200,9 +201,13 @@ async def test_the_deadline_bounds_a_head_that_drips(answer: Answer) -> None:
 )
 async def test_the_status_decides_when_the_body_drips_or_breaks(answer: Answer) -> None:
     started = time.monotonic()
-    # The body has its own, shorter bound: the deadline is for the status.
     assert await outcome_of(answer, within=60) == Response(200)
     assert time.monotonic() - started < 20
+
+
+async def test_the_deadline_is_for_the_status_and_not_for_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_MAX_BODY_SECONDS", 2.5)
+    assert await outcome_of(drip(CHUNKED, b"1\r\nx\r\n"), within=2) == Response(200)
 
 
 async def test_the_deadline_bounds_a_request_that_is_not_read() -> None:
@@ -212,9 +217,9 @@ async def test_the_deadline_bounds_a_request_that_is_not_read() -> None:
     server = await asyncio.start_server(never_read, "127.0.0.1", 0)
     try:
         port = server.sockets[0].getsockname()[1]
-        async with sender_to(f"http://127.0.0.1:{port}/") as sender:
+        async with sender_to(f"http://127.0.0.1:{port}/") as webhook:
             with pytest.raises(ResponseTimeoutError):
-                await post(sender, within=0.3, body=b" " * 50_000_000)
+                await post(webhook, within=0.3, body=b" " * 50_000_000)
     finally:
         server.close()
 
@@ -228,17 +233,17 @@ async def test_the_deadline_bounds_a_tls_handshake_that_hangs() -> None:
 async def test_the_bound_holds_for_each_response_of_a_connection() -> None:
     body = b"x" * (MAX_RESPONSE_BYTES // 2)
     answer = raw(CONTINUE * 3 + b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-    async with receiver() as there, sender_to(there.url()) as sender:
+    async with receiver() as there, sender_to(there.url()) as webhook:
         there.answers += [answer] * 4
         for _ in range(4):
-            assert await post(sender) == Response(200)
+            assert await post(webhook) == Response(200)
         assert {request.connection for request in there.requests} == {1}
         assert {request.body for request in there.requests} == {BODY}
 
 
 async def test_a_body_beyond_the_bound_costs_the_connection_alone() -> None:
-    async with receiver() as there, sender_to(there.url()) as sender:
+    async with receiver() as there, sender_to(there.url()) as webhook:
         there.answers += [endless_body(200)]
         for _ in range(2):
-            assert isinstance(await post(sender), Response)
+            assert isinstance(await post(webhook), Response)
         assert [request.connection for request in there.requests] == [1, 2]
