@@ -33,8 +33,10 @@ lint-style: .venv/.dev ## check the style of Python files
 lint-types: .venv/.dev ## check types
 	$(bin)/mypy $(typed)
 
-lint-imports: .venv/.dev ## check the import rules of .importlinter
-	@found=$$($(bin)/lint-imports --no-cache --no-logo) || { echo "$$found"; exit 1; }
+lint-imports: .venv/.dev ## check the import rules of .importlinter and protos/.importlinter
+	@for rules in .importlinter protos/.importlinter; do \
+		found=$$($(bin)/lint-imports --no-cache --no-logo $$rules) || { echo "$$found"; exit 1; }; \
+	done
 
 lint-contracts: .venv/.dev ## check the .proto files, the generated code, and that no client breaks
 	$(bin)/buf lint

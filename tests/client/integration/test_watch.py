@@ -219,7 +219,7 @@ async def test_closing_ends_the_iteration_and_the_stream(kind: Kind, server: Scr
         watch = incidents.watch()
         await watch.next()
         waiting = asyncio.ensure_future(watch.next())
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)  # it begins to read
         watch.close()
         for ended in (waiting, watch.next()):
             with pytest.raises(StopAsyncIteration):

@@ -110,9 +110,9 @@ def test_the_text_has_method_code_reason_and_message() -> None:
     assert str(failed(RpcStatus(grpc.StatusCode.NOT_FOUND, "There is none.", "GONE"))) == (
         f"{METHOD}: NOT_FOUND (GONE): There is none."
     )
-    assert str(error_from_status(status_pb2.Status(code=14, message="refused"), METHOD)) == (
-        f"{METHOD}: UNAVAILABLE: refused"
-    )
+    refused = status_pb2.Status(code=14, message="refused")
+    assert str(error_from_status(refused, METHOD)) == f"{METHOD}: UNAVAILABLE: refused"
+    assert str(error_from_status(refused)) == "UNAVAILABLE: refused"
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,9 @@ class CallError(Exception):
             self.retry_delay = retry.retry_delay.ToTimedelta().total_seconds()
 
     def __str__(self) -> str:
+        method = f"{self.method}: " if self.method else ""
         reason = f" ({self.reason})" if self.reason else ""
-        return f"{self.method}: {self.code.name}{reason}: {self.message}"
+        return f"{method}{self.code.name}{reason}: {self.message}"
 
     def _detail(self, kind: type[Detail]) -> Detail:
         """Return the detail of this kind, empty when there is none: AIP-193 allows each kind once."""
