@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.bad_values import (
+from tests.incident.incidents import HUMAN, create_request, incident_stub, opened
+from tests.incident.integration.bad_values import (
     BAD_ETAGS,
     BAD_IDS,
     BAD_TIMES,
@@ -20,7 +21,6 @@ from tests.incident.bad_values import (
     at,
     cases,
 )
-from tests.incident.incidents import HUMAN, create_request, incident_stub, opened
 from tests.rpc_errors import refused
 from tests.services import RunningService
 
@@ -116,7 +116,7 @@ async def untouched(rows: "Rows") -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize(("rpc", "request_message", "field"), CASES)
-async def test_a_bad_field_is_named_and_nothing_is_written(
+async def test_an_invalid_field_is_named_and_nothing_is_written(
     stub: "Stub", rpc: str, request_message: Any, field: str
 ) -> None:
     told = await refused(getattr(stub, rpc)(request_message))
@@ -126,7 +126,7 @@ async def test_a_bad_field_is_named_and_nothing_is_written(
     assert len(told.wire) < 4000
 
 
-async def test_several_bad_fields_are_all_named(stub: "Stub") -> None:
+async def test_several_invalid_fields_are_all_named(stub: "Stub") -> None:
     told = await refused(stub.Create(pb.CreateRequest(title="", fingerprint="\n", labels={"": "\0"})))
     assert set(told.fields) == {"title", "severity", "fingerprint", "labels"}
     assert [
@@ -134,7 +134,7 @@ async def test_several_bad_fields_are_all_named(stub: "Stub") -> None:
     ] == ["title", "severity", "fingerprint", "labels"]
 
 
-async def test_times_that_are_none_are_both_named_and_not_compared(stub: "Stub") -> None:
+async def test_invalid_times_are_both_named_and_not_compared(stub: "Stub") -> None:
     request = pb.ListRequest(create_time_start=at(2**62), create_time_end=at(-(2**62)))
     told = await refused(stub.List(request))
     assert told.code is grpc.StatusCode.INVALID_ARGUMENT
@@ -160,9 +160,7 @@ GOOD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fields", GOOD.values(), ids=GOOD.keys())
-async def test_what_is_just_within_the_limits_is_stored_as_it_was_given(
-    stub: "Stub", fields: dict[str, Any]
-) -> None:
+async def test_values_at_the_limits_are_stored_unchanged(stub: "Stub", fields: dict[str, Any]) -> None:
     incident = await opened(stub, **fields)
     found = (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident
     for name, value in fields.items():
@@ -170,14 +168,16 @@ async def test_what_is_just_within_the_limits_is_stored_as_it_was_given(
             assert getattr(found, name) == value
 
 
-async def test_a_message_above_the_limit_is_refused_and_the_service_goes_on(stub: "Stub") -> None:
+async def test_a_message_above_the_size_limit_is_refused_and_the_service_continues(stub: "Stub") -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Create(create_request(description="x" * (1 << 20)))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await opened(stub)
 
 
-async def test_junk_bytes_are_an_error_and_the_service_goes_on(service: RunningService, stub: "Stub") -> None:
+async def test_malformed_messages_are_refused_and_the_service_continues(
+    service: RunningService, stub: "Stub"
+) -> None:
     async with grpc.aio.insecure_channel(service.address) as channel:
         create: Any = channel.unary_unary("/awoooi.incident.v1.IncidentService/Create")
         for junk in (b"\xff" * 100, b"\x0a\x05ab", b"\x0b" * 10_000, b"\x12\x02\xc3\x28"):
@@ -186,7 +186,7 @@ async def test_junk_bytes_are_an_error_and_the_service_goes_on(service: RunningS
     await opened(stub)
 
 
-async def test_a_bad_name_of_the_caller_is_refused(service: RunningService) -> None:
+async def test_an_invalid_actor_is_refused(service: RunningService) -> None:
     async with incident_stub(service.address, actor="not a name") as stub:
         told = await refused(stub.Create(create_request()))
     assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("metadata awoooi-actor",))

@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.bad_values import (
+from tests.incident.incidents import HUMAN, new_id, opened, resolved, token
+from tests.incident.integration.bad_values import (
     BAD_ETAGS,
     BAD_IDS,
     BAD_TIMES,
@@ -23,7 +24,6 @@ from tests.incident.bad_values import (
     LONG_LABELS,
     cases,
 )
-from tests.incident.incidents import HUMAN, new_id, opened, resolved, token
 from tests.rpc_errors import read_status, refused
 from tests.services import RunningService
 
@@ -149,7 +149,7 @@ async def untouched(rows: "Rows") -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize(("rpc", "request_message", "field"), CASES)
-async def test_a_bad_field_is_named_and_nothing_is_written(
+async def test_an_invalid_field_is_named_and_nothing_is_written(
     stub: "Stub", rpc: str, request_message: Any, field: str
 ) -> None:
     call = getattr(stub, rpc)(request_message)
@@ -168,7 +168,7 @@ METHODS = [pytest.param(method, id=method.name) for method in SERVICE.methods]
     "rpc",
     ["Reopen", "AddEvent", "Watch", "ListSideEffects", "RetrySideEffect", "GetPostmortem", "SearchKnowledge"],
 )
-def test_every_field_that_may_be_wrong_has_a_case(rpc: str) -> None:
+def test_every_constrained_field_has_a_case(rpc: str) -> None:
     fields = SERVICE.methods_by_name[rpc].input_type.fields
     may_be_wrong = {field.name for field in fields if field.type != field.TYPE_BOOL}
     assert {case.values[2].partition("[")[0] for case in CASES if case.values[0] == rpc} == may_be_wrong
@@ -188,7 +188,7 @@ ITEMS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-async def test_a_bad_item_of_a_batch_has_its_field_named_and_the_items_around_it_are_resolved(
+async def test_an_invalid_batch_item_has_its_field_named_and_the_others_are_resolved(
     stub: "Stub",
 ) -> None:
     good = [(await opened(stub)).incident_id for _ in range(2)]
@@ -207,7 +207,7 @@ async def test_a_bad_item_of_a_batch_has_its_field_named_and_the_items_around_it
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_bytes_that_are_no_message_are_an_error_and_the_service_goes_on(
+async def test_malformed_messages_are_refused_and_the_service_continues(
     service: RunningService, stub: "Stub", method: Any
 ) -> None:
     name = f"/{SERVICE.full_name}/{method.name}"
@@ -264,7 +264,7 @@ async def many(rows: "Rows", incident_id: str, word: str) -> None:
     )
 
 
-async def test_no_page_size_means_fifty_and_a_huge_one_a_thousand(stub: "Stub", rows: "Rows") -> None:
+async def test_the_page_size_is_fifty_by_default_and_at_most_a_thousand(stub: "Stub", rows: "Rows") -> None:
     incident_id, word = (await opened(stub)).incident_id, f"w{token()}"
     await many(rows, incident_id, word)
 
@@ -298,9 +298,7 @@ GOOD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("fields", GOOD.values(), ids=GOOD)
-async def test_what_is_just_within_the_limits_is_stored_as_it_was_given(
-    stub: "Stub", fields: dict[str, Any]
-) -> None:
+async def test_values_at_the_limits_are_stored_unchanged(stub: "Stub", fields: dict[str, Any]) -> None:
     incident_id = (await opened(stub)).incident_id
     await stub.AddEvent(pb.AddEventRequest(incident_id=incident_id, **fields))
     stored = (await stub.ListEvents(pb.ListEventsRequest(incident_id=incident_id))).events[-1]
@@ -308,7 +306,7 @@ async def test_what_is_just_within_the_limits_is_stored_as_it_was_given(
         assert getattr(stored, name) == value
 
 
-async def test_the_longest_reason_and_action_are_stored_as_they_were_given(stub: "Stub") -> None:
+async def test_the_longest_reason_and_action_are_stored_unchanged(stub: "Stub") -> None:
     incident_id = (await resolved(stub)).incident_id
     reason, action = "ż" * 4096, "☂" * 1024
     await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason=reason, request_id="~" * 128))

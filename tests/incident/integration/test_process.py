@@ -54,7 +54,7 @@ REFUSED_STARTS: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("variables", "told"), REFUSED_STARTS.values(), ids=REFUSED_STARTS.keys())
-def test_a_process_that_cannot_start_says_why_in_one_line_and_keeps_the_password(
+def test_a_process_that_cannot_start_logs_the_reason_in_one_line_without_the_password(
     variables: dict[str, str], told: str
 ) -> None:
     process = ServiceProcess("incident", ["serve"], variables)
@@ -65,14 +65,14 @@ def test_a_process_that_cannot_start_says_why_in_one_line_and_keeps_the_password
     assert "hunter2" not in "".join(process.lines)
 
 
-def test_a_database_that_cannot_be_reached_is_said_so_without_its_password() -> None:
+def test_an_unreachable_database_is_reported_without_its_password() -> None:
     process = ServiceProcess("incident", ["migrate"], URL)
     assert process.wait() == 1
     assert process.lines[-1].startswith("INCIDENT_DATABASE_URL: the database cannot be reached: ")
     assert "hunter2" not in "".join(process.lines)
 
 
-async def test_a_second_process_on_the_same_port_is_refused(database: str) -> None:
+async def test_a_second_process_on_the_same_port_fails(database: str) -> None:
     async with healthy_service("incident", database) as first:
         second = ServiceProcess(
             "incident",
@@ -85,7 +85,7 @@ async def test_a_second_process_on_the_same_port_is_refused(database: str) -> No
             await opened(stub)
 
 
-async def test_without_its_tables_it_serves_nothing_and_says_that_it_may_be_tried_again() -> None:
+async def test_without_its_tables_the_service_is_unavailable_and_not_serving() -> None:
     async with empty_database() as url:
         variables = {"INCIDENT_LISTEN": "127.0.0.1:0", "INCIDENT_DATABASE_URL": url}
         process = ServiceProcess("incident", ["serve"], variables)
@@ -119,7 +119,7 @@ BREAKAGES = {
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES.values(), ids=BREAKAGES.keys())
-async def test_whatever_breaks_in_the_database_no_caller_reads_of_it(database: str, breakage: str) -> None:
+async def test_database_errors_are_not_disclosed_to_callers(database: str, breakage: str) -> None:
     async with (
         healthy_service("incident", database) as service,
         incident_stub(service.address) as stub,
@@ -150,7 +150,7 @@ async def test_whatever_breaks_in_the_database_no_caller_reads_of_it(database: s
                 await service.logged("rpc_internal_error", correlation_id=told.metadata["correlation_id"])
 
 
-async def test_asked_to_stop_it_finishes_the_call_in_flight_and_ends_well(database: str) -> None:
+async def test_a_graceful_stop_finishes_the_call_in_flight(database: str) -> None:
     async with (
         healthy_service("incident", database) as service,
         incident_stub(service.address) as stub,
@@ -181,14 +181,14 @@ async def test_asked_to_stop_it_finishes_the_call_in_flight_and_ends_well(databa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-async def test_asked_to_stop_when_idle_it_ends_well(database: str, number: signal.Signals) -> None:
+async def test_a_graceful_stop_when_idle_exits_with_zero(database: str, number: signal.Signals) -> None:
     async with healthy_service("incident", database) as service:
         service.send(number)
         assert await service.ended() == 0
         assert service.events("stopped")
 
 
-async def test_while_the_database_is_away_it_says_so_and_it_comes_back_by_itself(tmp_path: Path) -> None:
+async def test_the_service_is_unavailable_during_a_database_outage_and_recovers(tmp_path: Path) -> None:
     postgres = EmbeddedPostgres(tmp_path / "postgres", durable=False)
     await asyncio.to_thread(postgres.start)
     try:

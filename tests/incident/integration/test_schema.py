@@ -57,7 +57,7 @@ async def schema(url: str) -> Sequence[tuple[Any, ...]]:
     return [tuple(row) for row in found if row[1] != "alembic_version"]
 
 
-async def test_the_migrations_make_the_tables_that_the_code_knows(database: str) -> None:
+async def test_the_migrations_create_the_tables_of_the_code(database: str) -> None:
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": False}
@@ -72,7 +72,7 @@ async def test_the_migrations_make_the_tables_that_the_code_knows(database: str)
         await engine.dispose()
 
 
-async def test_the_code_knows_every_default_check_and_index_condition_that_the_migrations_make(
+async def test_the_code_has_every_default_check_and_index_predicate_of_the_migrations(
     database: str,
 ) -> None:
     """What alembic's comparison does not look at."""
@@ -88,7 +88,7 @@ async def test_the_code_knows_every_default_check_and_index_condition_that_the_m
     assert [each for each in await schema(database) if each[0] in kinds] == by_code
 
 
-async def test_each_migration_goes_back_and_forth_and_the_first_leaves_nothing() -> None:
+async def test_each_migration_is_reversible_and_the_first_leaves_nothing() -> None:
     migrations = Migrations(MIGRATIONS)
     async with empty_database() as url:
         engine = create_engine(url, application_name="tests", pool_size=1)
@@ -131,7 +131,7 @@ async def columns_of(url: str) -> Mapping[str, Sequence[str]]:
 
 
 @pytest.mark.parametrize("revision", revisions())
-async def test_a_database_in_use_keeps_its_data_over_an_upgrade(database: str, revision: str) -> None:
+async def test_an_upgrade_keeps_the_data_of_a_database_in_use(database: str, revision: str) -> None:
     """From `revision` to the newest; what a revision before the newest holds is taken from rows of today."""
     symptom = token()
     async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
@@ -187,7 +187,7 @@ async def test_a_database_in_use_keeps_its_data_over_an_upgrade(database: str, r
         pytest.param("UPDATE outbox SET state = 'LOST'", "outbox_state", id="an effect's state that is none"),
     ],
 )
-async def test_what_must_never_be_is_refused_by_the_tables(
+async def test_the_tables_refuse_rows_that_violate_an_invariant(
     database: str, statement: str, constraint: str
 ) -> None:
     connection = await asyncpg.connect(database)

@@ -46,7 +46,7 @@ def test_every_error_is_in_the_table_and_its_docstring_is_one_sentence(cls: type
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_what_an_error_tells(
+def test_the_status_of_each_error(
     error: IncidentError, code: grpc.StatusCode, reason: str, resource: tuple[str, str] | None
 ) -> None:
     told = read_status(ERRORS.status_of(error, method="m").to_status())
@@ -54,7 +54,7 @@ def test_what_an_error_tells(
     assert told.message == type(error).__doc__
 
 
-def test_a_refused_transition_tells_the_current_and_the_allowed_states() -> None:
+def test_a_refused_transition_has_the_current_and_the_allowed_states() -> None:
     error = TransitionNotAllowedError(ID, current=State.RESOLVED, allowed=(State.OPEN, State.INVESTIGATING))
     told = read_status(ERRORS.status_of(error, method="m").to_status())
     assert told.code is grpc.StatusCode.FAILED_PRECONDITION

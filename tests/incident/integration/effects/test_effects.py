@@ -74,7 +74,9 @@ async def counted(rows: "Rows") -> int:
     return total or 0
 
 
-async def test_a_resolution_takes_effect_once(service: RunningService, rows: "Rows") -> None:
+async def test_every_effect_of_a_resolution_takes_effect_exactly_once(
+    service: RunningService, rows: "Rows"
+) -> None:
     async with incident_stub(service.address) as stub:
         incident = await resolved(stub)
         await settled(rows, incident.incident_id)
@@ -89,7 +91,9 @@ async def test_a_resolution_takes_effect_once(service: RunningService, rows: "Ro
         assert (await event_types(stub, incident.incident_id))[:2] == ["OPENED", "RESOLVED"]
 
 
-async def test_the_postmortem_tells_what_happened(service: RunningService, rows: "Rows") -> None:
+async def test_the_postmortem_has_the_timeline_and_escapes_markup(
+    service: RunningService, rows: "Rows"
+) -> None:
     async with incident_stub(service.address, actor="alice") as stub:
         fingerprint = token()
         incident = await opened(stub, fingerprint=fingerprint, title="disk\n# full", description="> at night")
@@ -108,7 +112,7 @@ async def test_the_postmortem_tells_what_happened(service: RunningService, rows:
         assert part in markdown
 
 
-async def test_a_hundred_resolutions_at_once_each_take_effect_once(
+async def test_concurrent_resolutions_each_take_effect_exactly_once(
     service: RunningService, rows: "Rows"
 ) -> None:
     before = await counted(rows)
@@ -128,7 +132,7 @@ async def test_a_hundred_resolutions_at_once_each_take_effect_once(
 
 
 @pytest.mark.parametrize("failpoint", ["outbox_claimed", "outbox_delivered", "outbox_before_done_commit"])
-async def test_killed_at_any_line_of_an_effect_a_second_process_finishes_and_doubles_nothing(
+async def test_after_a_kill_during_an_effect_a_second_process_takes_over_the_lease_without_duplicates(
     database: str, failpoint: str
 ) -> None:
     async with connected(database) as rows:
@@ -155,7 +159,7 @@ async def test_killed_at_any_line_of_an_effect_a_second_process_finishes_and_dou
         assert await rows.fetchval(attempts) == 2
 
 
-async def test_killed_between_commit_and_reply_a_retry_finds_it_resolved_and_all_takes_effect_once(
+async def test_after_a_kill_between_commit_and_response_a_retry_of_resolve_is_idempotent(
     database: str,
 ) -> None:
     async with connected(database) as rows, connected(database) as locker:
@@ -191,7 +195,7 @@ async def test_killed_between_commit_and_reply_a_retry_finds_it_resolved_and_all
             assert (await event_types(stub, incident.incident_id)).count("RESOLVED") == 1
 
 
-async def test_killed_before_the_commit_nothing_has_happened(database: str) -> None:
+async def test_a_kill_before_the_commit_rolls_everything_back(database: str) -> None:
     async with connected(database) as rows, connected(database) as locker:
         async with healthy_service("incident", database) as doomed, incident_stub(doomed.address) as stub:
             incident = await opened(stub)

@@ -144,7 +144,7 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Told]:
         yield running
 
 
-async def test_everybody_is_told_of_a_resolution(told: Told) -> None:
+async def test_a_resolution_is_delivered_to_the_webhook_and_to_every_notification_url(told: Told) -> None:
     title = f"disk full {token()}"
     incident = await told.resolved(title=title, labels={"host": "db-1"}, fingerprint=token())
     webhook = await told.effect(incident.incident_id, WEBHOOK, "DONE")
@@ -186,7 +186,7 @@ async def test_everybody_is_told_of_a_resolution(told: Told) -> None:
         assert await told.events(incident.incident_id, "EFFECT_DONE", effect) == [""]
 
 
-async def test_a_receiver_that_fails_is_tried_again_with_the_same_delivery(told: Told) -> None:
+async def test_a_failed_delivery_is_retried_with_the_same_delivery_id_and_body(told: Told) -> None:
     told.webhook.answers += [status(500), status(503)]
     incident = await told.resolved()
     effect = await told.effect(incident.incident_id, WEBHOOK, "DONE")
@@ -197,7 +197,7 @@ async def test_a_receiver_that_fails_is_tried_again_with_the_same_delivery(told:
     assert await told.events(incident.incident_id, "EFFECT_DONE", "WEBHOOK") == [""]
 
 
-async def test_a_refused_delivery_is_parked_and_done_once_it_is_put_back(told: Told) -> None:
+async def test_a_refused_delivery_is_a_dead_letter_and_done_after_a_retry(told: Told) -> None:
     told.webhook.answers.append(status(400, body=SECRET.encode()))
     incident = await told.resolved()
     parked = await told.effect(incident.incident_id, WEBHOOK, "PARKED")
@@ -214,7 +214,7 @@ async def test_a_refused_delivery_is_parked_and_done_once_it_is_put_back(told: T
     assert await told.events(incident.incident_id, "EFFECT_DONE", "WEBHOOK") == [""]
 
 
-async def test_a_receiver_that_asks_for_time_is_given_it(told: Told) -> None:
+async def test_retry_after_extends_the_backoff(told: Told) -> None:
     told.webhook.answers.append(status(429, headers={"Retry-After": "3000"}))
     incident = await told.resolved()
     request = pb.ListSideEffectsRequest(incident_id=incident.incident_id, effects=[WEBHOOK])
@@ -231,7 +231,7 @@ async def test_a_receiver_that_asks_for_time_is_given_it(told: Told) -> None:
     await told.effect(incident.incident_id, WEBHOOK, "DONE")
 
 
-async def test_only_those_who_were_not_notified_are_notified_again(told: Told) -> None:
+async def test_a_retry_notifies_only_receivers_that_were_not_notified(told: Told) -> None:
     told.others.answers += [status(502), status(404)]
     title = f"disk full {token()}"
     incident = await told.resolved(title=title)
@@ -244,7 +244,7 @@ async def test_only_those_who_were_not_notified_are_notified_again(told: Told) -
     assert (len(told.messages(told.people, title)), len(told.messages(told.others, title))) == (1, 3)
 
 
-async def test_reopened_and_resolved_again_is_another_delivery(told: Told) -> None:
+async def test_the_next_resolution_has_a_delivery_id_of_its_own(told: Told) -> None:
     incident = await told.resolved()
     await told.effect(incident.incident_id, WEBHOOK, "DONE")
     await told.stub.Reopen(pb.ReopenRequest(incident_id=incident.incident_id, reason="it came back"))
@@ -256,7 +256,7 @@ async def test_reopened_and_resolved_again_is_another_delivery(told: Told) -> No
     ]
 
 
-async def test_each_of_many_is_told_once(told: Told) -> None:
+async def test_a_batch_of_resolutions_is_delivered_once_each(told: Told) -> None:
     incidents = await asyncio.gather(*(opened(told.stub) for _ in range(40)))
     items = [
         pb.BatchResolveRequest.Item(incident_id=incident.incident_id, resolution_type=NO_ACTION)
@@ -268,7 +268,7 @@ async def test_each_of_many_is_told_once(told: Told) -> None:
         assert len(await told.posts(incident.incident_id)) == 1
 
 
-async def test_types_that_are_left_out_are_skipped_and_say_so(told: Told) -> None:
+async def test_disabled_resolution_types_are_skipped_with_the_reason(told: Told) -> None:
     title = f"disk full {token()}"
     incident = await told.resolved(title=title, resolution_type=DUPLICATE)
     for effect, name in ((NOTIFICATION, "NOTIFY"), (POSTMORTEM, "POSTMORTEM")):
@@ -283,14 +283,14 @@ async def test_types_that_are_left_out_are_skipped_and_say_so(told: Told) -> Non
     assert missing.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_postmortems_are_written_with_the_template_that_is_named(told: Told) -> None:
+async def test_postmortems_are_rendered_with_the_configured_template(told: Told) -> None:
     incident = await told.resolved(title="memory\tfull")
     await told.effect(incident.incident_id, POSTMORTEM, "DONE")
     answer = await told.stub.GetPostmortem(pb.GetPostmortemRequest(incident_id=incident.incident_id))
     assert answer.postmortem.markdown == "# Ours: memory full\n"
 
 
-async def test_a_template_that_fails_on_one_incident_parks_that_one_alone(told: Told) -> None:
+async def test_a_template_that_fails_on_one_incident_parks_that_postmortem_only(told: Told) -> None:
     fails, works = await asyncio.gather(told.resolved(title="explode"), told.resolved(title="does not"))
     await told.effect(works.incident_id, POSTMORTEM, "DONE")
     parked = await told.effect(fails.incident_id, POSTMORTEM, "PARKED")
@@ -324,7 +324,9 @@ async def test_no_secret_is_in_the_log_or_in_the_database(told: Told) -> None:
     assert await told.rows.fetchval(kept, f"%{SECRET}%") == 0
 
 
-async def test_without_receivers_both_effects_are_skipped_and_say_so(service: RunningService) -> None:
+async def test_without_external_systems_both_effects_are_skipped_with_the_reason(
+    service: RunningService,
+) -> None:
     async with incident_stub(service.address) as stub:
         rows = await asyncpg.connect(service.database_url)
         quiet = Told(service, stub, rows, Receiver(""), Receiver(""), Receiver(""))
@@ -363,7 +365,7 @@ async def killed_and_started_again(
 @pytest.mark.parametrize(
     "answered", [False, True], ids=["while it waits for the answer", "before it writes down the answer"]
 )
-async def test_a_kill_in_the_middle_of_a_delivery_repeats_it_with_the_same_id(answered: bool) -> None:
+async def test_a_delivery_interrupted_by_a_kill_is_repeated_with_the_same_delivery_id(answered: bool) -> None:
     async with (
         cloned_database("incident", migrate_incident) as database,
         receiver() as webhook,
@@ -392,7 +394,7 @@ async def test_a_kill_in_the_middle_of_a_delivery_repeats_it_with_the_same_id(an
 
 
 @pytest.mark.slow
-async def test_a_receiver_that_never_answers_does_not_keep_the_service_from_stopping() -> None:
+async def test_a_receiver_that_hangs_does_not_block_a_graceful_stop_and_its_lease_is_released() -> None:
     async with (
         cloned_database("incident", migrate_incident) as database,
         receiver() as webhook,
@@ -434,7 +436,7 @@ async def test_a_receiver_that_never_answers_does_not_keep_the_service_from_stop
         ),
     ],
 )
-async def test_a_setting_that_cannot_be_used_stops_the_start_with_one_line(
+async def test_an_invalid_setting_of_the_effects_stops_the_start_with_one_line(
     variables: Mapping[str, str], line: str
 ) -> None:
     process = ServiceProcess(

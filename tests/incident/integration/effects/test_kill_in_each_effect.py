@@ -36,7 +36,7 @@ async def rows(database: str) -> "AsyncIterator[Rows]":
 
 
 @pytest.mark.slow
-async def test_whatever_effect_it_dies_in_and_when_each_takes_effect_once(
+async def test_after_a_kill_before_or_after_any_effect_each_takes_effect_exactly_once(
     database: str, rows: "Rows"
 ) -> None:
     killed: dict[tuple[Effect, str], str] = {}

@@ -43,7 +43,7 @@ async def postmortem(stub: "Stub", incident_id: str, number: int = 0) -> inciden
     return (await stub.GetPostmortem(request)).postmortem
 
 
-async def test_it_tells_what_was_wrong_what_was_done_and_how_long_it_took(
+async def test_a_postmortem_has_the_symptoms_the_actions_and_the_time_to_resolve(
     service: RunningService, rows: "Rows"
 ) -> None:
     fingerprint = token()
@@ -122,7 +122,7 @@ async def test_it_tells_what_was_wrong_what_was_done_and_how_long_it_took(
     ]
 
 
-async def test_every_resolution_has_its_own_and_the_latest_is_given_without_a_number(stub: "Stub") -> None:
+async def test_every_resolution_has_its_own_postmortem_and_the_latest_is_the_default(stub: "Stub") -> None:
     incident_id = (await resolved(stub)).incident_id
     await ended(stub, incident_id)
     first = await postmortem(stub, incident_id)
@@ -141,7 +141,7 @@ async def test_every_resolution_has_its_own_and_the_latest_is_given_without_a_nu
     assert "observed" in second.markdown
 
 
-async def test_what_was_not_written_is_not_found_and_the_reason_tells_why(stub: "Stub", rows: "Rows") -> None:
+async def test_a_missing_postmortem_is_not_found_and_the_reason_tells_why(stub: "Stub", rows: "Rows") -> None:
     told = await refused(postmortem(stub, UNKNOWN_ID))
     assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
 
@@ -179,7 +179,7 @@ async def particular(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
         yield running
 
 
-async def test_a_type_that_is_left_out_is_skipped_with_its_reason_and_nothing_is_written(
+async def test_postmortems_of_a_disabled_resolution_type_are_skipped_with_the_reason(
     particular: RunningService,
 ) -> None:
     async with incident_stub(particular.address) as stub:
@@ -198,7 +198,9 @@ async def test_a_type_that_is_left_out_is_skipped_with_its_reason_and_nothing_is
     assert not [each for each in written if each.resolution_type == NO_ACTION and each.count]
 
 
-async def test_the_others_are_written_with_the_operators_template(particular: RunningService) -> None:
+async def test_other_postmortems_are_rendered_with_the_configured_template(
+    particular: RunningService,
+) -> None:
     async with incident_stub(particular.address) as stub:
         incident = await opened(stub, title="swap full", labels={"host": "db-2"})
         await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN))

@@ -78,7 +78,7 @@ async def counted(told: Telling, state: "SideEffect.State.ValueType") -> int:
     return count
 
 
-async def test_every_effect_that_is_done_says_when_and_after_how_many_tries(told: Telling) -> None:
+async def test_a_done_effect_has_its_time_and_its_number_of_attempts(told: Telling) -> None:
     incident = await resolved(told.stub)
     found = await ended(told.stub, incident.incident_id)
     assert set(found) == set(EFFECTS)
@@ -97,7 +97,7 @@ async def test_every_effect_that_is_done_says_when_and_after_how_many_tries(told
         assert each.done_time.ToDatetime() > each.create_time.ToDatetime()
 
 
-async def test_a_refused_effect_is_listed_counted_put_back_and_done_once_its_receiver_is_mended(
+async def test_a_dead_letter_is_listed_counted_requeued_and_done(
     told: Telling,
 ) -> None:
     refused_effect = await parked(told)
@@ -122,7 +122,7 @@ async def test_a_refused_effect_is_listed_counted_put_back_and_done_once_its_rec
     assert types.count("EFFECT_DONE") == len(EFFECTS)
 
 
-async def test_an_effect_that_is_put_back_too_early_is_parked_again(told: Telling) -> None:
+async def test_a_requeued_effect_that_is_refused_again_is_parked_again(told: Telling) -> None:
     incident_id = (await parked(told)).incident_id
     told.webhook.answers.append(status(410))
     await told.stub.RetrySideEffect(retry(incident_id))
@@ -134,7 +134,7 @@ async def test_an_effect_that_is_put_back_too_early_is_parked_again(told: Tellin
     await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
 
 
-async def test_of_many_who_put_an_effect_back_at_once_one_does_and_all_succeed(told: Telling) -> None:
+async def test_concurrent_retries_of_an_effect_requeue_it_once_and_all_succeed(told: Telling) -> None:
     incident_id = (await parked(told)).incident_id
     held = Held(status(204))
     told.webhook.answers.append(held)
@@ -146,7 +146,7 @@ async def test_of_many_who_put_an_effect_back_at_once_one_does_and_all_succeed(t
     assert (done.attempts, len(told.posts(incident_id))) == (2, 2)
 
 
-async def test_an_effect_under_way_is_left_to_itself(told: Telling) -> None:
+async def test_a_retry_of_a_pending_effect_changes_nothing(told: Telling) -> None:
     held = Held(status(204))
     told.webhook.answers.append(held)
     incident_id = (await resolved(told.stub)).incident_id
@@ -159,7 +159,7 @@ async def test_an_effect_under_way_is_left_to_itself(told: Telling) -> None:
     assert (done.attempts, len(told.posts(incident_id))) == (1, 1)
 
 
-async def test_an_effect_of_an_earlier_resolution_can_be_put_back_by_its_number(told: Telling) -> None:
+async def test_an_effect_of_an_earlier_resolution_is_requeued_by_its_number(told: Telling) -> None:
     incident_id = (await parked(told)).incident_id
     await told.stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="it came back"))
     await told.stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN))
@@ -172,7 +172,7 @@ async def test_an_effect_of_an_earlier_resolution_can_be_put_back_by_its_number(
 
 
 @pytest.mark.parametrize("effect", EFFECTS, ids=SideEffect.Effect.Name)
-async def test_what_is_done_is_not_tried_again(told: Telling, effect: Number) -> None:
+async def test_a_retry_of_a_done_effect_is_refused(told: Telling, effect: Number) -> None:
     incident_id = (await resolved(told.stub)).incident_id
     before = await ended(told.stub, incident_id)
     answer = await refused(told.stub.RetrySideEffect(retry(incident_id, effect)))
@@ -182,7 +182,7 @@ async def test_what_is_done_is_not_tried_again(told: Telling, effect: Number) ->
     assert await side_effects(told.stub, incident_id) == before
 
 
-async def test_what_is_left_out_says_why_and_is_not_tried_again(service: RunningService) -> None:
+async def test_a_skipped_effect_has_its_reason_and_a_retry_is_refused(service: RunningService) -> None:
     # A service that nobody is named for.
     async with incident_stub(service.address) as stub:
         incident = await resolved(stub)
@@ -218,7 +218,7 @@ UNKNOWN: dict[str, tuple[Callable[[str], Any], str]] = {
 
 
 @pytest.mark.parametrize(("request_for", "reason"), UNKNOWN.values(), ids=UNKNOWN)
-async def test_what_is_not_there_is_not_found(
+async def test_unknown_incidents_and_effects_are_not_found(
     told: Telling, request_for: Callable[[str], pb.RetrySideEffectRequest], reason: str
 ) -> None:
     request = request_for((await opened(told.stub)).incident_id)
@@ -227,7 +227,7 @@ async def test_what_is_not_there_is_not_found(
     assert answer.resource == ("awoooi.incident.v1.Incident", request.incident_id)
 
 
-async def test_the_list_of_an_unknown_incident_is_not_found_and_of_an_unresolved_one_is_empty(
+async def test_an_unknown_incident_is_not_found_and_an_unresolved_one_has_no_side_effects(
     told: Telling,
 ) -> None:
     answer = await refused(told.stub.ListSideEffects(pb.ListSideEffectsRequest(incident_id=UNKNOWN_ID)))
@@ -236,7 +236,7 @@ async def test_the_list_of_an_unknown_incident_is_not_found_and_of_an_unresolved
     assert await side_effects(told.stub, unresolved.incident_id) == {}
 
 
-async def test_filters_narrow_and_all_of_them_must_be_passed(told: Telling) -> None:
+async def test_every_criterion_filters_and_criteria_are_combined(told: Telling) -> None:
     refused_effect = await parked(told)
     incident_id = refused_effect.incident_id
 
@@ -255,7 +255,7 @@ async def test_filters_narrow_and_all_of_them_must_be_passed(told: Telling) -> N
 
 
 @pytest.mark.parametrize("of_one", [True, False], ids=["of an incident", "of all"])
-async def test_the_pages_show_every_effect_once_the_newest_first(told: Telling, of_one: bool) -> None:
+async def test_pages_have_every_effect_once_newest_first(told: Telling, of_one: bool) -> None:
     incident = await resolved(told.stub)
     for number in (1, 2):
         await ended(told.stub, incident.incident_id, number=number)
@@ -291,7 +291,7 @@ async def test_the_pages_show_every_effect_once_the_newest_first(told: Telling, 
         pytest.param({"effects": [WEBHOOK]}, id="effects"),
     ],
 )
-async def test_a_token_is_good_for_its_own_filters_only(told: Telling, other: dict[str, Any]) -> None:
+async def test_a_page_token_is_bound_to_its_filter(told: Telling, other: dict[str, Any]) -> None:
     incident = await resolved(told.stub)
     fields: dict[str, Any] = {"incident_id": incident.incident_id, "page_size": 1}
     first = await told.stub.ListSideEffects(pb.ListSideEffectsRequest(**fields))

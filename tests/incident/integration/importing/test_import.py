@@ -81,7 +81,7 @@ def time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-async def test_what_is_imported_is_there_as_if_calls_had_made_it(database: str, importing: Import) -> None:
+async def test_imported_rows_equal_those_that_rpcs_write(database: str, importing: Import) -> None:
     done = await importing(
         incident(1, labels={"ns": "prod"}, source="monolith", opened_by="detector", occurrence_count=3),
         approval(1),
@@ -145,7 +145,7 @@ async def test_what_is_imported_is_there_as_if_calls_had_made_it(database: str, 
     assert await fetch(database, "SELECT incident_id FROM postmortems WHERE resolution_number = 1") == []
 
 
-async def test_the_counters_are_those_that_calls_leave(database: str, importing: Import) -> None:
+async def test_imported_counters_equal_those_that_rpcs_raise(database: str, importing: Import) -> None:
     await importing(
         incident(1), resolved_incident(2), resolved_incident(3, severity="HIGH", resolution_type="DUPLICATE")
     )
@@ -163,7 +163,7 @@ async def test_the_counters_are_those_that_calls_leave(database: str, importing:
     ) == [(incident_id(2), time(at(660)), 600.0), (incident_id(3), time(at(690)), 600.0)]
 
 
-async def test_a_second_import_changes_nothing_whatever_became_of_the_rows(
+async def test_import_is_idempotent_also_after_the_rows_have_changed(
     database: str, importing: Import
 ) -> None:
     lines = [incident(1), approval(1), resolved_incident(2)]
@@ -185,7 +185,7 @@ async def test_a_second_import_changes_nothing_whatever_became_of_the_rows(
     assert await contents(database) == before
 
 
-async def test_approvals_may_come_later_than_their_incidents(database: str, importing: Import) -> None:
+async def test_approvals_can_be_imported_after_their_incidents(database: str, importing: Import) -> None:
     await importing(incident(1), resolved_incident(2))
     done = await importing(approval(1), approval(2))
     assert done.figures == {"new": 0, "known": 0, "events": 6}
@@ -260,7 +260,7 @@ async def test_approvals_may_come_later_than_their_incidents(database: str, impo
         pytest.param([b""], [(1, "", "the file has no lines")], id="an empty file"),
     ],
 )
-async def test_a_bad_line_is_named_and_nothing_is_written(
+async def test_an_invalid_line_is_named_and_nothing_is_written(
     database: str,
     importing: Import,
     tmp_path: Path,
@@ -295,7 +295,7 @@ async def test_the_fingerprint_of_a_resolved_incident_is_free(database: str, imp
     assert await fetch(database, "SELECT count(*) FROM incidents WHERE fingerprint = 'f'") == [(3,)]
 
 
-async def test_more_lines_than_a_batch_are_one_transaction(database: str, importing: Import) -> None:
+async def test_an_import_of_several_batches_is_one_transaction(database: str, importing: Import) -> None:
     lines = [line for number in range(3_000) for line in (incident(number), approval(number))]
     assert (await importing(*lines)).figures == {"new": 3_000, "known": 0, "events": 18_000}
     assert await fetch(database, "SELECT count(DISTINCT xmin::text) FROM incidents") == [(1,)]
@@ -306,7 +306,7 @@ async def test_more_lines_than_a_batch_are_one_transaction(database: str, import
     assert await fetch(database, out_of_order) == []
 
 
-async def test_imports_at_once_write_each_row_once(database: str, tmp_path: Path) -> None:
+async def test_concurrent_imports_write_each_row_once(database: str, tmp_path: Path) -> None:
     path = write_lines(tmp_path / "lines.jsonl", *(incident(number) for number in range(50)))
     waiting = """
         SELECT FROM pg_stat_activity
@@ -335,7 +335,7 @@ async def test_imports_at_once_write_each_row_once(database: str, tmp_path: Path
         pytest.param("", 0, id="no answer"),
     ],
 )
-async def test_an_import_that_asks_writes_only_when_it_is_told_to(
+async def test_an_import_with_ask_writes_only_after_a_confirmation(
     database: str, tmp_path: Path, answer: str, written: int
 ) -> None:
     path = write_lines(tmp_path / "lines.jsonl", incident(1))

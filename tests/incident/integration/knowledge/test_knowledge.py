@@ -66,7 +66,7 @@ async def counts(stub: "Stub", query: str) -> list[tuple[int, int]]:
     return [(match.entry.use_count, match.entry.success_count) for match in await search(stub, query)]
 
 
-async def test_what_resolved_a_problem_is_found_by_its_symptoms(stub: "Stub") -> None:
+async def test_a_resolution_is_found_by_the_symptoms_of_its_problem(stub: "Stub") -> None:
     name = word()
     incident_id = await learnt(
         stub,
@@ -87,7 +87,7 @@ async def test_what_resolved_a_problem_is_found_by_its_symptoms(stub: "Stub") ->
     assert 0 <= entry.mean_resolution_time.ToTimedelta().total_seconds() < 600
 
 
-async def test_the_same_problem_resolved_in_the_same_way_is_counted_and_timed_in_one_entry(
+async def test_lessons_of_the_same_symptom_and_resolution_are_merged_into_one_entry(
     stub: "Stub", rows: "Rows"
 ) -> None:
     name = word()
@@ -122,7 +122,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-async def test_another_problem_or_another_way_out_is_an_entry_of_its_own(
+async def test_another_symptom_or_another_resolution_is_an_entry_of_its_own(
     stub: "Stub", other: dict[str, Any]
 ) -> None:
     usual: dict[str, Any] = {
@@ -136,14 +136,14 @@ async def test_another_problem_or_another_way_out_is_an_entry_of_its_own(
     assert await counts(stub, usual["title"].split()[0]) == [(1, 1), (1, 1)]
 
 
-async def test_a_fingerprint_makes_one_problem_of_different_words(stub: "Stub") -> None:
+async def test_incidents_with_one_fingerprint_share_an_entry_despite_other_words(stub: "Stub") -> None:
     fingerprint, first, second = token(), word(), word()
     await learnt(stub, title=f"{first} slow", fingerprint=fingerprint)
     await learnt(stub, title=f"{second} down", fingerprint=fingerprint, labels={"a": "b"})
     assert await counts(stub, first) == [(2, 2)]
 
 
-async def test_many_at_once_are_counted_each_once(stub: "Stub") -> None:
+async def test_concurrent_lessons_are_each_counted_once(stub: "Stub") -> None:
     name = word()
     incidents = await asyncio.gather(*(opened(stub, title=f"{name} {n} down") for n in range(40)))
     await asyncio.gather(
@@ -158,7 +158,7 @@ async def test_many_at_once_are_counted_each_once(stub: "Stub") -> None:
     assert await counts(stub, name) == [(40, 40)]
 
 
-async def test_what_did_not_hold_counts_as_used_and_not_as_a_success(stub: "Stub") -> None:
+async def test_a_resolution_that_did_not_hold_counts_as_a_use_and_not_as_a_success(stub: "Stub") -> None:
     name = word()
     held, failed = [await learnt(stub, title=f"{name} {number} down") for number in (1, 2)]
     await stub.Reopen(pb.ReopenRequest(incident_id=failed, reason="it came back"))
@@ -171,9 +171,7 @@ async def test_what_did_not_hold_counts_as_used_and_not_as_a_success(stub: "Stub
     assert await counts(stub, name) == [(3, 1)]
 
 
-async def test_what_is_learnt_after_the_incident_was_reopened_is_known_not_to_have_held(
-    stub: "Stub", rows: "Rows"
-) -> None:
+async def test_a_lesson_learnt_after_the_reopening_is_no_success(stub: "Stub", rows: "Rows") -> None:
     name = word()
     incident_id = (await opened(stub, title=f"{name} down")).incident_id
     await rows.execute("""
@@ -195,7 +193,7 @@ async def test_what_is_learnt_after_the_incident_was_reopened_is_known_not_to_ha
     assert await counts(stub, name) == [(1, 0)]
 
 
-async def test_more_words_in_common_come_first_and_at_equal_words_what_held_more_often(stub: "Stub") -> None:
+async def test_matches_are_ranked_by_common_words_then_by_successes(stub: "Stub") -> None:
     one, two = word(), word()
     await learnt(stub, title=f"{one} down")
     await learnt(stub, title=f"{one} {two} down")
@@ -210,7 +208,7 @@ async def test_more_words_in_common_come_first_and_at_equal_words_what_held_more
     assert found[0].rank > found[1].rank
 
 
-async def test_entries_are_narrowed_to_how_they_ended(stub: "Stub") -> None:
+async def test_matches_are_filtered_by_resolution_type(stub: "Stub") -> None:
     name = word()
     for resolution_type in (HUMAN, NO_ACTION, AUTO_REPAIRED):
         await learnt(stub, title=f"{name} down", resolution_type=resolution_type)
@@ -224,7 +222,7 @@ async def test_entries_are_narrowed_to_how_they_ended(stub: "Stub") -> None:
     assert await found(incident_pb2.RESOLUTION_TYPE_DUPLICATE) == set()
 
 
-async def test_the_pages_show_every_match_once_and_in_order_ties_included(stub: "Stub") -> None:
+async def test_pages_have_every_match_once_in_order_ties_included(stub: "Stub") -> None:
     name = word()
     await asyncio.gather(
         learnt(stub, title=f"{name} {name} down"),
@@ -246,7 +244,7 @@ async def test_the_pages_show_every_match_once_and_in_order_ties_included(stub: 
 
 
 @pytest.mark.parametrize("other", ["query", "resolution_types"])
-async def test_a_token_is_good_for_its_own_query_only(stub: "Stub", other: str) -> None:
+async def test_a_page_token_is_bound_to_its_query(stub: "Stub", other: str) -> None:
     name = word()
     await asyncio.gather(*(learnt(stub, title=f"{name} down", labels={"service": word()}) for _ in range(2)))
     first = await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=name, page_size=1))
@@ -280,13 +278,13 @@ async def test_without_a_match_the_page_is_empty(stub: "Stub", query: str) -> No
         pytest.param("ŻÓŁW {} ☂", id="letters of another language"),
     ],
 )
-async def test_a_title_finds_what_was_learnt_from_it(stub: "Stub", build: str) -> None:
+async def test_a_title_finds_the_lesson_of_its_incident(stub: "Stub", build: str) -> None:
     title = build.format(word())
     await learnt(stub, title=title)
     assert title in {match.entry.symptoms for match in await search(stub, title)}
 
 
-async def test_an_address_finds_what_was_learnt_of_it_before_what_was_of_another_on_its_host(
+async def test_a_url_ranks_its_own_lesson_before_those_of_other_urls_of_its_host(
     stub: "Stub",
 ) -> None:
     host = f"http://{word()}.example.org"

@@ -61,7 +61,7 @@ async def current(stub: "Stub", incident_id: str) -> incident_pb2.Incident:
     return (await stub.Get(pb.GetRequest(incident_id=incident_id))).incident
 
 
-async def test_an_event_is_on_the_timeline_with_what_was_said_and_who_said_it(
+async def test_an_event_is_on_the_timeline_with_its_content_and_its_actor(
     service: RunningService, stub: "Stub"
 ) -> None:
     incident = await opened(stub)
@@ -97,7 +97,7 @@ async def test_an_event_without_a_time_happened_now(stub: "Stub") -> None:
 
 
 @pytest.mark.parametrize(("name", "progress"), ADDABLE.items(), ids=ADDABLE)
-async def test_what_is_done_about_an_incident_brings_it_forward_and_what_is_said_does_not(
+async def test_only_progress_events_set_the_time_of_last_progress(
     stub: "Stub", name: str, progress: bool
 ) -> None:
     before = await opened(stub)
@@ -116,7 +116,7 @@ async def test_what_is_done_about_an_incident_brings_it_forward_and_what_is_said
 
 
 @pytest.mark.parametrize(("name", "frees"), ADDABLE.items(), ids=ADDABLE)
-async def test_an_incident_is_no_longer_stuck_once_it_was_brought_forward(
+async def test_an_incident_with_new_progress_is_not_stuck(
     stub: "Stub", rows: "Rows", name: str, frees: bool
 ) -> None:
     labels = {"test": token()}
@@ -131,7 +131,7 @@ async def test_an_incident_is_no_longer_stuck_once_it_was_brought_forward(
 
 
 @pytest.mark.parametrize("name", ADDABLE)
-async def test_a_resolved_incident_takes_every_event_and_stays_as_it_was(stub: "Stub", name: str) -> None:
+async def test_events_leave_a_resolved_incident_unchanged(stub: "Stub", name: str) -> None:
     incident = await resolved(stub)
     added = (await stub.AddEvent(event(incident.incident_id, type=Type.Type.Value(f"TYPE_{name}")))).event
     assert added.resolution_number == 1
@@ -139,7 +139,9 @@ async def test_a_resolved_incident_takes_every_event_and_stays_as_it_was(stub: "
     assert name in await event_types(stub, incident.incident_id)
 
 
-async def test_the_same_event_again_is_the_stored_one_and_no_write(stub: "Stub", rows: "Rows") -> None:
+async def test_add_event_is_idempotent_by_event_id_and_a_repetition_writes_nothing(
+    stub: "Stub", rows: "Rows"
+) -> None:
     incident = await opened(stub)
     request = event(incident.incident_id, type=Type.TYPE_EXECUTED, attributes={"a": "1", "b": "2"})
     first = await stub.AddEvent(request)
@@ -151,7 +153,7 @@ async def test_the_same_event_again_is_the_stored_one_and_no_write(stub: "Stub",
     assert await written(rows, request.event_id) == 1
 
 
-async def test_the_same_event_many_times_at_once_is_one(stub: "Stub", rows: "Rows") -> None:
+async def test_concurrent_calls_with_the_same_event_add_it_once(stub: "Stub", rows: "Rows") -> None:
     incident = await opened(stub)
     request = event(incident.incident_id, type=Type.TYPE_PROPOSED)
     answers = await asyncio.gather(*(stub.AddEvent(request) for _ in range(30)))
@@ -160,7 +162,7 @@ async def test_the_same_event_many_times_at_once_is_one(stub: "Stub", rows: "Row
     assert await event_types(stub, incident.incident_id) == ["OPENED", "PROPOSED"]
 
 
-async def test_an_event_is_known_again_after_the_incident_was_resolved(stub: "Stub") -> None:
+async def test_add_event_is_idempotent_also_after_the_incident_was_resolved(stub: "Stub") -> None:
     incident = await opened(stub)
     request = event(incident.incident_id)
     first = await stub.AddEvent(request)
@@ -181,7 +183,7 @@ OTHER: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("other", OTHER.values(), ids=OTHER)
-async def test_an_event_id_of_other_content_is_refused(
+async def test_an_event_id_reused_with_other_content_is_refused(
     stub: "Stub", rows: "Rows", other: dict[str, Any]
 ) -> None:
     incident = await opened(stub)
@@ -192,7 +194,7 @@ async def test_an_event_id_of_other_content_is_refused(
     assert await written(rows, content["event_id"]) == 1
 
 
-async def test_an_event_id_of_another_incident_or_another_caller_is_refused(
+async def test_an_event_id_reused_for_another_incident_or_by_another_actor_is_refused(
     service: RunningService, stub: "Stub"
 ) -> None:
     incident, another = await opened(stub), await opened(stub)
@@ -206,7 +208,9 @@ async def test_an_event_id_of_another_incident_or_another_caller_is_refused(
     assert await event_types(stub, another.incident_id) == ["OPENED"]
 
 
-async def test_one_event_id_for_two_incidents_at_once_is_one_event(stub: "Stub", rows: "Rows") -> None:
+async def test_concurrent_calls_with_one_event_id_for_two_incidents_add_one_event(
+    stub: "Stub", rows: "Rows"
+) -> None:
     incidents = [(await opened(stub)).incident_id for _ in range(10)]
     event_id = token()
     outcomes = await asyncio.gather(
@@ -225,7 +229,7 @@ async def test_an_unknown_incident_has_no_timeline(stub: "Stub", rows: "Rows") -
     assert await written(rows, request.event_id) == 0
 
 
-async def test_the_order_is_that_of_writing_whatever_time_an_event_has(stub: "Stub") -> None:
+async def test_a_timeline_is_in_commit_order_not_in_the_order_of_event_times(stub: "Stub") -> None:
     incident = await opened(stub)
     ids = [token() for _ in range(3)]
     for event_id, seconds in zip(ids, (3000, 1000, 2000), strict=True):
@@ -236,7 +240,9 @@ async def test_the_order_is_that_of_writing_whatever_time_an_event_has(stub: "St
     assert found[1].event_time.ToDatetime(UTC) == datetime.fromtimestamp(3000, UTC)
 
 
-async def test_while_others_write_the_pages_show_every_event_once_and_in_order(stub: "Stub") -> None:
+async def test_pages_of_a_timeline_under_concurrent_writes_have_every_event_once_in_order(
+    stub: "Stub",
+) -> None:
     incident_id = (await opened(stub)).incident_id
     early = [token() for _ in range(20)]
     await asyncio.gather(*(stub.AddEvent(event(incident_id, event_id=each)) for each in early))

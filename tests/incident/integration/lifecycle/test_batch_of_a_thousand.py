@@ -76,7 +76,9 @@ async def kept(rows: "Rows", ids: Sequence[str]) -> Mapping[str, Sequence[Any]]:
     }
 
 
-async def test_each_of_a_thousand_has_its_own_result_and_its_effects_once(stub: "Stub", rows: "Rows") -> None:
+async def test_each_of_a_thousand_items_has_its_own_result_and_its_effects_exactly_once(
+    stub: "Stub", rows: "Rows"
+) -> None:
     unresolved = [*await insert(rows, "OPEN", 350), *await insert(rows, "INVESTIGATING", 150)]
     done = await insert(rows, "OPEN", 150)
     await stub.BatchResolve(
@@ -141,7 +143,9 @@ async def test_each_of_a_thousand_has_its_own_result_and_its_effects_once(stub: 
 
 
 @pytest.mark.parametrize("valid", [True, False], ids=["good items", "items that are none"])
-async def test_one_more_is_refused_whole(stub: "Stub", rows: "Rows", valid: bool) -> None:
+async def test_a_batch_of_more_than_a_thousand_items_is_refused_as_a_whole(
+    stub: "Stub", rows: "Rows", valid: bool
+) -> None:
     (incident_id,) = await insert(rows, "OPEN", 1)
     items = [Item(incident_id=incident_id, resolution_type=NO_ACTION)]
     items += [Item(incident_id=new_id(), resolution_type=NO_ACTION) if valid else Item()] * 1000

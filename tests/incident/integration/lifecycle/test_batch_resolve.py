@@ -43,7 +43,7 @@ def batch(*items: Item | str) -> pb.BatchResolveRequest:
     )
 
 
-async def test_each_item_is_resolved_as_it_says(service: RunningService) -> None:
+async def test_each_item_is_resolved_with_its_own_content(service: RunningService) -> None:
     async with incident_stub(service.address, actor="batcher") as stub:
         one, two = (await opened(stub)).incident_id, (await opened(stub)).incident_id
         answer = await stub.BatchResolve(
@@ -68,7 +68,7 @@ async def test_each_item_is_resolved_as_it_says(service: RunningService) -> None
         assert answer.results[1].resolved.resolution_type == NO_ACTION
 
 
-async def test_good_and_bad_items_do_not_disturb_each_other_and_keep_their_order(stub: "Stub") -> None:
+async def test_invalid_items_fail_alone_and_results_keep_the_order(stub: "Stub") -> None:
     fresh, done = (await opened(stub)).incident_id, await resolved(stub)
     answer = await stub.BatchResolve(
         batch(
@@ -117,7 +117,7 @@ async def test_good_and_bad_items_do_not_disturb_each_other_and_keep_their_order
     assert results[9].resolved.already_resolved
 
 
-async def test_an_incident_named_twice_is_resolved_by_the_first(stub: "Stub") -> None:
+async def test_of_two_items_for_one_incident_the_first_resolves_it(stub: "Stub") -> None:
     incident_id = (await opened(stub)).incident_id
     answer = await stub.BatchResolve(
         batch(
@@ -159,7 +159,7 @@ async def test_a_thousand_items_are_resolved_in_one_call(stub: "Stub", rows: "Ro
     assert {row["topic"]: row["jobs"] for row in jobs} == {effect.topic: 1000 for effect in Effect}
 
 
-async def test_batches_and_resolves_of_the_same_incidents_at_once_resolve_each_once(
+async def test_concurrent_batches_and_resolves_of_the_same_incidents_resolve_each_once(
     service: RunningService, rows: "Rows"
 ) -> None:
     async with incident_stub(service.address) as one, incident_stub(service.address) as two:
@@ -184,9 +184,7 @@ async def test_batches_and_resolves_of_the_same_incidents_at_once_resolve_each_o
     assert await rows.fetchval(events, ids) == 30
 
 
-async def test_what_happened_to_a_batch_is_in_the_log_as_for_a_resolve(
-    service: RunningService, stub: "Stub"
-) -> None:
+async def test_a_batch_logs_the_same_events_as_a_resolve(service: RunningService, stub: "Stub") -> None:
     done, unknown = (await resolved(stub)).incident_id, "INC-20200101-00000000BEEF"
     await stub.BatchResolve(batch(done, unknown))
     await service.logged("incident_resolve_skipped_already_resolved", incident_id=done)

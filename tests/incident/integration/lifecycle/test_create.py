@@ -41,7 +41,7 @@ CONTENT: dict[str, Any] = {
 }
 
 
-async def test_an_incident_opens_with_what_was_said_and_nothing_else(stub: "Stub") -> None:
+async def test_an_incident_opens_with_the_content_of_the_request(stub: "Stub") -> None:
     fingerprint = token()
     answer = await stub.Create(create_request(**CONTENT, fingerprint=fingerprint))
     incident = answer.incident
@@ -66,13 +66,13 @@ async def test_an_incident_opens_with_what_was_said_and_nothing_else(stub: "Stub
     assert (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident == incident
 
 
-async def test_an_incident_opens_with_the_id_it_is_given(stub: "Stub") -> None:
+async def test_an_incident_opens_with_the_requested_id(stub: "Stub") -> None:
     wanted = new_id()
     assert (await opened(stub, incident_id=wanted)).incident_id == wanted
 
 
 @pytest.mark.parametrize("key", ["request_id", "incident_id"])
-async def test_the_same_call_again_is_the_same_record_and_no_write(
+async def test_create_is_idempotent_and_a_repetition_writes_nothing(
     stub: "Stub", rows: "Rows", key: str
 ) -> None:
     request = create_request(**CONTENT, **{key: new_id()})
@@ -83,7 +83,7 @@ async def test_the_same_call_again_is_the_same_record_and_no_write(
     assert await written(rows, first.incident.incident_id) == before
 
 
-async def test_a_retry_gets_the_incident_as_it_is_now(stub: "Stub") -> None:
+async def test_a_retry_of_create_returns_the_incident_as_it_is_now(stub: "Stub") -> None:
     request = create_request(request_id=token())
     incident = (await stub.Create(request)).incident
     await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION))
@@ -104,7 +104,7 @@ OTHER_CONTENT: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("key", "reason"), [("request_id", "REQUEST_ID_REUSED"), ("incident_id", "INCIDENT_ID_TAKEN")]
 )
-async def test_the_same_key_with_other_content_is_refused(
+async def test_an_idempotency_key_reused_with_other_content_is_refused(
     stub: "Stub", rows: "Rows", key: str, reason: str, other: dict[str, Any]
 ) -> None:
     value = new_id()
@@ -115,14 +115,14 @@ async def test_the_same_key_with_other_content_is_refused(
     assert await written(rows, first.incident_id) == before
 
 
-async def test_a_request_id_used_for_another_incident_id_is_refused(stub: "Stub") -> None:
+async def test_a_request_id_reused_for_another_incident_id_is_refused(stub: "Stub") -> None:
     request_id = token()
     await opened(stub, request_id=request_id, incident_id=new_id())
     told = await refused(stub.Create(create_request(request_id=request_id, incident_id=new_id())))
     assert told.code is grpc.StatusCode.ALREADY_EXISTS
 
 
-async def test_a_report_of_an_unresolved_problem_is_counted_instead_of_opened(stub: "Stub") -> None:
+async def test_a_report_with_the_fingerprint_of_an_unresolved_incident_is_deduplicated(stub: "Stub") -> None:
     fingerprint = token()
     first = await opened(stub, fingerprint=fingerprint)
     answer = await stub.Create(create_request(title="again", fingerprint=fingerprint))
@@ -137,7 +137,7 @@ async def test_a_report_of_an_unresolved_problem_is_counted_instead_of_opened(st
     assert await event_types(stub, first.incident_id) == ["OPENED", "DEDUPLICATED"]
 
 
-async def test_a_retry_of_a_counted_report_says_so_again_and_counts_once(stub: "Stub") -> None:
+async def test_a_retry_of_a_deduplicated_report_is_idempotent(stub: "Stub") -> None:
     fingerprint = token()
     await opened(stub, fingerprint=fingerprint)
     request = create_request(fingerprint=fingerprint, request_id=token())
@@ -147,7 +147,7 @@ async def test_a_retry_of_a_counted_report_says_so_again_and_counts_once(stub: "
     assert again.incident.occurrence_count == 2
 
 
-async def test_after_a_resolution_the_same_problem_opens_a_new_incident(stub: "Stub") -> None:
+async def test_a_report_after_the_resolution_opens_a_new_incident(stub: "Stub") -> None:
     fingerprint = token()
     first = await opened(stub, fingerprint=fingerprint)
     await stub.Resolve(pb.ResolveRequest(incident_id=first.incident_id, resolution_type=NO_ACTION))
@@ -161,7 +161,7 @@ async def test_without_a_fingerprint_nothing_is_deduplicated(stub: "Stub") -> No
     assert first.incident_id != second.incident_id
 
 
-async def test_fifty_reports_at_once_open_one_incident(stub: "Stub") -> None:
+async def test_concurrent_reports_with_one_fingerprint_open_one_incident(stub: "Stub") -> None:
     fingerprint = token()
     answers = await asyncio.gather(
         *(stub.Create(create_request(fingerprint=fingerprint, source=f"s{number}")) for number in range(50))
@@ -174,7 +174,9 @@ async def test_fifty_reports_at_once_open_one_incident(stub: "Stub") -> None:
 
 
 @pytest.mark.parametrize("key", ["request_id", "incident_id"])
-async def test_fifty_retries_at_once_open_one_incident(stub: "Stub", rows: "Rows", key: str) -> None:
+async def test_concurrent_retries_with_one_idempotency_key_open_one_incident(
+    stub: "Stub", rows: "Rows", key: str
+) -> None:
     request = create_request(title=token(), **{key: new_id()})
     answers = await asyncio.gather(*(stub.Create(request) for _ in range(50)))
     assert len({answer.incident.incident_id for answer in answers}) == 1
@@ -182,7 +184,7 @@ async def test_fifty_retries_at_once_open_one_incident(stub: "Stub", rows: "Rows
     assert await rows.fetchval("SELECT count(*) FROM incidents WHERE title = $1", request.title) == 1
 
 
-async def test_a_report_and_a_resolution_at_once_never_lose_the_report(service: RunningService) -> None:
+async def test_a_report_concurrent_with_a_resolution_is_never_lost(service: RunningService) -> None:
     async with incident_stub(service.address) as one, incident_stub(service.address) as two:
         for _ in range(10):
             fingerprint = token()

@@ -61,7 +61,7 @@ async def test_an_unknown_incident_is_not_found(stub: "Stub") -> None:
     assert told.code is grpc.StatusCode.NOT_FOUND
 
 
-async def test_filters_narrow_and_all_of_them_must_be_passed(stub: "Stub") -> None:
+async def test_every_criterion_filters_and_criteria_are_combined(stub: "Stub") -> None:
     mark = {"test": token()}
     high = await opened(stub, labels=mark | {"zone": "a"})
     low = await opened(
@@ -98,7 +98,7 @@ async def test_filters_narrow_and_all_of_them_must_be_passed(stub: "Stub") -> No
     assert await found(stuck=True) == set()
 
 
-async def test_what_is_stuck_is_unresolved_and_without_progress_for_too_long(
+async def test_stuck_incidents_are_unresolved_and_without_progress_for_too_long(
     stub: "Stub", rows: "Rows"
 ) -> None:
     mark = {"test": token()}
@@ -122,7 +122,7 @@ ORDERS: list[tuple[int, str, bool]] = [
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("page_size", [1, 3, 4, 100])
-async def test_every_incident_is_on_one_page_in_order_ties_included(
+async def test_pages_have_every_incident_once_in_order_ties_included(
     stub: "Stub", rows: "Rows", order: tuple[Any, str, bool], page_size: int
 ) -> None:
     number, column, descending = order
@@ -154,7 +154,7 @@ async def test_every_incident_is_on_one_page_in_order_ties_included(
     assert all(len(page) == page_size for page in found[:-1])
 
 
-async def test_what_is_opened_meanwhile_moves_nothing_on_the_pages_to_come(stub: "Stub") -> None:
+async def test_incidents_opened_between_pages_do_not_shift_the_next_pages(stub: "Stub") -> None:
     mark = {"test": token()}
     ids = [(await opened(stub, labels=mark)).incident_id for _ in range(6)]
     first = await stub.List(pb.ListRequest(labels=mark, page_size=3))
@@ -164,7 +164,7 @@ async def test_what_is_opened_meanwhile_moves_nothing_on_the_pages_to_come(stub:
     assert found == ids[::-1]
 
 
-async def test_no_page_size_means_fifty_and_a_huge_one_a_thousand(stub: "Stub", rows: "Rows") -> None:
+async def test_the_page_size_is_fifty_by_default_and_at_most_a_thousand(stub: "Stub", rows: "Rows") -> None:
     mark = token()
     await rows.execute(
         """
@@ -180,7 +180,7 @@ async def test_no_page_size_means_fifty_and_a_huge_one_a_thousand(stub: "Stub", 
     assert len(await listed(stub, labels={"test": mark}, page_size=2**31 - 1)) == 1000
 
 
-async def test_a_page_of_large_incidents_fits_into_a_message_that_every_client_takes(
+async def test_a_page_of_large_incidents_fits_into_the_default_message_limit(
     stub: "Stub", rows: "Rows"
 ) -> None:
     """The contract allows a page that is shorter than asked for; a client's limit is 4 MiB unless it says otherwise."""
@@ -208,7 +208,7 @@ async def token_of(stub: "Stub", request: pb.ListRequest) -> str:
     return answer.next_page_token
 
 
-async def test_a_token_is_good_for_its_own_filters_and_order_only(stub: "Stub") -> None:
+async def test_a_page_token_is_bound_to_its_filter_and_order(stub: "Stub") -> None:
     mark = {"test": token()}
     for _ in range(3):
         await opened(stub, labels=mark)
@@ -238,7 +238,7 @@ async def test_a_token_is_good_for_its_own_filters_and_order_only(stub: "Stub") 
     ],
     ids=["cut", "other signature", "other position", "twice", "made up"],
 )
-async def test_a_forged_token_is_refused(stub: "Stub", forge: Callable[[str], str]) -> None:
+async def test_a_forged_page_token_is_refused(stub: "Stub", forge: Callable[[str], str]) -> None:
     mark = {"test": token()}
     for _ in range(2):
         await opened(stub, labels=mark)
@@ -247,7 +247,7 @@ async def test_a_forged_token_is_refused(stub: "Stub", forge: Callable[[str], st
     assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
-async def test_a_timeline_comes_page_by_page_in_its_order(stub: "Stub") -> None:
+async def test_pages_of_a_timeline_are_in_its_order(stub: "Stub") -> None:
     fingerprint = token()
     incident = await opened(stub, fingerprint=fingerprint)
     for number in range(6):
@@ -267,7 +267,9 @@ async def test_a_timeline_comes_page_by_page_in_its_order(stub: "Stub") -> None:
     assert sequences == sorted(set(sequences))
 
 
-async def test_a_timeline_is_narrowed_to_types_and_its_tokens_with_it(stub: "Stub") -> None:
+async def test_a_timeline_is_filtered_by_type_and_its_page_tokens_are_bound_to_the_types(
+    stub: "Stub",
+) -> None:
     fingerprint = token()
     incident = await opened(stub, fingerprint=fingerprint)
     other = await opened(stub)
@@ -292,7 +294,7 @@ async def test_a_timeline_is_narrowed_to_types_and_its_tokens_with_it(stub: "Stu
         assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
-async def test_a_token_of_one_list_is_not_good_for_another(stub: "Stub") -> None:
+async def test_a_page_token_of_another_list_is_refused(stub: "Stub") -> None:
     mark = {"test": token()}
     incident = await opened(stub, labels=mark)
     await opened(stub, labels=mark)
@@ -307,7 +309,7 @@ async def resolve(stub: "Stub", request: pb.ResolveRequest) -> None:
     await stub.Resolve(request)
 
 
-async def test_listing_and_resolving_at_once_shows_each_incident_once(stub: "Stub") -> None:
+async def test_a_list_concurrent_with_resolutions_has_each_incident_once(stub: "Stub") -> None:
     mark = {"test": token()}
     ids = [(await opened(stub, labels=mark)).incident_id for _ in range(20)]
     async with asyncio.TaskGroup() as group:

@@ -59,7 +59,7 @@ def resolve(
     return pb.ResolveRequest(incident_id=incident_id, resolution_type=resolution_type, note="observed")
 
 
-async def test_a_resolved_incident_is_open_again_and_keeps_its_number(told: Telling) -> None:
+async def test_a_reopened_incident_is_open_and_keeps_its_resolution_number(told: Telling) -> None:
     before = await resolved(told.stub)
     async with incident_stub(told.service.address, actor="alice") as stub:
         incident = (await stub.Reopen(reopen(before.incident_id, reason="not over"))).incident
@@ -81,7 +81,7 @@ async def test_a_resolved_incident_is_open_again_and_keeps_its_number(told: Tell
     ]
 
 
-async def test_the_next_resolution_takes_effect_once_more_and_leaves_the_first_as_it_was(
+async def test_the_next_resolution_takes_effect_exactly_once_and_leaves_the_first_unchanged(
     told: Telling,
 ) -> None:
     stub, title = told.stub, f"disk full {token()}"
@@ -132,7 +132,7 @@ async def test_the_next_resolution_takes_effect_once_more_and_leaves_the_first_a
     assert types.count("EFFECT_DONE") == 2 * len(EFFECTS)
 
 
-async def test_a_repeated_resolve_after_a_reopening_does_nothing_more(told: Telling) -> None:
+async def test_resolve_is_idempotent_after_a_reopening(told: Telling) -> None:
     incident = await resolved(told.stub)
     await told.stub.Reopen(reopen(incident.incident_id))
     answers = await asyncio.gather(*(told.stub.Resolve(resolve(incident.incident_id)) for _ in range(20)))
@@ -164,7 +164,7 @@ async def test_an_unknown_incident_is_not_reopened(stub: "Stub") -> None:
     assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
 
 
-async def test_an_incident_that_changed_since_it_was_read_is_not_reopened(stub: "Stub") -> None:
+async def test_a_reopening_with_a_stale_etag_is_refused(stub: "Stub") -> None:
     incident = await opened(stub)
     await stub.Resolve(resolve(incident.incident_id))
     told = await refused(stub.Reopen(reopen(incident.incident_id, etag=incident.etag)))
@@ -173,7 +173,9 @@ async def test_an_incident_that_changed_since_it_was_read_is_not_reopened(stub: 
     assert (await stub.Reopen(reopen(incident.incident_id, etag=current.etag))).incident.state == OPEN
 
 
-async def test_what_was_reported_anew_meanwhile_is_not_opened_a_second_time(stub: "Stub") -> None:
+async def test_a_reopening_is_refused_when_another_unresolved_incident_has_the_fingerprint(
+    stub: "Stub",
+) -> None:
     fingerprint = token()
     incident = await resolved(stub, fingerprint=fingerprint)
     newer = await opened(stub, fingerprint=fingerprint)
@@ -187,7 +189,7 @@ async def test_what_was_reported_anew_meanwhile_is_not_opened_a_second_time(stub
     assert (report.deduplicated, report.incident.incident_id) == (True, incident.incident_id)
 
 
-async def test_a_repeated_request_is_the_incident_as_it_is_now_and_no_second_reopening(
+async def test_reopen_is_idempotent_by_request_id(
     stub: "Stub",
 ) -> None:
     incident, request_id = await resolved(stub), token()
@@ -201,7 +203,7 @@ async def test_a_repeated_request_is_the_incident_as_it_is_now_and_no_second_reo
 
 
 @pytest.mark.parametrize("other", ["reason", "incident_id"])
-async def test_a_request_id_of_another_reopening_is_refused(stub: "Stub", other: str) -> None:
+async def test_a_request_id_reused_for_another_reopening_is_refused(stub: "Stub", other: str) -> None:
     incident, another = await resolved(stub), await resolved(stub)
     request_id = token()
     await stub.Reopen(reopen(incident.incident_id, request_id=request_id))
@@ -212,7 +214,7 @@ async def test_a_request_id_of_another_reopening_is_refused(stub: "Stub", other:
     assert (await stub.Get(pb.GetRequest(incident_id=another.incident_id))).incident == another
 
 
-async def test_of_many_who_reopen_at_once_one_does(stub: "Stub") -> None:
+async def test_of_concurrent_reopenings_one_wins(stub: "Stub") -> None:
     incident = await resolved(stub)
     calls = [stub.Reopen(reopen(incident.incident_id)) for _ in range(20)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -223,7 +225,7 @@ async def test_of_many_who_reopen_at_once_one_does(stub: "Stub") -> None:
     assert (await event_types(stub, incident.incident_id)).count("REOPENED") == 1
 
 
-async def test_of_one_request_sent_many_times_at_once_all_are_answered_alike(stub: "Stub") -> None:
+async def test_concurrent_reopenings_with_one_request_id_get_the_same_response(stub: "Stub") -> None:
     incident = await resolved(stub)
     request = reopen(incident.incident_id, request_id=token())
     answers = await asyncio.gather(*(stub.Reopen(request) for _ in range(20)))

@@ -95,7 +95,7 @@ async def test_the_resolution_is_on_the_timeline(stub: "Stub") -> None:
     [{}, {"resolution_type": HUMAN}, {"note": "another"}, {"etag": "stale"}, {"etag": "current"}],
     ids=["the same", "another type", "another note", "a stale etag", "the current etag"],
 )
-async def test_a_resolved_incident_comes_back_as_it_was_whatever_is_asked(
+async def test_resolve_is_idempotent_for_a_resolved_incident(
     service: RunningService, stub: "Stub", fields: dict[str, object]
 ) -> None:
     incident = await resolved(stub)
@@ -119,7 +119,7 @@ async def test_an_unknown_incident_is_not_found(service: RunningService, stub: "
     assert line["level"] == "warning"
 
 
-async def test_a_current_etag_resolves(stub: "Stub") -> None:
+async def test_a_resolve_with_the_current_etag_succeeds(stub: "Stub") -> None:
     incident = await opened(stub)
     answer = await stub.Resolve(resolve(incident.incident_id, etag=incident.etag))
     assert not answer.already_resolved
@@ -129,7 +129,7 @@ async def test_a_current_etag_resolves(stub: "Stub") -> None:
     "etag", ["0", "2", "01", "+1", "1.0", "x", "9" * 18, "9" * 19, "9" * 128, "-1", "!~", "1e0"]
 )
 @pytest.mark.parametrize("rpc", ["Resolve", "StartInvestigation"])
-async def test_an_etag_that_is_not_the_current_one_is_refused_and_nothing_is_written(
+async def test_a_resolve_with_a_stale_etag_is_refused_and_writes_nothing(
     stub: "Stub", rpc: str, etag: str
 ) -> None:
     incident = await opened(stub)
@@ -142,7 +142,7 @@ async def test_an_etag_that_is_not_the_current_one_is_refused_and_nothing_is_wri
     assert await event_types(stub, incident.incident_id) == ["OPENED"]
 
 
-async def test_an_etag_from_before_a_change_is_stale(stub: "Stub") -> None:
+async def test_every_change_makes_the_etag_stale(stub: "Stub") -> None:
     fingerprint = token()
     incident = await opened(stub, fingerprint=fingerprint)
     await opened(stub, fingerprint=fingerprint)
@@ -150,7 +150,7 @@ async def test_an_etag_from_before_a_change_is_stale(stub: "Stub") -> None:
     assert told.code is grpc.StatusCode.ABORTED
 
 
-async def test_of_two_who_resolve_what_they_read_one_resolves_and_the_other_gets_the_record(
+async def test_of_two_concurrent_resolves_with_one_etag_one_wins_and_the_other_gets_the_record(
     service: RunningService,
 ) -> None:
     async with incident_stub(service.address) as one, incident_stub(service.address) as two:
@@ -162,7 +162,9 @@ async def test_of_two_who_resolve_what_they_read_one_resolves_and_the_other_gets
             assert answers[0].incident == answers[1].incident
 
 
-async def test_a_hundred_at_once_are_one_transition(service: RunningService, rows: "Rows") -> None:
+async def test_a_hundred_concurrent_resolves_are_one_transition(
+    service: RunningService, rows: "Rows"
+) -> None:
     async with incident_stub(service.address) as one, incident_stub(service.address) as two:
         incident_id = (await opened(one)).incident_id
         answers = await asyncio.gather(
@@ -178,7 +180,7 @@ async def test_a_hundred_at_once_are_one_transition(service: RunningService, row
     assert Counter(row["topic"] for row in jobs) == {effect.topic: 1 for effect in Effect}
 
 
-async def test_many_incidents_at_once_are_each_resolved_by_their_own_caller(service: RunningService) -> None:
+async def test_a_group_commit_resolves_each_incident_for_its_own_caller(service: RunningService) -> None:
     async with incident_stub(service.address) as stub:
         ids = [(await opened(stub)).incident_id for _ in range(60)]
         answers = await asyncio.gather(*(stub.Resolve(resolve(one, note=f"note of {one}")) for one in ids))
@@ -186,7 +188,7 @@ async def test_many_incidents_at_once_are_each_resolved_by_their_own_caller(serv
     assert [answer.incident.resolution_note for answer in answers] == [f"note of {one}" for one in ids]
 
 
-async def test_a_bad_caller_fails_none_of_those_who_are_joined_with_it(stub: "Stub") -> None:
+async def test_an_invalid_resolve_fails_no_other_of_its_group_commit(stub: "Stub") -> None:
     good = [(await opened(stub)).incident_id for _ in range(10)]
     stale = (await opened(stub)).incident_id
     answers = await asyncio.gather(
@@ -200,7 +202,7 @@ async def test_a_bad_caller_fails_none_of_those_who_are_joined_with_it(stub: "St
     assert codes == [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ABORTED]
 
 
-async def test_a_resolve_that_waited_for_another_change_resolves_the_changed_incident(
+async def test_a_resolve_that_waited_for_a_concurrent_change_resolves_the_changed_incident(
     stub: "Stub", rows: "Rows"
 ) -> None:
     incident = await opened(stub)
@@ -216,7 +218,7 @@ async def test_a_resolve_that_waited_for_another_change_resolves_the_changed_inc
     assert (answer.incident.resolution_number, answer.incident.etag) == (1, "3")
 
 
-async def test_a_resolve_with_an_etag_that_waited_for_another_change_is_refused(
+async def test_a_resolve_with_an_etag_that_waited_for_a_concurrent_change_is_refused(
     stub: "Stub", rows: "Rows"
 ) -> None:
     incident = await opened(stub)
@@ -252,13 +254,13 @@ async def test_an_open_incident_is_investigated(stub: "Stub") -> None:
 
 
 @pytest.mark.parametrize("etag", ["", "stale"])
-async def test_an_investigated_incident_comes_back_as_it_is(stub: "Stub", etag: str) -> None:
+async def test_start_investigation_is_idempotent(stub: "Stub", etag: str) -> None:
     before = await investigated(stub)
     assert (await stub.StartInvestigation(start(before.incident_id, etag))).incident == before
     assert await event_types(stub, before.incident_id) == ["OPENED", "INVESTIGATION_STARTED"]
 
 
-async def test_of_many_who_start_at_once_one_writes_the_event(stub: "Stub") -> None:
+async def test_concurrent_starts_of_an_investigation_write_one_event(stub: "Stub") -> None:
     incident_id = (await opened(stub)).incident_id
     answers = await asyncio.gather(*(stub.StartInvestigation(start(incident_id)) for _ in range(30)))
     assert len({answer.incident.SerializeToString(deterministic=True) for answer in answers}) == 1

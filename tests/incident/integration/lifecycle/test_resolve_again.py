@@ -95,7 +95,7 @@ async def wal(rows: "Rows") -> str:
     return (await eventually(look, lambda seen: seen[0] == seen[1]))[0]
 
 
-async def test_the_write_ahead_log_sees_a_resolve(stub: "Stub", rows: "Rows") -> None:
+async def test_a_resolve_writes_to_the_write_ahead_log(stub: "Stub", rows: "Rows") -> None:
     """What the tests below rest on: where something is written, the log moves."""
     incident = await opened(stub)
     before = await wal(rows)
@@ -104,9 +104,7 @@ async def test_the_write_ahead_log_sees_a_resolve(stub: "Stub", rows: "Rows") ->
 
 
 @pytest.mark.parametrize("callers", [1, 100])
-async def test_nothing_is_written_for_an_incident_that_is_resolved(
-    stub: "Stub", rows: "Rows", callers: int
-) -> None:
+async def test_an_idempotent_resolve_writes_nothing(stub: "Stub", rows: "Rows", callers: int) -> None:
     incident = await resolved(stub)
     await effects_settled(rows)
     again = pb.ResolveRequest(
@@ -124,9 +122,7 @@ async def test_nothing_is_written_for_an_incident_that_is_resolved(
     assert all(answer.already_resolved and answer.incident == incident for answer in answers)
 
 
-async def test_nothing_is_written_for_a_batch_of_incidents_that_are_resolved(
-    stub: "Stub", rows: "Rows"
-) -> None:
+async def test_an_idempotent_batch_resolve_writes_nothing(stub: "Stub", rows: "Rows") -> None:
     ids = [(await resolved(stub)).incident_id for _ in range(5)]
     await effects_settled(rows)
     again = pb.BatchResolveRequest(

@@ -139,7 +139,7 @@ async def counted(rows: "Rows") -> Mapping[str, int]:
     return {table: await rows.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES}  # noqa: S608 - constants
 
 
-async def test_what_is_old_and_resolved_goes_with_all_its_rows(
+async def test_old_resolved_incidents_are_removed_with_all_their_rows(
     transactions: Transactions, rows: "Rows"
 ) -> None:
     young = await insert_resolved(rows, days_ago=29)
@@ -160,7 +160,7 @@ async def test_what_is_old_and_resolved_goes_with_all_its_rows(
         pytest.param("INVESTIGATING", 1000.0, id="old and being worked on"),
     ],
 )
-async def test_what_is_young_or_unresolved_stays(
+async def test_young_and_unresolved_incidents_stay(
     transactions: Transactions, rows: "Rows", state: str, days_ago: float
 ) -> None:
     incident_id = await insert_resolved(rows, days_ago=days_ago, state=state)
@@ -172,7 +172,7 @@ async def test_what_is_young_or_unresolved_stays(
 
 @pytest.mark.parametrize("state", ["PENDING", "PARKED"])
 @pytest.mark.parametrize("number", [1, 2])
-async def test_an_incident_with_an_effect_that_has_not_ended_stays_until_it_has(
+async def test_an_incident_with_a_pending_or_parked_effect_stays(
     transactions: Transactions, rows: "Rows", state: str, number: int
 ) -> None:
     incident_id = await insert_resolved(rows, days_ago=31, resolutions=2)
@@ -185,7 +185,7 @@ async def test_an_incident_with_an_effect_that_has_not_ended_stays_until_it_has(
     assert set((await counted(rows)).values()) == {0}
 
 
-async def test_the_oldest_go_first_and_no_more_than_a_batch(transactions: Transactions, rows: "Rows") -> None:
+async def test_a_batch_removes_the_oldest_incidents_first(transactions: Transactions, rows: "Rows") -> None:
     by_age = [await insert_resolved(rows, days_ago=60 - days) for days in range(7)]
     waiting = await insert_resolved(rows, days_ago=100)
     await set_effect(rows, waiting, Effect.POSTMORTEM, "PARKED")
@@ -195,7 +195,7 @@ async def test_the_oldest_go_first_and_no_more_than_a_batch(transactions: Transa
         assert await left(rows) == {*by_age, waiting}
 
 
-async def test_an_incident_that_is_just_being_reopened_is_not_waited_for_and_stays(
+async def test_an_incident_locked_by_a_concurrent_reopening_is_skipped(
     transactions: Transactions, rows: "Rows"
 ) -> None:
     reopened = await insert_resolved(rows, days_ago=90)
@@ -210,7 +210,7 @@ async def test_an_incident_that_is_just_being_reopened_is_not_waited_for_and_sta
     assert await left(rows) == {reopened}
 
 
-async def test_two_who_remove_at_once_share_nothing(transactions: Transactions, rows: "Rows") -> None:
+async def test_concurrent_removals_are_disjoint(transactions: Transactions, rows: "Rows") -> None:
     for _ in range(20):
         await insert_resolved(rows, days_ago=31)
     removed = await asyncio.gather(*(remove_old(transactions, keep=KEEP, limit=10) for _ in range(4)))
@@ -221,7 +221,7 @@ async def test_two_who_remove_at_once_share_nothing(transactions: Transactions, 
     assert set((await counted(rows)).values()) == {0}
 
 
-async def test_a_service_removes_old_incidents_when_it_is_told_to_and_its_counters_do_not_fall(
+async def test_a_service_with_retention_removes_old_incidents_and_its_counters_do_not_fall(
     database: str, rows: "Rows"
 ) -> None:
     request_id, symptom = token(), token()

@@ -114,7 +114,7 @@ async def move(rows: "Rows", column: str, incident_ids: Sequence[str], ago: time
     )
 
 
-async def test_from_the_start_every_value_is_there_at_zero(alone: RunningService) -> None:
+async def test_every_enum_value_is_present_at_zero(alone: RunningService) -> None:
     found = await figures(alone.address)
     assert by(found.incidents.incidents, "state") == {OPEN: 0, INVESTIGATING: 0}
     assert found.incidents.stuck == 0
@@ -136,7 +136,7 @@ async def test_from_the_start_every_value_is_there_at_zero(alone: RunningService
         assert not found.HasField(section)
 
 
-async def test_incidents_are_counted_by_what_they_are_and_by_how_they_ended(
+async def test_incidents_are_counted_by_state_severity_and_resolution_type(
     alone: RunningService, stub: "Stub", rows: "Rows"
 ) -> None:
     fingerprint = token()
@@ -184,7 +184,7 @@ async def test_incidents_are_counted_by_what_they_are_and_by_how_they_ended(
     assert later.resolutions.resolved_total == found.resolutions.resolved_total
 
 
-async def test_the_time_to_resolve_is_counted_from_the_opening_or_the_reopening(
+async def test_the_time_to_resolve_is_measured_from_the_opening_or_the_reopening(
     alone: RunningService, stub: "Stub", rows: "Rows"
 ) -> None:
     # Far enough below a bound that a slow test stays below it.
@@ -203,7 +203,7 @@ async def test_the_time_to_resolve_is_counted_from_the_opening_or_the_reopening(
     assert histogram.sum == pytest.approx(400 + 40_000 + 10 * 86_400, abs=300)
 
 
-async def test_a_person_sees_the_twenty_that_are_stuck_longest(
+async def test_the_full_view_lists_the_twenty_incidents_stuck_longest(
     alone: RunningService, stub: "Stub", rows: "Rows"
 ) -> None:
     incidents = [await opened(stub, title=f"number {number}") for number in range(25)]
@@ -220,7 +220,7 @@ async def test_a_person_sees_the_twenty_that_are_stuck_longest(
     assert started.last_progress_time == since
 
 
-async def test_what_waits_and_what_is_parked_is_counted_and_shown_to_a_person(
+async def test_pending_and_parked_effects_are_counted_and_listed(
     alone: RunningService, stub: "Stub", rows: "Rows"
 ) -> None:
     incidents = [await resolved(stub) for _ in range(13)]
@@ -256,7 +256,7 @@ async def test_what_waits_and_what_is_parked_is_counted_and_shown_to_a_person(
     assert {each.last_error for each in waiting} == {"no luck"}
 
 
-async def test_a_person_sees_the_last_24_hours_one_by_one(
+async def test_the_full_view_has_each_of_the_last_24_hours(
     alone: RunningService, stub: "Stub", rows: "Rows"
 ) -> None:
     incidents = [await resolved(stub) for _ in range(5)]
@@ -283,7 +283,7 @@ async def test_a_person_sees_the_last_24_hours_one_by_one(
     assert (sum(hour.opened for hour in hours), sum(hour.resolved for hour in hours)) == (3, 4)
 
 
-async def test_a_scrape_gets_the_figures_without_the_lists(
+async def test_the_basic_view_has_the_stats_without_the_lists(
     alone: RunningService, stub: "Stub", rows: "Rows"
 ) -> None:
     incident = await opened(stub)
@@ -302,7 +302,7 @@ async def test_a_scrape_gets_the_figures_without_the_lists(
     assert basic == unspecified == full
 
 
-async def test_figures_are_the_same_from_every_process_and_after_a_restart(
+async def test_stats_are_the_same_from_every_replica(
     alone: RunningService, stub: "Stub", rows: "Rows"
 ) -> None:
     await resolved(stub)

@@ -94,7 +94,7 @@ async def move(rows: "Rows", incident_ids: Sequence[str], ago: timedelta) -> Non
     )
 
 
-async def test_what_is_stuck_is_counted_by_the_reason_that_its_timeline_tells(
+async def test_stuck_incidents_are_counted_by_the_reason_on_their_timelines(
     service: RunningService, stub: "Stub", rows: "Rows"
 ) -> None:
     ids: dict[str, str] = {}

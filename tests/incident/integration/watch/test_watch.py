@@ -16,7 +16,7 @@ from tests.incident.incidents import (
     resolved,
     token,
 )
-from tests.incident.watching import OWN_EFFECTS, Watcher, act, note, type_name, watching
+from tests.incident.integration.watch.watching import OWN_EFFECTS, Watcher, act, note, type_name, watching
 from tests.services import RunningService
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ INSERT_NOTE = """
 """
 
 
-async def test_a_stream_begins_with_a_response_that_can_be_gone_on_from(
+async def test_a_stream_begins_with_a_heartbeat_that_it_can_be_resumed_from(
     stub: "IncidentServiceAsyncStub",
 ) -> None:
     await opened(stub)
@@ -40,7 +40,7 @@ async def test_a_stream_begins_with_a_response_that_can_be_gone_on_from(
     assert [(r.HasField("incident"), r.HasField("event")) for r in watcher.responses] == [(False, False)]
 
 
-async def test_a_new_stream_has_what_is_committed_after_it_began_and_nothing_before(
+async def test_a_new_stream_has_exactly_the_changes_committed_after_it_began(
     stub: "IncidentServiceAsyncStub",
 ) -> None:
     labels = {"test": token()}
@@ -65,7 +65,7 @@ async def test_the_incident_of_a_change_is_at_least_as_new_as_the_event(
     assert (first.incident.incident_id, first.incident.state) == (incident.incident_id, RESOLVED)
 
 
-async def test_what_commits_late_is_held_back_by_nobody_and_lost_by_nobody(
+async def test_a_change_that_commits_late_neither_delays_others_nor_is_lost(
     stub: "IncidentServiceAsyncStub", service: RunningService
 ) -> None:
     labels = {"test": token()}
@@ -90,7 +90,7 @@ async def test_what_commits_late_is_held_back_by_nobody_and_lost_by_nobody(
     assert await resumed.until_event(late) == [late]
 
 
-async def test_missed_changes_of_an_incident_come_in_the_order_they_were_committed(
+async def test_missed_changes_of_an_incident_are_in_commit_order(
     stub: "IncidentServiceAsyncStub", service: RunningService
 ) -> None:
     labels = {"test": token()}
@@ -115,7 +115,7 @@ async def test_missed_changes_of_an_incident_come_in_the_order_they_were_committ
     assert await resumed.until_event(second) == [first, second]
 
 
-async def test_a_stream_goes_on_after_any_response_without_gap_or_repetition(
+async def test_a_stream_resumes_after_any_response_without_gap_or_duplicate(
     stub: "IncidentServiceAsyncStub",
 ) -> None:
     labels = {"test": token()}
@@ -178,7 +178,7 @@ async def test_a_stream_goes_on_after_any_response_without_gap_or_repetition(
         ),
     ],
 )
-async def test_only_what_passes_all_filters_comes_live_and_when_missed(
+async def test_only_changes_that_match_all_criteria_come_live_and_missed(
     stub: "IncidentServiceAsyncStub", fields: dict[str, Any], expected: str
 ) -> None:
     test = token()

@@ -8,14 +8,14 @@ import pytest
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.incident.incidents import incident_stub, new_id, opened, token
-from tests.incident.watching import Watcher, note, type_name, watching
+from tests.incident.integration.watch.watching import Watcher, note, type_name, watching
 from tests.services import RunningService
 
 if TYPE_CHECKING:
     from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
 
 
-async def test_existing_incidents_come_once_each_and_then_every_change_without_a_gap(
+async def test_existing_incidents_come_once_each_then_every_change_without_a_gap(
     stub: "IncidentServiceAsyncStub", service: RunningService, rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     labels = {"test": token()}
@@ -76,7 +76,7 @@ async def _insert_incidents(rows: "asyncpg.Connection[asyncpg.Record]", test: st
     ],
 )
 @pytest.mark.parametrize("by_id", [pytest.param(True, id="by id"), pytest.param(False, id="by label")])
-async def test_an_existing_incident_comes_when_it_passes_the_filters_now(
+async def test_an_existing_incident_comes_when_it_matches_now(
     stub: "IncidentServiceAsyncStub", fields: dict[str, list[str]], by_id: bool, comes: bool
 ) -> None:
     labels = {"test": token()}
@@ -87,7 +87,7 @@ async def test_an_existing_incident_comes_when_it_passes_the_filters_now(
     assert all(not response.resume_token for response in watcher.responses[:-1])
 
 
-async def test_what_retention_removed_is_left_out_of_what_was_missed(
+async def test_missed_changes_of_incidents_removed_by_retention_are_skipped(
     stub: "IncidentServiceAsyncStub", rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     labels = {"test": token()}

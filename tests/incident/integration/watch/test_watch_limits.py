@@ -16,7 +16,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tests.eventually import eventually
 from tests.incident.incidents import incident_stub, opened, token
-from tests.incident.watching import WatchServer, note, watch_server, watching
+from tests.incident.integration.watch.watching import WatchServer, note, watch_server, watching
 from tests.rpc_errors import read_refusal, refused
 from tests.services import RunningService
 
@@ -37,7 +37,7 @@ async def narrow_stub(address: str) -> "AsyncIterator[IncidentServiceAsyncStub]"
         yield IncidentServiceStub(channel)
 
 
-async def test_a_slow_watcher_is_ended_with_its_token_while_others_go_on(
+async def test_a_slow_watcher_is_ended_with_a_resume_token_and_the_others_continue(
     stub: "IncidentServiceAsyncStub", service: RunningService
 ) -> None:
     labels = {"test": token()}
@@ -74,7 +74,7 @@ async def _one_more(stub: "IncidentServiceAsyncStub", incident_id: str) -> str:
     return event_id
 
 
-async def test_a_burst_larger_than_what_is_kept_ends_nobody_who_reads(
+async def test_a_burst_larger_than_the_backlog_limit_ends_no_watcher_that_reads(
     stub: "IncidentServiceAsyncStub", service: RunningService, rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     labels = {"test": token()}
@@ -107,7 +107,7 @@ async def _insert_notes(
     )
 
 
-async def test_the_stream_after_the_last_that_a_process_takes_is_refused(
+async def test_a_stream_above_the_limit_of_the_process_is_refused(
     service: RunningService,
 ) -> None:
     async with (
@@ -123,7 +123,7 @@ async def test_the_stream_after_the_last_that_a_process_takes_is_refused(
         await watching(stub)
 
 
-async def test_watchers_that_hang_up_leave_nothing_behind(
+async def test_cancelled_streams_release_their_resources(
     stub: "IncidentServiceAsyncStub", service: RunningService
 ) -> None:
     labels = {"test": token()}
@@ -157,7 +157,7 @@ async def _watchers(server: WatchServer, number: int) -> None:
     await eventually(lambda: _value(server.feed.watchers), lambda watchers: watchers == number)
 
 
-async def test_a_quiet_stream_says_that_it_is_there_and_how_far_it_is(
+async def test_an_idle_stream_sends_heartbeats_with_its_position(
     stub: "IncidentServiceAsyncStub", service: RunningService
 ) -> None:
     labels = {"test": token()}

@@ -13,7 +13,6 @@ from grpc import StatusCode
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.eventually import eventually
-from tests.incident.audience import Audience, KilledService
 from tests.incident.incidents import (
     HUMAN,
     create_request,
@@ -23,7 +22,8 @@ from tests.incident.incidents import (
     resolved,
     token,
 )
-from tests.incident.watching import act, note, watching
+from tests.incident.integration.watch.audience import Audience, KilledService
+from tests.incident.integration.watch.watching import act, note, watching
 from tests.rpc_errors import read_refusal
 from tests.services import PATIENCE_SECONDS, healthy_service
 
@@ -36,7 +36,7 @@ WRITERS = 4
 
 
 @pytest.mark.slow
-async def test_fifty_watchers_miss_nothing_when_the_service_is_killed_and_started_again(
+async def test_fifty_watchers_resume_without_a_gap_when_the_service_is_killed_and_restarted(
     database: str,
 ) -> None:
     service = KilledService(database)
@@ -100,7 +100,7 @@ def _changes_of_state(events: Sequence[incident_pb2.IncidentEvent]) -> Mapping[s
     return found
 
 
-async def test_a_token_is_good_at_another_server_and_after_a_restart_without_gap_or_repetition(
+async def test_a_resume_token_is_valid_on_another_server_and_after_a_restart_without_gap_or_duplicate(
     database: str,
 ) -> None:
     async with healthy_service("incident", database) as first, incident_stub(first.address) as stub:
@@ -122,7 +122,7 @@ async def test_a_token_is_good_at_another_server_and_after_a_restart_without_gap
             assert await resumed.until_event("after-all") == passed
 
 
-async def test_a_server_that_is_asked_to_stop_ends_its_streams_at_once_with_their_token(
+async def test_a_graceful_stop_ends_streams_at_once_with_their_resume_token(
     database: str,
 ) -> None:
     async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
@@ -143,7 +143,7 @@ async def test_a_server_that_is_asked_to_stop_ends_its_streams_at_once_with_thei
             assert len(resumed.changes) == 1
 
 
-async def test_streams_stay_and_miss_nothing_when_the_connection_that_feeds_them_is_cut(
+async def test_streams_survive_a_lost_database_connection_without_a_gap(
     stub: "IncidentServiceAsyncStub", rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     labels = {"test": token()}
@@ -173,7 +173,7 @@ FEEDING = """
 """
 
 
-async def test_writers_notify_only_while_somebody_waits_to_be_woken(
+async def test_writers_notify_only_while_a_tailer_has_requested_it(
     database: str,
 ) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()

@@ -13,7 +13,7 @@ from incident.watch.mapping import make_token
 from incident.watch.model import Position, Snapshot
 from servicekit.rpc.page_tokens import PageTokens
 from tests.incident.incidents import OPEN, opened, token
-from tests.incident.watching import act, type_name, watching
+from tests.incident.integration.watch.watching import act, type_name, watching
 from tests.rpc_errors import refused
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ HIGH = incident_pb2.SEVERITY_HIGH
         pytest.param(lambda *_: "once upon a time", id="no token"),
     ],
 )
-async def test_a_token_that_was_not_given_is_refused(
+async def test_a_forged_resume_token_is_refused(
     stub: "IncidentServiceAsyncStub", make: Callable[[str, str], str]
 ) -> None:
     for _ in range(2):
@@ -57,7 +57,7 @@ async def test_a_token_that_was_not_given_is_refused(
         pytest.param({"incident_id": "INC-20260507-ABCDEF"}, id="incident"),
     ],
 )
-async def test_a_token_given_for_other_filters_is_refused(
+async def test_a_resume_token_of_another_filter_is_refused(
     stub: "IncidentServiceAsyncStub", other: dict[str, Any]
 ) -> None:
     fields = {"labels": {"team": "a"}}
@@ -66,7 +66,7 @@ async def test_a_token_given_for_other_filters_is_refused(
     assert (told.code, told.fields) == (StatusCode.INVALID_ARGUMENT, ("resume_token",))
 
 
-async def test_a_token_does_not_depend_on_include_existing(stub: "IncidentServiceAsyncStub") -> None:
+async def test_a_resume_token_is_not_bound_to_include_existing(stub: "IncidentServiceAsyncStub") -> None:
     labels = {"test": token()}
     existing = await opened(stub, labels=labels)
     first = await watching(stub, labels=labels, include_existing=True)
@@ -80,7 +80,7 @@ async def test_a_token_does_not_depend_on_include_existing(stub: "IncidentServic
         assert len(resumed.responses) == 2
 
 
-async def test_a_token_of_what_the_database_does_not_know_is_refused(
+async def test_a_resume_token_ahead_of_the_database_is_refused(
     stub: "IncidentServiceAsyncStub", rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     # As after a restore from a backup that is older than the token.
@@ -95,6 +95,6 @@ async def test_a_token_of_what_the_database_does_not_know_is_refused(
     )
 
 
-async def test_a_bad_filter_is_refused_and_named(stub: "IncidentServiceAsyncStub") -> None:
+async def test_an_invalid_filter_is_refused_and_its_field_named(stub: "IncidentServiceAsyncStub") -> None:
     told = await refused(stub.Watch(pb.WatchRequest(incident_id="INC-1")).read())
     assert (told.code, told.fields) == (StatusCode.INVALID_ARGUMENT, ("incident_id",))

@@ -15,7 +15,7 @@ from incident.effects.notification import Notifier, NotifyUrlError, format_messa
 from incident.model import EventType
 from servicekit.outbox.handler import DeliveryError, PermanentError
 from tests.eventually import eventually
-from tests.incident.resolutions import TOOK, event, resolution
+from tests.incident.unit.effects.resolutions import TOOK, event, resolution
 from tests.receiver import Answer, Held, Receiver, free_port, hang_up, raw, receiver, reset, status
 
 # Apprise imports it on Pythons that still have it.
@@ -52,7 +52,7 @@ async def failure(
     return caught.value
 
 
-async def test_everybody_is_told_who_resolved_what_and_how_fast() -> None:
+async def test_every_receiver_gets_the_actor_the_incident_and_the_time_to_resolve() -> None:
     async with receiver() as one, receiver() as two:
         await send(notifier(url(one), url(two)))
         for each in (one, two):
@@ -65,21 +65,21 @@ async def test_everybody_is_told_who_resolved_what_and_how_fast() -> None:
             )
 
 
-def test_what_is_not_known_is_not_mentioned() -> None:
+def test_unknown_values_are_omitted() -> None:
     bare = event(EventType.RESOLVED, actor="bob")
     title, text = format_message(resolution(resolved=bare), timedelta(seconds=9))
     assert title == "Resolved: disk full on db-1"
     assert text == "INC-20260507-99ADF2, severity HIGH\nNO_ACTION by bob, 9 s after it was opened"
 
 
-def test_a_long_note_is_shortened_and_a_title_stays_on_its_line() -> None:
+def test_a_long_note_is_shortened_and_a_title_stays_on_one_line() -> None:
     long = event(EventType.RESOLVED, summary="n" * 8000)
     title, text = format_message(resolution(title="two\n\nlines", resolved=long), TOOK)
     assert title == "Resolved: two lines"
     assert text.splitlines()[-1] == "n" * 499 + "…"
 
 
-async def test_markup_in_a_text_is_only_text() -> None:
+async def test_markup_is_sent_as_plain_text() -> None:
     note = event(EventType.RESOLVED, summary="<b>bold</b> & {{ secret }} :smile: \\n")
     async with receiver() as plain, receiver() as html:
         await send(notifier(url(plain), url(html, "/?format=html")), resolution(resolved=note))
@@ -87,7 +87,7 @@ async def test_markup_in_a_text_is_only_text() -> None:
         assert "<b>" not in html.requests[0].content["message"]
 
 
-async def test_a_retry_tells_only_those_who_were_not_told() -> None:
+async def test_a_retry_notifies_only_receivers_that_were_not_notified() -> None:
     async with receiver() as one, receiver() as two:
         by = notifier(url(one), url(two))
         two.answers.append(status(500))
@@ -98,7 +98,7 @@ async def test_a_retry_tells_only_those_who_were_not_told() -> None:
         assert (len(one.requests), len(two.requests)) == (1, 2)
 
 
-async def test_what_was_told_is_remembered_over_several_retries() -> None:
+async def test_progress_accumulates_over_several_retries() -> None:
     async with receiver() as one, receiver() as two, receiver() as three:
         urls = url(one), url(two), url(three)
         two.answers += [status(503), status(503)]
@@ -111,7 +111,7 @@ async def test_what_was_told_is_remembered_over_several_retries() -> None:
         assert [len(each.requests) for each in (one, two, three)] == [1, 3, 2]
 
 
-async def test_a_url_in_the_place_of_one_that_was_told_is_told() -> None:
+async def test_a_new_url_at_the_position_of_a_notified_one_is_notified() -> None:
     async with receiver() as one, receiver() as two, receiver() as other:
         two.answers.append(status(500))
         error = await failure(notifier(url(one), url(two)))
@@ -120,7 +120,7 @@ async def test_a_url_in_the_place_of_one_that_was_told_is_told() -> None:
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 410, 422])
-async def test_a_refusal_parks(code: int) -> None:
+async def test_a_refusal_is_permanent(code: int) -> None:
     async with receiver() as there:
         there.answers.append(status(code))
         error = await failure(notifier(url(there)))
@@ -138,7 +138,7 @@ async def test_a_refusal_parks(code: int) -> None:
         pytest.param(raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), id="not HTTP"),
     ],
 )
-async def test_what_may_heal_is_tried_again(answer: Answer) -> None:
+async def test_a_transient_failure_is_retried(answer: Answer) -> None:
     async with receiver() as there:
         there.answers.append(answer)
         by = notifier(url(there))
@@ -147,11 +147,11 @@ async def test_what_may_heal_is_tried_again(answer: Answer) -> None:
         await send(by, progress=error.progress)
 
 
-async def test_a_receiver_that_is_not_there_is_tried_again() -> None:
+async def test_an_unreachable_receiver_is_retried() -> None:
     assert isinstance(await failure(notifier(f"json://127.0.0.1:{await free_port()}/")), DeliveryError)
 
 
-async def test_a_refusal_does_not_park_as_long_as_another_may_still_be_told() -> None:
+async def test_a_refusal_is_not_permanent_while_another_receiver_can_be_retried() -> None:
     async with receiver() as refusing, receiver() as healing:
         by = notifier(url(refusing), url(healing))
         refusing.answers += [status(404), status(404)]
@@ -172,7 +172,7 @@ async def test_redirects_are_not_followed() -> None:
         assert elsewhere.requests == []
 
 
-async def test_a_send_that_ends_after_the_timeout_is_not_sent_again() -> None:
+async def test_a_send_that_succeeds_after_the_timeout_is_not_repeated() -> None:
     async with receiver() as there:
         held = Held(status(200))
         there.answers.append(held)
@@ -185,7 +185,7 @@ async def test_a_send_that_ends_after_the_timeout_is_not_sent_again() -> None:
         assert len(there.requests) == 1
 
 
-async def test_a_send_that_fails_after_the_timeout_is_sent_again() -> None:
+async def test_a_send_that_fails_after_the_timeout_is_repeated() -> None:
     async with receiver() as there:
         held = Held(status(500))
         there.answers.append(held)
@@ -205,9 +205,7 @@ async def told(by: Notifier, progress: Mapping[str, Any]) -> bool:
     return True
 
 
-async def test_a_receiver_that_hangs_takes_a_bounded_number_of_threads_and_keeps_nobody_else_waiting() -> (
-    None
-):
+async def test_a_receiver_that_hangs_uses_a_bounded_number_of_threads_and_delays_no_other() -> None:
     async with receiver() as hanging, receiver() as well:
         hanging.answers += [Held(status(200))] * 100
         by = notifier(url(hanging, "/?rto=60"), url(well), seconds=0.3)
@@ -233,7 +231,7 @@ async def test_a_receiver_that_hangs_takes_a_bounded_number_of_threads_and_keeps
         pytest.param("json://127.0.0.1\nsesame\njson://127.0.0.1", 2, 3, id="a line that is no URL"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_named_by_its_position(urls: str, position: int, count: int) -> None:
+def test_an_unusable_url_is_named_by_its_position(urls: str, position: int, count: int) -> None:
     with pytest.raises(NotifyUrlError) as caught:
         Notifier(urls, timeout=timedelta(seconds=1))
     assert str(caught.value) == f"URL {position} of {count} is none that Apprise can use"
@@ -304,7 +302,7 @@ async def test_no_secret_is_logged_or_raised(
     assert TOKEN not in f"{error!r} {written} {logged} {getattr(error, 'progress', '')}"
 
 
-def test_apprise_is_not_imported_by_who_does_not_use_it() -> None:
+def test_apprise_is_imported_only_when_it_is_used() -> None:
     heavy = {"apprise", "httpcore2", "httpx2", "requests"}
     code = f"import sys, incident.__main__; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

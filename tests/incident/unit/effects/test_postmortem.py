@@ -8,7 +8,7 @@ import pytest
 from incident.effects.model import ResolutionSnapshot
 from incident.effects.postmortem import PostmortemTemplate, PostmortemTemplateError
 from incident.model import EventType, ResolutionType
-from tests.incident.resolutions import TOOK, event, resolution
+from tests.incident.unit.effects.resolutions import TOOK, event, resolution
 
 BUILT_IN = PostmortemTemplate()
 DOCUMENT = Path(__file__).parents[4] / "docs/postmortems.md"
@@ -34,7 +34,7 @@ def refusal(folder: Path, text: str) -> str:
     return str(caught.value)
 
 
-def test_the_built_in_template_tells_the_whole_story() -> None:
+def test_the_built_in_template_renders_every_value() -> None:
     story = resolution(
         [
             event(EventType.PROPOSED, after=minutes(1), actor="ai", summary="RESTART deployment/api -n prod"),
@@ -87,7 +87,7 @@ def test_the_built_in_template_tells_the_whole_story() -> None:
     )
 
 
-def test_the_built_in_template_leaves_out_what_is_not_there() -> None:
+def test_the_built_in_template_omits_missing_values() -> None:
     resolved = event(EventType.RESOLVED, after=timedelta(hours=25, seconds=1))
     bare = resolution(
         source="",
@@ -153,11 +153,11 @@ def test_every_resolution_type_has_its_sentence(resolution_type: ResolutionType)
         pytest.param("устранено 💥", "устранено 💥", id="any language"),
     ],
 )
-def test_a_template_of_ones_own_is_used(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_configured_template_replaces_the_built_in_one(tmp_path: Path, text: str, expected: str) -> None:
     assert rendered(tmp_path, text) == expected
 
 
-def test_a_template_may_include_its_neighbours(tmp_path: Path) -> None:
+def test_a_template_can_include_files_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "footer.md.j2").write_text("by the team", encoding="utf-8")
     assert rendered(tmp_path, "{% include 'footer.md.j2' %}") == "by the team"
 
@@ -189,7 +189,7 @@ def test_a_template_is_read_once(tmp_path: Path) -> None:
         pytest.param("{% for i in range(10**9) %}x{% endfor %}", 1, "Range too big", id="an endless loop"),
     ],
 )
-def test_a_mistake_is_found_at_start_with_file_and_line(
+def test_a_template_error_is_found_at_start_with_file_and_line(
     tmp_path: Path, text: str, line: int, reason: str
 ) -> None:
     message = refusal(tmp_path, text)
@@ -211,17 +211,17 @@ def test_a_mistake_is_found_at_start_with_file_and_line(
         pytest.param("{% if action %}{{ oops }}{% endif %}", id="only after an approval"),
     ],
 )
-def test_a_mistake_in_a_branch_is_found_at_start(tmp_path: Path, text: str) -> None:
+def test_a_template_error_in_a_branch_is_found_at_start(tmp_path: Path, text: str) -> None:
     assert refusal(tmp_path, text) == f"{tmp_path / 'mine.md.j2'} line 1: 'oops' is undefined"
 
 
-def test_a_mistake_in_an_included_file_names_that_file(tmp_path: Path) -> None:
+def test_a_template_error_in_an_included_file_names_that_file(tmp_path: Path) -> None:
     (tmp_path / "footer.md.j2").write_text("\n\n{{ oops }}", encoding="utf-8")
     expected = f"{tmp_path / 'footer.md.j2'} line 3: 'oops' is undefined"
     assert refusal(tmp_path, "{% include 'footer.md.j2' %}") == expected
 
 
-def test_a_template_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_an_unreadable_template_is_refused(tmp_path: Path) -> None:
     missing = tmp_path / "missing.md.j2"
     with pytest.raises(PostmortemTemplateError, match=r"missing\.md\.j2: cannot be read: TemplateNotFound"):
         PostmortemTemplate(missing)
@@ -231,14 +231,14 @@ def test_a_template_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         PostmortemTemplate(binary)
 
 
-def test_a_template_that_fails_on_one_incident_says_where(tmp_path: Path) -> None:
+def test_a_template_that_fails_on_one_incident_names_file_and_line(tmp_path: Path) -> None:
     mine = template(tmp_path, "\n{% if title != 'sample' %}{{ labels.team | upper ~ 1 // 0 }}{% endif %}")
     with pytest.raises(PostmortemTemplateError) as caught:
         mine.render(resolution(), time_to_resolve=TOOK)
     assert str(caught.value).startswith(f"{tmp_path / 'mine.md.j2'} line 2: ")
 
 
-def test_every_documented_name_is_there(tmp_path: Path) -> None:
+def test_every_documented_variable_exists(tmp_path: Path) -> None:
     rows = [
         line.split("|")[1]
         for line in DOCUMENT.read_text(encoding="utf-8").splitlines()

@@ -42,7 +42,9 @@ def refusal(environment: pytest.MonkeyPatch, **variables: str) -> str:
     return str(caught.value)
 
 
-def test_without_settings_everything_is_written_and_nobody_is_told(environment: pytest.MonkeyPatch) -> None:
+def test_by_default_everything_is_written_and_no_external_system_is_configured(
+    environment: pytest.MonkeyPatch,
+) -> None:
     settings = read(environment)
     assert settings.postmortem_skip == settings.notify_skip == frozenset()
     external = open_external_systems(settings)
@@ -82,7 +84,7 @@ def test_an_unknown_resolution_type_is_refused(environment: pytest.MonkeyPatch, 
         pytest.param("http://localhost/", id="this machine by name"),
     ],
 )
-async def test_a_webhook_url_is_taken(environment: pytest.MonkeyPatch, url: str) -> None:
+async def test_a_valid_webhook_url_is_accepted(environment: pytest.MonkeyPatch, url: str) -> None:
     external = open_external_systems(read(environment, WEBHOOK_URL=url, WEBHOOK_SECRET=SECRET))
     assert external.webhook is not None
     await external.close()
@@ -100,14 +102,14 @@ async def test_a_webhook_url_is_taken(environment: pytest.MonkeyPatch, url: str)
         pytest.param(f"https://example.org/\x7f{SECRET}", id="a control character"),
     ],
 )
-def test_a_webhook_url_that_is_none_is_refused(environment: pytest.MonkeyPatch, url: str) -> None:
+def test_an_invalid_webhook_url_is_refused(environment: pytest.MonkeyPatch, url: str) -> None:
     assert refusal(environment, WEBHOOK_URL=url, WEBHOOK_SECRET=SECRET) == (
         "INCIDENT_WEBHOOK_URL: expected a URL such as https://example.org/hooks/flywheel"
     )
 
 
 @pytest.mark.parametrize("host", ["example.org", "10.0.0.1", "localhost.example.org", "[2001:db8::1]"])
-async def test_posting_without_tls_to_another_machine_must_be_asked_for(
+async def test_a_webhook_to_another_machine_without_tls_needs_the_insecure_setting(
     environment: pytest.MonkeyPatch, host: str
 ) -> None:
     variables = {"WEBHOOK_URL": f"http://{host}/{SECRET}", "WEBHOOK_SECRET": SECRET}
@@ -136,11 +138,11 @@ def test_each_secret_of_a_rotation_is_checked_and_not_quoted(environment: pytest
 
 
 @pytest.mark.parametrize("value", ["0s", "21s", "-1s", "soon"])
-def test_a_webhook_timeout_beyond_its_bounds_is_refused(environment: pytest.MonkeyPatch, value: str) -> None:
+def test_a_webhook_timeout_out_of_bounds_is_refused(environment: pytest.MonkeyPatch, value: str) -> None:
     assert refusal(environment, WEBHOOK_TIMEOUT=value).startswith("INCIDENT_WEBHOOK_TIMEOUT: ")
 
 
-def test_a_notification_url_that_cannot_be_used_is_named_by_its_position(
+def test_an_unusable_notification_url_is_named_by_its_position(
     environment: pytest.MonkeyPatch,
 ) -> None:
     assert refusal(environment, NOTIFY_URLS=f"json://127.0.0.1 nobody://{SECRET}") == (
@@ -148,7 +150,7 @@ def test_a_notification_url_that_cannot_be_used_is_named_by_its_position(
     )
 
 
-async def test_secrets_may_be_in_files(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_secrets_can_be_read_from_files(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = {
         "NOTIFY_URLS": "json://127.0.0.1\njson://127.0.0.2\n",
         "WEBHOOK_URL": URL,
@@ -165,7 +167,7 @@ async def test_secrets_may_be_in_files(environment: pytest.MonkeyPatch, tmp_path
     await external.close()
 
 
-def test_a_template_that_does_not_work_is_refused(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_invalid_template_is_refused(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "mine.md.j2"
     path.write_text("{{ titel }}", encoding="utf-8")
     with pytest.raises(SettingsError) as caught:

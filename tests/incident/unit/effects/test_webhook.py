@@ -15,7 +15,7 @@ from incident.effects.model import ResolutionSnapshot
 from incident.effects.webhook import Webhook
 from servicekit.outbox.handler import DeliveryError, PermanentError
 from servicekit.webhooks.signature import parse_secrets
-from tests.incident.resolutions import DELIVERY_ID, TOOK, resolution
+from tests.incident.unit.effects.resolutions import DELIVERY_ID, TOOK, resolution
 from tests.receiver import (
     Answer,
     Held,

@@ -52,7 +52,7 @@ def mistakes(line: dict[str, Any]) -> list[tuple[str, str]]:
         pytest.param(incident(labels={f"key {number}": "v" * 256 for number in range(64)}), id="many labels"),
     ],
 )
-def test_a_good_line_has_no_mistake(line: dict[str, Any]) -> None:
+def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
     assert mistakes(line) == []
 
 
@@ -171,23 +171,23 @@ def test_a_good_line_has_no_mistake(line: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_a_bad_field_is_named(line: dict[str, Any], field: str, reason: str) -> None:
+def test_an_invalid_field_is_named(line: dict[str, Any], field: str, reason: str) -> None:
     ((found, said),) = mistakes(line)
     assert found == field
     assert said.startswith(reason)
 
 
-def test_all_bad_fields_of_a_line_are_named() -> None:
+def test_all_invalid_fields_of_a_line_are_named() -> None:
     found = mistakes(incident(title="", severity="P3", create_time="yesterday", extra=1))
     assert [field for field, _ in found] == ["title", "severity", "create_time", "extra"]
 
 
-def test_half_of_a_character_is_refused() -> None:
+def test_a_lone_surrogate_is_refused() -> None:
     found = mistakes({**incident(), "title": "\ud800"})
     assert [field for field, _ in found] == [""]
 
 
-def test_the_value_of_a_bad_field_is_not_repeated() -> None:
+def test_the_value_of_an_invalid_field_is_not_repeated() -> None:
     assert "hunter2" not in repr(mistakes(incident(severity="hunter2", incident_id="hunter2")))
 
 
@@ -209,7 +209,7 @@ def test_the_value_of_a_bad_field_is_not_repeated() -> None:
         ),
     ],
 )
-def test_an_approval_stands_on_its_incidents_timeline(line: dict[str, Any], types: list[str]) -> None:
+def test_an_approval_is_on_its_incidents_timeline(line: dict[str, Any], types: list[str]) -> None:
     events = list(ApprovalLine.model_validate_json(json.dumps(line)).events())
     assert [event.type for event in events] == [EventType(each) for each in types]
     assert {event.attributes["approval_id"] for event in events} == {line["approval_id"]}

@@ -45,10 +45,10 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize(("one", "other"), SAME.values(), ids=SAME)
-def test_what_differs_by_chance_is_the_same_problem(one: Problem, other: Problem) -> None:
+def test_volatile_differences_are_the_same_problem(one: Problem, other: Problem) -> None:
     assert symptom_key(*one) == symptom_key(*other)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT.values(), ids=DIFFERENT)
-def test_what_differs_in_substance_is_another_problem(one: Problem, other: Problem) -> None:
+def test_substantial_differences_are_another_problem(one: Problem, other: Problem) -> None:
     assert symptom_key(*one) != symptom_key(*other)

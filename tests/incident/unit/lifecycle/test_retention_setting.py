@@ -15,7 +15,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_without_it_incidents_are_kept_for_ever() -> None:
+def test_without_retention_incidents_are_kept_for_ever() -> None:
     assert IncidentSettings.from_environment().retention is None
 
 
@@ -27,15 +27,13 @@ def test_without_it_incidents_are_kept_for_ever() -> None:
         ("3600", timedelta(hours=1)),
     ],
 )
-def test_it_is_a_duration(environment: pytest.MonkeyPatch, value: str, kept: timedelta) -> None:
+def test_retention_is_a_duration(environment: pytest.MonkeyPatch, value: str, kept: timedelta) -> None:
     environment.setenv("INCIDENT_RETENTION", value)
     assert IncidentSettings.from_environment().retention == kept
 
 
 @pytest.mark.parametrize("value", ["0", "0s", "-1", "-30d", "soon", "30 days or so"])
-def test_a_duration_that_would_keep_nothing_or_is_none_is_refused(
-    environment: pytest.MonkeyPatch, value: str
-) -> None:
+def test_an_invalid_or_non_positive_retention_is_refused(environment: pytest.MonkeyPatch, value: str) -> None:
     environment.setenv("INCIDENT_RETENTION", value)
     with pytest.raises(SettingsError, match=r"^INCIDENT_RETENTION: "):
         IncidentSettings.from_environment()

@@ -10,7 +10,7 @@ import pytest
 from incident.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
 from incident.watch.feed import Feed, Watcher
 from incident.watch.model import Change, Snapshot
-from tests.incident.change_cases import change, incident
+from tests.incident.unit.watch.changes import change, incident
 
 NOW = timedelta(0)
 LONG = timedelta(seconds=60)
@@ -32,7 +32,7 @@ async def taken(feed: Feed, watcher: Watcher) -> list[int]:
     return found
 
 
-async def test_a_watcher_is_given_what_comes_after_the_batch_it_joined_behind() -> None:
+async def test_a_watcher_gets_the_changes_after_the_watermark_it_joined_at() -> None:
     feed = Feed(max_watchers=2)
     with feed.watcher() as watcher:
         feed.publish(changes(1, 2))
@@ -43,7 +43,7 @@ async def test_a_watcher_is_given_what_comes_after_the_batch_it_joined_behind() 
         assert await taken(feed, watcher) == [3, 4]
 
 
-async def test_a_watcher_that_joins_in_the_middle_of_a_batch_is_given_all_of_the_batch() -> None:
+async def test_a_watcher_that_joins_during_a_batch_gets_the_whole_batch() -> None:
     feed = Feed(max_watchers=2)
     with feed.watcher() as early, feed.watcher() as watcher:
         feed.advance_watermark(snapshot(10))
@@ -58,7 +58,7 @@ async def test_a_watcher_that_joins_in_the_middle_of_a_batch_is_given_all_of_the
         assert await taken(feed, early) == [2, 3]
 
 
-async def test_a_watcher_that_has_seen_more_than_the_feed_waits_for_it() -> None:
+async def test_a_watcher_ahead_of_the_watermark_waits_for_it() -> None:
     feed = Feed(max_watchers=2)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
@@ -84,7 +84,7 @@ async def test_a_watcher_waits_for_the_next_change() -> None:
         assert await taking is published
 
 
-async def test_what_a_watcher_has_seen_is_the_last_whole_batch_when_it_has_taken_all_of_it() -> None:
+async def test_a_watcher_that_has_taken_the_whole_batch_has_reached_the_watermark() -> None:
     feed = Feed(max_watchers=2)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
@@ -101,7 +101,7 @@ async def test_what_a_watcher_has_seen_is_the_last_whole_batch_when_it_has_taken
     ("max_changes", "max_characters"),
     [pytest.param(3, 1 << 20, id="by number"), pytest.param(100, 3 * 10_100, id="by size")],
 )
-async def test_who_falls_further_behind_than_is_kept_is_told_and_others_are_not(
+async def test_only_a_watcher_beyond_the_backlog_limit_falls_behind(
     max_changes: int, max_characters: int
 ) -> None:
     feed = Feed(max_watchers=2, max_changes=max_changes, max_characters=max_characters)
@@ -120,7 +120,7 @@ async def test_who_falls_further_behind_than_is_kept_is_told_and_others_are_not(
             await feed.take(slow, NOW)
 
 
-async def test_only_what_somebody_still_needs_is_kept() -> None:
+async def test_changes_that_every_watcher_has_taken_are_dropped() -> None:
     feed = Feed(max_watchers=2)
     feed.advance_watermark(snapshot(10))
     with ExitStack() as leaves_last:
@@ -135,7 +135,7 @@ async def test_only_what_somebody_still_needs_is_kept() -> None:
         assert feed.backlog == 0
 
 
-async def test_reading_waits_for_those_far_behind_until_they_are_not() -> None:
+async def test_backpressure_ends_when_a_lagging_watcher_catches_up() -> None:
     feed = Feed(max_watchers=2, max_changes=4)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
@@ -156,7 +156,7 @@ async def test_reading_waits_for_those_far_behind_until_they_are_not() -> None:
         pytest.param(False, id="who was left behind already"),
     ],
 )
-async def test_reading_does_not_wait_for(joined_only: bool) -> None:
+async def test_there_is_no_backpressure_for_a_watcher_that(joined_only: bool) -> None:
     feed = Feed(max_watchers=2, max_changes=4)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
@@ -168,7 +168,7 @@ async def test_reading_does_not_wait_for(joined_only: bool) -> None:
             await feed.wait_for_slow(2 * LONG)
 
 
-async def test_reading_does_not_wait_for_who_has_left() -> None:
+async def test_backpressure_ends_when_a_lagging_watcher_leaves() -> None:
     feed = Feed(max_watchers=2, max_changes=4)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
@@ -182,7 +182,7 @@ async def test_reading_does_not_wait_for_who_has_left() -> None:
         await waiting
 
 
-async def test_reading_waits_for_nobody_longer_than_its_patience() -> None:
+async def test_backpressure_ends_after_its_timeout() -> None:
     feed = Feed(max_watchers=2, max_changes=4)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
@@ -195,7 +195,7 @@ async def test_reading_waits_for_nobody_longer_than_its_patience() -> None:
 @pytest.mark.parametrize(
     "end", [pytest.param(Feed.drain, id="draining"), pytest.param(Feed.reset, id="reset")]
 )
-async def test_when_the_feed_ends_every_watcher_is_told(end: Callable[[Feed], None]) -> None:
+async def test_the_end_of_the_feed_ends_every_watcher(end: Callable[[Feed], None]) -> None:
     feed = Feed(max_watchers=3)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as joined, feed.watcher() as joining, feed.watcher() as reading:
@@ -214,14 +214,14 @@ async def test_when_the_feed_ends_every_watcher_is_told(end: Callable[[Feed], No
             feed.has_backlog_of(reading)
 
 
-async def test_a_feed_that_drains_takes_nobody() -> None:
+async def test_a_draining_feed_refuses_watchers() -> None:
     feed = Feed(max_watchers=1)
     feed.drain()
     with pytest.raises(FeedEndedError), feed.watcher():
         pass
 
 
-async def test_after_a_reset_a_new_watcher_is_given_nothing_old() -> None:
+async def test_a_watcher_after_a_reset_gets_no_old_change() -> None:
     feed = Feed(max_watchers=1)
     feed.advance_watermark(snapshot(10))
     feed.publish(changes(1))
@@ -234,7 +234,7 @@ async def test_after_a_reset_a_new_watcher_is_given_nothing_old() -> None:
         assert await taken(feed, watcher) == [2]
 
 
-async def test_a_process_takes_so_many_watchers_and_not_one_more() -> None:
+async def test_the_number_of_watchers_is_limited() -> None:
     feed = Feed(max_watchers=1)
     with feed.watcher():
         with pytest.raises(TooManyWatchersError), feed.watcher():

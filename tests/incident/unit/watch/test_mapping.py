@@ -27,13 +27,13 @@ def tokens() -> PageTokens:
         ),
     ],
 )
-def test_a_token_leads_back_to_its_position(position: Position) -> None:
+def test_a_resume_token_round_trips(position: Position) -> None:
     request = pb.WatchRequest(fingerprint="disk")
     request.resume_token = make_token(request, tokens())(position)
     assert resume_position(request, tokens()) == position
 
 
-def test_a_token_of_thousands_of_transactions_stays_short_and_leads_back_to_an_older_position() -> None:
+def test_a_resume_token_of_thousands_of_transactions_is_shortened_to_an_older_position() -> None:
     crowded = Snapshot(1_000_000, 1_009_000, tuple(range(1_000_000, 1_009_000, 2)))
     request = pb.WatchRequest()
     request.resume_token = make_token(request, tokens())(Position(crowded, crowded, 42))
@@ -44,7 +44,7 @@ def test_a_token_of_thousands_of_transactions_stays_short_and_leads_back_to_an_o
     assert read.since == read.until == Snapshot(1_000_000, 1_000_000)
 
 
-def test_the_longest_token_stays_within_the_limit() -> None:
+def test_the_longest_resume_token_is_within_the_limit() -> None:
     lengths = []
     for number in range(0, 2_000, 10):
         crowded = Snapshot(
@@ -54,5 +54,5 @@ def test_the_longest_token_stays_within_the_limit() -> None:
     assert max(lengths) <= LONGEST
 
 
-def test_without_a_token_there_is_no_position() -> None:
+def test_without_a_resume_token_there_is_no_position() -> None:
     assert resume_position(pb.WatchRequest(), tokens()) is None

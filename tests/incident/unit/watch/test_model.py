@@ -7,7 +7,7 @@ import pytest
 
 from incident.model import EventType, Severity, State
 from incident.watch.model import Position, Snapshot, WatchFilter, states_around
-from tests.incident.change_cases import change, incident
+from tests.incident.unit.watch.changes import change, incident
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from tests.incident.change_cases import change, incident
         pytest.param("10:14:10,12", Snapshot(10, 14, (10, 12)), id="two in progress"),
     ],
 )
-def test_a_snapshot_is_read_and_written_as_postgresql_does(written: str, snapshot: Snapshot) -> None:
+def test_a_snapshot_round_trips_in_the_format_of_postgresql(written: str, snapshot: Snapshot) -> None:
     assert Snapshot.parse(written) == snapshot
     assert str(snapshot) == written
 
@@ -31,7 +31,7 @@ def test_a_snapshot_is_read_and_written_as_postgresql_does(written: str, snapsho
         pytest.param("10:11:10", "10:20:10,11,12,13", id="many have begun and one has ended"),
     ],
 )
-def test_of_two_snapshots_the_one_that_saw_less_is_older(earlier: str, later: str) -> None:
+def test_a_snapshot_that_is_a_subset_of_another_is_older(earlier: str, later: str) -> None:
     assert Snapshot.parse(earlier).is_older_than(Snapshot.parse(later))
     assert not Snapshot.parse(later).is_older_than(Snapshot.parse(earlier))
     assert not Snapshot.parse(later).is_older_than(Snapshot.parse(later))
@@ -71,7 +71,7 @@ def test_a_position_at_a_snapshot_is_between_batches() -> None:
         ),
     ],
 )
-def test_the_states_around_an_event_are_told_by_the_latest_changes_of_state(
+def test_the_states_around_an_event_follow_from_the_latest_state_changes(
     event: str, latest: Sequence[str], around: tuple[State | None, State]
 ) -> None:
     assert states_around(EventType(event), [EventType(each) for each in latest]) == around
@@ -99,7 +99,7 @@ def test_the_states_around_an_event_are_told_by_the_latest_changes_of_state(
         ),
     ],
 )
-def test_a_change_passes_when_it_passes_every_filter(fields: Mapping[str, Any], passes: bool) -> None:
+def test_a_change_matches_when_it_matches_every_criterion(fields: Mapping[str, Any], passes: bool) -> None:
     resolved = change(
         incident(severity=Severity.HIGH, fingerprint="disk", labels={"team": "a", "zone": "eu"}),
         before=State.OPEN,
@@ -116,5 +116,5 @@ def test_a_change_passes_when_it_passes_every_filter(fields: Mapping[str, Any], 
         pytest.param((State.RESOLVED,), False, id="another state"),
     ],
 )
-def test_an_existing_incident_passes_by_the_state_it_is_in(states: tuple[State, ...], passes: bool) -> None:
+def test_an_existing_incident_matches_by_its_present_state(states: tuple[State, ...], passes: bool) -> None:
     assert WatchFilter(states=states).matches_incident(incident(state=State.OPEN)) is passes
