@@ -132,9 +132,14 @@ class IncidentMethods:
         etag: str = "",
         approval_id: str = "",
         action: str = "",
+        opening: int = 0,
+        execute_time: datetime | None = None,
         **options: Unpack[CallOptions],
     ) -> Call[pb.ResolveResponse]:
-        """Bring an unresolved incident to RESOLVED. Idempotent: a RESOLVED one comes back with `already_resolved`."""
+        """Bring an unresolved incident to RESOLVED. Idempotent: a RESOLVED one comes back with `already_resolved`.
+
+        So does one that was reopened since, when `opening` names the opening that the call is for.
+        """
         request = pb.ResolveRequest(
             incident_id=incident_id,
             resolution_type=enum_value(incident_pb2.ResolutionType, "RESOLUTION_TYPE_", resolution_type),
@@ -142,6 +147,8 @@ class IncidentMethods:
             etag=etag,
             approval_id=approval_id,
             action=action,
+            opening=opening,
+            execute_time=timestamp(execute_time),
         )
         return Call(f"{SERVICE}/Resolve", request, pb.ResolveResponse.FromString, options)
 

@@ -131,6 +131,11 @@ class Incident:
         """The token of a conditional write: an incident that has changed since has another."""
         return str(self.version)
 
+    @property
+    def opening(self) -> int:
+        """The number of the current opening: each one but the current has ended with a resolution."""
+        return self.resolution_number + (self.state is not State.RESOLVED)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

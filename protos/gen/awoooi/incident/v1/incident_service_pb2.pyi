@@ -409,6 +409,8 @@ class ResolveRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     APPROVAL_ID_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    EXECUTE_TIME_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     resolution_type: _incident_pb2.ResolutionType.ValueType
@@ -427,6 +429,12 @@ class ResolveRequest(_message.Message):
     """Optional. The action that was executed, as it was proposed: what SearchKnowledge finds. Kept on the RESOLVED
     event. At most 1024 characters, without U+0000.
     """
+    opening: _builtins.int
+    """Optional. The opening that it is for, `Incident.opening` as it was read. 0: the current one."""
+    @_builtins.property
+    def execute_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. When the action of `approval_id` was executed; years 1 to 9999."""
+
     def __init__(
         self,
         *,
@@ -436,10 +444,12 @@ class ResolveRequest(_message.Message):
         etag: _builtins.str = ...,
         approval_id: _builtins.str = ...,
         action: _builtins.str = ...,
+        opening: _builtins.int = ...,
+        execute_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execute_time", b"execute_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_id", b"approval_id", "etag", b"etag", "incident_id", b"incident_id", "note", b"note", "resolution_type", b"resolution_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_id", b"approval_id", "etag", b"etag", "execute_time", b"execute_time", "incident_id", b"incident_id", "note", b"note", "opening", b"opening", "resolution_type", b"resolution_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -457,7 +467,7 @@ class ResolveResponse(_message.Message):
     """True when it was RESOLVED before this call: `incident` is unchanged and this call wrote nothing."""
     @_builtins.property
     def incident(self) -> _incident_pb2.Incident:
-        """The incident, RESOLVED."""
+        """The incident: RESOLVED, or as it is when the opening is over."""
 
     def __init__(
         self,
@@ -490,6 +500,8 @@ class BatchResolveRequest(_message.Message):
         NOTE_FIELD_NUMBER: _builtins.int
         APPROVAL_ID_FIELD_NUMBER: _builtins.int
         ACTION_FIELD_NUMBER: _builtins.int
+        OPENING_FIELD_NUMBER: _builtins.int
+        EXECUTE_TIME_FIELD_NUMBER: _builtins.int
         incident_id: _builtins.str
         """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
         resolution_type: _incident_pb2.ResolutionType.ValueType
@@ -504,6 +516,12 @@ class BatchResolveRequest(_message.Message):
         """Optional. The action that was executed, as it was proposed: what SearchKnowledge finds. Kept on the RESOLVED
         event. At most 1024 characters, without U+0000.
         """
+        opening: _builtins.int
+        """Optional. The opening that it is for, `Incident.opening` as it was read. 0: the current one."""
+        @_builtins.property
+        def execute_time(self) -> _timestamp_pb2.Timestamp:
+            """Optional. When the action of `approval_id` was executed; years 1 to 9999."""
+
         def __init__(
             self,
             *,
@@ -512,10 +530,12 @@ class BatchResolveRequest(_message.Message):
             note: _builtins.str = ...,
             approval_id: _builtins.str = ...,
             action: _builtins.str = ...,
+            opening: _builtins.int = ...,
+            execute_time: _timestamp_pb2.Timestamp | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["execute_time", b"execute_time"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_id", b"approval_id", "incident_id", b"incident_id", "note", b"note", "resolution_type", b"resolution_type"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_id", b"approval_id", "execute_time", b"execute_time", "incident_id", b"incident_id", "note", b"note", "opening", b"opening", "resolution_type", b"resolution_type"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -549,7 +569,7 @@ class BatchResolveResponse(_message.Message):
 
     @_typing.final
     class Resolved(_message.Message):
-        """A RESOLVED incident, in short; Get returns the whole record."""
+        """A RESOLVED incident, or one whose opening is over, in short; Get returns the whole record."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -559,7 +579,7 @@ class BatchResolveResponse(_message.Message):
         RESOLUTION_NUMBER_FIELD_NUMBER: _builtins.int
         ETAG_FIELD_NUMBER: _builtins.int
         already_resolved: _builtins.bool
-        """True when it was RESOLVED before this item: nothing was written."""
+        """True when it was RESOLVED before this item, or the item's opening is over: nothing was written."""
         resolution_type: _incident_pb2.ResolutionType.ValueType
         """How it was resolved: the item's type, or the existing one when already resolved."""
         resolution_number: _builtins.int
@@ -598,7 +618,7 @@ class BatchResolveResponse(_message.Message):
         """The item's `incident_id` when it is well-formed, else empty."""
         @_builtins.property
         def resolved(self) -> Global___BatchResolveResponse.Resolved:
-            """The incident is RESOLVED, by this item or earlier."""
+            """The incident is RESOLVED, by this item or earlier, or the item's opening is over."""
 
         @_builtins.property
         def status(self) -> _status_pb2.Status:

@@ -52,6 +52,7 @@ def incident_to_proto(incident: Incident) -> incident_pb2.Incident:
         resolution_number=incident.resolution_number,
         opened_by=incident.opened_by,
         etag=incident.etag,
+        opening=incident.opening,
     )
     if incident.resolution_type is not None:
         message.resolution_type = RESOLUTION_TYPES.to_wire(incident.resolution_type)
@@ -115,6 +116,8 @@ def resolve_command(
         etag=request.etag if isinstance(request, pb.ResolveRequest) else "",
         approval_id=request.approval_id,
         action=request.action,
+        opening=request.opening,
+        execute_time=optional_time(request, "execute_time"),
     )
 
 
@@ -133,10 +136,9 @@ def batch_items(request: pb.BatchResolveRequest, *, actor: str) -> BatchItems:
     for index, item in enumerate(request.items):
         try:
             check(item)
+            commands.append(resolve_command(item, actor=actor))
         except RpcError as exc:
             errors[index] = exc
-        else:
-            commands.append(resolve_command(item, actor=actor))
     return BatchItems(commands, errors)
 
 

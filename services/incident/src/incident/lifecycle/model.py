@@ -110,6 +110,10 @@ class ResolveCommand:
     # The approval whose execution resolved it, and the executed action; empty for every other caller.
     approval_id: str = ""
     action: str = ""
+    # The opening that it is for; 0 is the current one.
+    opening: int = 0
+    # When the action was executed.
+    execute_time: datetime | None = None
 
     def attributes(self) -> Mapping[str, str]:
         """The attributes of the RESOLVED event."""
@@ -123,7 +127,7 @@ class ResolveCommand:
 
 @dataclass(frozen=True, slots=True)
 class ResolveResult:
-    """The incident, and whether it was RESOLVED before the command."""
+    """The incident, and whether it was RESOLVED before the command, or the command's opening is over."""
 
     incident: Incident
     already_resolved: bool

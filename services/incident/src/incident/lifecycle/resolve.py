@@ -32,6 +32,8 @@ class ResolveUseCase:
     async def resolve(self, command: ResolveCommand) -> ResolveResult:
         """Resolve an incident, in a group commit with concurrent calls. Idempotent: a RESOLVED one is returned as it is.
 
+        So is one that has left the opening which the command is for.
+
         Raises IncidentNotFoundError; IncidentChangedError when it is unresolved and `etag` is given and stale.
         """
         try:
@@ -84,7 +86,7 @@ class ResolveUseCase:
                     outcomes[index] = ResolveResult(batch.resolved[incident_id], already_resolved=False)
                 elif incident_id not in batch.others:
                     outcomes[index] = IncidentNotFoundError(incident_id)
-                elif batch.others[incident_id].state is State.RESOLVED:
+                elif batch.others[incident_id].state is State.RESOLVED or incident_id in batch.over:
                     outcomes[index] = ResolveResult(batch.others[incident_id], already_resolved=True)
                 elif index in previous:
                     outcomes[index] = IncidentChangedError(incident_id)
@@ -105,4 +107,9 @@ def _log_outcome(command: ResolveCommand, outcome: ResolveOutcome) -> None:
     if isinstance(outcome, IncidentNotFoundError):
         _log.warning("incident_not_found_for_resolve", **facts)
     elif isinstance(outcome, ResolveResult) and outcome.already_resolved:
-        _log.info("incident_resolve_skipped_already_resolved", **facts)
+        reopened = outcome.incident.state is not State.RESOLVED
+        _log.info(
+            "incident_resolve_skipped_already_resolved",
+            **facts,
+            **({"reopened_since": True} if reopened else {}),
+        )

@@ -1,14 +1,14 @@
 """The one statement that resolves incidents. Nothing here commits: on an autocommit connection it is a transaction."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import bindparam
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, Float, Text, Uuid
+from sqlalchemy.types import BigInteger, DateTime, Float, Integer, Text, Uuid
 
 from incident.lifecycle.effect_jobs import PAYLOAD_SQL, EffectPayload, dedup_key, dedup_key_sql
 from incident.lifecycle.model import ResolveCommand
@@ -20,14 +20,29 @@ from servicekit.outbox.sql import insert_jobs
 # One statement is one transaction: guard, transition, timeline event and side-effect jobs, for a whole group commit.
 # - `locked` locks the rows in id order, so that two such statements cannot deadlock. Rows that are RESOLVED already are
 #   neither locked nor written. A row that a concurrent transaction resolves is waited for, re-checked and left.
+# - `over` finds the commands whose opening has ended: an earlier opening than the current one; or, where the command does
+#   not know its opening, one whose approval has resolved the incident before, or was executed before the last Reopen.
+#   What a concurrent transaction changes after the statement began is not seen: such a row is left to the next statement.
 # - The last select returns the rows that were not resolved here, as they were when the statement began.
 _RESOLVE = incident_statement(
     f"""
     WITH command AS (
-        SELECT * FROM unnest(:incident_ids, :resolution_types, :notes, :actors, :versions, :attributes)
-            AS command (incident_id, resolution_type, note, actor, version, attributes)
+        SELECT * FROM unnest(:incident_ids, :resolution_types, :notes, :actors, :versions, :attributes, :approval_ids,
+                :openings, :execute_times)
+            AS command (incident_id, resolution_type, note, actor, version, attributes, approval_id, opening, execute_time)
+    ), over AS (
+        SELECT incident_id FROM command JOIN incidents USING (incident_id)
+        WHERE CASE
+            WHEN opening > 0 THEN opening <= resolution_number
+            WHEN approval_id = '' OR resolution_number = 0 THEN FALSE
+            ELSE open_time > execute_time OR EXISTS (
+                SELECT FROM generate_series(1, resolution_number) AS number
+                JOIN incident_events
+                    ON event_id = 'service:incident/' || command.incident_id || '/resolved/' || number
+                WHERE incident_events.attributes ->> 'approval_id' = command.approval_id)
+            END
     ), locked AS (
-        SELECT incident_id, version FROM incidents
+        SELECT incident_id, version, resolution_number FROM incidents
         WHERE incident_id = ANY (:incident_ids) AND state = ANY (:from_states)
         ORDER BY incident_id
         FOR NO KEY UPDATE
@@ -44,6 +59,13 @@ _RESOLVE = incident_statement(
             version = incidents.version + 1
         FROM command JOIN locked USING (incident_id)
         WHERE incidents.incident_id = locked.incident_id AND coalesce(command.version, locked.version) = locked.version
+            AND CASE
+                WHEN command.opening > 0 THEN command.opening > locked.resolution_number
+                WHEN command.approval_id = '' THEN TRUE
+                ELSE NOT EXISTS (SELECT FROM over WHERE over.incident_id = locked.incident_id) AND EXISTS (
+                    SELECT FROM incidents AS seen
+                    WHERE seen.incident_id = locked.incident_id AND seen.resolution_number = locked.resolution_number)
+                END
         RETURNING {qualified(COLUMNS, "incidents")}, command.attributes, extract(epoch FROM now() - incidents.open_time)::float8 AS resolution_seconds
     ), events AS (
         INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
@@ -58,10 +80,10 @@ _RESOLVE = incident_statement(
     ), leased AS (
         SELECT dedup_key, jsonb_object_agg(topic, job_id) AS jobs FROM jobs WHERE is_leased GROUP BY dedup_key
     )
-    SELECT {COLUMNS}, TRUE AS resolved_here, resolution_seconds, leased.jobs
+    SELECT {COLUMNS}, TRUE AS resolved_here, FALSE AS is_over, resolution_seconds, leased.jobs
     FROM resolved LEFT JOIN leased ON leased.dedup_key = {dedup_key_sql()}
     UNION ALL
-    SELECT {COLUMNS}, FALSE, NULL, NULL FROM incidents
+    SELECT {COLUMNS}, FALSE, incident_id IN (SELECT incident_id FROM over), NULL, NULL FROM incidents
     WHERE incident_id = ANY (:incident_ids) AND incident_id NOT IN (SELECT incident_id FROM resolved)
     """,
     bindparam("incident_ids", type_=ARRAY(Text)),
@@ -70,6 +92,9 @@ _RESOLVE = incident_statement(
     bindparam("actors", type_=ARRAY(Text)),
     bindparam("versions", type_=ARRAY(BigInteger)),
     bindparam("attributes", type_=ARRAY(JSONB)),
+    bindparam("approval_ids", type_=ARRAY(Text)),
+    bindparam("openings", type_=ARRAY(Integer)),
+    bindparam("execute_times", type_=ARRAY(DateTime(timezone=True))),
     bindparam("from_states", type_=ARRAY(Text)),
     bindparam("topics", type_=ARRAY(Text)),
     bindparam("skip_reasons", type_=ARRAY(Text)),
@@ -83,11 +108,12 @@ _RESOLVE = incident_statement(
 class ResolvedBatch:
     """The incidents of a batch by id: those resolved by it, and the others that exist, as they were before.
 
-    An id in neither is unknown. `jobs` are the side effects that were inserted already leased to this process.
+    An id in neither is unknown; of the others, `over` have left the opening that their command is for. `jobs` are the side effects that were inserted already leased to this process.
     """
 
     resolved: Mapping[str, Incident]
     others: Mapping[str, Incident]
+    over: Collection[str]
     jobs: Sequence[Job]
 
 
@@ -112,6 +138,9 @@ async def resolve(
             "actors": [command.actor for command in commands],
             "versions": [_version(command.etag) for command in commands],
             "attributes": [dict(command.attributes()) for command in commands],
+            "approval_ids": [command.approval_id for command in commands],
+            "openings": [command.opening for command in commands],
+            "execute_times": [command.execute_time for command in commands],
             "from_states": list(ALLOWED_FROM[Transition.RESOLVE]),
             "topics": [effect.topic for effect in effects],
             "skip_reasons": list(effects.values()),
@@ -121,13 +150,16 @@ async def resolve(
     )
     resolved: dict[str, Incident] = {}
     others: dict[str, Incident] = {}
+    over: set[str] = set()
     leased: list[Job] = []
-    for *columns, resolved_here, seconds, job_ids in rows:
+    for *columns, resolved_here, is_over, seconds, job_ids in rows:
         incident = to_incident(columns)
+        if is_over:
+            over.add(incident.incident_id)
         (resolved if resolved_here else others)[incident.incident_id] = incident
         if token is not None and job_ids is not None:
             leased.extend(_leased_jobs(incident, seconds, job_ids, token))
-    return ResolvedBatch(resolved, others, leased)
+    return ResolvedBatch(resolved, others, over, leased)
 
 
 def _leased_jobs(
