@@ -29,12 +29,19 @@ def topics(
     """Return this service's topics. `resolve_timeout` is the client's own; the handler's is a little longer."""
     return [
         Topic(EXECUTE_TOPIC, ExecuteHandler(execute)),
-        Topic(TIMELINE_TOPIC, TimelineHandler(incidents), max_batch=_TIMELINE_BATCH, concurrency=2),
+        Topic(
+            TIMELINE_TOPIC,
+            TimelineHandler(incidents),
+            max_batch=_TIMELINE_BATCH,
+            concurrency=2,
+            only_requests=True,
+        ),
         Topic(
             RESOLVE_TOPIC,
             ResolveHandler(incidents),
             timeout=resolve_timeout + timedelta(seconds=2),
             max_batch=_RESOLVE_BATCH,
             concurrency=_RESOLVE_CALLS,
+            only_requests=True,
         ),
     ]

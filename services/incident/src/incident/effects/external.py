@@ -174,4 +174,11 @@ def _topic(handler: ExternalHandler, timeout: timedelta | None) -> Topic:
         # Disabled: many jobs are skipped in one transaction.
         return Topic(name, handler)
     # Batches of one, so that a receiver that hangs on one job delays no other job's mark.
-    return Topic(name, handler, timeout=timeout + _TIMEOUT_MARGIN, max_batch=1, concurrency=_CONCURRENCY)
+    return Topic(
+        name,
+        handler,
+        timeout=timeout + _TIMEOUT_MARGIN,
+        max_batch=1,
+        concurrency=_CONCURRENCY,
+        only_requests=True,
+    )
