@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-import grpc.aio
 import psutil
 
-from awoooi.incident.v1 import incident_service_pb2 as pb
-from awoooi.incident.v1 import incident_service_pb2_grpc
+from awoooi.client import CallError, IncidentClient
 from benchmarks.errors import BenchmarkError
-from benchmarks.incidents import Incidents
+from benchmarks.incidents import NOTE, Incidents
 from benchmarks.servers import RunningServer, echo_server, incident_service
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.file_lock import FileLock
@@ -152,12 +150,9 @@ async def _connection(database_url: str) -> AsyncIterator["asyncpg.Connection[as
 async def _a_response(service: RunningServer, incidents: Incidents) -> bytes:
     """Return what the service answers to a Resolve: the message that the echo answers with."""
     await incidents.investigating(1)
-    async with grpc.aio.insecure_channel(service.address) as channel:
-        stub = incident_service_pb2_grpc.IncidentServiceStub(channel)
+    async with IncidentClient(service.address) as client:
         try:
-            response = await stub.Resolve(
-                pb.ResolveRequest.FromString(incidents.requests([0])[0]), timeout=10
-            )
-        except grpc.RpcError as exc:
+            response = await client.resolve(incidents.id(0), resolution_type="NO_ACTION", note=NOTE)
+        except CallError as exc:
             raise BenchmarkError(f"a first Resolve failed: {exc}") from exc
     return response.SerializeToString()

@@ -9,12 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import grpc
-
 from awoooi.approval.v1 import approval_pb2, approval_service_pb2
-from awoooi.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
-from awoooi.incident.v1 import incident_pb2, incident_service_pb2
-from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
+from awoooi.client import SyncApprovalClient, SyncIncidentClient
 from flywheel.commands.demo_output import DemoOutput
 from flywheel.commands.scrape import Scrape, scrape
 from flywheel.stack.stack import Stack
@@ -22,11 +18,6 @@ from flywheel.stack.stack import Stack
 # Short, so that the demo need not wait for the 30 minutes after which an incident is stuck in production.
 _STUCK_AFTER = "2s"
 _CALL_SECONDS = 20.0
-
-_DETECTOR = (("awoooi-actor", "detector"),)
-_PROPOSER = (("awoooi-actor", "ai"),)
-_APPROVER = (("awoooi-actor", "alice"),)
-_OPERATOR = (("awoooi-actor", "operator"),)
 
 
 def run(*, incidents: int) -> None:
@@ -62,11 +53,13 @@ class _Story:
 
     def play(self) -> None:
         with (
-            grpc.insecure_channel(str(self._stack.incident.address.connect_address)) as incident_channel,
-            grpc.insecure_channel(str(self._stack.approval.address.connect_address)) as approval_channel,
+            SyncIncidentClient(
+                str(self._stack.incident.address.connect_address), actor="operator", timeout=_CALL_SECONDS
+            ) as self._incidents,
+            SyncApprovalClient(
+                str(self._stack.approval.address.connect_address), actor="operator", timeout=_CALL_SECONDS
+            ) as self._approvals,
         ):
-            self._incidents = IncidentServiceStub(incident_channel)
-            self._approvals = ApprovalServiceStub(approval_channel)
             self._get_stuck()
             self._approve()
             self._execute_while_down()
@@ -77,23 +70,15 @@ class _Story:
         self._output.act("Incidents pile up", "the old system approved NO_ACTION and never resolved them")
 
         def open_incident(number: int) -> str:
-            created = self._incidents.Create(
-                incident_service_pb2.CreateRequest(
-                    title=f"pod api-{number} answers slowly",
-                    severity=incident_pb2.SEVERITY_MEDIUM,
-                    fingerprint=f"api-latency-{number}",
-                    source="demo",
-                ),
-                timeout=_CALL_SECONDS,
-                metadata=_DETECTOR,
+            created = self._incidents.create(
+                title=f"pod api-{number} answers slowly",
+                severity="MEDIUM",
+                fingerprint=f"api-latency-{number}",
+                source="demo",
+                actor="detector",
             )
-            incident_id = created.incident.incident_id
-            self._incidents.StartInvestigation(
-                incident_service_pb2.StartInvestigationRequest(incident_id=incident_id),
-                timeout=_CALL_SECONDS,
-                metadata=_OPERATOR,
-            )
-            return incident_id
+            self._incidents.start_investigation(created.incident.incident_id)
+            return created.incident.incident_id
 
         self._incident_ids = self._output.run_each("open and investigate", range(self._count), open_incident)
         after = self._await_metrics(
@@ -106,23 +91,11 @@ class _Story:
         self._output.act("NO_ACTION is proposed and approved", "for each of them: only observe")
 
         def propose_and_approve(incident_id: str) -> str:
-            proposed = self._approvals.Propose(
-                approval_service_pb2.ProposeRequest(
-                    incident_id=incident_id,
-                    action="NO_ACTION: observe first",
-                    risk=approval_pb2.RISK_LOW,
-                    auto_execute=False,
-                ),
-                timeout=_CALL_SECONDS,
-                metadata=_PROPOSER,
+            proposed = self._approvals.propose(
+                incident_id, action="NO_ACTION: observe first", risk="LOW", auto_execute=False, actor="ai"
             )
-            approval_id = proposed.approval.approval_id
-            self._approvals.Approve(
-                approval_service_pb2.ApproveRequest(approval_id=approval_id),
-                timeout=_CALL_SECONDS,
-                metadata=_APPROVER,
-            )
-            return approval_id
+            self._approvals.approve(proposed.approval_id, actor="alice")
+            return proposed.approval_id
 
         self._approval_ids = self._output.run_each(
             "propose and approve", self._incident_ids, propose_and_approve
@@ -217,36 +190,16 @@ class _Story:
         return self._output.run_until(what, self._count, read)
 
     def _execute_all(self, what: str) -> Sequence[approval_service_pb2.ExecuteResponse]:
-        def execute(approval_id: str) -> approval_service_pb2.ExecuteResponse:
-            return self._approvals.Execute(
-                approval_service_pb2.ExecuteRequest(approval_id=approval_id),
-                timeout=_CALL_SECONDS,
-                metadata=_OPERATOR,
-            )
-
-        return self._output.run_each(what, self._approval_ids, execute)
+        return self._output.run_each(what, self._approval_ids, self._approvals.execute)
 
     def _resolve(self, incident_id: str) -> bool:
-        answer = self._incidents.Resolve(
-            incident_service_pb2.ResolveRequest(
-                incident_id=incident_id, resolution_type=incident_pb2.RESOLUTION_TYPE_NO_ACTION
-            ),
-            timeout=_CALL_SECONDS,
-            metadata=_OPERATOR,
-        )
-        return answer.already_resolved
+        return self._incidents.resolve(incident_id, resolution_type="NO_ACTION").already_resolved
 
     def _resolved_once(self) -> int:
         """Count the incidents that are RESOLVED and whose timeline has one RESOLVED event."""
 
         def once(incident_id: str) -> bool:
-            answer = self._incidents.ListEvents(
-                incident_service_pb2.ListEventsRequest(
-                    incident_id=incident_id, types=[incident_pb2.IncidentEvent.TYPE_RESOLVED]
-                ),
-                timeout=_CALL_SECONDS,
-            )
-            return len(answer.events) == 1
+            return len(list(self._incidents.list_events(incident_id, types=["RESOLVED"]))) == 1
 
         return sum(self._output.run_each("count the RESOLVED events", self._incident_ids, once))
 
