@@ -1,15 +1,14 @@
-"""Side effects as callers see them, and a service that has somebody to tell."""
+"""Side effects as callers see them, and a service that is connected to external systems."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.eventually import eventually
-from tests.incident.incidents import incident_stub, stats_stub
+from tests.incident.incidents import incident_stub
 from tests.receiver import Received, Receiver, receiver
 from tests.services import RunningService, healthy_service
 
@@ -27,7 +26,7 @@ NOTIFICATION = SideEffect.EFFECT_NOTIFICATION
 WEBHOOK = SideEffect.EFFECT_WEBHOOK
 EFFECTS = (POSTMORTEM, KNOWLEDGE, DISPOSITION, NOTIFICATION, WEBHOOK)
 
-_SECRET = "signed-by-nobody-else"
+_SECRET = "known-to-the-receiver-only"
 
 
 async def side_effects(
@@ -63,18 +62,9 @@ async def side_effect(
     return found[effect]
 
 
-async def figures(
-    address: str,
-    view: stats_pb.GetFlywheelStatsRequest.View.ValueType = stats_pb.GetFlywheelStatsRequest.VIEW_BASIC,
-) -> stats_pb.GetFlywheelStatsResponse:
-    """What the service tells of the loop."""
-    async with stats_stub(address) as stub:
-        return await stub.GetFlywheelStats(stats_pb.GetFlywheelStatsRequest(view=view))
-
-
 @dataclass(frozen=True)
-class Telling:
-    """A service, and the two whom it tells of resolutions."""
+class ConnectedService:
+    """A service, its webhook receiver and its notification receiver."""
 
     service: RunningService
     stub: "Stub"
@@ -82,7 +72,7 @@ class Telling:
     people: Receiver
 
     def posts(self, incident_id: str) -> list[Received]:
-        """What the webhook's receiver was sent about an incident."""
+        """The requests of the webhook about an incident."""
         return [each for each in self.webhook.requests if each.content["incident_id"] == incident_id]
 
     def messages(self, title: str) -> list[Received]:
@@ -91,20 +81,22 @@ class Telling:
 
 
 @asynccontextmanager
-async def telling(database_url: str, variables: Mapping[str, str] | None = None) -> AsyncIterator[Telling]:
-    """A healthy service over the database that has a webhook and somebody to notify."""
+async def connected_service(
+    database_url: str, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[ConnectedService]:
+    """A healthy service over the database, with a webhook and a notification URL."""
     async with (
         receiver() as webhook,
         receiver() as people,
         healthy_service(
-            "incident", database_url, variables={**_tells(webhook, people), **(variables or {})}
+            "incident", database_url, variables={**_variables(webhook, people), **(variables or {})}
         ) as service,
         incident_stub(service.address) as stub,
     ):
-        yield Telling(service, stub, webhook, people)
+        yield ConnectedService(service, stub, webhook, people)
 
 
-def _tells(webhook: Receiver, people: Receiver) -> Mapping[str, str]:
+def _variables(webhook: Receiver, people: Receiver) -> Mapping[str, str]:
     return {
         "INCIDENT_WEBHOOK_URL": webhook.url("/hook"),
         "INCIDENT_WEBHOOK_SECRET": _SECRET,

@@ -119,26 +119,26 @@ async def untouched(rows: "Rows") -> AsyncIterator[None]:
 async def test_an_invalid_field_is_named_and_nothing_is_written(
     stub: "Stub", rpc: str, request_message: Any, field: str
 ) -> None:
-    told = await refused(getattr(stub, rpc)(request_message))
-    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
-    assert set(told.fields) == {field}
-    assert all(told.descriptions)
-    assert len(told.wire) < 4000
+    refusal = await refused(getattr(stub, rpc)(request_message))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert set(refusal.fields) == {field}
+    assert all(refusal.descriptions)
+    assert len(refusal.wire) < 4000
 
 
 async def test_several_invalid_fields_are_all_named(stub: "Stub") -> None:
-    told = await refused(stub.Create(pb.CreateRequest(title="", fingerprint="\n", labels={"": "\0"})))
-    assert set(told.fields) == {"title", "severity", "fingerprint", "labels"}
+    refusal = await refused(stub.Create(pb.CreateRequest(title="", fingerprint="\n", labels={"": "\0"})))
+    assert set(refusal.fields) == {"title", "severity", "fingerprint", "labels"}
     assert [
-        part.partition(":")[0] for part in told.message.removeprefix("invalid argument: ").split("; ")
+        part.partition(":")[0] for part in refusal.message.removeprefix("invalid argument: ").split("; ")
     ] == ["title", "severity", "fingerprint", "labels"]
 
 
 async def test_invalid_times_are_both_named_and_not_compared(stub: "Stub") -> None:
     request = pb.ListRequest(create_time_start=at(2**62), create_time_end=at(-(2**62)))
-    told = await refused(stub.List(request))
-    assert told.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert set(told.fields) == {"create_time_start", "create_time_end"}
+    refusal = await refused(stub.List(request))
+    assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert set(refusal.fields) == {"create_time_start", "create_time_end"}
 
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -188,5 +188,5 @@ async def test_malformed_messages_are_refused_and_the_service_continues(
 
 async def test_an_invalid_actor_is_refused(service: RunningService) -> None:
     async with incident_stub(service.address, actor="not a name") as stub:
-        told = await refused(stub.Create(create_request()))
-    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("metadata awoooi-actor",))
+        refusal = await refused(stub.Create(create_request()))
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("metadata awoooi-actor",))

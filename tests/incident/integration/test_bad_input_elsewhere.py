@@ -153,11 +153,11 @@ async def test_an_invalid_field_is_named_and_nothing_is_written(
     stub: "Stub", rpc: str, request_message: Any, field: str
 ) -> None:
     call = getattr(stub, rpc)(request_message)
-    told = await refused(call.read() if rpc == "Watch" else call)
-    assert told.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert set(told.fields) == {field}
-    assert all(told.descriptions)
-    assert len(told.wire) < 4000
+    refusal = await refused(call.read() if rpc == "Watch" else call)
+    assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert set(refusal.fields) == {field}
+    assert all(refusal.descriptions)
+    assert len(refusal.wire) < 4000
 
 
 SERVICE = pb.DESCRIPTOR.services_by_name["IncidentService"]
@@ -197,8 +197,10 @@ async def test_an_invalid_batch_item_has_its_field_named_and_the_others_are_reso
     items = [item(**fields) for fields, _ in ITEMS.values()]
     ends = [Item(incident_id=each, resolution_type=HUMAN) for each in good]
     results = (await stub.BatchResolve(pb.BatchResolveRequest(items=[ends[0], *items, ends[1]]))).results
-    told = {name: read_status(result.status) for name, result in zip(ITEMS, list(results)[1:-1], strict=True)}
-    assert {name: (each.code, each.fields) for name, each in told.items()} == {
+    refusals = {
+        name: read_status(result.status) for name, result in zip(ITEMS, list(results)[1:-1], strict=True)
+    }
+    assert {name: (each.code, each.fields) for name, each in refusals.items()} == {
         name: (grpc.StatusCode.INVALID_ARGUMENT, (field,)) for name, (_, field) in ITEMS.items()
     }
     assert [results[place].resolved.already_resolved for place in (0, -1)] == [False, False]

@@ -53,15 +53,15 @@ REFUSED_STARTS: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("variables", "told"), REFUSED_STARTS.values(), ids=REFUSED_STARTS.keys())
+@pytest.mark.parametrize(("variables", "message"), REFUSED_STARTS.values(), ids=REFUSED_STARTS.keys())
 def test_a_process_that_cannot_start_logs_the_reason_in_one_line_without_the_password(
-    variables: dict[str, str], told: str
+    variables: dict[str, str], message: str
 ) -> None:
     process = ServiceProcess("incident", ["serve"], variables)
     assert process.wait() in (1, 2)
     plain = [line for line in process.lines if not line.startswith("{")]
     assert len(plain) == 1, process.lines
-    assert plain[0].startswith(told)
+    assert plain[0].startswith(message)
     assert "hunter2" not in "".join(process.lines)
 
 
@@ -93,8 +93,8 @@ async def test_without_its_tables_the_service_is_unavailable_and_not_serving() -
             address = (await process.logged("serving"))["address"]
             assert await health(address) == NOT_SERVING
             async with incident_stub(address) as stub:
-                told = await refused(stub.Create(create_request()))
-            assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+                refusal = await refused(stub.Create(create_request()))
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
             migrating = ServiceProcess("incident", ["migrate"], {"INCIDENT_DATABASE_URL": url})
             assert await migrating.ended() == 0
             async with grpc.aio.insecure_channel(address) as channel:
@@ -142,12 +142,12 @@ async def test_database_errors_are_not_disclosed_to_callers(database: str, break
             read_refusal(outcome) for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)
         ]
         assert failures
-        for told in failures:
-            assert told.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
-            assert "hunter2" not in told.wire
-            assert "incidents" not in told.message
-            if told.code is grpc.StatusCode.INTERNAL:
-                await service.logged("rpc_internal_error", correlation_id=told.metadata["correlation_id"])
+        for refusal in failures:
+            assert refusal.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
+            assert "hunter2" not in refusal.wire
+            assert "incidents" not in refusal.message
+            if refusal.code is grpc.StatusCode.INTERNAL:
+                await service.logged("rpc_internal_error", correlation_id=refusal.metadata["correlation_id"])
 
 
 async def test_a_graceful_stop_finishes_the_call_in_flight(database: str) -> None:
@@ -199,13 +199,13 @@ async def test_the_service_is_unavailable_during_a_database_outage_and_recovers(
         ):
             incident = await opened(stub)
             await asyncio.to_thread(postgres.stop)
-            told = await refused(stub.Get(pb.GetRequest(incident_id=incident.incident_id)))
-            assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
-            assert told.retry_after_seconds
-            told = await refused(
+            refusal = await refused(stub.Get(pb.GetRequest(incident_id=incident.incident_id)))
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+            assert refusal.retry_after_seconds
+            refusal = await refused(
                 stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION))
             )
-            assert told.code is grpc.StatusCode.UNAVAILABLE
+            assert refusal.code is grpc.StatusCode.UNAVAILABLE
             await eventually(lambda: health(service.address), lambda status: status == NOT_SERVING)
             await asyncio.to_thread(postgres.start)
             await service.healthy()

@@ -17,7 +17,7 @@ from servicekit.database.engine import create_engine
 from servicekit.database.migrations import Migrations
 from tests.databases import empty_database
 from tests.incident.incidents import HUMAN, RESOLVED, effects_settled, incident_stub, opened, resolved, token
-from tests.incident.side_effects import figures
+from tests.incident.stats import read_stats
 from tests.services import healthy_service
 
 MIGRATIONS = "incident:migrations"
@@ -142,7 +142,7 @@ async def test_an_upgrade_keeps_the_data_of_a_database_in_use(database: str, rev
         connection = await asyncpg.connect(database)
         await effects_settled(connection)
         await connection.close()
-        before = await figures(service.address)
+        before = await read_stats(service.address)
         done = (await stub.Get(pb.GetRequest(incident_id=done.incident_id))).incident
 
     engine = create_engine(database, application_name="tests", pool_size=1)
@@ -162,7 +162,7 @@ async def test_an_upgrade_keeps_the_data_of_a_database_in_use(database: str, rev
 
     async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
         assert (await stub.Get(pb.GetRequest(incident_id=done.incident_id))).incident == done
-        after = await figures(service.address)
+        after = await read_stats(service.address)
         for each in (before, after):
             each.ClearField("read_time")
         assert after == before

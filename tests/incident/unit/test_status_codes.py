@@ -49,14 +49,14 @@ def test_every_error_is_in_the_table_and_its_docstring_is_one_sentence(cls: type
 def test_the_status_of_each_error(
     error: IncidentError, code: grpc.StatusCode, reason: str, resource: tuple[str, str] | None
 ) -> None:
-    told = read_status(ERRORS.status_of(error, method="m").to_status())
-    assert (told.code, told.reason, told.resource) == (code, reason, resource)
-    assert told.message == type(error).__doc__
+    status = read_status(ERRORS.status_of(error, method="m").to_status())
+    assert (status.code, status.reason, status.resource) == (code, reason, resource)
+    assert status.message == type(error).__doc__
 
 
 def test_a_refused_transition_has_the_current_and_the_allowed_states() -> None:
     error = TransitionNotAllowedError(ID, current=State.RESOLVED, allowed=(State.OPEN, State.INVESTIGATING))
-    told = read_status(ERRORS.status_of(error, method="m").to_status())
-    assert told.code is grpc.StatusCode.FAILED_PRECONDITION
-    assert told.metadata == {"current_state": "RESOLVED", "allowed_states": "OPEN, INVESTIGATING"}
-    assert told.preconditions == ("is RESOLVED, must be one of: OPEN, INVESTIGATING",)
+    status = read_status(ERRORS.status_of(error, method="m").to_status())
+    assert status.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert status.metadata == {"current_state": "RESOLVED", "allowed_states": "OPEN, INVESTIGATING"}
+    assert status.preconditions == ("is RESOLVED, must be one of: OPEN, INVESTIGATING",)

@@ -1,4 +1,4 @@
-"""What a resolution leaves: every effect once, also when the process is killed at any line of it."""
+"""The effects of a resolution: exactly once, also when the process is killed."""
 
 import asyncio
 import signal
@@ -140,14 +140,14 @@ async def test_after_a_kill_during_an_effect_a_second_process_takes_over_the_lea
             async with incident_stub(doomed.address) as stub:
                 incident = await opened(stub)
                 request = pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION)
-                # The process may be killed before it has answered; what was committed counts.
+                # The process may be killed before the response; the commit counts.
                 await asyncio.gather(stub.Resolve(request), return_exceptions=True)
             assert await doomed.ended() == -signal.SIGKILL
         state = "SELECT state FROM incidents WHERE incident_id = $1"
         assert await rows.fetchval(state, incident.incident_id) == "RESOLVED"
         assert await rows.fetchval("SELECT count(*) FROM outbox WHERE lease_token IS NOT NULL")
         async with healthy_service("incident", database) as second:
-            # The leases of the dead are over: waiting for it would only take time.
+            # Ends the leases of the killed process: waiting for it would only take time.
             await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
             await settled(rows, incident.incident_id)
             await took_effect_once(rows, incident.incident_id)
@@ -177,15 +177,15 @@ async def test_after_a_kill_between_commit_and_response_a_retry_of_resolve_is_id
                         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
                     )
                 )
-                # The statement is at the database; from here on the process cannot hear what becomes of it.
+                # The statement is at the database; from here on the process cannot receive its result.
                 doomed.send(signal.SIGSTOP)
             state = "SELECT state = 'RESOLVED' FROM incidents WHERE incident_id = $1"
             await eventually(lambda: rows.fetchval(state, incident.incident_id))
             assert not call.done()
             doomed.send(signal.SIGKILL)
-            (told,) = await asyncio.gather(call, return_exceptions=True)
-            assert isinstance(told, grpc.aio.AioRpcError)
-            assert told.code() is grpc.StatusCode.UNAVAILABLE
+            (error,) = await asyncio.gather(call, return_exceptions=True)
+            assert isinstance(error, grpc.aio.AioRpcError)
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
         async with healthy_service("incident", database) as second, incident_stub(second.address) as stub:
             again = await stub.Resolve(request)
             assert again.already_resolved
@@ -210,7 +210,7 @@ async def test_a_kill_before_the_commit_rolls_everything_back(database: str) -> 
                     "WHERE datname = current_database() AND wait_event_type = 'Lock'"
                 )
                 await eventually(lambda: rows.fetchval(waiting))
-                # The server's own end of the connection goes first: the statement cannot commit any more.
+                # The server's end of the connection goes first: the statement cannot commit any more.
                 await rows.execute("""
                     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                     WHERE datname = current_database() AND wait_event_type = 'Lock'

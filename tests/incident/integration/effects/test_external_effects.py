@@ -1,4 +1,4 @@
-"""Webhook, notification and postmortem of a real service, told by what its receivers and its callers see."""
+"""Webhook, notification and postmortem of a real service, connected by what its receivers and its callers see."""
 
 import asyncio
 import hashlib
@@ -44,7 +44,7 @@ TEMPLATE = "# Ours: {{ title }}\n{% if 'explode' in title %}\n{{ 1 // 0 }}\n{% e
 
 
 @dataclass(frozen=True)
-class Told:
+class ConnectedService:
     """A service, and those whom it tells."""
 
     service: RunningService
@@ -114,7 +114,9 @@ def settings(webhook: Receiver, people: Receiver, others: Receiver) -> Mapping[s
 
 
 @asynccontextmanager
-async def telling(database: str, *receivers: Receiver, **variables: str) -> AsyncIterator[Told]:
+async def connected_service(
+    database: str, *receivers: Receiver, **variables: str
+) -> AsyncIterator[ConnectedService]:
     """A service that tells three receivers, on a database."""
     webhook, people, others = receivers
     environment = dict(settings(webhook, people, others)) | variables
@@ -124,13 +126,13 @@ async def telling(database: str, *receivers: Receiver, **variables: str) -> Asyn
     ):
         rows = await asyncpg.connect(database)
         try:
-            yield Told(service, stub, rows, webhook, people, others)
+            yield ConnectedService(service, stub, rows, webhook, people, others)
         finally:
             await rows.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Told]:
+async def connected(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ConnectedService]:
     """A service that the tests of this file share, one after the other."""
     template = tmp_path_factory.mktemp("template") / "ours.md.j2"
     template.write_text(TEMPLATE, encoding="utf-8")
@@ -139,18 +141,22 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Told]:
         receiver() as webhook,
         receiver() as people,
         receiver() as others,
-        telling(database, webhook, people, others, INCIDENT_POSTMORTEM_TEMPLATE=str(template)) as running,
+        connected_service(
+            database, webhook, people, others, INCIDENT_POSTMORTEM_TEMPLATE=str(template)
+        ) as running,
     ):
         yield running
 
 
-async def test_a_resolution_is_delivered_to_the_webhook_and_to_every_notification_url(told: Told) -> None:
+async def test_a_resolution_is_delivered_to_the_webhook_and_to_every_notification_url(
+    connected: ConnectedService,
+) -> None:
     title = f"disk full {token()}"
-    incident = await told.resolved(title=title, labels={"host": "db-1"}, fingerprint=token())
-    webhook = await told.effect(incident.incident_id, WEBHOOK, "DONE")
-    await told.effect(incident.incident_id, NOTIFICATION, "DONE")
+    incident = await connected.resolved(title=title, labels={"host": "db-1"}, fingerprint=token())
+    webhook = await connected.effect(incident.incident_id, WEBHOOK, "DONE")
+    await connected.effect(incident.incident_id, NOTIFICATION, "DONE")
 
-    (post,) = await told.posts(incident.incident_id)
+    (post,) = await connected.posts(incident.incident_id)
     assert post.headers["x-awoooi-delivery-id"] == post.headers["idempotency-key"] == webhook.delivery_id
     match = re.fullmatch(r"t=(\d+),v1=([0-9a-f]{64})", post.headers["x-awoooi-signature"])
     assert match is not None
@@ -179,149 +185,160 @@ async def test_a_resolution_is_delivered_to_the_webhook_and_to_every_notificatio
         "action": "",
         "note": "observed",
     }
-    for to in (told.people, told.others):
-        (message,) = told.messages(to, title)
+    for to in (connected.people, connected.others):
+        (message,) = connected.messages(to, title)
         assert message.startswith(f"{incident.incident_id}, severity HIGH\nHUMAN by tester, ")
     for effect in ("WEBHOOK", "NOTIFICATION"):
-        assert await told.events(incident.incident_id, "EFFECT_DONE", effect) == [""]
+        assert await connected.events(incident.incident_id, "EFFECT_DONE", effect) == [""]
 
 
-async def test_a_failed_delivery_is_retried_with_the_same_delivery_id_and_body(told: Told) -> None:
-    told.webhook.answers += [status(500), status(503)]
-    incident = await told.resolved()
-    effect = await told.effect(incident.incident_id, WEBHOOK, "DONE")
-    posts = await told.posts(incident.incident_id)
+async def test_a_failed_delivery_is_retried_with_the_same_delivery_id_and_body(
+    connected: ConnectedService,
+) -> None:
+    connected.webhook.answers += [status(500), status(503)]
+    incident = await connected.resolved()
+    effect = await connected.effect(incident.incident_id, WEBHOOK, "DONE")
+    posts = await connected.posts(incident.incident_id)
     assert effect.attempts == len(posts) == 3
     assert {post.headers["x-awoooi-delivery-id"] for post in posts} == {effect.delivery_id}
     assert len({post.body for post in posts}) == 1
-    assert await told.events(incident.incident_id, "EFFECT_DONE", "WEBHOOK") == [""]
+    assert await connected.events(incident.incident_id, "EFFECT_DONE", "WEBHOOK") == [""]
 
 
-async def test_a_refused_delivery_is_a_dead_letter_and_done_after_a_retry(told: Told) -> None:
-    told.webhook.answers.append(status(400, body=SECRET.encode()))
-    incident = await told.resolved()
-    parked = await told.effect(incident.incident_id, WEBHOOK, "PARKED")
+async def test_a_refused_delivery_is_a_dead_letter_and_done_after_a_retry(
+    connected: ConnectedService,
+) -> None:
+    connected.webhook.answers.append(status(400, body=SECRET.encode()))
+    incident = await connected.resolved()
+    parked = await connected.effect(incident.incident_id, WEBHOOK, "PARKED")
     assert parked.last_error == "the receiver answered 400"
-    assert await told.events(incident.incident_id, "EFFECT_PARKED", "WEBHOOK") == [parked.last_error]
+    assert await connected.events(incident.incident_id, "EFFECT_PARKED", "WEBHOOK") == [parked.last_error]
 
-    await told.stub.RetrySideEffect(
+    await connected.stub.RetrySideEffect(
         pb.RetrySideEffectRequest(incident_id=incident.incident_id, effect=WEBHOOK)
     )
-    done = await told.effect(incident.incident_id, WEBHOOK, "DONE")
-    posts = await told.posts(incident.incident_id)
+    done = await connected.effect(incident.incident_id, WEBHOOK, "DONE")
+    posts = await connected.posts(incident.incident_id)
     assert [post.headers["x-awoooi-delivery-id"] for post in posts] == [parked.delivery_id] * 2
     assert done.attempts == 2
-    assert await told.events(incident.incident_id, "EFFECT_DONE", "WEBHOOK") == [""]
+    assert await connected.events(incident.incident_id, "EFFECT_DONE", "WEBHOOK") == [""]
 
 
-async def test_retry_after_extends_the_backoff(told: Told) -> None:
-    told.webhook.answers.append(status(429, headers={"Retry-After": "3000"}))
-    incident = await told.resolved()
+async def test_retry_after_extends_the_backoff(connected: ConnectedService) -> None:
+    connected.webhook.answers.append(status(429, headers={"Retry-After": "3000"}))
+    incident = await connected.resolved()
     request = pb.ListSideEffectsRequest(incident_id=incident.incident_id, effects=[WEBHOOK])
 
     async def question() -> incident_pb2.SideEffect:
-        return (await told.stub.ListSideEffects(request)).side_effects[0]
+        return (await connected.stub.ListSideEffects(request)).side_effects[0]
 
     effect = await eventually(question, lambda found: bool(found.last_error))
     assert effect.state == incident_pb2.SideEffect.STATE_PENDING
     assert effect.last_error == "the receiver answered 429"
     wait = effect.next_attempt_time.ToDatetime(UTC) - datetime.now(UTC)
     assert timedelta(minutes=40) < wait <= timedelta(minutes=50)
-    await told.rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
-    await told.effect(incident.incident_id, WEBHOOK, "DONE")
+    await connected.rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+    await connected.effect(incident.incident_id, WEBHOOK, "DONE")
 
 
-async def test_a_retry_notifies_only_receivers_that_were_not_notified(told: Told) -> None:
-    told.others.answers += [status(502), status(404)]
+async def test_a_retry_notifies_only_receivers_that_were_not_notified(connected: ConnectedService) -> None:
+    connected.others.answers += [status(502), status(404)]
     title = f"disk full {token()}"
-    incident = await told.resolved(title=title)
-    parked = await told.effect(incident.incident_id, NOTIFICATION, "PARKED")
+    incident = await connected.resolved(title=title)
+    parked = await connected.effect(incident.incident_id, NOTIFICATION, "PARKED")
     assert parked.last_error == "URL 2 (JSON): answered 404"
-    await told.stub.RetrySideEffect(
+    await connected.stub.RetrySideEffect(
         pb.RetrySideEffectRequest(incident_id=incident.incident_id, effect=NOTIFICATION)
     )
-    await told.effect(incident.incident_id, NOTIFICATION, "DONE")
-    assert (len(told.messages(told.people, title)), len(told.messages(told.others, title))) == (1, 3)
+    await connected.effect(incident.incident_id, NOTIFICATION, "DONE")
+    assert (
+        len(connected.messages(connected.people, title)),
+        len(connected.messages(connected.others, title)),
+    ) == (1, 3)
 
 
-async def test_the_next_resolution_has_a_delivery_id_of_its_own(told: Told) -> None:
-    incident = await told.resolved()
-    await told.effect(incident.incident_id, WEBHOOK, "DONE")
-    await told.stub.Reopen(pb.ReopenRequest(incident_id=incident.incident_id, reason="it came back"))
-    await told.resolve(incident.incident_id)
-    await told.effect(incident.incident_id, WEBHOOK, "DONE", number=2)
-    assert [post.content["delivery_id"] for post in await told.posts(incident.incident_id)] == [
+async def test_the_next_resolution_has_a_delivery_id_of_its_own(connected: ConnectedService) -> None:
+    incident = await connected.resolved()
+    await connected.effect(incident.incident_id, WEBHOOK, "DONE")
+    await connected.stub.Reopen(pb.ReopenRequest(incident_id=incident.incident_id, reason="it came back"))
+    await connected.resolve(incident.incident_id)
+    await connected.effect(incident.incident_id, WEBHOOK, "DONE", number=2)
+    assert [post.content["delivery_id"] for post in await connected.posts(incident.incident_id)] == [
         f"{incident.incident_id}/webhook/1",
         f"{incident.incident_id}/webhook/2",
     ]
 
 
-async def test_a_batch_of_resolutions_is_delivered_once_each(told: Told) -> None:
-    incidents = await asyncio.gather(*(opened(told.stub) for _ in range(40)))
+async def test_a_batch_of_resolutions_is_delivered_once_each(connected: ConnectedService) -> None:
+    incidents = await asyncio.gather(*(opened(connected.stub) for _ in range(40)))
     items = [
         pb.BatchResolveRequest.Item(incident_id=incident.incident_id, resolution_type=NO_ACTION)
         for incident in incidents
     ]
-    await told.stub.BatchResolve(pb.BatchResolveRequest(items=items))
+    await connected.stub.BatchResolve(pb.BatchResolveRequest(items=items))
     for incident in incidents:
-        await told.effect(incident.incident_id, WEBHOOK, "DONE")
-        assert len(await told.posts(incident.incident_id)) == 1
+        await connected.effect(incident.incident_id, WEBHOOK, "DONE")
+        assert len(await connected.posts(incident.incident_id)) == 1
 
 
-async def test_disabled_resolution_types_are_skipped_with_the_reason(told: Told) -> None:
+async def test_disabled_resolution_types_are_skipped_with_the_reason(connected: ConnectedService) -> None:
     title = f"disk full {token()}"
-    incident = await told.resolved(title=title, resolution_type=DUPLICATE)
+    incident = await connected.resolved(title=title, resolution_type=DUPLICATE)
     for effect, name in ((NOTIFICATION, "NOTIFY"), (POSTMORTEM, "POSTMORTEM")):
-        skipped = await told.effect(incident.incident_id, effect, "SKIPPED")
+        skipped = await connected.effect(incident.incident_id, effect, "SKIPPED")
         assert skipped.skip_reason == f"INCIDENT_{name}_SKIP leaves out DUPLICATE"
         kind = incident_pb2.SideEffect.Effect.Name(effect).removeprefix("EFFECT_")
-        assert await told.events(incident.incident_id, "EFFECT_SKIPPED", kind) == [skipped.skip_reason]
-    await told.effect(incident.incident_id, WEBHOOK, "DONE")
-    assert told.messages(told.people, title) == []
+        assert await connected.events(incident.incident_id, "EFFECT_SKIPPED", kind) == [skipped.skip_reason]
+    await connected.effect(incident.incident_id, WEBHOOK, "DONE")
+    assert connected.messages(connected.people, title) == []
     with pytest.raises(grpc.aio.AioRpcError) as missing:
-        await told.stub.GetPostmortem(pb.GetPostmortemRequest(incident_id=incident.incident_id))
+        await connected.stub.GetPostmortem(pb.GetPostmortemRequest(incident_id=incident.incident_id))
     assert missing.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_postmortems_are_rendered_with_the_configured_template(told: Told) -> None:
-    incident = await told.resolved(title="memory\tfull")
-    await told.effect(incident.incident_id, POSTMORTEM, "DONE")
-    answer = await told.stub.GetPostmortem(pb.GetPostmortemRequest(incident_id=incident.incident_id))
+async def test_postmortems_are_rendered_with_the_configured_template(connected: ConnectedService) -> None:
+    incident = await connected.resolved(title="memory\tfull")
+    await connected.effect(incident.incident_id, POSTMORTEM, "DONE")
+    answer = await connected.stub.GetPostmortem(pb.GetPostmortemRequest(incident_id=incident.incident_id))
     assert answer.postmortem.markdown == "# Ours: memory full\n"
 
 
-async def test_a_template_that_fails_on_one_incident_parks_that_postmortem_only(told: Told) -> None:
-    fails, works = await asyncio.gather(told.resolved(title="explode"), told.resolved(title="does not"))
-    await told.effect(works.incident_id, POSTMORTEM, "DONE")
-    parked = await told.effect(fails.incident_id, POSTMORTEM, "PARKED")
+async def test_a_template_that_fails_on_one_incident_parks_that_postmortem_only(
+    connected: ConnectedService,
+) -> None:
+    fails, works = await asyncio.gather(
+        connected.resolved(title="explode"), connected.resolved(title="does not")
+    )
+    await connected.effect(works.incident_id, POSTMORTEM, "DONE")
+    parked = await connected.effect(fails.incident_id, POSTMORTEM, "PARKED")
     assert re.fullmatch(r"INCIDENT_POSTMORTEM_TEMPLATE: \S+/ours\.md\.j2 line 3: .*zero.*", parked.last_error)
     request = pb.RetrySideEffectRequest(incident_id=fails.incident_id, effect=POSTMORTEM)
-    await told.stub.RetrySideEffect(request)
+    await connected.stub.RetrySideEffect(request)
 
     async def reasons() -> list[str]:
-        return await told.events(fails.incident_id, "EFFECT_PARKED", "POSTMORTEM")
+        return await connected.events(fails.incident_id, "EFFECT_PARKED", "POSTMORTEM")
 
     # Once for each time somebody put it back; it does not try for ever.
     assert await eventually(reasons, lambda found: len(found) > 1) == [parked.last_error] * 2
 
 
-async def test_no_secret_is_in_the_log_or_in_the_database(told: Told) -> None:
-    told.webhook.answers += [
+async def test_no_secret_is_in_the_log_or_in_the_database(connected: ConnectedService) -> None:
+    connected.webhook.answers += [
         status(500, body=SECRET.encode()),
         status(302, headers={"Location": f"/{SECRET}"}),
     ]
-    told.people.answers += [status(500, body=SECRET.encode())]
-    incident = await told.resolved()
-    await told.effect(incident.incident_id, WEBHOOK, "DONE")
-    await told.effect(incident.incident_id, NOTIFICATION, "DONE")
-    assert told.service.events("outbox_attempt_failed")
-    assert SECRET not in "".join(told.service.lines)
+    connected.people.answers += [status(500, body=SECRET.encode())]
+    incident = await connected.resolved()
+    await connected.effect(incident.incident_id, WEBHOOK, "DONE")
+    await connected.effect(incident.incident_id, NOTIFICATION, "DONE")
+    assert connected.service.events("outbox_attempt_failed")
+    assert SECRET not in "".join(connected.service.lines)
     kept = """
         SELECT count(*) FROM (SELECT outbox::text FROM outbox UNION ALL SELECT event::text FROM incident_events AS event)
             AS rows (text) WHERE text LIKE $1
     """
-    assert await told.rows.fetchval(kept, f"%{incident.incident_id}%") > 0
-    assert await told.rows.fetchval(kept, f"%{SECRET}%") == 0
+    assert await connected.rows.fetchval(kept, f"%{incident.incident_id}%") > 0
+    assert await connected.rows.fetchval(kept, f"%{SECRET}%") == 0
 
 
 async def test_without_external_systems_both_effects_are_skipped_with_the_reason(
@@ -329,7 +346,7 @@ async def test_without_external_systems_both_effects_are_skipped_with_the_reason
 ) -> None:
     async with incident_stub(service.address) as stub:
         rows = await asyncpg.connect(service.database_url)
-        quiet = Told(service, stub, rows, Receiver(""), Receiver(""), Receiver(""))
+        quiet = ConnectedService(service, stub, rows, Receiver(""), Receiver(""), Receiver(""))
         incident = await quiet.resolved()
         for effect, variable in ((NOTIFICATION, "INCIDENT_NOTIFY_URLS"), (WEBHOOK, "INCIDENT_WEBHOOK_URL")):
             skipped = await quiet.effect(incident.incident_id, effect, "SKIPPED")
@@ -347,13 +364,13 @@ async def end_leases(rows: "Connection") -> None:
 
 
 async def killed_and_started_again(
-    told: Told, incident_id: str, database: str
+    connected: ConnectedService, incident_id: str, database: str
 ) -> tuple[list[Received], incident_pb2.SideEffect, list[str]]:
     """Kill the service, start another one, and return what the webhook's receiver got until the effect was done."""
-    told.service.send(signal.SIGKILL)
-    assert await told.service.ended() == -signal.SIGKILL
-    await end_leases(told.rows)
-    async with telling(database, told.webhook, told.people, told.others) as again:
+    connected.service.send(signal.SIGKILL)
+    assert await connected.service.ended() == -signal.SIGKILL
+    await end_leases(connected.rows)
+    async with connected_service(database, connected.webhook, connected.people, connected.others) as again:
         effect = await again.effect(incident_id, WEBHOOK, "DONE")
         return (
             await again.posts(incident_id),
@@ -371,22 +388,22 @@ async def test_a_delivery_interrupted_by_a_kill_is_repeated_with_the_same_delive
         receiver() as webhook,
         receiver() as people,
         receiver() as others,
-        telling(database, webhook, people, others) as told,
+        connected_service(database, webhook, people, others) as connected,
     ):
         held = Held(status(204))
         webhook.answers.append(held)
-        incident = await told.resolved()
+        incident = await connected.resolved()
         await webhook.received(1)
         if answered:
             # Its mark waits for this lock.
             locking = await asyncpg.connect(database)
             await locking.execute("BEGIN; SELECT FROM outbox WHERE topic = 'effect.webhook' FOR UPDATE")
             held.release.set()
-            await eventually(lambda: told.rows.fetchval(BLOCKED))
-            told.service.send(signal.SIGKILL)
-            await told.service.ended()
+            await eventually(lambda: connected.rows.fetchval(BLOCKED))
+            connected.service.send(signal.SIGKILL)
+            await connected.service.ended()
             await locking.close()
-        posts, effect, done = await killed_and_started_again(told, incident.incident_id, database)
+        posts, effect, done = await killed_and_started_again(connected, incident.incident_id, database)
         assert [post.headers["x-awoooi-delivery-id"] for post in posts] == [effect.delivery_id] * 2
         assert posts[0].body == posts[1].body
         assert effect.attempts == 2
@@ -400,19 +417,19 @@ async def test_a_receiver_that_hangs_does_not_block_a_graceful_stop_and_its_leas
         receiver() as webhook,
         receiver() as people,
         receiver() as others,
-        telling(
+        connected_service(
             database, webhook, people, others, INCIDENT_NOTIFY_URLS=f"json://127.0.0.1:{people.port}/?rto=600"
-        ) as told,
+        ) as connected,
     ):
         webhook.answers.append(Held(status(204)))
         people.answers.append(Held(status(204)))
-        await told.resolved()
+        await connected.resolved()
         await webhook.received(1)
         await people.received(1)
-        told.service.send(signal.SIGTERM)
-        assert await told.service.ended() == 0
+        connected.service.send(signal.SIGTERM)
+        assert await connected.service.ended() == 0
         # Given back for whoever comes next.
-        assert await told.rows.fetchval("SELECT count(*) FROM outbox WHERE lease_token IS NOT NULL") == 0
+        assert await connected.rows.fetchval("SELECT count(*) FROM outbox WHERE lease_token IS NOT NULL") == 0
 
 
 @pytest.mark.parametrize(

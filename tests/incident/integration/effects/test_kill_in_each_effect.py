@@ -1,4 +1,4 @@
-"""The process is killed before and after each effect of a resolution: once another runs, each has taken effect once."""
+"""Kills before and after each effect of a resolution: after a restart each has taken effect exactly once."""
 
 import asyncio
 import signal
@@ -13,19 +13,19 @@ import pytest_asyncio
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
 from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled, event_types, opened
-from tests.incident.side_effects import EFFECTS, SideEffect, Telling, side_effects, telling
+from tests.incident.side_effects import EFFECTS, ConnectedService, SideEffect, connected_service, side_effects
 from tests.services import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     Rows = asyncpg.Connection[asyncpg.Record]
 
-OUTSIDE = (Effect.NOTIFICATION, Effect.WEBHOOK)
+EXTERNAL = (Effect.NOTIFICATION, Effect.WEBHOOK)
 BEFORE = "outbox_claimed"
 
 
 def instants(effect: Effect) -> Sequence[str]:
-    """Before the effect, and after it: told and not marked, or written and not committed."""
-    return (BEFORE, "outbox_delivered" if effect in OUTSIDE else "outbox_before_done_commit")
+    """Before the effect, and after it: delivered and not marked, or written and not committed."""
+    return (BEFORE, "outbox_delivered" if effect in EXTERNAL else "outbox_before_done_commit")
 
 
 @pytest_asyncio.fixture
@@ -40,25 +40,25 @@ async def test_after_a_kill_before_or_after_any_effect_each_takes_effect_exactly
     database: str, rows: "Rows"
 ) -> None:
     killed: dict[tuple[Effect, str], str] = {}
-    told: Counter[str] = Counter()
+    deliveries: Counter[str] = Counter()
     for effect, instant in ((each, when) for each in Effect for when in instants(each)):
-        async with telling(database, {"FAILPOINTS": f"{instant}:{effect.topic}"}) as doomed:
+        async with connected_service(database, {"FAILPOINTS": f"{instant}:{effect.topic}"}) as doomed:
             incident_id = killed[effect, instant] = await resolved(doomed, f"{effect} {instant}")
             async with asyncio.timeout(PATIENCE_SECONDS):
                 assert await doomed.service.ended() == -signal.SIGKILL
-            told += heard(doomed)
+            deliveries += received_by(doomed)
         # It died in this effect of this incident.
         state = "SELECT state FROM outbox WHERE topic = $1 AND payload ->> 'incident_id' = $2"
         assert await rows.fetchval(state, effect.topic, incident_id) == "PENDING"
-        # What it held is for whoever runs last; every other process dies in what is its own.
+        # Its jobs wait for the last process; every other process dies in an effect of its own.
         await rows.execute(
             "UPDATE outbox SET next_attempt_time = now() + interval '1 hour' WHERE state = 'PENDING'"
         )
 
-    async with telling(database) as last:
+    async with connected_service(database) as last:
         await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
         await effects_settled(rows)
-        told += heard(last)
+        deliveries += received_by(last)
         for (effect, _), incident_id in killed.items():
             found = await side_effects(last.stub, incident_id)
             assert {each.state for each in found.values()} == {SideEffect.STATE_DONE}
@@ -78,26 +78,26 @@ async def test_after_a_kill_before_or_after_any_effect_each_takes_effect_exactly
     }
     assert await rows.fetchval("SELECT sum(use_count) FROM knowledge") == len(killed)
 
-    # Others are told at least once, and a second time only where the mark that they were told did not come to be.
+    # External systems: at-least-once delivery, twice only where the process died between delivery and mark.
     for (effect, instant), incident_id in killed.items():
-        for outside in OUTSIDE:
-            times = told[f"{incident_id}/{outside.value}"]
-            if outside is effect:
+        for external in EXTERNAL:
+            times = deliveries[f"{incident_id}/{external.value}"]
+            if external is effect:
                 assert times == (1 if instant == BEFORE else 2), (effect, instant)
             else:
-                assert times in (1, 2), (effect, instant, outside)
+                assert times in (1, 2), (effect, instant, external)
 
 
-async def resolved(doomed: Telling, title: str) -> str:
-    """Open and resolve an incident; the process may die before it has answered the latter."""
+async def resolved(doomed: ConnectedService, title: str) -> str:
+    """Open and resolve an incident; the process may die before the response."""
     incident_id = (await opened(doomed.stub, title=title)).incident_id
     request = pb.ResolveRequest(incident_id=incident_id, resolution_type=NO_ACTION)
     await asyncio.gather(doomed.stub.Resolve(request), return_exceptions=True)
     return incident_id
 
 
-def heard(process: Telling) -> Mapping[str, int]:
-    """How often the receivers of a process were told of each incident."""
+def received_by(process: ConnectedService) -> Mapping[str, int]:
+    """How often the receivers of a process got each incident."""
     posts = [f"{post.content['incident_id']}/{Effect.WEBHOOK.value}" for post in process.webhook.requests]
     for post in process.webhook.requests:
         assert post.headers["x-awoooi-delivery-id"] == f"{post.content['incident_id']}/webhook/1"

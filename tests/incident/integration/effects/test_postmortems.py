@@ -22,7 +22,8 @@ from tests.incident.incidents import (
     resolved,
     token,
 )
-from tests.incident.side_effects import POSTMORTEM, SideEffect, ended, figures, side_effect, side_effects
+from tests.incident.side_effects import POSTMORTEM, SideEffect, ended, side_effect, side_effects
+from tests.incident.stats import read_stats
 from tests.migrated import migrate_incident
 from tests.rpc_errors import refused
 from tests.services import RunningService, healthy_service
@@ -142,26 +143,26 @@ async def test_every_resolution_has_its_own_postmortem_and_the_latest_is_the_def
 
 
 async def test_a_missing_postmortem_is_not_found_and_the_reason_tells_why(stub: "Stub", rows: "Rows") -> None:
-    told = await refused(postmortem(stub, UNKNOWN_ID))
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
+    refusal = await refused(postmortem(stub, UNKNOWN_ID))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
 
     incident_id = (await opened(stub)).incident_id
-    told = await refused(postmortem(stub, incident_id))
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED")
-    assert told.resource == ("awoooi.incident.v1.Incident", incident_id)
+    refusal = await refused(postmortem(stub, incident_id))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED")
+    assert refusal.resource == ("awoooi.incident.v1.Incident", incident_id)
 
     async with rows.transaction():
         # Nothing is written while this is held.
         await rows.execute("LOCK TABLE postmortems IN SHARE MODE")
         await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=NO_ACTION))
-        told = await refused(postmortem(stub, incident_id))
-        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
+        refusal = await refused(postmortem(stub, incident_id))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
         assert (await side_effects(stub, incident_id))[POSTMORTEM].state == SideEffect.STATE_PENDING
     await ended(stub, incident_id)
     assert (await postmortem(stub, incident_id)).resolution_number == 1
 
-    told = await refused(postmortem(stub, incident_id, 2))
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
+    refusal = await refused(postmortem(stub, incident_id, 2))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -188,13 +189,13 @@ async def test_postmortems_of_a_disabled_resolution_type_are_skipped_with_the_re
         assert skipped.skip_reason == "INCIDENT_POSTMORTEM_SKIP leaves out NO_ACTION"
         assert skipped.last_error == ""
         assert skipped.HasField("done_time")
-        told = await refused(postmortem(stub, incident_id))
-        assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
+        refusal = await refused(postmortem(stub, incident_id))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
         await ended(stub, incident_id)
         # Left out is the postmortem alone.
         types = await event_types(stub, incident_id)
         assert (types.count("EFFECT_SKIPPED"), types.count("EFFECT_DONE")) == (1, 2)
-    written = (await figures(particular.address)).resolutions.postmortems_24h
+    written = (await read_stats(particular.address)).resolutions.postmortems_24h
     assert not [each for each in written if each.resolution_type == NO_ACTION and each.count]
 
 

@@ -9,7 +9,6 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.databases import cloned_database
 from tests.incident.incidents import (
@@ -27,15 +26,15 @@ from tests.incident.side_effects import (
     NOTIFICATION,
     POSTMORTEM,
     WEBHOOK,
+    ConnectedService,
     Number,
     SideEffect,
-    Telling,
+    connected_service,
     ended,
-    figures,
     side_effect,
     side_effects,
-    telling,
 )
+from tests.incident.stats import FULL, read_stats
 from tests.migrated import migrate_incident
 from tests.receiver import Held, status
 from tests.rpc_errors import refused
@@ -48,13 +47,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-FULL = stats_pb.GetFlywheelStatsRequest.VIEW_FULL
 REFUSAL = "the receiver answered 400"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def told() -> AsyncIterator[Telling]:
-    async with cloned_database("incident", migrate_incident) as database, telling(database) as running:
+async def connected() -> AsyncIterator[ConnectedService]:
+    async with (
+        cloned_database("incident", migrate_incident) as database,
+        connected_service(database) as running,
+    ):
         yield running
 
 
@@ -62,25 +63,25 @@ def retry(incident_id: str, effect: Number = WEBHOOK, number: int = 0) -> pb.Ret
     return pb.RetrySideEffectRequest(incident_id=incident_id, effect=effect, resolution_number=number)
 
 
-async def parked(told: Telling) -> SideEffect:
+async def parked(connected: ConnectedService) -> SideEffect:
     """The webhook of a resolution whose receiver refused it; all else of the resolution is done."""
-    told.webhook.answers.append(status(400))
-    incident = await resolved(told.stub)
-    found = await ended(told.stub, incident.incident_id)
+    connected.webhook.answers.append(status(400))
+    incident = await resolved(connected.stub)
+    found = await ended(connected.stub, incident.incident_id)
     assert found[WEBHOOK].state == SideEffect.STATE_PARKED
     return found[WEBHOOK]
 
 
-async def counted(told: Telling, state: "SideEffect.State.ValueType") -> int:
-    """How many webhooks the figures say are in a state."""
-    found = (await figures(told.service.address)).side_effects.side_effects
+async def counted(connected: ConnectedService, state: "SideEffect.State.ValueType") -> int:
+    """The number of webhooks in a state, from the stats."""
+    found = (await read_stats(connected.service.address)).side_effects.side_effects
     (count,) = [each.count for each in found if (each.effect, each.state) == (WEBHOOK, state)]
     return count
 
 
-async def test_a_done_effect_has_its_time_and_its_number_of_attempts(told: Telling) -> None:
-    incident = await resolved(told.stub)
-    found = await ended(told.stub, incident.incident_id)
+async def test_a_done_effect_has_its_time_and_its_number_of_attempts(connected: ConnectedService) -> None:
+    incident = await resolved(connected.stub)
+    found = await ended(connected.stub, incident.incident_id)
     assert set(found) == set(EFFECTS)
     for effect, each in found.items():
         name = SideEffect.Effect.Name(effect).removeprefix("EFFECT_").lower()
@@ -98,88 +99,92 @@ async def test_a_done_effect_has_its_time_and_its_number_of_attempts(told: Telli
 
 
 async def test_a_dead_letter_is_listed_counted_requeued_and_done(
-    told: Telling,
+    connected: ConnectedService,
 ) -> None:
-    refused_effect = await parked(told)
+    refused_effect = await parked(connected)
     incident_id = refused_effect.incident_id
     assert (refused_effect.last_error, refused_effect.attempts) == (REFUSAL, 1)
     assert not refused_effect.HasField("done_time")
     assert not refused_effect.HasField("next_attempt_time")
     narrow = pb.ListSideEffectsRequest(states=[SideEffect.STATE_PARKED], effects=[WEBHOOK])
-    assert list((await told.stub.ListSideEffects(narrow)).side_effects) == [refused_effect]
-    assert await counted(told, SideEffect.STATE_PARKED) == 1
-    assert list((await figures(told.service.address, FULL)).side_effects.waiting) == [refused_effect]
+    assert list((await connected.stub.ListSideEffects(narrow)).side_effects) == [refused_effect]
+    assert await counted(connected, SideEffect.STATE_PARKED) == 1
+    assert list((await read_stats(connected.service.address, FULL)).side_effects.waiting) == [refused_effect]
 
-    back = (await told.stub.RetrySideEffect(retry(incident_id))).side_effect
+    back = (await connected.stub.RetrySideEffect(retry(incident_id))).side_effect
     assert back.state == SideEffect.STATE_PENDING
-    done = await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
+    done = await side_effect(connected.stub, incident_id, WEBHOOK, "DONE")
     assert (done.attempts, done.delivery_id) == (2, refused_effect.delivery_id)
-    assert len(told.posts(incident_id)) == 2
-    assert await counted(told, SideEffect.STATE_PARKED) == 0
-    assert not (await figures(told.service.address, FULL)).side_effects.waiting
-    types = await event_types(told.stub, incident_id)
+    assert len(connected.posts(incident_id)) == 2
+    assert await counted(connected, SideEffect.STATE_PARKED) == 0
+    assert not (await read_stats(connected.service.address, FULL)).side_effects.waiting
+    types = await event_types(connected.stub, incident_id)
     assert types.count("EFFECT_PARKED") == 1
     assert types.count("EFFECT_DONE") == len(EFFECTS)
 
 
-async def test_a_requeued_effect_that_is_refused_again_is_parked_again(told: Telling) -> None:
-    incident_id = (await parked(told)).incident_id
-    told.webhook.answers.append(status(410))
-    await told.stub.RetrySideEffect(retry(incident_id))
-    found = (await ended(told.stub, incident_id))[WEBHOOK]
+async def test_a_requeued_effect_that_is_refused_again_is_parked_again(connected: ConnectedService) -> None:
+    incident_id = (await parked(connected)).incident_id
+    connected.webhook.answers.append(status(410))
+    await connected.stub.RetrySideEffect(retry(incident_id))
+    found = (await ended(connected.stub, incident_id))[WEBHOOK]
     assert (found.state, found.attempts) == (SideEffect.STATE_PARKED, 2)
     assert found.last_error == "the receiver answered 410"
-    assert (await event_types(told.stub, incident_id)).count("EFFECT_PARKED") == 2
-    await told.stub.RetrySideEffect(retry(incident_id))
-    await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
+    assert (await event_types(connected.stub, incident_id)).count("EFFECT_PARKED") == 2
+    await connected.stub.RetrySideEffect(retry(incident_id))
+    await side_effect(connected.stub, incident_id, WEBHOOK, "DONE")
 
 
-async def test_concurrent_retries_of_an_effect_requeue_it_once_and_all_succeed(told: Telling) -> None:
-    incident_id = (await parked(told)).incident_id
+async def test_concurrent_retries_of_an_effect_requeue_it_once_and_all_succeed(
+    connected: ConnectedService,
+) -> None:
+    incident_id = (await parked(connected)).incident_id
     held = Held(status(204))
-    told.webhook.answers.append(held)
-    answers = await asyncio.gather(*(told.stub.RetrySideEffect(retry(incident_id)) for _ in range(20)))
+    connected.webhook.answers.append(held)
+    answers = await asyncio.gather(*(connected.stub.RetrySideEffect(retry(incident_id)) for _ in range(20)))
     assert {answer.side_effect.state for answer in answers} == {SideEffect.STATE_PENDING}
-    assert await counted(told, SideEffect.STATE_PENDING) == 1
+    assert await counted(connected, SideEffect.STATE_PENDING) == 1
     held.release.set()
-    done = await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
-    assert (done.attempts, len(told.posts(incident_id))) == (2, 2)
+    done = await side_effect(connected.stub, incident_id, WEBHOOK, "DONE")
+    assert (done.attempts, len(connected.posts(incident_id))) == (2, 2)
 
 
-async def test_a_retry_of_a_pending_effect_changes_nothing(told: Telling) -> None:
+async def test_a_retry_of_a_pending_effect_changes_nothing(connected: ConnectedService) -> None:
     held = Held(status(204))
-    told.webhook.answers.append(held)
-    incident_id = (await resolved(told.stub)).incident_id
-    before = await side_effect(told.stub, incident_id, WEBHOOK, "PENDING")
+    connected.webhook.answers.append(held)
+    incident_id = (await resolved(connected.stub)).incident_id
+    before = await side_effect(connected.stub, incident_id, WEBHOOK, "PENDING")
     assert before.HasField("next_attempt_time")
-    answer = await told.stub.RetrySideEffect(retry(incident_id))
-    assert answer.side_effect == (await side_effects(told.stub, incident_id))[WEBHOOK]
+    answer = await connected.stub.RetrySideEffect(retry(incident_id))
+    assert answer.side_effect == (await side_effects(connected.stub, incident_id))[WEBHOOK]
     held.release.set()
-    done = await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
-    assert (done.attempts, len(told.posts(incident_id))) == (1, 1)
+    done = await side_effect(connected.stub, incident_id, WEBHOOK, "DONE")
+    assert (done.attempts, len(connected.posts(incident_id))) == (1, 1)
 
 
-async def test_an_effect_of_an_earlier_resolution_is_requeued_by_its_number(told: Telling) -> None:
-    incident_id = (await parked(told)).incident_id
-    await told.stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="it came back"))
-    await told.stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN))
-    await ended(told.stub, incident_id, number=2)
+async def test_an_effect_of_an_earlier_resolution_is_requeued_by_its_number(
+    connected: ConnectedService,
+) -> None:
+    incident_id = (await parked(connected)).incident_id
+    await connected.stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="it came back"))
+    await connected.stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN))
+    await ended(connected.stub, incident_id, number=2)
     # Without a number the latest is meant, and that one is done.
-    assert (await refused(told.stub.RetrySideEffect(retry(incident_id)))).reason == "SIDE_EFFECT_ENDED"
-    await told.stub.RetrySideEffect(retry(incident_id, number=1))
-    await side_effect(told.stub, incident_id, WEBHOOK, "DONE", number=1)
-    assert [post.content["resolution_number"] for post in told.posts(incident_id)] == [1, 2, 1]
+    assert (await refused(connected.stub.RetrySideEffect(retry(incident_id)))).reason == "SIDE_EFFECT_ENDED"
+    await connected.stub.RetrySideEffect(retry(incident_id, number=1))
+    await side_effect(connected.stub, incident_id, WEBHOOK, "DONE", number=1)
+    assert [post.content["resolution_number"] for post in connected.posts(incident_id)] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("effect", EFFECTS, ids=SideEffect.Effect.Name)
-async def test_a_retry_of_a_done_effect_is_refused(told: Telling, effect: Number) -> None:
-    incident_id = (await resolved(told.stub)).incident_id
-    before = await ended(told.stub, incident_id)
-    answer = await refused(told.stub.RetrySideEffect(retry(incident_id, effect)))
+async def test_a_retry_of_a_done_effect_is_refused(connected: ConnectedService, effect: Number) -> None:
+    incident_id = (await resolved(connected.stub)).incident_id
+    before = await ended(connected.stub, incident_id)
+    answer = await refused(connected.stub.RetrySideEffect(retry(incident_id, effect)))
     assert (answer.code, answer.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SIDE_EFFECT_ENDED")
     assert answer.metadata == {"current_state": "DONE", "allowed_states": "PARKED"}
     assert answer.preconditions == ("is DONE, must be one of: PARKED",)
-    assert await side_effects(told.stub, incident_id) == before
+    assert await side_effects(connected.stub, incident_id) == before
 
 
 async def test_a_skipped_effect_has_its_reason_and_a_retry_is_refused(service: RunningService) -> None:
@@ -219,30 +224,30 @@ UNKNOWN: dict[str, tuple[Callable[[str], Any], str]] = {
 
 @pytest.mark.parametrize(("request_for", "reason"), UNKNOWN.values(), ids=UNKNOWN)
 async def test_unknown_incidents_and_effects_are_not_found(
-    told: Telling, request_for: Callable[[str], pb.RetrySideEffectRequest], reason: str
+    connected: ConnectedService, request_for: Callable[[str], pb.RetrySideEffectRequest], reason: str
 ) -> None:
-    request = request_for((await opened(told.stub)).incident_id)
-    answer = await refused(told.stub.RetrySideEffect(request))
+    request = request_for((await opened(connected.stub)).incident_id)
+    answer = await refused(connected.stub.RetrySideEffect(request))
     assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, reason)
     assert answer.resource == ("awoooi.incident.v1.Incident", request.incident_id)
 
 
 async def test_an_unknown_incident_is_not_found_and_an_unresolved_one_has_no_side_effects(
-    told: Telling,
+    connected: ConnectedService,
 ) -> None:
-    answer = await refused(told.stub.ListSideEffects(pb.ListSideEffectsRequest(incident_id=UNKNOWN_ID)))
+    answer = await refused(connected.stub.ListSideEffects(pb.ListSideEffectsRequest(incident_id=UNKNOWN_ID)))
     assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
-    unresolved = await opened(told.stub)
-    assert await side_effects(told.stub, unresolved.incident_id) == {}
+    unresolved = await opened(connected.stub)
+    assert await side_effects(connected.stub, unresolved.incident_id) == {}
 
 
-async def test_every_criterion_filters_and_criteria_are_combined(told: Telling) -> None:
-    refused_effect = await parked(told)
+async def test_every_criterion_filters_and_criteria_are_combined(connected: ConnectedService) -> None:
+    refused_effect = await parked(connected)
     incident_id = refused_effect.incident_id
 
     async def found(**fields: Any) -> set[Number]:
         request = pb.ListSideEffectsRequest(incident_id=incident_id, **fields)
-        return {each.effect for each in (await told.stub.ListSideEffects(request)).side_effects}
+        return {each.effect for each in (await connected.stub.ListSideEffects(request)).side_effects}
 
     assert await found() == set(EFFECTS)
     assert await found(states=[SideEffect.STATE_PARKED]) == {WEBHOOK}
@@ -250,24 +255,24 @@ async def test_every_criterion_filters_and_criteria_are_combined(told: Telling) 
     assert await found(states=[SideEffect.STATE_DONE, SideEffect.STATE_PARKED]) == set(EFFECTS)
     assert await found(effects=[KNOWLEDGE, WEBHOOK]) == {KNOWLEDGE, WEBHOOK}
     assert await found(effects=[KNOWLEDGE], states=[SideEffect.STATE_PARKED]) == set()
-    await told.stub.RetrySideEffect(retry(incident_id))
-    await side_effect(told.stub, incident_id, WEBHOOK, "DONE")
+    await connected.stub.RetrySideEffect(retry(incident_id))
+    await side_effect(connected.stub, incident_id, WEBHOOK, "DONE")
 
 
 @pytest.mark.parametrize("of_one", [True, False], ids=["of an incident", "of all"])
-async def test_pages_have_every_effect_once_newest_first(told: Telling, of_one: bool) -> None:
-    incident = await resolved(told.stub)
+async def test_pages_have_every_effect_once_newest_first(connected: ConnectedService, of_one: bool) -> None:
+    incident = await resolved(connected.stub)
     for number in (1, 2):
-        await ended(told.stub, incident.incident_id, number=number)
-        await told.stub.Reopen(pb.ReopenRequest(incident_id=incident.incident_id, reason="again"))
+        await ended(connected.stub, incident.incident_id, number=number)
+        await connected.stub.Reopen(pb.ReopenRequest(incident_id=incident.incident_id, reason="again"))
         request = pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN)
-        await told.stub.Resolve(request)
-    await ended(told.stub, incident.incident_id, number=3)
+        await connected.stub.Resolve(request)
+    await ended(connected.stub, incident.incident_id, number=3)
 
     asked = pb.ListSideEffectsRequest(incident_id=incident.incident_id if of_one else "", page_size=4)
     found: list[SideEffect] = []
     while True:
-        answer = await told.stub.ListSideEffects(asked)
+        answer = await connected.stub.ListSideEffects(asked)
         assert len(answer.side_effects) <= 4
         found += answer.side_effects
         if not answer.next_page_token:
@@ -275,7 +280,7 @@ async def test_pages_have_every_effect_once_newest_first(told: Telling, of_one: 
         asked.page_token = answer.next_page_token
         if not of_one:
             # What comes meanwhile is newer than every page to come.
-            await resolved(told.stub)
+            await resolved(connected.stub)
     mine = [each for each in found if each.incident_id == incident.incident_id]
     assert [each.resolution_number for each in mine] == [3] * 5 + [2] * 5 + [1] * 5
     assert len({each.delivery_id for each in found}) == len(found)
@@ -291,12 +296,14 @@ async def test_pages_have_every_effect_once_newest_first(told: Telling, of_one: 
         pytest.param({"effects": [WEBHOOK]}, id="effects"),
     ],
 )
-async def test_a_page_token_is_bound_to_its_filter(told: Telling, other: dict[str, Any]) -> None:
-    incident = await resolved(told.stub)
+async def test_a_page_token_is_bound_to_its_filter(
+    connected: ConnectedService, other: dict[str, Any]
+) -> None:
+    incident = await resolved(connected.stub)
     fields: dict[str, Any] = {"incident_id": incident.incident_id, "page_size": 1}
-    first = await told.stub.ListSideEffects(pb.ListSideEffectsRequest(**fields))
+    first = await connected.stub.ListSideEffects(pb.ListSideEffectsRequest(**fields))
     good = pb.ListSideEffectsRequest(**(fields | {"page_size": 2}), page_token=first.next_page_token)
-    assert len((await told.stub.ListSideEffects(good)).side_effects) == 2
+    assert len((await connected.stub.ListSideEffects(good)).side_effects) == 2
     request = pb.ListSideEffectsRequest(**(fields | other), page_token=first.next_page_token)
-    answer = await refused(told.stub.ListSideEffects(request))
+    answer = await refused(connected.stub.ListSideEffects(request))
     assert (answer.code, answer.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))

@@ -1,4 +1,4 @@
-"""Import of incidents into a real database: what is written, what is refused, and that it happens once."""
+"""Import of incidents into a real database: idempotent, all or nothing."""
 
 import asyncio
 import os
@@ -100,7 +100,7 @@ async def test_imported_rows_equal_those_that_rpcs_write(database: str, importin
             "detector",
         )
         assert dict(stuck.labels) == {"ns": "prod"}
-        # Executing was what last brought it forward.
+        # The execution was the last progress.
         assert _time(stuck.last_progress_time) == time(at(36))
         assert _time(stuck.create_time) == time(at(30))
         assert (resolved.resolution_number, resolved.resolved_by, resolved.resolution_note) == (
@@ -125,7 +125,7 @@ async def test_imported_rows_equal_those_that_rpcs_write(database: str, importin
             time(at(each)) for each in (30, 31, 32, 35, 36)
         ]
         assert events[3].attributes == {"approval_id": approval_id(1), "approved_by": "alice"}
-        # What was resolved long ago runs no side effect; they are listed, and say why.
+        # An imported resolution runs no side effect; they are listed with the reason.
         effects = (
             await stub.ListSideEffects(pb.ListSideEffectsRequest(incident_id=incident_id(2)))
         ).side_effects
@@ -136,7 +136,7 @@ async def test_imported_rows_equal_those_that_rpcs_write(database: str, importin
             for effect in incident_pb2.SideEffect.Effect.values()[1:]
         }
         assert all("imported" in each.skip_reason for each in effects if each.skip_reason)
-        # The rules go on from there: resolved once more, it is a new resolution with effects of its own.
+        # Resolved once more, it is a new resolution with effects of its own.
         await stub.Reopen(pb.ReopenRequest(incident_id=incident_id(2), reason="it is back"))
         again = await stub.Resolve(
             pb.ResolveRequest(incident_id=incident_id(2), resolution_type=incident_pb2.RESOLUTION_TYPE_HUMAN)
@@ -168,7 +168,7 @@ async def test_import_is_idempotent_also_after_the_rows_have_changed(
 ) -> None:
     lines = [incident(1), approval(1), resolved_incident(2)]
     await importing(*lines)
-    # Resolved meanwhile, and one removed since it was resolved long ago.
+    # One is resolved since, another removed by retention.
     await fetch(
         database,
         """UPDATE incidents SET state = 'RESOLVED', resolve_time = now(), resolution_type = 'HUMAN', title = 'other'
@@ -177,7 +177,7 @@ async def test_import_is_idempotent_also_after_the_rows_have_changed(
     )
     await fetch(database, "DELETE FROM incidents WHERE incident_id = $1", incident_id(2))
     before = await contents(database)
-    # The same in other words: another order, another zone, null for what is not there.
+    # The same content: another order, another time zone, null for a missing field.
     same = [lines[2], {**lines[0], "create_time": "2025-05-07T18:00:30+08:00", "source": None}, lines[1]]
     done = await importing(*same)
     assert (done.succeeded, done.problems) == (True, [])
@@ -222,12 +222,12 @@ async def test_approvals_can_be_imported_after_their_incidents(database: str, im
         pytest.param(
             [incident(1), approval(1, incident_resolve_time=at(37))],
             [(2, "incident_resolve_time", "its incident is not RESOLVED")],
-            id="told, and its incident is open",
+            id="acknowledged, and its incident is open",
         ),
         pytest.param(
             [incident(90)],
             [(1, "incident_id", "there is an incident with this id that was not imported")],
-            id="an id that a call took",
+            id="an id taken by an RPC",
         ),
         pytest.param(
             [incident(1, fingerprint="taken")],
@@ -255,7 +255,7 @@ async def test_approvals_can_be_imported_after_their_incidents(database: str, im
                 (5, "create_time", "expected a time"),
                 (6, "state", "expected OPEN"),
             ],
-            id="several, and an approval of a bad incident is not to blame",
+            id="several, and the approval of an invalid incident is none",
         ),
         pytest.param([b""], [(1, "", "the file has no lines")], id="an empty file"),
     ],
@@ -281,7 +281,7 @@ async def test_an_invalid_line_is_named_and_nothing_is_written(
     assert [(line, field) for line, field, _ in found] == sorted((line, field) for line, field, _ in problems)
     for _, field, reason in problems:
         expected = reason.format(file=tmp_path / "lines.jsonl")
-        assert any(said.startswith(expected) for _, named, said in found if named == field)
+        assert any(reason.startswith(expected) for _, named, reason in found if named == field)
     assert await contents(database) == before
 
 

@@ -251,8 +251,10 @@ async def test_a_page_token_is_bound_to_its_query(stub: "Stub", other: str) -> N
     fields: dict[str, Any] = {"query": name, "page_token": first.next_page_token}
     assert len(await search(stub, **fields)) == 1
     value: dict[str, Any] = {"query": f"{name} down", "resolution_types": [HUMAN]}
-    told = await refused(stub.SearchKnowledge(pb.SearchKnowledgeRequest(**(fields | {other: value[other]}))))
-    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
+    refusal = await refused(
+        stub.SearchKnowledge(pb.SearchKnowledgeRequest(**(fields | {other: value[other]})))
+    )
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
 @pytest.mark.parametrize(

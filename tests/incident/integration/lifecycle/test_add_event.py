@@ -189,8 +189,8 @@ async def test_an_event_id_reused_with_other_content_is_refused(
     incident = await opened(stub)
     content: dict[str, Any] = {"event_id": token(), "attributes": {"a": "1"}}
     await stub.AddEvent(event(incident.incident_id, **content))
-    told = await refused(stub.AddEvent(event(incident.incident_id, **(content | other))))
-    assert (told.code, told.reason) == (grpc.StatusCode.ALREADY_EXISTS, "EVENT_ID_TAKEN")
+    refusal = await refused(stub.AddEvent(event(incident.incident_id, **(content | other))))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ALREADY_EXISTS, "EVENT_ID_TAKEN")
     assert await written(rows, content["event_id"]) == 1
 
 
@@ -200,11 +200,11 @@ async def test_an_event_id_reused_for_another_incident_or_by_another_actor_is_re
     incident, another = await opened(stub), await opened(stub)
     event_id = token()
     await stub.AddEvent(event(incident.incident_id, event_id=event_id))
-    told = await refused(stub.AddEvent(event(another.incident_id, event_id=event_id)))
-    assert told.reason == "EVENT_ID_TAKEN"
+    refusal = await refused(stub.AddEvent(event(another.incident_id, event_id=event_id)))
+    assert refusal.reason == "EVENT_ID_TAKEN"
     async with incident_stub(service.address, actor="mallory") as mallory:
-        told = await refused(mallory.AddEvent(event(incident.incident_id, event_id=event_id)))
-    assert told.reason == "EVENT_ID_TAKEN"
+        refusal = await refused(mallory.AddEvent(event(incident.incident_id, event_id=event_id)))
+    assert refusal.reason == "EVENT_ID_TAKEN"
     assert await event_types(stub, another.incident_id) == ["OPENED"]
 
 
@@ -224,8 +224,8 @@ async def test_concurrent_calls_with_one_event_id_for_two_incidents_add_one_even
 
 async def test_an_unknown_incident_has_no_timeline(stub: "Stub", rows: "Rows") -> None:
     request = event(UNKNOWN_ID)
-    told = await refused(stub.AddEvent(request))
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
+    refusal = await refused(stub.AddEvent(request))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
     assert await written(rows, request.event_id) == 0
 
 

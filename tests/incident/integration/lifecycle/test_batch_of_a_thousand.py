@@ -52,8 +52,8 @@ async def insert(rows: "Rows", state: str, number: int) -> list[str]:
 def outcome(result: pb.BatchResolveResponse.Result) -> tuple[Any, ...]:
     """What a result says, in short."""
     if result.HasField("resolved"):
-        told = result.resolved
-        return told.already_resolved, told.resolution_type, told.resolution_number
+        resolved = result.resolved
+        return resolved.already_resolved, resolved.resolution_type, resolved.resolution_number
     refusal = read_status(result.status)
     return refusal.code, refusal.fields
 
@@ -149,7 +149,7 @@ async def test_a_batch_of_more_than_a_thousand_items_is_refused_as_a_whole(
     (incident_id,) = await insert(rows, "OPEN", 1)
     items = [Item(incident_id=incident_id, resolution_type=NO_ACTION)]
     items += [Item(incident_id=new_id(), resolution_type=NO_ACTION) if valid else Item()] * 1000
-    told = await refused(stub.BatchResolve(pb.BatchResolveRequest(items=items)))
-    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("items",))
+    refusal = await refused(stub.BatchResolve(pb.BatchResolveRequest(items=items)))
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("items",))
     state = await rows.fetchval("SELECT state FROM incidents WHERE incident_id = $1", incident_id)
     assert state == "OPEN"

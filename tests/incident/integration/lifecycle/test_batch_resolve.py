@@ -57,9 +57,9 @@ async def test_each_item_is_resolved_with_its_own_content(service: RunningServic
             "by hand",
             "batcher",
         )
-        told = answer.results[0].resolved
-        assert not told.already_resolved
-        assert (told.resolution_type, told.resolve_time, told.resolution_number, told.etag) == (
+        result = answer.results[0].resolved
+        assert not result.already_resolved
+        assert (result.resolution_type, result.resolve_time, result.resolution_number, result.etag) == (
             HUMAN,
             first.resolve_time,
             1,
@@ -100,7 +100,7 @@ async def test_invalid_items_fail_alone_and_results_keep_the_order(stub: "Stub")
     bad = {
         place: read_status(result.status) for place, result in enumerate(results) if result.HasField("status")
     }
-    assert {place: (told.code, told.fields) for place, told in bad.items()} == {
+    assert {place: (refusal.code, refusal.fields) for place, refusal in bad.items()} == {
         0: (grpc.StatusCode.INVALID_ARGUMENT, ("incident_id",)),
         2: (grpc.StatusCode.NOT_FOUND, ()),
         4: (grpc.StatusCode.INVALID_ARGUMENT, ("resolution_type",)),
@@ -134,8 +134,8 @@ async def test_of_two_items_for_one_incident_the_first_resolves_it(stub: "Stub")
 
 @pytest.mark.parametrize("items", [0, 1001])
 async def test_no_item_or_more_than_a_thousand_are_refused(stub: "Stub", items: int) -> None:
-    told = await refused(stub.BatchResolve(batch(*[UNKNOWN_ID] * items)))
-    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("items",))
+    refusal = await refused(stub.BatchResolve(batch(*[UNKNOWN_ID] * items)))
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("items",))
 
 
 async def test_a_thousand_items_are_resolved_in_one_call(stub: "Stub", rows: "Rows") -> None:

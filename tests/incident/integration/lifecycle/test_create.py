@@ -110,16 +110,16 @@ async def test_an_idempotency_key_reused_with_other_content_is_refused(
     value = new_id()
     first = (await stub.Create(create_request(**CONTENT, **{key: value}))).incident
     before = await written(rows, first.incident_id)
-    told = await refused(stub.Create(create_request(**(CONTENT | other), **{key: value})))
-    assert (told.code, told.reason) == (grpc.StatusCode.ALREADY_EXISTS, reason)
+    refusal = await refused(stub.Create(create_request(**(CONTENT | other), **{key: value})))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ALREADY_EXISTS, reason)
     assert await written(rows, first.incident_id) == before
 
 
 async def test_a_request_id_reused_for_another_incident_id_is_refused(stub: "Stub") -> None:
     request_id = token()
     await opened(stub, request_id=request_id, incident_id=new_id())
-    told = await refused(stub.Create(create_request(request_id=request_id, incident_id=new_id())))
-    assert told.code is grpc.StatusCode.ALREADY_EXISTS
+    refusal = await refused(stub.Create(create_request(request_id=request_id, incident_id=new_id())))
+    assert refusal.code is grpc.StatusCode.ALREADY_EXISTS
 
 
 async def test_a_report_with_the_fingerprint_of_an_unresolved_incident_is_deduplicated(stub: "Stub") -> None:

@@ -54,11 +54,11 @@ async def listed(stub: "Stub", **fields: Any) -> list[str]:
 
 
 async def test_an_unknown_incident_is_not_found(stub: "Stub") -> None:
-    told = await refused(stub.Get(pb.GetRequest(incident_id=UNKNOWN_ID)))
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
-    assert told.resource == ("awoooi.incident.v1.Incident", UNKNOWN_ID)
-    told = await refused(stub.ListEvents(pb.ListEventsRequest(incident_id=UNKNOWN_ID)))
-    assert told.code is grpc.StatusCode.NOT_FOUND
+    refusal = await refused(stub.Get(pb.GetRequest(incident_id=UNKNOWN_ID)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
+    assert refusal.resource == ("awoooi.incident.v1.Incident", UNKNOWN_ID)
+    refusal = await refused(stub.ListEvents(pb.ListEventsRequest(incident_id=UNKNOWN_ID)))
+    assert refusal.code is grpc.StatusCode.NOT_FOUND
 
 
 async def test_every_criterion_filters_and_criteria_are_combined(stub: "Stub") -> None:
@@ -223,8 +223,8 @@ async def test_a_page_token_is_bound_to_its_filter_and_order(stub: "Stub") -> No
         {"labels": mark, "fingerprint": "x"},
     ]
     for other in others:
-        told = await refused(stub.List(pb.ListRequest(page_token=given, **other)))
-        assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",)), other
+        refusal = await refused(stub.List(pb.ListRequest(page_token=given, **other)))
+        assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",)), other
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ async def test_a_forged_page_token_is_refused(stub: "Stub", forge: Callable[[str
     for _ in range(2):
         await opened(stub, labels=mark)
     given = await token_of(stub, pb.ListRequest(labels=mark))
-    told = await refused(stub.List(pb.ListRequest(labels=mark, page_token=forge(given))))
-    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
+    refusal = await refused(stub.List(pb.ListRequest(labels=mark, page_token=forge(given))))
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
 async def test_pages_of_a_timeline_are_in_its_order(stub: "Stub") -> None:
@@ -290,8 +290,8 @@ async def test_a_timeline_is_filtered_by_type_and_its_page_tokens_are_bound_to_t
             "types": [kind],
             "page_token": first.next_page_token,
         } | fields
-        told = await refused(stub.ListEvents(pb.ListEventsRequest(**wrong)))
-        assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
+        refusal = await refused(stub.ListEvents(pb.ListEventsRequest(**wrong)))
+        assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
 async def test_a_page_token_of_another_list_is_refused(stub: "Stub") -> None:
@@ -299,10 +299,10 @@ async def test_a_page_token_of_another_list_is_refused(stub: "Stub") -> None:
     incident = await opened(stub, labels=mark)
     await opened(stub, labels=mark)
     given = await token_of(stub, pb.ListRequest(labels=mark))
-    told = await refused(
+    refusal = await refused(
         stub.ListEvents(pb.ListEventsRequest(incident_id=incident.incident_id, page_token=given))
     )
-    assert told.fields == ("page_token",)
+    assert refusal.fields == ("page_token",)
 
 
 async def resolve(stub: "Stub", request: pb.ResolveRequest) -> None:

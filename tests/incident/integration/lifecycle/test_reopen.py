@@ -24,7 +24,15 @@ from tests.incident.incidents import (
     resolved,
     token,
 )
-from tests.incident.side_effects import EFFECTS, WEBHOOK, SideEffect, Telling, ended, figures, telling
+from tests.incident.side_effects import (
+    EFFECTS,
+    WEBHOOK,
+    ConnectedService,
+    SideEffect,
+    connected_service,
+    ended,
+)
+from tests.incident.stats import read_stats
 from tests.migrated import migrate_incident
 from tests.rpc_errors import read_refusal, refused
 
@@ -39,14 +47,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def told() -> AsyncIterator[Telling]:
-    async with cloned_database("incident", migrate_incident) as database, telling(database) as running:
+async def connected() -> AsyncIterator[ConnectedService]:
+    async with (
+        cloned_database("incident", migrate_incident) as database,
+        connected_service(database) as running,
+    ):
         yield running
 
 
 @pytest.fixture
-def stub(told: Telling) -> "Stub":
-    return told.stub
+def stub(connected: ConnectedService) -> "Stub":
+    return connected.stub
 
 
 def reopen(incident_id: str, **fields: str) -> pb.ReopenRequest:
@@ -59,9 +70,11 @@ def resolve(
     return pb.ResolveRequest(incident_id=incident_id, resolution_type=resolution_type, note="observed")
 
 
-async def test_a_reopened_incident_is_open_and_keeps_its_resolution_number(told: Telling) -> None:
-    before = await resolved(told.stub)
-    async with incident_stub(told.service.address, actor="alice") as stub:
+async def test_a_reopened_incident_is_open_and_keeps_its_resolution_number(
+    connected: ConnectedService,
+) -> None:
+    before = await resolved(connected.stub)
+    async with incident_stub(connected.service.address, actor="alice") as stub:
         incident = (await stub.Reopen(reopen(before.incident_id, reason="not over"))).incident
     assert (incident.state, incident.resolution_number) == (OPEN, 1)
     assert not incident.HasField("resolve_time")
@@ -70,8 +83,8 @@ async def test_a_reopened_incident_is_open_and_keeps_its_resolution_number(told:
     assert incident.create_time == before.create_time
     assert incident.last_progress_time.ToDatetime() > before.last_progress_time.ToDatetime()
     assert incident.etag != before.etag
-    assert (await told.stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident == incident
-    answer = await told.stub.ListEvents(
+    assert (await connected.stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident == incident
+    answer = await connected.stub.ListEvents(
         pb.ListEventsRequest(
             incident_id=incident.incident_id, types=[incident_pb2.IncidentEvent.TYPE_REOPENED]
         )
@@ -82,14 +95,14 @@ async def test_a_reopened_incident_is_open_and_keeps_its_resolution_number(told:
 
 
 async def test_the_next_resolution_takes_effect_exactly_once_and_leaves_the_first_unchanged(
-    told: Telling,
+    connected: ConnectedService,
 ) -> None:
-    stub, title = told.stub, f"disk full {token()}"
+    stub, title = connected.stub, f"disk full {token()}"
     first = await opened(stub, title=title)
     await stub.Resolve(resolve(first.incident_id, EXPIRED_ALERT))
     effects = await ended(stub, first.incident_id)
     postmortem = await stub.GetPostmortem(pb.GetPostmortemRequest(incident_id=first.incident_id))
-    counted = await expired_alerts(told)
+    counted = await expired_alerts(connected)
 
     await stub.Reopen(reopen(first.incident_id))
     answer = await stub.Resolve(resolve(first.incident_id, EXPIRED_ALERT))
@@ -120,27 +133,29 @@ async def test_the_next_resolution_takes_effect_exactly_once_and_leaves_the_firs
     ).matches
     assert (match.entry.use_count, match.entry.success_count) == (2, 1)
 
-    assert [post.headers["x-awoooi-delivery-id"] for post in told.posts(first.incident_id)] == [
+    assert [post.headers["x-awoooi-delivery-id"] for post in connected.posts(first.incident_id)] == [
         effects[WEBHOOK].delivery_id,
         again[WEBHOOK].delivery_id,
     ]
     assert effects[WEBHOOK].delivery_id != again[WEBHOOK].delivery_id
-    assert len(told.messages(title)) == 2
-    assert await expired_alerts(told) == counted + 1
+    assert len(connected.messages(title)) == 2
+    assert await expired_alerts(connected) == counted + 1
     types = await event_types(stub, first.incident_id)
     assert types.count("RESOLVED") == 2
     assert types.count("EFFECT_DONE") == 2 * len(EFFECTS)
 
 
-async def test_resolve_is_idempotent_after_a_reopening(told: Telling) -> None:
-    incident = await resolved(told.stub)
-    await told.stub.Reopen(reopen(incident.incident_id))
-    answers = await asyncio.gather(*(told.stub.Resolve(resolve(incident.incident_id)) for _ in range(20)))
+async def test_resolve_is_idempotent_after_a_reopening(connected: ConnectedService) -> None:
+    incident = await resolved(connected.stub)
+    await connected.stub.Reopen(reopen(incident.incident_id))
+    answers = await asyncio.gather(
+        *(connected.stub.Resolve(resolve(incident.incident_id)) for _ in range(20))
+    )
     assert sum(not answer.already_resolved for answer in answers) == 1
     assert {answer.incident.resolution_number for answer in answers} == {2}
-    await ended(told.stub, incident.incident_id, number=2)
-    assert (await event_types(told.stub, incident.incident_id)).count("RESOLVED") == 2
-    assert len(told.posts(incident.incident_id)) == 2
+    await ended(connected.stub, incident.incident_id, number=2)
+    assert (await event_types(connected.stub, incident.incident_id)).count("RESOLVED") == 2
+    assert len(connected.posts(incident.incident_id)) == 2
 
 
 @pytest.mark.parametrize("state", ["OPEN", "INVESTIGATING"])
@@ -149,26 +164,26 @@ async def test_an_unresolved_incident_is_not_reopened(stub: "Stub", state: str) 
     if state == "INVESTIGATING":
         request = pb.StartInvestigationRequest(incident_id=incident.incident_id)
         incident = (await stub.StartInvestigation(request)).incident
-    told = await refused(stub.Reopen(reopen(incident.incident_id)))
-    assert (told.code, told.reason) == (
+    refusal = await refused(stub.Reopen(reopen(incident.incident_id)))
+    assert (refusal.code, refusal.reason) == (
         grpc.StatusCode.FAILED_PRECONDITION,
         "INCIDENT_STATE_NOT_ALLOWED",
     )
-    assert told.metadata == {"current_state": state, "allowed_states": "RESOLVED"}
-    assert told.preconditions == (f"is {state}, must be one of: RESOLVED",)
+    assert refusal.metadata == {"current_state": state, "allowed_states": "RESOLVED"}
+    assert refusal.preconditions == (f"is {state}, must be one of: RESOLVED",)
     assert (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident == incident
 
 
 async def test_an_unknown_incident_is_not_reopened(stub: "Stub") -> None:
-    told = await refused(stub.Reopen(reopen(UNKNOWN_ID)))
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
+    refusal = await refused(stub.Reopen(reopen(UNKNOWN_ID)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
 
 
 async def test_a_reopening_with_a_stale_etag_is_refused(stub: "Stub") -> None:
     incident = await opened(stub)
     await stub.Resolve(resolve(incident.incident_id))
-    told = await refused(stub.Reopen(reopen(incident.incident_id, etag=incident.etag)))
-    assert (told.code, told.reason) == (grpc.StatusCode.ABORTED, "INCIDENT_CHANGED")
+    refusal = await refused(stub.Reopen(reopen(incident.incident_id, etag=incident.etag)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "INCIDENT_CHANGED")
     current = (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident
     assert (await stub.Reopen(reopen(incident.incident_id, etag=current.etag))).incident.state == OPEN
 
@@ -179,8 +194,8 @@ async def test_a_reopening_is_refused_when_another_unresolved_incident_has_the_f
     fingerprint = token()
     incident = await resolved(stub, fingerprint=fingerprint)
     newer = await opened(stub, fingerprint=fingerprint)
-    told = await refused(stub.Reopen(reopen(incident.incident_id)))
-    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "FINGERPRINT_TAKEN")
+    refusal = await refused(stub.Reopen(reopen(incident.incident_id)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "FINGERPRINT_TAKEN")
     assert (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident == incident
     await stub.Resolve(resolve(newer.incident_id))
     await stub.Reopen(reopen(incident.incident_id))
@@ -209,8 +224,8 @@ async def test_a_request_id_reused_for_another_reopening_is_refused(stub: "Stub"
     await stub.Reopen(reopen(incident.incident_id, request_id=request_id))
     value = {"reason": "another", "incident_id": another.incident_id}[other]
     request = reopen(**({"incident_id": incident.incident_id, "request_id": request_id} | {other: value}))
-    told = await refused(stub.Reopen(request))
-    assert (told.code, told.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    refusal = await refused(stub.Reopen(request))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
     assert (await stub.Get(pb.GetRequest(incident_id=another.incident_id))).incident == another
 
 
@@ -233,7 +248,7 @@ async def test_concurrent_reopenings_with_one_request_id_get_the_same_response(s
     assert (await event_types(stub, incident.incident_id)).count("REOPENED") == 1
 
 
-async def expired_alerts(told: Telling) -> int:
-    """How many resolutions of a type that one test alone resolves by the figures know of."""
-    found = (await figures(told.service.address)).resolutions.resolved_total
+async def expired_alerts(connected: ConnectedService) -> int:
+    """The number of resolutions of a type that only one test uses, from the stats."""
+    found = (await read_stats(connected.service.address)).resolutions.resolved_total
     return next(each.count for each in found if each.resolution_type == EXPIRED_ALERT)

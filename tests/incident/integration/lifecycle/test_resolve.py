@@ -105,16 +105,16 @@ async def test_resolve_is_idempotent_for_a_resolved_incident(
         answer = await other.Resolve(resolve(incident.incident_id, **fields))
     assert answer.already_resolved
     assert answer.incident == incident
-    told = await service.logged(
+    logged = await service.logged(
         "incident_resolve_skipped_already_resolved", incident_id=incident.incident_id, actor="somebody-else"
     )
-    assert told["level"] == "info"
+    assert logged["level"] == "info"
 
 
 async def test_an_unknown_incident_is_not_found(service: RunningService, stub: "Stub") -> None:
-    told = await refused(stub.Resolve(resolve(UNKNOWN_ID)))
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
-    assert told.resource == ("awoooi.incident.v1.Incident", UNKNOWN_ID)
+    refusal = await refused(stub.Resolve(resolve(UNKNOWN_ID)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
+    assert refusal.resource == ("awoooi.incident.v1.Incident", UNKNOWN_ID)
     line = await service.logged("incident_not_found_for_resolve", incident_id=UNKNOWN_ID, actor="tester")
     assert line["level"] == "warning"
 
@@ -135,9 +135,9 @@ async def test_a_resolve_with_a_stale_etag_is_refused_and_writes_nothing(
     incident = await opened(stub)
     assert incident.etag == "1", "the table above rests on it"
     request = (resolve if rpc == "Resolve" else start)(incident.incident_id, etag=etag)
-    told = await refused(getattr(stub, rpc)(request))
-    assert (told.code, told.reason) == (grpc.StatusCode.ABORTED, "INCIDENT_CHANGED")
-    assert told.resource == ("awoooi.incident.v1.Incident", incident.incident_id)
+    refusal = await refused(getattr(stub, rpc)(request))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "INCIDENT_CHANGED")
+    assert refusal.resource == ("awoooi.incident.v1.Incident", incident.incident_id)
     assert (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident == incident
     assert await event_types(stub, incident.incident_id) == ["OPENED"]
 
@@ -146,8 +146,8 @@ async def test_every_change_makes_the_etag_stale(stub: "Stub") -> None:
     fingerprint = token()
     incident = await opened(stub, fingerprint=fingerprint)
     await opened(stub, fingerprint=fingerprint)
-    told = await refused(stub.Resolve(resolve(incident.incident_id, etag=incident.etag)))
-    assert told.code is grpc.StatusCode.ABORTED
+    refusal = await refused(stub.Resolve(resolve(incident.incident_id, etag=incident.etag)))
+    assert refusal.code is grpc.StatusCode.ABORTED
 
 
 async def test_of_two_concurrent_resolves_with_one_etag_one_wins_and_the_other_gets_the_record(
@@ -269,13 +269,16 @@ async def test_concurrent_starts_of_an_investigation_write_one_event(stub: "Stub
 
 async def test_a_resolved_incident_is_not_investigated(stub: "Stub") -> None:
     before = await resolved(stub)
-    told = await refused(stub.StartInvestigation(start(before.incident_id)))
-    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INCIDENT_STATE_NOT_ALLOWED")
-    assert told.metadata == {"current_state": "RESOLVED", "allowed_states": "OPEN"}
-    assert told.preconditions == ("is RESOLVED, must be one of: OPEN",)
+    refusal = await refused(stub.StartInvestigation(start(before.incident_id)))
+    assert (refusal.code, refusal.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "INCIDENT_STATE_NOT_ALLOWED",
+    )
+    assert refusal.metadata == {"current_state": "RESOLVED", "allowed_states": "OPEN"}
+    assert refusal.preconditions == ("is RESOLVED, must be one of: OPEN",)
     assert (await stub.Get(pb.GetRequest(incident_id=before.incident_id))).incident == before
 
 
 async def test_an_unknown_incident_is_not_investigated(stub: "Stub") -> None:
-    told = await refused(stub.StartInvestigation(start(UNKNOWN_ID)))
-    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
+    refusal = await refused(stub.StartInvestigation(start(UNKNOWN_ID)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")

@@ -30,7 +30,7 @@ from tests.incident.incidents import (
     resolved,
     token,
 )
-from tests.incident.side_effects import figures
+from tests.incident.stats import read_stats
 from tests.rpc_errors import refused
 from tests.services import healthy_service
 
@@ -243,7 +243,7 @@ async def test_a_service_with_retention_removes_old_incidents_and_its_counters_d
             await insert_resolved(rows, days_ago=40)
         # Whatever this service was to remove, it would have removed at its start; and nothing is due ever.
         assert len(await left(rows)) == 230 + 7
-        before = await figures(service.address)
+        before = await read_stats(service.address)
 
     async with (
         healthy_service("incident", database, variables={"INCIDENT_RETENTION": "30d"}) as service,
@@ -254,14 +254,14 @@ async def test_a_service_with_retention_removes_old_incidents_and_its_counters_d
         await service.logged("incidents_removed", incidents=35)
         batches = [event["incidents"] for event in service.events("incidents_removed")]
         assert batches == [100, 100, 35]
-        assert totals(await figures(service.address)) == totals(before)
+        assert totals(await read_stats(service.address)) == totals(before)
         of_removed = await rows.fetchval("SELECT count(*) FROM outbox WHERE state <> 'PENDING'")
         assert of_removed == len(Effect)
         # What was learnt stays; the incident itself is unknown, to a retry of its Create as well.
         (match,) = (await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=symptom))).matches
         assert match.entry.incident_id == old[-1].incident_id
-        told = await refused(stub.Get(pb.GetRequest(incident_id=old[-1].incident_id)))
-        assert told.code is grpc.StatusCode.NOT_FOUND
+        refusal = await refused(stub.Get(pb.GetRequest(incident_id=old[-1].incident_id)))
+        assert refusal.code is grpc.StatusCode.NOT_FOUND
         again = await stub.Create(create_request(title=f"{symptom} down", request_id=request_id))
         assert again.incident.incident_id != old[-1].incident_id
 

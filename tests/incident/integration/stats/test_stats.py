@@ -29,7 +29,8 @@ from tests.incident.incidents import (
     stats_stub,
     token,
 )
-from tests.incident.side_effects import EFFECTS, POSTMORTEM, WEBHOOK, SideEffect, figures
+from tests.incident.side_effects import EFFECTS, POSTMORTEM, WEBHOOK, SideEffect
+from tests.incident.stats import FULL, read_stats
 from tests.migrated import migrate_incident
 from tests.rpc_errors import refused
 from tests.services import RunningService, healthy_service
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
-FULL = stats_pb.GetFlywheelStatsRequest.VIEW_FULL
 STUCK_AFTER = timedelta(minutes=45)
 Reason = flywheel_stats_pb2.StuckReason
 TYPES = incident_pb2.ResolutionType.values()[1:]
@@ -115,7 +115,7 @@ async def move(rows: "Rows", column: str, incident_ids: Sequence[str], ago: time
 
 
 async def test_every_enum_value_is_present_at_zero(alone: RunningService) -> None:
-    found = await figures(alone.address)
+    found = await read_stats(alone.address)
     assert by(found.incidents.incidents, "state") == {OPEN: 0, INVESTIGATING: 0}
     assert found.incidents.stuck == 0
     assert by(found.incidents.stuck_by_reason, "reason") == dict.fromkeys(Reason.values()[1:], 0)
@@ -159,7 +159,7 @@ async def test_incidents_are_counted_by_state_severity_and_resolution_type(
     await resolve(stub, again.incident_id, HUMAN)
     await effects_settled(rows)
 
-    found = await figures(alone.address)
+    found = await read_stats(alone.address)
     assert by(found.incidents.incidents, "state") == {OPEN: 3, INVESTIGATING: 2}
     assert by(found.incidents.opened_total, "severity") == {
         incident_pb2.SEVERITY_CRITICAL: 1,
@@ -179,7 +179,7 @@ async def test_incidents_are_counted_by_state_severity_and_resolution_type(
         "UPDATE postmortems SET create_time = now() - interval '24 h 1 s' WHERE incident_id = $1",
         again.incident_id,
     )
-    later = await figures(alone.address)
+    later = await read_stats(alone.address)
     assert by(later.resolutions.postmortems_24h, "resolution_type") == expected | {NO_ACTION: 2, HUMAN: 1}
     assert later.resolutions.resolved_total == found.resolutions.resolved_total
 
@@ -195,7 +195,7 @@ async def test_the_time_to_resolve_is_measured_from_the_opening_or_the_reopening
     await stub.Reopen(pb.ReopenRequest(incident_id=incidents[-1].incident_id, reason="it came back"))
     await resolve(stub, incidents[-1].incident_id)
     await effects_settled(rows)
-    histogram = (await figures(alone.address)).resolutions.resolution_seconds
+    histogram = (await read_stats(alone.address)).resolutions.resolution_seconds
     assert {bucket.upper_bound: bucket.cumulative_count for bucket in histogram.buckets} == dict(
         zip(BOUNDS, [2, 4, 4, 4, 4, 4, 5, 5, 5, 5], strict=True)
     )
@@ -210,7 +210,7 @@ async def test_the_full_view_lists_the_twenty_incidents_stuck_longest(
     await stub.StartInvestigation(pb.StartInvestigationRequest(incident_id=incidents[7].incident_id))
     for number, incident in enumerate(incidents):
         await move(rows, "last_progress_time", [incident.incident_id], timedelta(hours=1 + number))
-    found = await figures(alone.address, FULL)
+    found = await read_stats(alone.address, FULL)
     assert found.incidents.stuck == 25
     listed = found.incidents.stuck_incidents
     assert [each.title for each in listed] == [f"number {number}" for number in range(24, 4, -1)]
@@ -242,13 +242,13 @@ async def test_pending_and_parked_effects_are_counted_and_listed(
                 effect.topic,
                 incident.incident_id,
             )
-    basic = await figures(alone.address)
+    basic = await read_stats(alone.address)
     assert side_effects(basic) == NOTHING_WAITS | {
         (WEBHOOK, SideEffect.STATE_PENDING): 13,
         (POSTMORTEM, SideEffect.STATE_PARKED): 9,
     }
     assert basic.side_effects.oldest_pending_seconds == pytest.approx(22 * 60, abs=300)
-    waiting = (await figures(alone.address, FULL)).side_effects.waiting
+    waiting = (await read_stats(alone.address, FULL)).side_effects.waiting
     assert [(each.effect, each.incident_id) for each in waiting] == [
         *((POSTMORTEM, each.incident_id) for each in reversed(incidents[:9])),
         *((WEBHOOK, each.incident_id) for each in list(reversed(incidents))[:11]),
@@ -273,7 +273,7 @@ async def test_the_full_view_has_each_of_the_last_24_hours(
             ("UPDATE dispositions SET resolve_time = $1 WHERE incident_id = $2", end),
         ):
             await rows.execute(statement, time + half, incident.incident_id)
-    found = await figures(alone.address, FULL)
+    found = await read_stats(alone.address, FULL)
     hours = found.incidents.hours
     read_in = found.read_time.ToDatetime(UTC).replace(minute=0, second=0, microsecond=0)
     starts = [read_in - timedelta(hours=ago) for ago in range(23, -1, -1)]
@@ -288,9 +288,9 @@ async def test_the_basic_view_has_the_stats_without_the_lists(
 ) -> None:
     incident = await opened(stub)
     await move(rows, "last_progress_time", [incident.incident_id], timedelta(days=1))
-    basic = await figures(alone.address)
-    unspecified = await figures(alone.address, stats_pb.GetFlywheelStatsRequest.VIEW_UNSPECIFIED)
-    full = await figures(alone.address, FULL)
+    basic = await read_stats(alone.address)
+    unspecified = await read_stats(alone.address, stats_pb.GetFlywheelStatsRequest.VIEW_UNSPECIFIED)
+    full = await read_stats(alone.address, FULL)
     assert len(full.incidents.stuck_incidents) == 1
     assert len(full.incidents.hours) == 24
     for each in (basic, unspecified, full):
@@ -312,10 +312,10 @@ async def test_stats_are_the_same_from_every_replica(
     ):
         await resolved(other_stub)
         await effects_settled(rows)
-        found = [await figures(alone.address), await figures(other.address)]
+        found = [await read_stats(alone.address), await read_stats(other.address)]
         async with stats_stub(other.address) as stats:
             request = stats_pb.GetFlywheelStatsRequest(view=99)  # type: ignore[arg-type]  # no such view
-            told = await refused(stats.GetFlywheelStats(request))
-    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("view",))
+            refusal = await refused(stats.GetFlywheelStats(request))
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("view",))
     assert {by(each.incidents.opened_total, "severity")[2] for each in found} == {2}
     assert {each.resolutions.resolution_seconds.count for each in found} == {2}

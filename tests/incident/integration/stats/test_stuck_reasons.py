@@ -1,15 +1,14 @@
-"""Why an incident is stuck: what its own timeline says of the actions that were proposed for it."""
+"""The reasons of stuck incidents, from the approvals on their timelines."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from awoooi.flywheel.v1 import flywheel_stats_pb2
-from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.incident.incidents import NO_ACTION, opened, resolved, token
-from tests.incident.side_effects import figures
+from tests.incident.stats import FULL, read_stats
 from tests.services import RunningService
 
 if TYPE_CHECKING:
@@ -20,14 +19,13 @@ if TYPE_CHECKING:
     Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
-FULL = stats_pb.GetFlywheelStatsRequest.VIEW_FULL
 Reason = flywheel_stats_pb2.StuckReason
 
-# What a timeline says of an incident's approvals, and why the incident is stuck then. An event of no approval has no number.
+# The entries of approvals on a timeline, and the reason why the incident is stuck. An event of no approval has no number.
 Entry = tuple[str, int | None]
 STUCK: dict[str, tuple[Sequence[Entry], str]] = {
-    "nobody proposed anything": ([], "NO_APPROVAL"),
-    "somebody wrote something down": ([("NOTE", None)], "NO_APPROVAL"),
+    "no proposal": ([], "NO_APPROVAL"),
+    "a note only": ([("NOTE", None)], "NO_APPROVAL"),
     "proposed": ([("PROPOSED", 1)], "APPROVAL_PENDING"),
     "proposed by hand": ([("PROPOSED", None)], "APPROVAL_PENDING"),
     "rejected": ([("PROPOSED", 1), ("REJECTED", 1)], "NO_APPROVAL"),
@@ -35,9 +33,9 @@ STUCK: dict[str, tuple[Sequence[Entry], str]] = {
     "withdrawn": ([("PROPOSED", 1), ("CANCELLED", 1)], "NO_APPROVAL"),
     "withdrawn after the approval": ([("PROPOSED", 1), ("APPROVED", 1), ("CANCELLED", 1)], "NO_APPROVAL"),
     "approved": ([("PROPOSED", 1), ("APPROVED", 1)], "APPROVED_NOT_EXECUTED"),
-    "approved, told before it was proposed": ([("APPROVED", 1), ("PROPOSED", 1)], "APPROVED_NOT_EXECUTED"),
+    "approved, delivered before the proposal": ([("APPROVED", 1), ("PROPOSED", 1)], "APPROVED_NOT_EXECUTED"),
     "failed": ([("PROPOSED", 1), ("APPROVED", 1), ("EXECUTION_FAILED", 1)], "EXECUTION_FAILED"),
-    "failed, told before it was approved": (
+    "failed, delivered before the approval": (
         [("EXECUTION_FAILED", 1), ("PROPOSED", 1), ("APPROVED", 1)],
         "EXECUTION_FAILED",
     ),
@@ -67,7 +65,7 @@ STUCK: dict[str, tuple[Sequence[Entry], str]] = {
 }
 
 
-async def tell(stub: "Stub", incident_id: str, entry: Entry) -> None:
+async def record(stub: "Stub", incident_id: str, entry: Entry) -> None:
     kind, approval = entry
     if kind == "REOPENED":
         await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=NO_ACTION))
@@ -102,18 +100,18 @@ async def test_stuck_incidents_are_counted_by_the_reason_on_their_timelines(
         ids[(await opened(stub, title=title)).incident_id] = title
         incident_id = list(ids)[-1]
         for entry in entries:
-            await tell(stub, incident_id, entry)
+            await record(stub, incident_id, entry)
     # Neither is stuck: one has made progress in time, one is resolved.
     await move(rows, [(await opened(stub)).incident_id], timedelta(minutes=29))
     await move(rows, [(await resolved(stub)).incident_id], timedelta(days=1))
     await move(rows, list(ids), timedelta(minutes=31))
 
-    found = await figures(service.address, FULL)
-    told = {
+    found = await read_stats(service.address, FULL)
+    reasons = {
         ids[each.incident_id]: Reason.Name(each.reason).removeprefix("STUCK_REASON_")
         for each in found.incidents.stuck_incidents
     }
-    assert told == {title: reason for title, (_, reason) in STUCK.items()}
+    assert reasons == {title: reason for title, (_, reason) in STUCK.items()}
     assert found.incidents.stuck == len(STUCK)
     expected = dict.fromkeys(Reason.values()[1:], 0)
     for _, reason in STUCK.values():

@@ -216,9 +216,9 @@ async def test_only_changes_that_match_all_criteria_come_live_and_missed(
 
 async def _story(watcher: Watcher, names: dict[str, str], length: int) -> str:
     """The first changes of A, B and C that came, without those of side effects, which run when they can."""
-    told: list[str] = []
-    while len(told) < length:
+    story: list[str] = []
+    while len(story) < length:
         change = await watcher.change()
         if type_name(change.event) not in OWN_EFFECTS:
-            told.append(f"{names[change.event.incident_id]} {type_name(change.event)}")
-    return ", ".join(told)
+            story.append(f"{names[change.event.incident_id]} {type_name(change.event)}")
+    return ", ".join(story)

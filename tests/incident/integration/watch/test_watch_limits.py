@@ -57,12 +57,12 @@ async def test_a_slow_watcher_is_ended_with_a_resume_token_and_the_others_contin
         assert server.feed.backlog <= 20
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await slow.until_event(sent[-1])
-        told = read_refusal(caught.value)
-        assert (told.code, told.reason) == (StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW")
+        refusal = read_refusal(caught.value)
+        assert (refusal.code, refusal.reason) == (StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW")
         came = [change.event.event_id for change in slow.changes]
         assert came == sent[: len(came)]
         assert 0 < len(came) < len(sent)
-        for resume_token in (slow.token, told.metadata["resume_token"]):
+        for resume_token in (slow.token, refusal.metadata["resume_token"]):
             resumed = await watching(fast_stub, labels=labels, resume_token=resume_token)
             assert await resumed.until_event(sent[-1]) == sent[len(came) :]
         assert len(await fast.until_event(await _one_more(stub, incident_id))) == len(sent) + 1
@@ -115,9 +115,9 @@ async def test_a_stream_above_the_limit_of_the_process_is_refused(
         incident_stub(server.address) as stub,
     ):
         first, _second = await watching(stub), await watching(stub)
-        told = await refused(stub.Watch(pb.WatchRequest()).read())
-        assert (told.code, told.reason) == (StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS")
-        assert told.retry_after_seconds
+        refusal = await refused(stub.Watch(pb.WatchRequest()).read())
+        assert (refusal.code, refusal.reason) == (StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS")
+        assert refusal.retry_after_seconds
         first.call.cancel()
         await _watchers(server, 1)
         await watching(stub)

@@ -132,12 +132,12 @@ async def test_a_graceful_stop_ends_streams_at_once_with_their_resume_token(
         service.send(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await watcher.read()
-        told = read_refusal(caught.value)
-        assert (told.code, told.reason) == (StatusCode.UNAVAILABLE, "WATCH_ENDED")
+        refusal = read_refusal(caught.value)
+        assert (refusal.code, refusal.reason) == (StatusCode.UNAVAILABLE, "WATCH_ENDED")
         assert await service.ended() == 0
     async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
         await act(stub, "start", incident_id)
-        for resume_token in (watcher.token, told.metadata["resume_token"]):
+        for resume_token in (watcher.token, refusal.metadata["resume_token"]):
             resumed = await watching(stub, resume_token=resume_token)
             assert (await resumed.change()).incident.state == incident_pb2.Incident.STATE_INVESTIGATING
             assert len(resumed.changes) == 1

@@ -39,8 +39,8 @@ async def test_a_forged_resume_token_is_refused(
         await opened(stub)
     page = (await stub.List(pb.ListRequest(page_size=1))).next_page_token
     given = (await watching(stub)).token
-    told = await refused(stub.Watch(pb.WatchRequest(resume_token=make(given, page))).read())
-    assert (told.code, told.reason, told.fields) == (
+    refusal = await refused(stub.Watch(pb.WatchRequest(resume_token=make(given, page))).read())
+    assert (refusal.code, refusal.reason, refusal.fields) == (
         StatusCode.INVALID_ARGUMENT,
         "INVALID_ARGUMENT",
         ("resume_token",),
@@ -62,8 +62,8 @@ async def test_a_resume_token_of_another_filter_is_refused(
 ) -> None:
     fields = {"labels": {"team": "a"}}
     given = (await watching(stub, **fields)).token
-    told = await refused(stub.Watch(pb.WatchRequest(**(fields | other), resume_token=given)).read())
-    assert (told.code, told.fields) == (StatusCode.INVALID_ARGUMENT, ("resume_token",))
+    refusal = await refused(stub.Watch(pb.WatchRequest(**(fields | other), resume_token=given)).read())
+    assert (refusal.code, refusal.fields) == (StatusCode.INVALID_ARGUMENT, ("resume_token",))
 
 
 async def test_a_resume_token_is_not_bound_to_include_existing(stub: "IncidentServiceAsyncStub") -> None:
@@ -87,8 +87,8 @@ async def test_a_resume_token_ahead_of_the_database_is_refused(
     tokens = PageTokens()
     tokens.key = await rows.fetchval("SELECT key FROM service_keys WHERE name = 'page_tokens'")
     later = make_token(pb.WatchRequest(), tokens)(Position.at(Snapshot(1 << 40, 1 << 40)))
-    told = await refused(stub.Watch(pb.WatchRequest(resume_token=later)).read())
-    assert (told.code, told.reason, told.fields) == (
+    refusal = await refused(stub.Watch(pb.WatchRequest(resume_token=later)).read())
+    assert (refusal.code, refusal.reason, refusal.fields) == (
         StatusCode.INVALID_ARGUMENT,
         "RESUME_TOKEN_AHEAD",
         ("resume_token",),
@@ -96,5 +96,5 @@ async def test_a_resume_token_ahead_of_the_database_is_refused(
 
 
 async def test_an_invalid_filter_is_refused_and_its_field_named(stub: "IncidentServiceAsyncStub") -> None:
-    told = await refused(stub.Watch(pb.WatchRequest(incident_id="INC-1")).read())
-    assert (told.code, told.fields) == (StatusCode.INVALID_ARGUMENT, ("incident_id",))
+    refusal = await refused(stub.Watch(pb.WatchRequest(incident_id="INC-1")).read())
+    assert (refusal.code, refusal.fields) == (StatusCode.INVALID_ARGUMENT, ("incident_id",))

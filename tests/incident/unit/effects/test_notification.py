@@ -160,7 +160,7 @@ async def test_a_refusal_is_not_permanent_while_another_receiver_can_be_retried(
         assert isinstance(first, DeliveryError)
         second = await failure(by, progress=first.progress)
         assert isinstance(second, PermanentError)
-        # Put back once the receiver is mended: only it is told.
+        # Re-queued once the receiver is repaired: only that one is notified.
         await send(by, progress=second.progress)
         assert (len(refusing.requests), len(healing.requests)) == (3, 2)
 
@@ -181,7 +181,7 @@ async def test_a_send_that_succeeds_after_the_timeout_is_not_repeated() -> None:
         assert isinstance(error, DeliveryError)
         assert str(error) == "URL 1 (JSON): no answer within 0.3 s"
         held.release.set()
-        await eventually(lambda: told(by, error.progress))
+        await eventually(lambda: notified(by, error.progress))
         assert len(there.requests) == 1
 
 
@@ -192,12 +192,12 @@ async def test_a_send_that_fails_after_the_timeout_is_repeated() -> None:
         by = notifier(url(there, "/?rto=60"), seconds=0.3)
         error = await failure(by)
         held.release.set()
-        await eventually(lambda: told(by, error.progress))
+        await eventually(lambda: notified(by, error.progress))
         assert len(there.requests) == 2
 
 
-async def told(by: Notifier, progress: Mapping[str, Any]) -> bool:
-    """Try once more and say whether everybody is told."""
+async def notified(by: Notifier, progress: Mapping[str, Any]) -> bool:
+    """Send once more and tell whether every receiver is notified."""
     try:
         await send(by, progress=progress)
     except DeliveryError:
