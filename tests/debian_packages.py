@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -22,11 +23,15 @@ def require_programs(programs: Sequence[str], packages: Sequence[str]) -> Sequen
     if not _all_found(programs):
         problem = _install(programs, packages)
         if problem is not None:
-            reason = f"{', '.join(programs)}: not installed, and {problem}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            skip_or_fail(f"{', '.join(programs)}: not installed, and {problem}")
     return [str(shutil.which(program)) for program in programs]
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test, or fail it with CI=true: there every test must run."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def _all_found(programs: Sequence[str]) -> bool:

@@ -3,7 +3,6 @@
 Unpacked and not installed: nothing on the machine changes, and no daemon is started.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,9 +10,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from flywheel.system.file_lock import FileLock
+from tests.debian_packages import skip_or_fail
 
 _PACKAGE = "prometheus"
 _KEPT = Path(sys.prefix) / "debian" / _PACKAGE
@@ -39,12 +37,9 @@ def _program(name: str) -> str:
     if found is not None:
         return found
     folder = _unpacked()
-    if isinstance(folder, Path):
-        return str(folder / name)
-    reason = f"{name} is not on the PATH, and {folder}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if isinstance(folder, str):
+        skip_or_fail(f"{name} is not on the PATH, and {folder}")
+    return str(folder / name)
 
 
 @cache

@@ -19,6 +19,8 @@ from tests.services import PATIENCE_SECONDS
 
 # A scraper with a very long timeout, so that only the gateway's own limits end the wait.
 LONG_TIMEOUT = {"X-Prometheus-Scrape-Timeout-Seconds": "1000"}
+# A scraper whose timeout is shorter than the request to a hung source.
+SHORT_TIMEOUT = {"X-Prometheus-Scrape-Timeout-Seconds": "0.2"}
 
 
 class Arrivals:
@@ -97,6 +99,17 @@ async def running_gateway(
         stop.set()
         await serving
         await all_sources.close()
+
+
+def up(scrape: Scrape) -> dict[str, float]:
+    """The value of `source_up` of every source."""
+    return {name: value for (name,), value in scrape.labelled("awoooi_flywheel_source_up").items()}
+
+
+def errors(scrape: Scrape, source: str) -> dict[str, float]:
+    """The non-zero error counts of a source, by reason."""
+    found = scrape.labelled("awoooi_flywheel_source_errors_total")
+    return {reason: count for (reason, name), count in found.items() if name == source and count}
 
 
 def is_up(source: str) -> Callable[[Scrape], bool]:

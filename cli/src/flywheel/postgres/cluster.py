@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from flywheel.errors import FlywheelError
-from flywheel.postgres.binaries import MAJOR_VERSION, PostgresBinaries, program_environment
+from flywheel.postgres.binaries import MAJOR_VERSION, PostgresBinaries
 from flywheel.postgres.identity import Identity
 from flywheel.system.file_lock import FileLock
 
@@ -53,19 +53,13 @@ def _initdb(
     options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     if not durable:
         options.append("--no-sync")
-    result = subprocess.run(
-        identity.command([binaries.initdb, f"--pgdata={directory}", *options]),
-        stdin=subprocess.DEVNULL,
+    result = identity.run(
+        [binaries.initdb, f"--pgdata={directory}", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        cwd="/",
-        env=program_environment(),
         # When this process is killed, initdb continues. It inherits the lock, so that the next start does not remove the
         # folder meanwhile.
         pass_fds=(lock.descriptor,),
-        **identity.credentials,
     )
     if result.returncode != 0:
         raise FlywheelError(

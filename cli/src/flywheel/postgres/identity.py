@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from flywheel.errors import FlywheelError
 from flywheel.postgres.binaries import PostgresBinaries, program_environment
@@ -57,6 +57,21 @@ class Identity:
         if self.user is None or self.group is None:
             return {}
         return {"user": self.user, "group": self.group, "extra_groups": []}
+
+    def run(
+        self, argv: Sequence[str], *, check: bool = False, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of PostgreSQL to its end; `options` are those of subprocess.run."""
+        return subprocess.run(
+            self.command(argv),
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=check,
+            cwd="/",
+            env=program_environment(),
+            **self.credentials,
+            **options,
+        )
 
     def chown(self, path: Path) -> None:
         """Make this identity the owner of `path`."""
@@ -124,16 +139,7 @@ def _failure_of(identity: Identity, binaries: PostgresBinaries, directory: Path)
     """Return why `identity` cannot run the programs with data in `directory`; None when it can."""
     way = [str(folder) for end in (binaries.directory, directory) for folder in reversed((end, *end.parents))]
     try:
-        result = subprocess.run(
-            identity.command(["/bin/sh", "-c", _PROBE, "sh", binaries.postgres, *way]),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd="/",
-            env=program_environment(),
-            **identity.credentials,
-        )
+        result = identity.run(["/bin/sh", "-c", _PROBE, "sh", binaries.postgres, *way], capture_output=True)
     except OSError as exc:
         return str(exc)
     if result.returncode == 0:

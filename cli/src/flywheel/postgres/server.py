@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 
 from flywheel.errors import FlywheelError
-from flywheel.postgres.binaries import program_environment
 from flywheel.postgres.client import PostgresClient
 from flywheel.postgres.identity import Identity
 from flywheel.postgres.processes import cluster_name, find_processes
@@ -91,17 +90,12 @@ class PostgresServer:
     def _launch(self, arguments: list[str], identity: Identity) -> psutil.Process:
         keep_previous(self.log_path)
         with open_log(self.log_path) as log:
-            shell = subprocess.run(
-                identity.command(["/bin/sh", "-c", _DETACH, "sh", *arguments]),
-                stdin=subprocess.DEVNULL,
+            shell = identity.run(
+                ["/bin/sh", "-c", _DETACH, "sh", *arguments],
+                check=True,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
-                check=True,
-                cwd="/",
-                env=program_environment(),
                 start_new_session=True,
-                **identity.credentials,
             )
         try:
             return psutil.Process(int(shell.stdout))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from metrics_gateway.page.findings import Finding, find
 from metrics_gateway.page.sections import merge
 from metrics_gateway.sources.reading import Reading, Reason
 from tests.metrics_gateway.page_responses import NOW, approvals_stuck, approvals_well, incidents_well
+from tests.metrics_gateway.unit.page.readings import down, up
 from tests.prometheus.alert_rules import rules
 
 ROOT = Path(__file__).parents[4]
@@ -41,13 +41,6 @@ def loop(change: Change | None = None) -> GetFlywheelStatsResponse:
 
 def found(*readings: Reading) -> list[Finding]:
     return list(find(readings, merge(readings, NOW), NOW))
-
-
-def reading(
-    response: GetFlywheelStatsResponse | None, source: str = "loop", failing: Reason | None = None
-) -> Reading:
-    since = datetime(2026, 5, 7, 2, 58, 1, tzinfo=UTC)
-    return Reading(source, response, 0.1, NOW.timestamp(), {}, failing, since.timestamp())
 
 
 def _parked(response: GetFlywheelStatsResponse) -> None:
@@ -183,7 +176,7 @@ def _oldest(section: str, seconds: float) -> Change:
 def test_each_condition_is_a_finding_with_level_and_alert(
     change: Change, level: Level, text: str, alert: str
 ) -> None:
-    (finding,) = found(reading(loop(change)))
+    (finding,) = found(up("loop", loop(change)))
     assert (finding.level, finding.text.replace("\N{NO-BREAK SPACE}", " "), finding.alert) == (
         level,
         text,
@@ -208,7 +201,7 @@ def test_each_condition_is_a_finding_with_level_and_alert(
     ],
 )
 def test_values_within_the_thresholds_are_no_findings(change: Change | None) -> None:
-    assert found(reading(loop(change))) == []
+    assert found(up("loop", loop(change))) == []
 
 
 @pytest.mark.parametrize(
@@ -227,14 +220,14 @@ def test_values_within_the_thresholds_are_no_findings(change: Change | None) -> 
     ],
 )
 def test_a_source_that_is_down_is_one_finding(failing: Reason | None, text: str) -> None:
-    (finding,) = found(reading(approvals_well(), "approval"), reading(None, "incident", failing))
+    (finding,) = found(up("approval", approvals_well()), down("incident", failing))
     assert finding == Finding(Level.WRONG, f"The incident service {text}", "sources", "FlywheelSourceDown")
 
 
 def test_findings_are_sorted_by_level_and_the_sort_is_stable() -> None:
     response = approvals_stuck()
     response.executions.noop_resolutions_total = response.executions.noop_executions_total
-    findings = found(reading(response, "approval"), reading(None, "incident", Reason.UNAVAILABLE))
+    findings = found(up("approval", response), down("incident"))
     assert [finding.alert for finding in findings] == [
         "FlywheelSourceDown",
         "FlywheelResolveDeliveryParked",

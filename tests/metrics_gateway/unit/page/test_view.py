@@ -1,26 +1,15 @@
 """The view model of the page, and its HTML without a browser."""
 
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
-
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from metrics_gateway.page.conditions import Level
 from metrics_gateway.page.handler import PageTemplate
 from metrics_gateway.page.view import PageView, view
-from metrics_gateway.sources.reading import Reading, Reason
-from metrics_gateway.sources.validation import InvalidResponseError, validate_response
+from metrics_gateway.sources.reading import Reading
 from tests.metrics_gateway.page_responses import (
     NOW,
-    ago,
     ahead,
     approvals_empty,
     approvals_stuck,
@@ -29,18 +18,9 @@ from tests.metrics_gateway.page_responses import (
     incidents_stuck,
     incidents_well,
 )
+from tests.metrics_gateway.unit.page.readings import down, up
 
 TEMPLATE = PageTemplate(version="1.2.3")
-UP_SINCE = datetime(2026, 5, 6, 22, 0, 0, tzinfo=UTC).timestamp()
-DOWN_SINCE = datetime(2026, 5, 7, 2, 58, 1, tzinfo=UTC).timestamp()
-
-
-def up(source: str, response: GetFlywheelStatsResponse) -> Reading:
-    return Reading(source, response, 0.004, NOW.timestamp(), {}, None, UP_SINCE)
-
-
-def down(source: str, failing: Reason | None = Reason.UNAVAILABLE, last: float = UP_SINCE) -> Reading:
-    return Reading(source, None, 0.2, last, {}, failing, DOWN_SINCE)
 
 
 def plain(text: str) -> str:
@@ -243,98 +223,6 @@ def test_outcomes_of_a_newer_source_are_shown_together() -> None:
     chart = view([up("approval", response)], NOW).charts[1].chart
     assert chart
     assert (chart.names[-1], chart.totals[-1]) == ("other", 4)
-
-
-def test_texts_of_callers_are_escaped() -> None:
-    incidents, approvals = incidents_stuck(), approvals_stuck()
-    evil = "<i>&\"'{{ 7 * 7 }}</i>"
-    _fill_texts(incidents, evil)
-    _fill_texts(approvals, evil)
-    html = TEMPLATE.render(view([up("incident", incidents), up("approval", approvals)], NOW), refreshes=True)
-    assert evil not in html
-    assert "<i>&" not in html
-    assert "&lt;i&gt;&amp;&#34;&#39;{{ 7 * 7 }}&lt;/i&gt;" in html
-
-
-def _fill_texts(message: Message, text: str) -> None:
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for each in value if field.is_repeated else (value,):
-                _fill_texts(each, text)
-        elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-            setattr(message, field.name, text)
-
-
-_STRATEGIES: dict[int, st.SearchStrategy[Any]] = {
-    FieldDescriptor.CPPTYPE_INT32: st.integers(0, 2**31 - 1) | st.integers(0, 3),
-    FieldDescriptor.CPPTYPE_INT64: st.integers(0, 2**63 - 1) | st.integers(0, 3),
-    FieldDescriptor.CPPTYPE_DOUBLE: st.floats(0, 1e308) | st.floats(0, 1),
-    FieldDescriptor.CPPTYPE_STRING: st.text(max_size=30),
-    FieldDescriptor.CPPTYPE_ENUM: st.integers(-(2**31), 2**31 - 1) | st.integers(0, 6),
-}
-
-
-def _fill(draw: st.DrawFn, message: Message) -> None:
-    """Set any fields to any values that the message can hold."""
-    for field in message.DESCRIPTOR.fields:
-        if not draw(st.booleans()):
-            continue
-        if field.message_type is None:
-            setattr(message, field.name, draw(_STRATEGIES[field.cpp_type]))
-        elif field.is_repeated:
-            for _ in range(draw(st.integers(0, 3))):
-                _fill(draw, getattr(message, field.name).add())
-        else:
-            getattr(message, field.name).SetInParent()
-            _fill(draw, getattr(message, field.name))
-
-
-@st.composite
-def _any_response(draw: st.DrawFn) -> GetFlywheelStatsResponse:
-    response = GetFlywheelStatsResponse(read_time=ago())
-    _fill(draw, response)
-    return response
-
-
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(_any_response())
-def test_every_valid_response_can_be_rendered(response: GetFlywheelStatsResponse) -> None:
-    try:
-        valid = validate_response(response)
-    except InvalidResponseError:
-        return
-    html = TEMPLATE.render(view([up("loop", valid)], NOW), refreshes=True)
-    assert html.rstrip().endswith("</html>")
-
-
-Change = Callable[[GetFlywheelStatsResponse], Any]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        pytest.param(
-            lambda response: setattr(response.read_time, "seconds", 10**15),
-            "read_time: beyond the range of a time",
-            id="an instant",
-        ),
-        pytest.param(
-            lambda response: setattr(response.incidents.stuck_after, "seconds", 10**18),
-            "incidents.stuck_after: beyond the range of a time",
-            id="a duration",
-        ),
-        pytest.param(
-            lambda response: setattr(response.incidents.hours[0].start_time, "seconds", 10**12),
-            "incidents.hours.start_time: beyond the range of a time",
-            id="an hour",
-        ),
-    ],
-)
-def test_a_time_out_of_range_is_an_invalid_response(change: Change, message: str) -> None:
-    response = incidents_well()
-    change(response)
-    with pytest.raises(InvalidResponseError, match=re.escape(message)):
-        validate_response(response)
 
 
 def test_stuck_reasons_of_a_newer_source_are_other() -> None:

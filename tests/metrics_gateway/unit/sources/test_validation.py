@@ -145,6 +145,21 @@ def _buckets(*buckets: tuple[float, int]) -> Change:
             "resolutions.resolution_seconds.buckets.upper_bound: negative or not finite",
             id="infinite bound",
         ),
+        pytest.param(
+            lambda a: setattr(a.read_time, "seconds", 10**15),
+            "read_time: beyond the range of a time",
+            id="read time out of range",
+        ),
+        pytest.param(
+            lambda a: setattr(a.incidents.stuck_after, "seconds", 10**18),
+            "incidents.stuck_after: beyond the range of a time",
+            id="duration out of range",
+        ),
+        pytest.param(
+            lambda a: setattr(a.incidents.hours.add().start_time, "seconds", 10**12),
+            "incidents.hours.start_time: beyond the range of a time",
+            id="start of an hour out of range",
+        ),
     ],
 )
 def test_an_invalid_response_is_refused_and_its_field_named(change: Change, message: str) -> None:
