@@ -36,7 +36,7 @@ def approval_id(number: int) -> str:
 
 
 def incident(number: int = 1, **fields: Any) -> dict[str, Any]:
-    """The line of an incident that is INVESTIGATING; a field that is ... is left out."""
+    """The line of an incident that is INVESTIGATING; a field that is ... is omitted."""
     return _without_gaps(
         {
             "kind": "incident",
@@ -65,7 +65,7 @@ def resolved_incident(number: int = 1, **fields: Any) -> dict[str, Any]:
 
 
 def approval(number: int = 1, **fields: Any) -> dict[str, Any]:
-    """The line of a NO_ACTION that was executed and never told; a field that is ... is left out."""
+    """The line of a NO_ACTION that was executed and not acknowledged; a field that is ... is omitted."""
     return _without_gaps(
         {
             "kind": "approval",
@@ -85,7 +85,7 @@ def approval(number: int = 1, **fields: Any) -> dict[str, Any]:
 
 
 def pending_approval(number: int = 1, **fields: Any) -> dict[str, Any]:
-    """The line of an approval that nobody has decided about."""
+    """The line of a pending approval."""
     waiting = {"state": "PENDING", "decisions": ..., "decide_time": ..., "finish_time": ...}
     return approval(number, **(waiting | fields))
 
@@ -104,12 +104,12 @@ def write_lines(path: Path, *lines: Mapping[str, Any] | bytes) -> Path:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import in this process came to."""
+    """The result of an import in this process."""
 
     succeeded: bool
     # Of each bad line: its number, its field, and why.
     problems: Sequence[tuple[int, str, str]]
-    figures: Mapping[str, int]
+    counts: Mapping[str, int]
 
 
 async def imported(
@@ -128,10 +128,12 @@ async def imported(
         application_name="tests-import",
         migrations=Migrations(f"{package}:migrations"),
     )
-    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    problems = [(each["line"], each["field"], each["reason"]) for each in said if each["event"] == "problem"]
-    (figures,) = [each for each in said if each.pop("event") == "done"] or [{}]
-    return Imported(succeeded, problems, figures)
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    problems = [
+        (each["line"], each["field"], each["reason"]) for each in events if each["event"] == "problem"
+    ]
+    (counts,) = [each for each in events if each.pop("event") == "done"] or [{}]
+    return Imported(succeeded, problems, counts)
 
 
 async def flywheel_import(

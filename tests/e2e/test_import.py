@@ -73,8 +73,10 @@ async def everything(databases: dict[str, str]) -> Sequence[Any]:
 
 
 async def assert_healed(databases: dict[str, str], incidents: Incidents) -> None:
-    untold = "SELECT FROM approvals WHERE incident_resolve_time IS NULL"
-    await eventually(lambda: rows(databases["APPROVAL_DATABASE_URL"], untold), lambda found: not found)
+    unacknowledged = "SELECT FROM approvals WHERE incident_resolve_time IS NULL"
+    await eventually(
+        lambda: rows(databases["APPROVAL_DATABASE_URL"], unacknowledged), lambda found: not found
+    )
     await assert_resolved_once(
         databases["INCIDENT_DATABASE_URL"], [incident_id(each) for each in range(STUCK)]
     )

@@ -91,10 +91,10 @@ def _print_result(incidents: Mapping[str, int], approvals: Mapping[str, int], ad
             f"{name}: {counts['new']} new, {counts['known']} imported before"
             for name, counts in (("incidents", incidents), ("approvals", approvals))
         ]
-    if approvals["untold"]:
+    if approvals["unacknowledged"]:
         at = address or _UNKNOWN_ADDRESS
         lines += [
-            f"executed, not acknowledged: {approvals['untold']}. The approval service reconciles them by itself once it runs",
+            f"executed, not acknowledged: {approvals['unacknowledged']}. The approval service reconciles them by itself once it runs",
             "(APPROVAL_RECONCILE_EVERY, default 5m), and immediately by one of",
             f"  grpcurl -plaintext -H 'awoooi-actor: operator' {at} {_RECONCILE}",
             f"  buf curl --protocol grpc --http2-prior-knowledge -H 'awoooi-actor: operator' http://{at}/{_RECONCILE}",

@@ -75,7 +75,7 @@ async def test_every_imported_state_is_counted_and_logged_as_by_calls(
     done = await importing(incident(1), *one_of_each())
     assert (done.succeeded, done.problems) == (True, [])
     # The NO_ACTION and the operation without an acknowledgement.
-    assert done.figures == {"new": 11, "known": 0, "untold": 2}
+    assert done.counts == {"new": 11, "known": 0, "unacknowledged": 2}
     assert await counters(database) == {
         ("approvals", "SUCCEEDED"): 3,
         ("approvals", "FAILED"): 2,
@@ -150,7 +150,7 @@ async def test_an_import_is_idempotent_whatever_happened_to_the_rows(
     before = await contents(database)
     done = await importing(*reversed(lines))
     assert (done.succeeded, done.problems) == (True, [])
-    assert done.figures == {"new": 0, "known": 11, "untold": 1}
+    assert done.counts == {"new": 0, "known": 11, "unacknowledged": 1}
     assert await contents(database) == before
 
 

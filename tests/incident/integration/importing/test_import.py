@@ -89,7 +89,7 @@ async def test_imported_rows_equal_those_that_rpcs_write(database: str, importin
         incident(3, state="OPEN", investigate_time=..., fingerprint=...),
     )
     assert (done.succeeded, done.problems) == (True, [])
-    assert (done.figures["new"], done.figures["known"]) == (3, 0)
+    assert (done.counts["new"], done.counts["known"]) == (3, 0)
     async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
         listed = (await stub.List(pb.ListRequest(order=pb.ListRequest.ORDER_CREATE_TIME_ASC))).incidents
         assert [each.incident_id for each in listed] == [incident_id(number) for number in (1, 2, 3)]
@@ -181,14 +181,14 @@ async def test_import_is_idempotent_also_after_the_rows_have_changed(
     same = [lines[2], {**lines[0], "create_time": "2025-05-07T18:00:30+08:00", "source": None}, lines[1]]
     done = await importing(*same)
     assert (done.succeeded, done.problems) == (True, [])
-    assert done.figures == {"new": 0, "known": 2, "events": 0}
+    assert done.counts == {"new": 0, "known": 2, "events": 0}
     assert await contents(database) == before
 
 
 async def test_approvals_can_be_imported_after_their_incidents(database: str, importing: Import) -> None:
     await importing(incident(1), resolved_incident(2))
     done = await importing(approval(1), approval(2))
-    assert done.figures == {"new": 0, "known": 0, "events": 6}
+    assert done.counts == {"new": 0, "known": 0, "events": 6}
     progress = await fetch(database, "SELECT last_progress_time FROM incidents ORDER BY incident_id")
     assert progress == [(time(at(36)),), (time(at(660)),)]
     numbers = await fetch(
@@ -297,7 +297,7 @@ async def test_the_fingerprint_of_a_resolved_incident_is_free(database: str, imp
 
 async def test_an_import_of_several_batches_is_one_transaction(database: str, importing: Import) -> None:
     lines = [line for number in range(3_000) for line in (incident(number), approval(number))]
-    assert (await importing(*lines)).figures == {"new": 3_000, "known": 0, "events": 18_000}
+    assert (await importing(*lines)).counts == {"new": 3_000, "known": 0, "events": 18_000}
     assert await fetch(database, "SELECT count(DISTINCT xmin::text) FROM incidents") == [(1,)]
     out_of_order = """
         SELECT FROM incident_events AS event JOIN incident_events AS later USING (incident_id)

@@ -81,4 +81,4 @@ class ApprovalImporter:
         # Last: other writers of the same counters wait from here to the commit.
         if amounts:
             await raise_counters(connection, amounts, shard=choose_shard())
-        return {"new": new, "known": known, "untold": unacknowledged}
+        return {"new": new, "known": known, "unacknowledged": unacknowledged}
