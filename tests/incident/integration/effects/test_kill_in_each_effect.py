@@ -100,7 +100,7 @@ def received_by(process: ConnectedService) -> Mapping[str, int]:
     """How often the receivers of a process got each incident."""
     posts = [f"{post.content['incident_id']}/{Effect.WEBHOOK.value}" for post in process.webhook.requests]
     for post in process.webhook.requests:
-        assert post.headers["x-awoooi-delivery-id"] == f"{post.content['incident_id']}/webhook/1"
+        assert post.headers["webhook-id"] == f"{post.content['incident_id']}/webhook/1"
     messages = [
         f"{message.content['message'].split(',')[0]}/{Effect.NOTIFICATION.value}"
         for message in process.people.requests

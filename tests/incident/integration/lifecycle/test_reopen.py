@@ -133,7 +133,7 @@ async def test_the_next_resolution_takes_effect_exactly_once_and_leaves_the_firs
     ).matches
     assert (match.entry.use_count, match.entry.success_count) == (2, 1)
 
-    assert [post.headers["x-awoooi-delivery-id"] for post in connected.posts(first.incident_id)] == [
+    assert [post.headers["webhook-id"] for post in connected.posts(first.incident_id)] == [
         effects[WEBHOOK].delivery_id,
         again[WEBHOOK].delivery_id,
     ]
