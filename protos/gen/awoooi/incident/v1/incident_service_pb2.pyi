@@ -430,7 +430,7 @@ class ResolveRequest(_message.Message):
     event. At most 1024 characters, without U+0000.
     """
     opening: _builtins.int
-    """Optional. The opening that it is for, `Incident.opening` as it was read. 0: the current one."""
+    """Optional. The opening that it is for, `Incident.opening` as last read. 0: the current one."""
     @_builtins.property
     def execute_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. When the action of `approval_id` was executed; years 1 to 9999."""
@@ -517,7 +517,7 @@ class BatchResolveRequest(_message.Message):
         event. At most 1024 characters, without U+0000.
         """
         opening: _builtins.int
-        """Optional. The opening that it is for, `Incident.opening` as it was read. 0: the current one."""
+        """Optional. The opening that it is for, `Incident.opening` as last read. 0: the current one."""
         @_builtins.property
         def execute_time(self) -> _timestamp_pb2.Timestamp:
             """Optional. When the action of `approval_id` was executed; years 1 to 9999."""

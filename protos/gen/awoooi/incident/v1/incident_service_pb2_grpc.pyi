@@ -77,10 +77,11 @@ class IncidentServiceStub:
     regardless of type, note and etag; nothing is written and no side effect runs. A caller may retry until
     it gets a response.
 
-    A Resolve is for one opening. When that opening is over, because the incident was resolved and reopened since, the
-    record is returned as it is with `already_resolved`, and nothing is written. Without `opening`, an `approval_id`
-    resolves an incident at most once, and never one that was reopened after `execute_time`. Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its
-    current one.
+    A Resolve is for one opening. When that opening is over, because the incident was resolved and reopened
+    since, the record is returned unchanged with `already_resolved` and nothing is written. Without `opening`,
+    an `approval_id` resolves an incident at most once, and never one that was reopened after `execute_time`.
+
+    Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its current one.
 
     Of concurrent calls one resolves the incident; the others return its record with `already_resolved`.
     """
@@ -192,10 +193,11 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     regardless of type, note and etag; nothing is written and no side effect runs. A caller may retry until
     it gets a response.
 
-    A Resolve is for one opening. When that opening is over, because the incident was resolved and reopened since, the
-    record is returned as it is with `already_resolved`, and nothing is written. Without `opening`, an `approval_id`
-    resolves an incident at most once, and never one that was reopened after `execute_time`. Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its
-    current one.
+    A Resolve is for one opening. When that opening is over, because the incident was resolved and reopened
+    since, the record is returned unchanged with `already_resolved` and nothing is written. Without `opening`,
+    an `approval_id` resolves an incident at most once, and never one that was reopened after `execute_time`.
+
+    Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its current one.
 
     Of concurrent calls one resolves the incident; the others return its record with `already_resolved`.
     """
@@ -329,10 +331,11 @@ class IncidentServiceServicer:
         regardless of type, note and etag; nothing is written and no side effect runs. A caller may retry until
         it gets a response.
 
-        A Resolve is for one opening. When that opening is over, because the incident was resolved and reopened since, the
-        record is returned as it is with `already_resolved`, and nothing is written. Without `opening`, an `approval_id`
-        resolves an incident at most once, and never one that was reopened after `execute_time`. Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its
-        current one.
+        A Resolve is for one opening. When that opening is over, because the incident was resolved and reopened
+        since, the record is returned unchanged with `already_resolved` and nothing is written. Without `opening`,
+        an `approval_id` resolves an incident at most once, and never one that was reopened after `execute_time`.
+
+        Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its current one.
 
         Of concurrent calls one resolves the incident; the others return its record with `already_resolved`.
         """
