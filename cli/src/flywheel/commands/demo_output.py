@@ -54,11 +54,11 @@ class DemoOutput:
 
     def run_each(self, what: str, items: Iterable[Item], call: Callable[[Item], Result]) -> Sequence[Result]:
         """Call for each item, concurrently, with a progress bar; return the results in the order of the items."""
-        item_list = list(items)
+        work = list(items)
         with self._bar() as bar, ThreadPoolExecutor(_CONCURRENT_CALLS) as callers:
-            task = bar.add_task(what, total=len(item_list))
+            task = bar.add_task(what, total=len(work))
             results: list[Result] = []
-            for result in callers.map(call, item_list):
+            for result in callers.map(call, work):
                 results.append(result)
                 bar.advance(task)
             return results
