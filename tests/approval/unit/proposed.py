@@ -28,6 +28,7 @@ def new_approval(action: str, **facts: Any) -> Approval:
         state=State.PENDING,
         proposed_by="ai",
         incident_verified=True,
+        incident_opening=1,
         create_time=NOON,
         update_time=NOON,
         expire_time=NOON + timedelta(hours=24),

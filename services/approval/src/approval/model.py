@@ -133,6 +133,8 @@ class Approval:
     state: State
     proposed_by: str
     incident_verified: bool
+    # The opening of the incident that it was proposed for; 0 when that is not known.
+    incident_opening: int
     create_time: datetime
     update_time: datetime
     expire_time: datetime

@@ -51,6 +51,8 @@ approvals = Table(
     Column("state", Text, nullable=False, server_default="PENDING"),
     Column("proposed_by", Text, nullable=False),
     Column("incident_verified", Boolean, nullable=False),
+    # The opening of the incident that it was proposed for; 0 when that is not known.
+    Column("incident_opening", Integer, nullable=False, server_default="0"),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("update_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("expire_time", DateTime(timezone=True), nullable=False),

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as incident_service
 from tests.approval.callers import Incidents, State
 from tests.approval.fronted import CHECK_TIMEOUT
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service
@@ -24,7 +25,7 @@ from tests.approval.scripted_incidents import (
 from tests.eventually import eventually
 from tests.receiver import receiver
 from tests.rpc_errors import refused
-from tests.services import RunningService
+from tests.services import PATIENCE_SECONDS, RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -105,6 +106,27 @@ async def test_an_action_that_is_parsed_differently_now_is_not_run(
     assert not hooked.requests_for(approval_id)
     assert await repairs(approvals) - before == NOTHING
     assert (await incidents.get(incident_id)).state == incident_pb2.Incident.STATE_OPEN
+
+
+async def test_an_operation_approved_for_an_opening_that_is_over_is_cancelled_and_not_run(
+    hooked: Hooked, incidents: Incidents
+) -> None:
+    approvals = hooked.approvals
+    incident_id = await incidents.opened()
+    approved = await approvals.approved(incident_id, hooked.new_action())
+    await incidents.resolve(incident_id)
+    await incidents.stub.Reopen(
+        incident_service.ReopenRequest(incident_id=incident_id, reason="it is back"), timeout=PATIENCE_SECONDS
+    )
+    executed = (await approvals.execute(approved.approval_id)).approval
+    assert executed.state == State.STATE_CANCELLED
+    assert executed.outcome_message == "not run: the incident was resolved and reopened since it was proposed"
+    assert not hooked.requests_for(approved.approval_id)
+    assert not await logged(approvals, approved.approval_id)
+    assert (await incidents.get(incident_id)).state == incident_pb2.Incident.STATE_OPEN
+    # One that was proposed for the current opening is run.
+    again = await approvals.executed(incident_id, hooked.new_action())
+    assert again.state == State.STATE_SUCCEEDED
 
 
 @pytest.mark.parametrize("auto_execute", [False, True], ids=["by_execute", "by_the_worker"])

@@ -136,6 +136,7 @@ class Approval(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PROPOSED_BY_FIELD_NUMBER: _builtins.int
     INCIDENT_VERIFIED_FIELD_NUMBER: _builtins.int
+    INCIDENT_OPENING_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
@@ -179,6 +180,10 @@ class Approval(_message.Message):
     incident_verified: _builtins.bool
     """Output only. True when the incident service confirmed at Propose that the incident exists and is
     unresolved. False: it was unreachable; an unknown incident then shows at delivery of the outcome.
+    """
+    incident_opening: _builtins.int
+    """Output only. The opening of the incident that it was proposed for (`Incident.opening`); 0 when that is not
+    known: proposed unverified, or imported. Its outcome never resolves a later opening.
     """
     outcome_message: _builtins.str
     """Output only. Human-readable outcome, without secrets: the execution's result, or why it was rejected or
@@ -243,6 +248,7 @@ class Approval(_message.Message):
         state: Global___Approval.State.ValueType = ...,
         proposed_by: _builtins.str = ...,
         incident_verified: _builtins.bool = ...,
+        incident_opening: _builtins.int = ...,
         decisions: _abc.Iterable[Global___Decision] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
@@ -256,7 +262,7 @@ class Approval(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_resolve_time", b"incident_resolve_time", "operation", b"operation", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_resolve_time", b"incident_resolve_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015

@@ -19,6 +19,7 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
 from servicekit.outbox.rpc_errors import RpcFailedError, delivery_error
+from servicekit.rpc.mapping import optional_timestamp
 
 _log = structlog.get_logger()
 
@@ -57,6 +58,7 @@ class IncidentClient:
         return FoundIncident(
             IncidentCheck.RESOLVED if resolved else IncidentCheck.UNRESOLVED,
             _SEVERITIES.get(response.incident.severity),
+            response.incident.opening,
         )
 
     async def resolve(self, resolves: Sequence[ResolveIntent]) -> Sequence[bool | Exception]:
@@ -70,6 +72,8 @@ class IncidentClient:
                     resolution_type=_number(each.resolution_type),
                     approval_id=each.approval_id,
                     action=each.action,
+                    opening=each.opening,
+                    execute_time=optional_timestamp(each.execute_time),
                 )
                 for each in resolves
             ]
@@ -117,6 +121,8 @@ class IncidentClient:
             resolution_type=_number(intent.resolution_type),
             approval_id=intent.approval_id,
             action=intent.action,
+            opening=intent.opening,
+            execute_time=optional_timestamp(intent.execute_time),
         )
         try:
             response = await self._stub.Resolve(request, timeout=self._resolve_seconds, metadata=_METADATA)

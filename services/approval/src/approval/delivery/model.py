@@ -18,12 +18,15 @@ class ResolutionType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResolveIntent:
-    """The intent to resolve the incident of an executed approval."""
+    """The intent to resolve the incident of an executed approval, for the opening that it was proposed for."""
 
     approval_id: str
     incident_id: str
     resolution_type: ResolutionType
     action: str
+    # 0 when it is not known: then the time of the execution decides.
+    opening: int
+    execute_time: datetime | None
 
 
 class TimelineEvent(StrEnum):
@@ -83,10 +86,11 @@ class IncidentCheck(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FoundIncident:
-    """An incident as the incident service knows it; `severity` is None when that is not known."""
+    """An incident as the incident service knows it; `severity` is None and `opening` 0 when that is not known."""
 
     check: IncidentCheck
     severity: Severity | None = None
+    opening: int = 0
 
 
 class IncidentDirectory(Protocol):

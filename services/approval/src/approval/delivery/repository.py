@@ -97,7 +97,7 @@ _UNACKNOWLEDGED = f"""
         AND NOT {open_job_exists(topic=":topic", dedup_key="approvals.approval_id")}
 """
 _SELECT = f"""
-    SELECT approval_id, incident_id, operation_kind, action {_UNACKNOWLEDGED}
+    SELECT approval_id, incident_id, operation_kind, action, incident_opening, execute_time {_UNACKNOWLEDGED}
     ORDER BY finish_time, approval_id LIMIT :limit
 """
 _FIND = text(_SELECT)
@@ -124,6 +124,8 @@ async def find_unacknowledged(
             if row.operation_kind == OperationKind.NO_ACTION
             else ResolutionType.AUTO_REPAIRED,
             row.action,
+            row.incident_opening,
+            row.execute_time,
         )
         for row in rows
     ]

@@ -12,13 +12,13 @@ from datetime import timedelta
 import structlog
 
 from approval.delivery.model import (
+    FoundIncident,
     IncidentCheck,
     IncidentDirectory,
     ResolutionType,
-    ResolveIntent,
     TimelineEvent,
 )
-from approval.delivery.resolve_job import resolve_job
+from approval.delivery.resolve_job import executed_intent, resolve_job
 from approval.delivery.timeline_job import timeline_job
 from approval.errors import IncidentNotFoundError
 from approval.execution import preconditions
@@ -74,17 +74,17 @@ class OperationRunner:
     async def execute(self, approval: Approval, command: ExecuteCommand, *, wait: bool) -> Executed:
         """Start the operation of an approval that may be executed; with `wait` return when it has ended.
 
-        A cancelled call does not stop it. An incident that was resolved meanwhile needs no operation: the approval is
-        CANCELLED with that reason. Raises ExecutorMissingError, IncidentNotFoundError, IncidentUnreachableError (nothing
+        A cancelled call does not stop it. An incident that was resolved meanwhile, and maybe reopened, needs no operation
+        of this approval: it is CANCELLED with that reason. Raises ExecutorMissingError, IncidentNotFoundError, IncidentUnreachableError (nothing
         is run blind), ApprovalNotFoundError and what `preconditions.check` raises.
         """
-        check = (await self._incidents.find(approval.incident_id)).check
-        if check is IncidentCheck.UNREACHABLE:
+        incident = await self._incidents.find(approval.incident_id)
+        if incident.check is IncidentCheck.UNREACHABLE:
             raise IncidentUnreachableError(approval.incident_id)
-        if check is IncidentCheck.UNKNOWN:
+        if incident.check is IncidentCheck.UNKNOWN:
             raise IncidentNotFoundError(approval.incident_id)
         async with self._transactions.begin() as transaction:
-            started = await self._start(transaction, command, resolved=check is IncidentCheck.RESOLVED)
+            started = await self._start(transaction, command, incident)
         if isinstance(started, Executed):
             return started
         failpoint("operation_started")
@@ -98,7 +98,7 @@ class OperationRunner:
         return Executed(ended, already_executed=False)
 
     async def _start(
-        self, transaction: Transaction, command: ExecuteCommand, *, resolved: bool
+        self, transaction: Transaction, command: ExecuteCommand, incident: FoundIncident
     ) -> _Run | Executed:
         approval = await repository.get_for_update(transaction.connection, command.approval_id)
         if approval.state in EXECUTED:
@@ -108,8 +108,8 @@ class OperationRunner:
         found = None if operation is None else self._executors.find(operation.kind)
         if operation is None or found is None:
             raise ExecutorMissingError(approval.approval_id)
-        if resolved:
-            reason = "not run: the incident was resolved already"
+        reason = _not_needed(approval, incident)
+        if reason is not None:
             await repository.cancel(transaction, approval, actor=_ACTOR, reason=reason)
             return await _not_run(transaction, approval, TimelineEvent.CANCELLED, reason)
         recent = await execution_repository.lock_target(
@@ -181,7 +181,8 @@ class OperationRunner:
                         executor=run.executor_name,
                     )
                     if is_mine:
-                        transaction.enqueue(*_jobs(run, result))
+                        ended = await repository.get(transaction.connection, run.approval.approval_id)
+                        transaction.enqueue(*_jobs(run, ended, result))
             except Exception as exc:
                 if not is_unavailable(exc):
                     raise
@@ -213,7 +214,16 @@ async def _not_run(
     return Executed(settled, already_executed=False)
 
 
-def _jobs(run: _Run, result: RunResult) -> Sequence[NewJob]:
+def _not_needed(approval: Approval, incident: FoundIncident) -> str | None:
+    """Return why the operation is not run when its incident is not in the opening that it was proposed for."""
+    if incident.check is IncidentCheck.RESOLVED:
+        return "not run: the incident was resolved already"
+    if 0 < approval.incident_opening < incident.opening:
+        return "not run: the incident was resolved and reopened since it was proposed"
+    return None
+
+
+def _jobs(run: _Run, ended: Approval, result: RunResult) -> Sequence[NewJob]:
     executor = {"executor": run.executor_name}
     if not result.succeeded:
         return [
@@ -224,11 +234,7 @@ def _jobs(run: _Run, result: RunResult) -> Sequence[NewJob]:
     approval = run.approval
     return [
         timeline_job(approval, TimelineEvent.EXECUTED, summary=approval.action, attributes=executor),
-        resolve_job(
-            ResolveIntent(
-                approval.approval_id, approval.incident_id, ResolutionType.AUTO_REPAIRED, approval.action
-            )
-        ),
+        resolve_job(executed_intent(ended, ResolutionType.AUTO_REPAIRED)),
     ]
 
 

@@ -5,8 +5,8 @@ from typing import assert_never
 
 import structlog
 
-from approval.delivery.model import ResolveIntent, TimelineEvent
-from approval.delivery.resolve_job import resolve_job
+from approval.delivery.model import TimelineEvent
+from approval.delivery.resolve_job import executed_intent, resolve_job
 from approval.delivery.timeline_job import timeline_job
 from approval.errors import ApprovalError, ApprovalNotFoundError
 from approval.execution import preconditions
@@ -83,9 +83,9 @@ async def _execute(transaction: Transaction, commands: Sequence[ExecuteCommand])
     if outcomes:
         executed = [(locked[approval_id], outcome) for approval_id, outcome in outcomes.items()]
         await execution_repository.record_outcomes(transaction, executed)
-        for approval, outcome in executed:
-            transaction.enqueue(*_jobs(approval, outcome))
         finished = await repository.get_many(transaction.connection, list(outcomes))
+        for approval, outcome in executed:
+            transaction.enqueue(*_jobs(approval, finished[approval.approval_id], outcome))
     results: list[ExecuteResult] = []
     for command, each in zip(commands, checked, strict=True):
         if isinstance(each, Outcome):
@@ -109,15 +109,12 @@ def _check(approval: Approval | None, command: ExecuteCommand) -> ExecuteResult 
     return outcome_without_executor(approval) or NeedsExecutor(approval)
 
 
-def _jobs(approval: Approval, outcome: Outcome) -> Sequence[NewJob]:
+def _jobs(approval: Approval, finished: Approval, outcome: Outcome) -> Sequence[NewJob]:
+    """Return the jobs of an execution; `approval` is as it was before, `finished` as it is now."""
     if outcome.resolution_type is None:
         return [timeline_job(approval, TimelineEvent.EXECUTION_FAILED, summary=outcome.message)]
     return [
-        resolve_job(
-            ResolveIntent(
-                approval.approval_id, approval.incident_id, outcome.resolution_type, approval.action
-            )
-        ),
+        resolve_job(executed_intent(finished, outcome.resolution_type)),
         timeline_job(approval, TimelineEvent.EXECUTED, summary=approval.action),
     ]
 

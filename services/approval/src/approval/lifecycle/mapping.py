@@ -35,6 +35,7 @@ def approval_to_proto(approval: Approval) -> approval_pb2.Approval:
         state=STATES.to_wire(approval.state),
         proposed_by=approval.proposed_by,
         incident_verified=approval.incident_verified,
+        incident_opening=approval.incident_opening,
         decisions=[_decision_to_proto(decision) for decision in approval.decisions],
         create_time=to_timestamp(approval.create_time),
         update_time=to_timestamp(approval.update_time),

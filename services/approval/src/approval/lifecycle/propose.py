@@ -79,6 +79,7 @@ class ProposeUseCase:
                 parse(proposal.action),
                 proposed_by=actor,
                 incident_verified=incident.check is IncidentCheck.UNRESOLVED,
+                incident_opening=incident.opening,
             )
             if not inserted:
                 # Either a concurrent retry of the same call was faster, or the id is taken.

@@ -69,11 +69,11 @@ _INSERT = text("""
     INSERT INTO approvals
         (approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook,
         target, parse_error, action_hash, risk, rationale, confidence, required_approvals, auto_execute, proposed_by,
-        incident_verified, expire_time, request_id, content_hash)
+        incident_verified, incident_opening, expire_time, request_id, content_hash)
     VALUES
         (:approval_id, :incident_id, :action, :operation_kind, :resource_kind, :name, :namespace, :replicas, :hook,
         :target, :parse_error, :action_hash, :risk, :rationale, :confidence, :required_approvals, :auto_execute, :proposed_by,
-        :incident_verified, now() + make_interval(secs => :ttl_seconds), :request_id, :content_hash)
+        :incident_verified, :incident_opening, now() + make_interval(secs => :ttl_seconds), :request_id, :content_hash)
     ON CONFLICT DO NOTHING
     RETURNING approval_id
 """)
@@ -87,6 +87,7 @@ async def insert(
     *,
     proposed_by: str,
     incident_verified: bool,
+    incident_opening: int = 0,
 ) -> bool:
     """Insert a PENDING approval and count it; False, and nothing inserted, when its id or its request id is taken."""
     operation = parsed.operation
@@ -114,6 +115,7 @@ async def insert(
             "auto_execute": proposal.auto_execute,
             "proposed_by": proposed_by,
             "incident_verified": incident_verified,
+            "incident_opening": incident_opening,
             "ttl_seconds": proposal.ttl.total_seconds(),
             "request_id": proposal.request_id or None,
             "content_hash": proposal.content_hash(),
