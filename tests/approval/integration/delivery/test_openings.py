@@ -1,7 +1,5 @@
 """An approval is for the opening of its incident that it was proposed for: what comes late leaves a reopened incident open."""
 
-import asyncio
-
 import grpc
 import pytest
 
@@ -12,6 +10,7 @@ from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.fronted import Fronted
 from tests.approval.schemas import rows
 from tests.approval.scripted_incidents import answer, hang, lose_the_reply, pass_on
+from tests.eventually import eventually
 from tests.services import PATIENCE_SECONDS, RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -60,9 +59,7 @@ async def test_a_delivery_whose_reply_was_lost_leaves_an_incident_that_was_reope
     incident_id = await incidents.opened()
     fronted.front.behaviour = lose_the_reply
     approval = await fronted.approvals.executed(incident_id)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await incidents.get(incident_id)).state == OPEN:
-            await asyncio.sleep(0.02)
+    await eventually(lambda: incidents.get(incident_id), lambda found: found.state != OPEN)
     await reopen(incidents, incident_id)
     fronted.front.behaviour = pass_on
     await until_acknowledged_and_still_open(fronted.approvals, incidents, approval)

@@ -6,12 +6,11 @@ import asyncpg
 import pytest
 
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as incident_service_pb
 from tests.approval.callers import Approvals, DeliveryState, Incidents, State
 from tests.approval.hooks import Hooked
 from tests.approval.repairs import logged
 from tests.approval.schemas import rows
-from tests.services import PATIENCE_SECONDS, RunningService
+from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,6 +23,20 @@ async def _lose(service: RunningService, approval_id: str) -> None:
         "UPDATE approvals SET incident_resolve_time = NULL WHERE approval_id = $1",
         approval_id,
     )
+
+
+async def _set_back(service: RunningService, incident_id: str) -> None:
+    """Undo an incident's resolution, as a restore of an older backup does."""
+    for statement in (
+        "DELETE FROM incident_events WHERE incident_id = $1 AND type NOT IN ('OPENED', 'PROPOSED', 'APPROVED')",
+        "DELETE FROM outbox WHERE payload ->> 'incident_id' = $1",
+        "DELETE FROM postmortems WHERE incident_id = $1",
+        "DELETE FROM dispositions WHERE incident_id = $1",
+        "DELETE FROM knowledge_uses WHERE incident_id = $1",
+        "UPDATE incidents SET state = 'OPEN', resolve_time = NULL, resolution_type = NULL, resolution_note = '', "
+        "resolved_by = '', resolution_number = 0 WHERE incident_id = $1",
+    ):
+        await rows(service.database_url, statement, incident_id)
 
 
 async def test_a_missing_resolve_is_found_and_queued_once(
@@ -87,24 +100,21 @@ async def test_a_missing_resolve_is_queued_by_the_periodic_reconciliation(
 
 
 async def test_a_missing_resolve_of_an_operation_is_queued_as_auto_repaired_and_the_operation_is_not_run_again(
-    hooked: Hooked, incidents: Incidents
+    hooked: Hooked, incidents: Incidents, incident_service: RunningService
 ) -> None:
     approvals = hooked.approvals
     incident_id = await incidents.opened()
     approval_id = (await approvals.executed(incident_id, hooked.new_action())).approval_id
     await approvals.until_delivered(approval_id)
     # Both databases as a restore from older backups leaves them: executed, and neither queued nor acknowledged.
-    await incidents.stub.Reopen(
-        incident_service_pb.ReopenRequest(incident_id=incident_id, reason="restored"),
-        timeout=PATIENCE_SECONDS,
-    )
+    await _set_back(incident_service, incident_id)
     await _lose(hooked.service, approval_id)
     assert list((await approvals.reconcile()).approval_ids) == [approval_id]
     await approvals.until_delivered(approval_id)
     incident = await incidents.get(incident_id)
     assert (incident.resolution_type, incident.resolution_number) == (
         incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED,
-        2,
+        1,
     )
     assert len(hooked.requests_for(approval_id)) == 1
     assert len(await logged(approvals, approval_id)) == 1
