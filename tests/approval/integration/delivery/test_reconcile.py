@@ -33,8 +33,10 @@ async def _set_back(service: RunningService, incident_id: str) -> None:
         "DELETE FROM postmortems WHERE incident_id = $1",
         "DELETE FROM dispositions WHERE incident_id = $1",
         "DELETE FROM knowledge_uses WHERE incident_id = $1",
-        "UPDATE incidents SET state = 'OPEN', resolve_time = NULL, resolution_type = NULL, resolution_note = '', "
-        "resolved_by = '', resolution_number = 0 WHERE incident_id = $1",
+        (
+            "UPDATE incidents SET state = 'OPEN', resolve_time = NULL, resolution_type = NULL, resolution_note = '', "
+            "resolved_by = '', resolution_number = 0 WHERE incident_id = $1"
+        ),
     ):
         await rows(service.database_url, statement, incident_id)
 
