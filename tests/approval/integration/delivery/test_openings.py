@@ -126,7 +126,7 @@ async def test_batched_deliveries_keep_their_openings(fronted: Fronted, incident
         await incidents.resolve(each)
         await reopen(incidents, each)
     fronted.front.behaviour = pass_on
-    for each in approved:
-        await fronted.approvals.until_delivered(each.approval_id)
+    for approval in approved:
+        await fronted.approvals.until_delivered(approval.approval_id)
     states = [(await incidents.get(each)).state for each in incident_ids]
     assert states == [OPEN] * 3 + [incident_pb2.Incident.STATE_RESOLVED] * 3
