@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-import grpc
 import grpc.aio
 import structlog
 
@@ -15,9 +14,9 @@ from approval.delivery.model import (
     TimelineEntry,
 )
 from approval.model import Severity
+from awoooi import client
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
 from servicekit.outbox.rpc_errors import RpcFailedError, delivery_error
 from servicekit.rpc.mapping import optional_timestamp
 
@@ -25,72 +24,67 @@ _log = structlog.get_logger()
 
 SERVICE = pb.DESCRIPTOR.services_by_name["IncidentService"].full_name
 # This service's name on a server without authentication.
-_METADATA = (("awoooi-actor", "service:approval"),)
+_ACTOR = "service:approval"
 # A newer incident service may have others; they are not known here.
 _SEVERITIES = {incident_pb2.Severity.Value(f"SEVERITY_{severity}"): severity for severity in Severity}
 
 
 class IncidentClient:
-    """The incident service as this service uses it, over one channel."""
+    """The incident service as this service uses it, over one channel.
+
+    The channel retries UNAVAILABLE a few times at once, and the outbox retries deliveries with its own backoff: a client
+    that retried as well would multiply their attempts, and hold a delivery's place meanwhile.
+    """
 
     def __init__(
         self, channel: grpc.aio.Channel, *, check_timeout: timedelta, resolve_timeout: timedelta
     ) -> None:
-        self._stub = IncidentServiceStub(channel)
+        self._incidents = client.IncidentClient(channel, actor=_ACTOR, retry=client.NO_RETRIES)
         self._check_seconds = check_timeout.total_seconds()
         self._resolve_seconds = resolve_timeout.total_seconds()
 
     async def find(self, incident_id: str) -> FoundIncident:
         """Return what the incident service knows about an incident; every failure but NOT_FOUND is UNREACHABLE."""
         try:
-            response = await self._stub.Get(
-                pb.GetRequest(incident_id=incident_id), timeout=self._check_seconds, metadata=_METADATA
-            )
-        except grpc.aio.AioRpcError as exc:
-            if exc.code() is grpc.StatusCode.NOT_FOUND:
-                return FoundIncident(IncidentCheck.UNKNOWN)
-            _log.warning("incident_check_failed", incident_id=incident_id, code=exc.code().name)
+            incident = await self._incidents.get(incident_id, timeout=self._check_seconds)
+        except client.NotFoundError:
+            return FoundIncident(IncidentCheck.UNKNOWN)
+        except client.CallError as exc:
+            _log.warning("incident_check_failed", incident_id=incident_id, code=exc.code.name)
             return FoundIncident(IncidentCheck.UNREACHABLE)
-        if _is_unreadable(response):
-            _log.warning("incident_check_failed", incident_id=incident_id, code="UNREADABLE")
-            return FoundIncident(IncidentCheck.UNREACHABLE)
-        resolved = response.incident.state == incident_pb2.Incident.STATE_RESOLVED
+        resolved = incident.state == incident_pb2.Incident.STATE_RESOLVED
         return FoundIncident(
             IncidentCheck.RESOLVED if resolved else IncidentCheck.UNRESOLVED,
-            _SEVERITIES.get(response.incident.severity),
-            response.incident.opening,
+            _SEVERITIES.get(incident.severity),
+            incident.opening,
         )
 
     async def resolve(self, resolves: Sequence[ResolveIntent]) -> Sequence[bool | Exception]:
         """Resolve incidents and return, in order, whether each was resolved already or the error of its delivery."""
         if len(resolves) == 1:
             return [await self._resolve_one(resolves[0])]
-        request = pb.BatchResolveRequest(
-            items=[
-                pb.BatchResolveRequest.Item(
-                    incident_id=each.incident_id,
-                    resolution_type=_number(each.resolution_type),
-                    approval_id=each.approval_id,
-                    action=each.action,
-                    opening=each.opening,
-                    execute_time=optional_timestamp(each.execute_time),
-                )
-                for each in resolves
-            ]
-        )
-        try:
-            response = await self._stub.BatchResolve(
-                request, timeout=self._resolve_seconds, metadata=_METADATA
+        items = [
+            pb.BatchResolveRequest.Item(
+                incident_id=each.incident_id,
+                resolution_type=_number(each.resolution_type),
+                approval_id=each.approval_id,
+                action=each.action,
+                opening=each.opening,
+                execute_time=optional_timestamp(each.execute_time),
             )
-        except grpc.aio.AioRpcError as exc:
-            return [delivery_error(exc.code(), exc.details() or "")] * len(resolves)
-        if _is_unreadable(response) or len(response.results) != len(resolves):
-            return [RpcFailedError("the answer cannot be read")] * len(resolves)
+            for each in resolves
+        ]
+        try:
+            results = await self._incidents.batch_resolve(items, timeout=self._resolve_seconds)
+        except client.CallError as exc:
+            return [delivery_error(exc.code, exc.message)] * len(resolves)
+        if len(results) != len(resolves):
+            return [RpcFailedError("the response has another number of results")] * len(resolves)
         return [
             delivery_error(result.status.code, result.status.message)
             if result.HasField("status")
             else result.resolved.already_resolved
-            for result in response.results
+            for result in results
         ]
 
     async def add_event(self, entry: TimelineEntry) -> Exception | None:
@@ -99,45 +93,35 @@ class IncidentClient:
         An entry for an incident that does not exist is logged and dropped: it has no timeline. Its resolve, if there is
         one, is parked, where an operator sees it.
         """
-        request = pb.AddEventRequest(
-            event_id=entry.event_id,
-            incident_id=entry.incident_id,
-            type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{entry.event}"),
-            summary=entry.summary,
-            attributes=entry.attributes,
-        )
         try:
-            await self._stub.AddEvent(request, timeout=self._check_seconds, metadata=_METADATA)
-        except grpc.aio.AioRpcError as exc:
-            if exc.code() is grpc.StatusCode.NOT_FOUND:
-                _log.warning("incident_event_dropped", incident_id=entry.incident_id, event_id=entry.event_id)
-                return None
-            return delivery_error(exc.code(), exc.details() or "")
+            await self._incidents.add_event(
+                entry.incident_id,
+                event_id=entry.event_id,
+                type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{entry.event}"),
+                summary=entry.summary,
+                attributes=entry.attributes,
+                timeout=self._check_seconds,
+            )
+        except client.NotFoundError:
+            _log.warning("incident_event_dropped", incident_id=entry.incident_id, event_id=entry.event_id)
+        except client.CallError as exc:
+            return delivery_error(exc.code, exc.message)
         return None
 
     async def _resolve_one(self, intent: ResolveIntent) -> bool | Exception:
-        request = pb.ResolveRequest(
-            incident_id=intent.incident_id,
-            resolution_type=_number(intent.resolution_type),
-            approval_id=intent.approval_id,
-            action=intent.action,
-            opening=intent.opening,
-            execute_time=optional_timestamp(intent.execute_time),
-        )
         try:
-            response = await self._stub.Resolve(request, timeout=self._resolve_seconds, metadata=_METADATA)
-        except grpc.aio.AioRpcError as exc:
-            return delivery_error(exc.code(), exc.details() or "")
-        return (
-            RpcFailedError("the answer cannot be read")
-            if _is_unreadable(response)
-            else response.already_resolved
-        )
-
-
-def _is_unreadable(response: object) -> bool:
-    """Tell whether a response could not be parsed: grpc.aio then returns None, with the status OK."""
-    return response is None
+            response = await self._incidents.resolve(
+                intent.incident_id,
+                resolution_type=_number(intent.resolution_type),
+                approval_id=intent.approval_id,
+                action=intent.action,
+                opening=intent.opening,
+                execute_time=intent.execute_time,
+                timeout=self._resolve_seconds,
+            )
+        except client.CallError as exc:
+            return delivery_error(exc.code, exc.message)
+        return response.already_resolved
 
 
 def _number(kind: ResolutionType) -> incident_pb2.ResolutionType.ValueType:
