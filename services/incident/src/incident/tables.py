@@ -125,7 +125,11 @@ incident_events = Table(
 create_requests = Table(
     "create_requests",
     metadata,
+    # The caller's request id; or, for a Create with an incident id of the caller's choice that was deduplicated, that id
+    # behind a space, which no request id has.
     Column("request_id", Text, primary_key=True),
+    # Empty: every caller's.
+    Column("actor", Text, primary_key=True, server_default=""),
     Column("content_hash", Text, nullable=False),
     Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), nullable=False),
     Column("deduplicated", Boolean, nullable=False),

@@ -57,8 +57,8 @@ class ProposeRequest(_message.Message):
     true.
     """
     request_id: _builtins.str
-    """Optional. Idempotency key: one value per intended proposal, such as a UUID; makes a retry safe. At most
-    128 printable ASCII characters, no spaces.
+    """Optional. Idempotency key: one value per intended proposal, such as a UUID; makes a retry safe. Each
+    caller has its own: another caller's value is never matched. At most 128 printable ASCII characters, no spaces.
     """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:

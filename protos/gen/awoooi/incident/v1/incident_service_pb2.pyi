@@ -75,8 +75,8 @@ class CreateRequest(_message.Message):
     control characters.
     """
     request_id: _builtins.str
-    """Optional. Idempotency key: one value per intended incident, such as a UUID; makes a retry safe. At most
-    128 printable ASCII characters, no spaces.
+    """Optional. Idempotency key: one value per intended incident, such as a UUID; makes a retry safe. Each caller
+    has its own: another caller's value is never matched. At most 128 printable ASCII characters, no spaces.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -676,8 +676,8 @@ class ReopenRequest(_message.Message):
     spaces.
     """
     request_id: _builtins.str
-    """Optional. Idempotency key: one value per intended reopening; makes a retry safe. At most 128 printable
-    ASCII characters, no spaces.
+    """Optional. Idempotency key: one value per intended reopening; makes a retry safe. Each caller has its own. At
+    most 128 printable ASCII characters, no spaces.
     """
     def __init__(
         self,
@@ -819,7 +819,7 @@ class AddEventRequest(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Required. Idempotency key: unique among all events of all incidents; makes a retry safe. At most 128
-    printable ASCII characters, no spaces.
+    printable ASCII characters, no spaces. `service:` is reserved for the services, `APR-` for the approval service.
     """
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""

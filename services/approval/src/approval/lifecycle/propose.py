@@ -49,7 +49,7 @@ class ProposeUseCase:
         """
         if proposal.request_id:
             async with self._transactions.statement() as connection:
-                known = await repository.find_request(connection, proposal)
+                known = await repository.find_request(connection, proposal, actor=actor)
                 if known is not None:
                     return await repository.get(connection, known)
         incident = await self._incidents.find(proposal.incident_id)
@@ -84,7 +84,7 @@ class ProposeUseCase:
             if not inserted:
                 # Either a concurrent retry of the same call was faster, or the id is taken.
                 known = (
-                    await repository.find_request(transaction.connection, proposal)
+                    await repository.find_request(transaction.connection, proposal, actor=actor)
                     if proposal.request_id
                     else None
                 )

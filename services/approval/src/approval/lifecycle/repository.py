@@ -127,15 +127,18 @@ async def insert(
     return True
 
 
-_FIND_REQUEST = text("SELECT approval_id, content_hash FROM approvals WHERE request_id = :request_id")
+_FIND_REQUEST = text(
+    "SELECT approval_id, content_hash FROM approvals WHERE request_id = :request_id AND proposed_by = :actor"
+)
 
 
-async def find_request(connection: AsyncConnection, proposal: Proposal) -> str | None:
-    """Return the id of the approval that was proposed with this request id, or None.
+async def find_request(connection: AsyncConnection, proposal: Proposal, *, actor: str) -> str | None:
+    """Return the id of the approval that the actor proposed with this request id, or None.
 
     Raises RequestIdReusedError when it was proposed with other content.
     """
-    row = (await connection.execute(_FIND_REQUEST, {"request_id": proposal.request_id})).one_or_none()
+    parameters = {"request_id": proposal.request_id, "actor": actor}
+    row = (await connection.execute(_FIND_REQUEST, parameters)).one_or_none()
     if row is None:
         return None
     if row.content_hash != proposal.content_hash():

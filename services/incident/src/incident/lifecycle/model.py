@@ -92,10 +92,11 @@ class ReopenCommand:
     request_id: str = ""
 
     def event_id(self) -> str | None:
-        """The id of the REOPENED event that makes the request idempotent; None for a call without a request id."""
+        """The id of the REOPENED event that makes the request of its actor idempotent; None without a request id."""
         if not self.request_id:
             return None
-        return f"{OWN_EVENT_PREFIX}reopened/{hashlib.sha256(self.request_id.encode()).hexdigest()}"
+        request = f"{self.actor}\n{self.request_id}"
+        return f"{OWN_EVENT_PREFIX}reopened/{hashlib.sha256(request.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class IncidentUseCases:
         self, transaction: Transaction, new: NewIncident, *, actor: str, attempt: int
     ) -> CreateResult:
         connection = transaction.connection
-        if new.request_id and (answered := await create_requests.get(connection, new.request_id)):
+        if answered := await create_requests.get(connection, new, actor=actor):
             if answered.content_hash != new.request_hash():
                 raise RequestIdReusedError
             incident = await repository.get(connection, answered.incident_id)
@@ -74,10 +74,7 @@ class IncidentUseCases:
                 raise ConcurrentCreateError
             return CreateResult(incident, answered.deduplicated)
         result = await self._insert_or_deduplicate(transaction, new, actor=actor, attempt=attempt)
-        if new.request_id:
-            await create_requests.insert(
-                connection, new, incident_id=result.incident.incident_id, deduplicated=result.deduplicated
-            )
+        await create_requests.insert(connection, new, result, actor=actor)
         return result
 
     async def _insert_or_deduplicate(
