@@ -114,7 +114,10 @@ async def test_a_concurrent_call_with_a_stale_etag_does_not_make_the_worker_drop
         ExecuteHandler(executions).deliver([job]),
         return_exceptions=True,
     )
-    assert isinstance(refused, ApprovalChangedError)
+    # The two calls may be in different flushes: a stale etag that arrives after the execution gets the stored outcome.
+    assert isinstance(refused, ApprovalChangedError) or (
+        isinstance(refused, Executed) and refused.already_executed
+    )
     assert delivered == [None]
     # The job is marked done after this: an approval that is not executed now never is.
     assert (await get_approval(transactions, approval_id)).state is State.SUCCEEDED
