@@ -1,21 +1,16 @@
 """Import of incidents into a real database: idempotent, all or nothing."""
 
-import asyncio
-import os
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.importing.importer import IncidentImporter
-from tests.eventually import eventually
 from tests.imports import (
     LONG_AGO,
     Imported,
@@ -29,6 +24,7 @@ from tests.imports import (
     write_lines,
 )
 from tests.incident.incidents import incident_stub
+from tests.incident.integration.importing.rows import counters, fetch
 from tests.services import healthy_service
 
 Import = Callable[..., Awaitable[Imported]]
@@ -55,14 +51,6 @@ def importing(database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     return run
 
 
-async def fetch(database: str, statement: str, *arguments: object) -> Sequence[tuple[Any, ...]]:
-    connection = await asyncpg.connect(database)
-    try:
-        return [tuple(row) for row in await connection.fetch(statement, *arguments)]
-    finally:
-        await connection.close()
-
-
 async def contents(database: str) -> Sequence[tuple[Any, ...]]:
     """Every row with the transaction that wrote it."""
     found: list[tuple[Any, ...]] = []
@@ -70,11 +58,6 @@ async def contents(database: str) -> Sequence[tuple[Any, ...]]:
         statement = f"SELECT xmin::text, row_to_json(t)::text FROM {table} AS t ORDER BY 2"  # noqa: S608 - names above
         found += await fetch(database, statement)
     return found
-
-
-async def counters(database: str) -> dict[tuple[str, str], int]:
-    found = await fetch(database, "SELECT name, label, sum(value)::bigint FROM counters GROUP BY 1, 2")
-    return {(name, label): value for name, label, value in found}
 
 
 def time(text: str) -> datetime:
@@ -304,56 +287,6 @@ async def test_an_import_of_several_batches_is_one_transaction(database: str, im
         WHERE event.sequence < later.sequence AND event.event_time > later.event_time
     """
     assert await fetch(database, out_of_order) == []
-
-
-async def test_concurrent_imports_write_each_row_once(database: str, tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "lines.jsonl", *(incident(number) for number in range(50)))
-    waiting = """
-        SELECT FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'incident-import' AND wait_event_type = 'Lock'
-    """
-    holder = await asyncpg.connect(database)
-    try:
-        # All have checked their lines before any writes.
-        await holder.execute("BEGIN")
-        await holder.execute("LOCK TABLE imported_rows IN SHARE MODE")
-        imports = asyncio.gather(*(_import_process(database, path) for _ in range(3)))
-        await eventually(lambda: fetch(database, waiting), lambda found: len(found) == 3)
-        await holder.execute("ROLLBACK")
-    finally:
-        await holder.close()
-    assert await imports == [0, 0, 0]
-    assert await fetch(database, "SELECT count(*) FROM incidents") == [(50,)]
-    assert await counters(database) == {("incidents_opened", "MEDIUM"): 50}
-
-
-@pytest.mark.parametrize(
-    ("answer", "written"),
-    [
-        pytest.param("write\n", 1, id="write"),
-        pytest.param("no\n", 0, id="no"),
-        pytest.param("", 0, id="no answer"),
-    ],
-)
-async def test_an_import_with_ask_writes_only_after_a_confirmation(
-    database: str, tmp_path: Path, answer: str, written: int
-) -> None:
-    path = write_lines(tmp_path / "lines.jsonl", incident(1))
-    assert await _import_process(database, path, "--ask", answer=answer) == 1 - written
-    assert await fetch(database, "SELECT count(*) FROM incidents") == [(written,)]
-
-
-async def _import_process(database: str, path: Path, *options: str, answer: str = "") -> int:
-    """Run `python -m incident import` and return its exit code."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "incident", "import", *options, str(path)),
-        env={**os.environ, "INCIDENT_DATABASE_URL": database},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    await process.communicate(answer.encode())
-    assert process.returncode is not None
-    return process.returncode
 
 
 def _time(timestamp: Timestamp) -> datetime:

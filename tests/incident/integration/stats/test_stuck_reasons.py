@@ -8,6 +8,7 @@ from awoooi.flywheel.v1 import flywheel_stats_pb2
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.incident.incidents import NO_ACTION, opened, resolved, token
+from tests.incident.integration.stats.aged import age
 from tests.incident.stats import FULL, read_stats
 from tests.services import RunningService
 
@@ -83,15 +84,6 @@ async def record(stub: "Stub", incident_id: str, entry: Entry) -> None:
     )
 
 
-async def move(rows: "Rows", incident_ids: Sequence[str], ago: timedelta) -> None:
-    """Set the last progress of incidents to so long ago."""
-    await rows.execute(
-        "UPDATE incidents SET last_progress_time = now() - $1::interval WHERE incident_id = ANY ($2)",
-        ago,
-        incident_ids,
-    )
-
-
 async def test_stuck_incidents_are_counted_by_the_reason_on_their_timelines(
     service: RunningService, stub: "Stub", rows: "Rows"
 ) -> None:
@@ -102,9 +94,9 @@ async def test_stuck_incidents_are_counted_by_the_reason_on_their_timelines(
         for entry in entries:
             await record(stub, incident_id, entry)
     # Neither is stuck: one has made progress in time, one is resolved.
-    await move(rows, [(await opened(stub)).incident_id], timedelta(minutes=29))
-    await move(rows, [(await resolved(stub)).incident_id], timedelta(days=1))
-    await move(rows, list(ids), timedelta(minutes=31))
+    await age(rows, "last_progress_time", [(await opened(stub)).incident_id], timedelta(minutes=29))
+    await age(rows, "last_progress_time", [(await resolved(stub)).incident_id], timedelta(days=1))
+    await age(rows, "last_progress_time", list(ids), timedelta(minutes=31))
 
     found = await read_stats(service.address, FULL)
     reasons = {
