@@ -119,6 +119,19 @@ async def get_postmortem(
     return Postmortem(row[0], row[1], ResolutionType(row[2]), row[3], row[4])
 
 
+_LOCK_INCIDENTS = text("""
+    SELECT FROM incidents WHERE incident_id = ANY (:incident_ids) ORDER BY incident_id FOR NO KEY UPDATE
+""").bindparams(bindparam("incident_ids", type_=ARRAY(Text)))
+
+
+async def lock_incidents(connection: AsyncConnection, keys: Sequence[ResolutionKey]) -> None:
+    """Lock incidents, in id order, so that their timelines' sequence numbers follow the order of commits.
+
+    Before anything else is locked, as all transactions that write timelines do.
+    """
+    await connection.execute(_LOCK_INCIDENTS, {"incident_ids": [key.incident_id for key in keys]})
+
+
 _INSERT_EFFECT_EVENTS = text("""
     INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
     SELECT 'service:incident/' || incident_id || '/' || lower(:type) || '/' || lower(:effect) || '/' || resolution_number || :suffix,
