@@ -1,4 +1,4 @@
-"""An incident service for each file of tests, and a database of its own for each test that asks."""
+"""An incident service for each file of tests, and an own database for each test that requests one."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING

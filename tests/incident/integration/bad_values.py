@@ -1,4 +1,4 @@
-"""Values that a request must not hold, by what is wrong with them, and a test's cases made of them."""
+"""Invalid values of fields, named by their defect, and test cases made of them."""
 
 from typing import Any
 

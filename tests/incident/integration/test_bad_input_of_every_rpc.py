@@ -1,6 +1,6 @@
 """Bad input to the RPCs on timelines, side effects and knowledge, to Watch and to the items of a batch.
 
-And what every RPC answers to bytes that are no message.
+And malformed messages to every RPC.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -42,7 +42,7 @@ TABLES = (
 
 
 def valid(build: Callable[..., Any], **fields: Any) -> Callable[..., Any]:
-    """A request in which only what a case replaces is wrong."""
+    """A builder of valid requests, in which a case replaces fields."""
     return lambda **replaced: build(**(fields | replaced))
 
 

@@ -1,4 +1,4 @@
-"""The incident service as a process: its start, its end, and what it says when something is broken."""
+"""The incident service as a process: start, graceful stop, outages, errors of the environment."""
 
 import asyncio
 import signal

@@ -75,7 +75,7 @@ async def test_the_migrations_create_the_tables_of_the_code(database: str) -> No
 async def test_the_code_has_every_default_check_and_index_predicate_of_the_migrations(
     database: str,
 ) -> None:
-    """What alembic's comparison does not look at."""
+    """The parts of a schema that alembic's comparison ignores."""
     kinds = ("column", "index", "constraint")
     async with empty_database() as url:
         engine = create_engine(url, application_name="tests", pool_size=1)
@@ -132,7 +132,7 @@ async def columns_of(url: str) -> Mapping[str, Sequence[str]]:
 
 @pytest.mark.parametrize("revision", revisions())
 async def test_an_upgrade_keeps_the_data_of_a_database_in_use(database: str, revision: str) -> None:
-    """From `revision` to the newest; what a revision before the newest holds is taken from rows of today."""
+    """From `revision` to the newest; the rows before the upgrade are made from rows of today."""
     symptom = token()
     async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
         done = await resolved(stub, title=f"{symptom} down", labels={"zone": "a"}, request_id=token())
@@ -182,7 +182,7 @@ async def test_an_upgrade_keeps_the_data_of_a_database_in_use(database: str, rev
         pytest.param(
             "UPDATE incidents SET resolve_time = now(), resolution_type = 'HUMAN'",
             "incidents_resolved",
-            id="a resolution of what is open",
+            id="a resolution of an open incident",
         ),
         pytest.param("UPDATE outbox SET state = 'LOST'", "outbox_state", id="an effect's state that is none"),
     ],

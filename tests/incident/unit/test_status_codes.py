@@ -1,4 +1,4 @@
-"""What each error of the incident service tells a caller."""
+"""The RPC status of each error of the incident service."""
 
 import grpc
 import pytest

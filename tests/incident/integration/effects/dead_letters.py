@@ -25,7 +25,7 @@ REFUSAL = "the receiver answered 400"
 
 
 async def parked(connected: ConnectedService) -> SideEffect:
-    """The webhook of a resolution whose receiver refused it; all else of the resolution is done."""
+    """The dead letter of a resolution whose webhook was refused; its other effects are DONE."""
     connected.webhook.answers.append(status(400))
     incident = await resolved(connected.stub)
     found = await ended(connected.stub, incident.incident_id)

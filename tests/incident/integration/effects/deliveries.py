@@ -1,4 +1,4 @@
-"""A service with a webhook and two notification URLs, and what its receivers got."""
+"""A service with a webhook and two notification URLs, and the requests that its receivers got."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

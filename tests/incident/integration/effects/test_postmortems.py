@@ -1,4 +1,4 @@
-"""GetPostmortem: what is written of each resolution, and what is said when nothing is."""
+"""GetPostmortem: the postmortem of each resolution, and the reason when there is none."""
 
 import re
 from collections.abc import AsyncIterator
@@ -83,7 +83,7 @@ async def test_a_postmortem_has_the_symptoms_the_actions_and_the_time_to_resolve
         )
         end = (await alice.Resolve(request)).incident
         await ended(alice, incident.incident_id)
-        # What happens afterwards is not part of the story.
+        # An event after the resolution is not part of its postmortem.
         await alice.AddEvent(
             pb.AddEventRequest(
                 event_id=token(),
@@ -138,7 +138,7 @@ async def test_every_resolution_has_its_own_postmortem_and_the_latest_is_the_def
     assert (first.resolution_type, second.resolution_type) == (NO_ACTION, HUMAN)
     assert "replaced it" in second.markdown
     assert "replaced it" not in first.markdown
-    # The second tells the whole story.
+    # The second has the timeline of the first as well.
     assert "observed" in second.markdown
 
 
@@ -167,7 +167,7 @@ async def test_a_missing_postmortem_is_not_found_and_the_reason_tells_why(stub: 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def particular(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningService]:
-    """A service with a template of its operator's, that writes none of what only was observed."""
+    """A service with a configured template, without postmortems of NO_ACTION."""
     template = tmp_path_factory.mktemp("templates") / "short.md.j2"
     template.write_text(
         "{{ title }}: {{ how }} ({{ labels['host'] | default('nowhere') }})", encoding="utf-8"
@@ -192,7 +192,7 @@ async def test_postmortems_of_a_disabled_resolution_type_are_skipped_with_the_re
         refusal = await refused(postmortem(stub, incident_id))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
         await ended(stub, incident_id)
-        # Left out is the postmortem alone.
+        # Only the postmortem is skipped.
         types = await event_types(stub, incident_id)
         assert (types.count("EFFECT_SKIPPED"), types.count("EFFECT_DONE")) == (1, 2)
     written = (await read_stats(particular.address)).resolutions.postmortems_24h

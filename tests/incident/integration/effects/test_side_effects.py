@@ -1,4 +1,4 @@
-"""ListSideEffects and RetrySideEffect: what became of each consequence of a resolution, and what an operator does."""
+"""ListSideEffects: the side effects of a resolution, their criteria and pages."""
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -101,7 +101,7 @@ async def test_pages_have_every_effect_once_newest_first(connected: ConnectedSer
             break
         asked.page_token = answer.next_page_token
         if not of_one:
-            # What comes meanwhile is newer than every page to come.
+            # Effects enqueued meanwhile are newer than every following page.
             await resolved(connected.stub)
     mine = [each for each in found if each.incident_id == incident.incident_id]
     assert [each.resolution_number for each in mine] == [3] * 5 + [2] * 5 + [1] * 5

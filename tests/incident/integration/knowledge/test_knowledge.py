@@ -1,4 +1,4 @@
-"""SearchKnowledge: what resolved a problem before, how often that held and how long it took, best match first."""
+"""SearchKnowledge: earlier resolutions of a problem, their successes and times, best match first."""
 
 import asyncio
 from itertools import pairwise
@@ -42,7 +42,7 @@ async def learnt(
     seconds: int = 0,
     **fields: Any,
 ) -> str:
-    """Open an incident and, after `seconds` of it, resolve it; returns its id when what it taught is known."""
+    """Open an incident and resolve it after `seconds`; returns its id once its lesson is merged."""
     incident_id = (await opened(stub, **fields)).incident_id
     if rows is not None:
         await rows.execute(
@@ -104,7 +104,7 @@ async def test_lessons_of_the_same_symptom_and_resolution_are_merged_into_one_en
     assert (entry.use_count, entry.success_count) == (2, 2)
     mean = entry.mean_resolution_time.ToTimedelta().total_seconds()
     assert mean == pytest.approx(20_000, abs=300)
-    # A resolution about which nothing was said does not wipe out what was.
+    # A resolution without a note does not overwrite the text of an earlier one.
     assert entry.resolution == "waited"
     assert entry.create_time == before.entry.create_time
     assert entry.update_time.ToDatetime() > entry.create_time.ToDatetime()
@@ -163,7 +163,7 @@ async def test_a_resolution_that_did_not_hold_counts_as_a_use_and_not_as_a_succe
     held, failed = [await learnt(stub, title=f"{name} {number} down") for number in (1, 2)]
     await stub.Reopen(pb.ReopenRequest(incident_id=failed, reason="it came back"))
     assert await counts(stub, name) == [(2, 1)]
-    # What only knows the second number of this one must not take it for the first.
+    # The lesson of the second resolution must not be attributed to the first.
     await stub.Resolve(pb.ResolveRequest(incident_id=failed, resolution_type=HUMAN))
     await ended(stub, failed, number=2)
     assert await counts(stub, name) == [(3, 2)]
@@ -263,7 +263,7 @@ async def test_a_page_token_is_bound_to_its_query(stub: "Stub", other: str) -> N
         pytest.param("zzyzx", id="no word in common"),
         pytest.param("the and of", id="words that mean nothing"),
         pytest.param("' & | ! ( ) :* <-> \\ \"", id="operators"),
-        pytest.param("%' OR zzyzx=zzyzx; --", id="what a statement must not be made of"),
+        pytest.param("%' OR zzyzx=zzyzx; --", id="SQL"),
         pytest.param("?" * 1024, id="the longest"),
     ],
 )

@@ -1,4 +1,4 @@
-"""AddEvent: what others write on a timeline, once each, and what it means for the incident."""
+"""AddEvent: idempotent, in commit order, and progress of the incident for some types."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Rows = asyncpg.Connection[asyncpg.Record]
 
 Type = incident_pb2.IncidentEvent
-# What may be added, and whether it brings an unresolved incident forward.
+# The types that callers may add, and whether each is progress of an unresolved incident.
 ADDABLE = {
     "PROPOSED": True,
     "APPROVED": True,

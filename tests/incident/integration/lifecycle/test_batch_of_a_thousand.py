@@ -50,7 +50,7 @@ async def insert(rows: "Rows", state: str, number: int) -> list[str]:
 
 
 def outcome(result: pb.BatchResolveResponse.Result) -> tuple[Any, ...]:
-    """What a result says, in short."""
+    """A result in short."""
     if result.HasField("resolved"):
         resolved = result.resolved
         return resolved.already_resolved, resolved.resolution_type, resolved.resolution_number

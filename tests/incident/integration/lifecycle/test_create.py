@@ -1,4 +1,4 @@
-"""Create: opening, retries, deduplication, races."""
+"""Create: opening, idempotency, deduplication, concurrency."""
 
 import asyncio
 import re
@@ -200,7 +200,7 @@ async def test_a_report_concurrent_with_a_resolution_is_never_lost(service: Runn
 
 
 async def written(rows: "Rows", incident_id: str) -> list[Any]:
-    """What the database keeps of an incident, with the transaction that wrote each row."""
+    """The rows of an incident, with the transaction that wrote each."""
     return [
         await rows.fetchrow("SELECT xmin, xmax, * FROM incidents WHERE incident_id = $1", incident_id),
         await rows.fetch("SELECT xmin, * FROM incident_events WHERE incident_id = $1", incident_id),

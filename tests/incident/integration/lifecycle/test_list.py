@@ -1,4 +1,4 @@
-"""Get, List and ListEvents: what is found, in which order, page by page."""
+"""Get and List: criteria, order, pages, page tokens."""
 
 import asyncio
 from collections.abc import Callable
@@ -182,7 +182,7 @@ async def test_the_page_size_is_fifty_by_default_and_at_most_a_thousand(stub: "S
 async def test_a_page_of_large_incidents_fits_into_the_default_message_limit(
     stub: "Stub", rows: "Rows"
 ) -> None:
-    """The contract allows a page that is shorter than asked for; a client's limit is 4 MiB unless it says otherwise."""
+    """The contract allows a page that is shorter than requested; the default limit of a client is 4 MiB."""
     mark = token()
     await rows.execute(
         """

@@ -1,4 +1,4 @@
-"""Retention: what was resolved long ago goes with all its rows, a few at a time, and nothing else does."""
+"""Retention: incidents resolved long ago are removed with all their rows, in small batches, and no others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -66,7 +66,7 @@ async def rows(database: str) -> "AsyncIterator[Rows]":
 async def insert_resolved(
     rows: "Rows", *, days_ago: float, resolutions: int = 1, state: str = "RESOLVED"
 ) -> str:
-    """An incident and everything that its resolutions left; in another state, as it is after a reopening."""
+    """Insert an incident and every row of its resolutions; in another state, as it is after a reopening."""
     incident_id = new_id()
     done = state == "RESOLVED"
     await rows.execute(
@@ -241,7 +241,7 @@ async def test_a_service_with_retention_removes_old_incidents_and_its_counters_d
         )
         for _ in range(230):
             await insert_resolved(rows, days_ago=40)
-        # Whatever this service was to remove, it would have removed at its start; and nothing is due ever.
+        # This service would have removed incidents at its start; without a retention none is ever due.
         assert len(await left(rows)) == 230 + 7
         before = await read_stats(service.address)
 
@@ -257,7 +257,7 @@ async def test_a_service_with_retention_removes_old_incidents_and_its_counters_d
         assert totals(await read_stats(service.address)) == totals(before)
         of_removed = await rows.fetchval("SELECT count(*) FROM outbox WHERE state <> 'PENDING'")
         assert of_removed == len(Effect)
-        # What was learnt stays; the incident itself is unknown, to a retry of its Create as well.
+        # Knowledge stays; the incident is unknown, also to a retry of its Create.
         (match,) = (await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=symptom))).matches
         assert match.entry.incident_id == old[-1].incident_id
         refusal = await refused(stub.Get(pb.GetRequest(incident_id=old[-1].incident_id)))
@@ -267,7 +267,7 @@ async def test_a_service_with_retention_removes_old_incidents_and_its_counters_d
 
 
 def totals(found: stats_pb.GetFlywheelStatsResponse) -> Sequence[Any]:
-    """All that the contract calls a counter; among them what was resolved and removed."""
+    """All counters of the contract, removed incidents included."""
     severities = {each.severity: each.count for each in found.incidents.opened_total}
     types = {each.resolution_type: each.count for each in found.resolutions.resolved_total}
     assert severities[incident_pb2.SEVERITY_HIGH] == 5

@@ -1,4 +1,4 @@
-"""GetFlywheelStats: every figure of the incident sections against what was done, on a service of its own."""
+"""GetFlywheelStats: every value of the incident sections, on a service of its own."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -84,7 +84,7 @@ async def test_every_enum_value_is_present_at_zero(alone: RunningService) -> Non
     assert side_effects(found) == NOTHING_WAITS
     assert found.side_effects.oldest_pending_seconds == 0
     assert abs(found.read_time.ToDatetime(UTC) - datetime.now(UTC)) < timedelta(minutes=10)
-    # What only the approval service knows is not there.
+    # The sections of the approval service are unset.
     for section in ("executions", "approvals", "deliveries"):
         assert not found.HasField(section)
 

@@ -51,7 +51,7 @@ class KilledService:
     async def answer(
         self, calls: "Callable[[IncidentServiceAsyncStub, str], Awaitable[T]]", argument: str
     ) -> T:
-        """What the calls return, made again until they are answered."""
+        """The result of the calls, retried until the service is available."""
         while True:
             async with incident_stub(await self.address()) as stub:
                 try:

@@ -1,4 +1,4 @@
-"""Watch: what is there before the first change."""
+"""Watch: existing incidents before the first change."""
 
 import asyncio
 from typing import TYPE_CHECKING

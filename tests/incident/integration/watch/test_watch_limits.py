@@ -1,4 +1,4 @@
-"""Watch: who is slow, who is too many, who hangs up, and what a quiet stream says."""
+"""Watch: slow watchers, the limit of streams, cancelled streams, heartbeats."""
 
 import asyncio
 import gc
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Fills what gRPC sends ahead of a reader (64 KiB, for the window of `narrow_stub` does not grow) with a few changes.
+# Fills the flow-control window of gRPC (64 KiB, for that of `narrow_stub` does not grow) with a few changes.
 LARGE = "x" * 8192
 
 
 @asynccontextmanager
 async def narrow_stub(address: str) -> "AsyncIterator[IncidentServiceAsyncStub]":
-    """A stub that is sent little ahead of what it reads."""
+    """A stub with a small flow-control window."""
     options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 16)]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
         yield IncidentServiceStub(channel)

@@ -1,4 +1,4 @@
-"""Watch over the ends of servers and connections: who goes on with the latest token misses nothing."""
+"""Watch over restarts and lost connections: a stream that resumes from its latest token has no gap."""
 
 import asyncio
 import signal
@@ -48,7 +48,7 @@ async def test_fifty_watchers_resume_without_a_gap_when_the_service_is_killed_an
             await audience.all_there(WATCHERS)
             writers = [tasks.create_task(_write(service, token())) for _ in range(WRITERS)]
             for events in (INCIDENTS // 2, INCIDENTS):
-                # In the middle of it: some have seen what others have not.
+                # Midway: some watchers have changes that others have not.
                 await audience.has_seen(events)
                 await service.kill()
                 await service.start()
@@ -59,7 +59,7 @@ async def test_fifty_watchers_resume_without_a_gap_when_the_service_is_killed_an
     finally:
         await service.kill()
     assert len(written) >= 2 * INCIDENTS
-    assert min(audience.streams) > 1, "somebody was not there when the service was killed"
+    assert min(audience.streams) > 1, "a watcher had no stream when the service was killed"
     for watcher in watchers:
         assert sorted(event.event_id for event in watcher.result()) == sorted([*written, audience.last_event])
         for sequences in _changes_of_state(watcher.result()).values():
@@ -83,7 +83,7 @@ async def _open_and_resolve(stub: "IncidentServiceAsyncStub", request_id: str) -
 async def _events_when_settled(database: str) -> Sequence[str]:
     connection = await asyncpg.connect(database)
     try:
-        # What the killed processes had claimed: half a minute passes at once.
+        # Ends the leases of the killed processes.
         await connection.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
         await effects_settled(connection)
         return [row["event_id"] for row in await connection.fetch("SELECT event_id FROM incident_events")]
@@ -176,23 +176,25 @@ FEEDING = """
 async def test_writers_notify_only_while_a_tailer_has_requested_it(
     database: str,
 ) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    notifications: asyncio.Queue[str] = asyncio.Queue()
     connection = await asyncpg.connect(database)
-    await connection.add_listener("incident_events", lambda *arguments: heard.put_nowait(str(arguments[-1])))
+    await connection.add_listener(
+        "incident_events", lambda *arguments: notifications.put_nowait(str(arguments[-1]))
+    )
     async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
         await opened(stub)
-        await connection.execute("NOTIFY incident_events, 'nobody watches'")
-        assert await _next(heard) == "nobody watches"
+        await connection.execute("NOTIFY incident_events, 'no watcher'")
+        assert await _next(notifications) == "no watcher"
         watcher = await watching(stub)
         await eventually(lambda: connection.fetchval(FEEDING))
         await opened(stub)
-        assert await _next(heard) == ""
+        assert await _next(notifications) == ""
         await watcher.change()
         watcher.call.cancel()
         await eventually(lambda: connection.fetchval(FEEDING), lambda pid: pid is None)
     await connection.close()
 
 
-async def _next(heard: asyncio.Queue[str]) -> str:
+async def _next(notifications: asyncio.Queue[str]) -> str:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        return await heard.get()
+        return await notifications.get()

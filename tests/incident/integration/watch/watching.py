@@ -33,7 +33,7 @@ OWN_EFFECTS = ("EFFECT_DONE", "EFFECT_SKIPPED", "EFFECT_PARKED")
 
 @dataclass(frozen=True)
 class WatchServer:
-    """Where it listens, what its watchers are fed from, and what stops it as SIGTERM does."""
+    """Its address, the feed of its watchers, and the event that stops it as SIGTERM does."""
 
     address: str
     feed: Feed
@@ -91,7 +91,7 @@ def type_name(event: incident_pb2.IncidentEvent) -> str:
 
 @dataclass
 class Watcher:
-    """A stream, and what came over it."""
+    """A stream and its responses so far."""
 
     call: Any
     responses: list[pb.WatchResponse] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Watcher:
         return [response for response in self.responses if response.HasField("event")]
 
     async def read(self) -> pb.WatchResponse:
-        """The next response. Raises what the stream ends with."""
+        """The next response. Raises the error that the stream ends with."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             response: pb.WatchResponse = await self.call.read()
         assert isinstance(response, pb.WatchResponse), "the stream ended well"

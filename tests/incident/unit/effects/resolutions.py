@@ -36,7 +36,7 @@ def event(
 
 
 def resolution(between: Sequence[Event] = (), **changes: Any) -> ResolutionSnapshot:
-    """An incident that was opened and, 7 minutes 3 seconds later, resolved; changed as a test says."""
+    """An incident that was opened and, 7 minutes 3 seconds later, resolved; with `changes` of a test."""
     resolved = event(
         EventType.RESOLVED,
         after=TOOK,

@@ -45,7 +45,7 @@ async def send(
 async def failure(
     by: Notifier, *, progress: Mapping[str, Any] | None = None
 ) -> DeliveryError | PermanentError:
-    """The error that a try must end with."""
+    """The error of an attempt that must fail."""
     with pytest.raises((DeliveryError, PermanentError)) as caught:
         await send(by, progress=progress)
     assert isinstance(caught.value, DeliveryError | PermanentError)
@@ -104,7 +104,7 @@ async def test_progress_accumulates_over_several_retries() -> None:
         two.answers += [status(503), status(503)]
         three.answers += [status(503)]
         first = await failure(notifier(*urls))
-        # Another process, with nothing but what is in the job.
+        # Another process, which knows the job only.
         second = await failure(notifier(*urls), progress=first.progress)
         assert str(second) == "URL 2 (JSON): answered 503"
         await send(notifier(*urls), progress=second.progress)

@@ -1,4 +1,4 @@
-"""The settings of the side effects: what is taken, and what is refused with the variable's name and nothing secret."""
+"""The settings of the side effects: errors have the variable's name and no secret."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def read(environment: pytest.MonkeyPatch, **variables: str) -> IncidentSettings:
 
 
 def refusal(environment: pytest.MonkeyPatch, **variables: str) -> str:
-    """What the settings, or opening what they name, are refused with."""
+    """The error of the settings, or of opening the systems that they configure."""
     with pytest.raises(SettingsError) as caught:
         open_external_systems(read(environment, **variables))
     assert SECRET not in str(caught.value)

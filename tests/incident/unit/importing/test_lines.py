@@ -1,4 +1,4 @@
-"""What a line of an incident may say, field by field; and the timeline that comes of lines."""
+"""The lines of an import: valid and invalid fields, and the timelines that they become."""
 
 import json
 from typing import Any
@@ -29,9 +29,7 @@ def mistakes(line: dict[str, Any]) -> list[tuple[str, str]]:
         pytest.param(incident(), id="investigating"),
         pytest.param(incident(state="OPEN", investigate_time=...), id="open"),
         pytest.param(resolved_incident(), id="resolved"),
-        pytest.param(
-            resolved_incident(resolved_by=..., resolution_note=...), id="resolved by nobody knows whom"
-        ),
+        pytest.param(resolved_incident(resolved_by=..., resolution_note=...), id="resolved without an actor"),
         pytest.param(resolved_incident(investigate_time=None), id="resolved and never investigated"),
         pytest.param(
             incident(
@@ -106,7 +104,7 @@ def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
         pytest.param(
             incident(occurrence_count=1.5), "occurrence_count", "expected a valid integer", id="half"
         ),
-        pytest.param(incident(opened_by=""), "opened_by", "must not be blank", id="opened by nobody"),
+        pytest.param(incident(opened_by=""), "opened_by", "must not be blank", id="opened without an actor"),
         pytest.param(
             incident(colour="red"), "colour", "is not a field of such a line", id="an unknown field"
         ),
@@ -143,7 +141,7 @@ def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
         pytest.param(
             incident(resolve_time=at(60)), "resolve_time", "does not go with", id="resolved, or not"
         ),
-        pytest.param(incident(resolved_by="bob"), "resolved_by", "does not go with", id="by whom"),
+        pytest.param(incident(resolved_by="bob"), "resolved_by", "does not go with", id="a resolver"),
         pytest.param(incident(resolution_note="x"), "resolution_note", "does not go with", id="a note"),
         pytest.param(
             incident(last_seen_time=at(29)), "last_seen_time", "is before create_time", id="seen before"

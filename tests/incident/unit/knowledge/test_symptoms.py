@@ -1,4 +1,4 @@
-"""What makes two problems the same."""
+"""The identity of a problem: the fingerprint, or the normalised title and labels."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ SAME = {
     "hexadecimal ids": (problem("job 3fa85f64 failed"), problem("job 0c1d2e3f failed")),
     "numbers in labels": (problem(labels={"pod": "api-1"}), problem(labels={"pod": "api-22"})),
     "order of labels": (problem(labels={"a": "x", "b": "y"}), problem(labels={"b": "y", "a": "x"})),
-    "one fingerprint, whatever else": (
+    "one fingerprint, other words": (
         problem("disk full", {"host": "db"}, "f"),
         problem("no space left", {}, "f"),
     ),

@@ -1,4 +1,4 @@
-"""INCIDENT_RETENTION: kept for ever unless it is set, and what it takes."""
+"""INCIDENT_RETENTION: a duration; without it incidents are kept for ever."""
 
 from datetime import timedelta
 

@@ -46,7 +46,7 @@ def change(
     after: State = State.OPEN,
     position: Position | None = None,
 ) -> Change:
-    """A change of an incident; its event is a note whatever the states are."""
+    """A change of an incident; its event is a note for any states."""
     event = Event(
         event_id=f"event-{sequence}",
         incident_id=changed.incident_id,

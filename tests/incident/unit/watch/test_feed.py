@@ -25,7 +25,7 @@ def changes(*sequences: int) -> Sequence[Change]:
 
 
 async def taken(feed: Feed, watcher: Watcher) -> list[int]:
-    """The sequence numbers of what a watcher is given now."""
+    """The sequence numbers of the changes that a watcher can take now."""
     found: list[int] = []
     while (each := await feed.take(watcher, NOW)) is not None:
         found.append(each.event.sequence)
@@ -152,8 +152,8 @@ async def test_backpressure_ends_when_a_lagging_watcher_catches_up() -> None:
 @pytest.mark.parametrize(
     "joined_only",
     [
-        pytest.param(True, id="who still reads what was missed"),
-        pytest.param(False, id="who was left behind already"),
+        pytest.param(True, id="still reads missed changes"),
+        pytest.param(False, id="fell behind already"),
     ],
 )
 async def test_there_is_no_backpressure_for_a_watcher_that(joined_only: bool) -> None:

@@ -1,4 +1,4 @@
-"""Resume tokens: what is written is read back, and a token stays within its limit."""
+"""Resume tokens: they round-trip and stay within their limit."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_a_resume_token_of_thousands_of_transactions_is_shortened_to_an_older_po
     assert len(request.resume_token) <= LONGEST
     read = resume_position(request, tokens())
     assert read is not None
-    # It has seen what no snapshot missed: what the crowded ones saw besides comes twice.
+    # Everything below xmin is visible in it; the other changes of the original snapshot are delivered twice.
     assert read.since == read.until == Snapshot(1_000_000, 1_000_000)
 
 

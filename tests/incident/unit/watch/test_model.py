@@ -1,4 +1,4 @@
-"""The order of changes and what a filter lets pass, without a database."""
+"""The order of changes and the criteria of a watcher, without a database."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -108,7 +108,8 @@ _RESOLVE = incident_statement(
 class ResolvedBatch:
     """The incidents of a batch by id: those resolved by it, and the others that exist, as they were before.
 
-    An id in neither is unknown; of the others, `over` have left the opening that their command is for. `jobs` are the side effects that were inserted already leased to this process.
+    An id in neither is unknown. Of the others, those in `over` have left the opening that their command is for. `jobs` are
+    the side effects that were inserted already leased to this process.
     """
 
     resolved: Mapping[str, Incident]

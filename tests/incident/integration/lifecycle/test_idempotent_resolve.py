@@ -1,4 +1,4 @@
-"""A Resolve of a RESOLVED incident writes nothing at all, on a database where nobody else writes."""
+"""A Resolve of a RESOLVED incident writes nothing: the write-ahead log of a quiet database does not move."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
-# Nothing but what we do writes: no vacuum, no checkpoint, no running-transactions record.
+# No background writes: no vacuum, no checkpoint, no running-transactions record.
 _QUIET = {
     "autovacuum": "off",
     "checkpoint_timeout": "1h",
@@ -96,7 +96,7 @@ async def wal(rows: "Rows") -> str:
 
 
 async def test_a_resolve_writes_to_the_write_ahead_log(stub: "Stub", rows: "Rows") -> None:
-    """What the tests below rest on: where something is written, the log moves."""
+    """The premise of the tests below: a write moves the log."""
     incident = await opened(stub)
     before = await wal(rows)
     await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN))
@@ -110,7 +110,7 @@ async def test_an_idempotent_resolve_writes_nothing(stub: "Stub", rows: "Rows", 
     again = pb.ResolveRequest(
         incident_id=incident.incident_id, resolution_type=HUMAN, note="another", etag="stale"
     )
-    # Whatever a first reading leaves on the pages is left now.
+    # The first read sets hint bits; from now on reads leave the pages as they are.
     await stub.Resolve(again)
     rows_before, wal_before = await everything(rows), await wal(rows)
     transaction_before = await rows.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
