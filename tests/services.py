@@ -21,15 +21,19 @@ PATIENCE_SECONDS = 60.0
 _SETTINGS = ("INCIDENT_", "APPROVAL_", "GATEWAY_", "GRPC_", "FAILPOINTS")
 
 
+def without_settings() -> dict[str, str]:
+    """This process's environment without any setting of a service."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+
+
 class ServiceProcess:
     """`python -m <package> serve`, its log read as it comes. May be used from any event loop."""
 
     def __init__(self, package: str, arguments: Sequence[str], variables: Mapping[str, str]) -> None:
         """Start the process with `variables` and no other settings of a service."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", package, *arguments],
-            env=inherited | dict(variables),
+            env=without_settings() | dict(variables),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

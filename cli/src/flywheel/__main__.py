@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flywheel.errors import FlywheelError
+from flywheel.system.output import protect_stderr
 
 app = typer.Typer(
     help="The flywheel on this machine: incidents, approvals, and the loop that closes them.",
@@ -103,6 +104,7 @@ def import_(
 
 def main() -> None:
     """Run the command. An expected error is printed in a few lines, with advice; exit status 1."""
+    protect_stderr()
     try:
         app()
     except FlywheelError as exc:

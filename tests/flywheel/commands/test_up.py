@@ -28,6 +28,7 @@ from tests.flywheel.stack.running_stack import (
     stand_ins,
     starts,
 )
+from tests.unwritable import UNWRITABLE, Unwritable
 
 
 @pytest.fixture
@@ -39,6 +40,12 @@ def addresses_in(ready_line: str) -> dict[str, Address]:
     word, *pairs = ready_line.split(" ")
     assert word == "ready"
     return {name: Address.parse(text, variable=name) for name, text in (pair.split("=") for pair in pairs)}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
 
 
 def database_of(data_dir: Path) -> EmbeddedPostgres:
@@ -135,6 +142,47 @@ def test_a_killed_service_is_restarted(tmp_path: Path, environment: dict[str, st
         assert line_of(up.stderr) == f"flywheel: {name} ended (signal SIGKILL); starting it again"
         probe = http_is_ready if name == "gateway" else grpc_is_serving
         eventually(lambda: probe(addresses[name]))
+
+
+@pytest.mark.parametrize("unwritable", UNWRITABLE.values(), ids=UNWRITABLE.keys())
+def test_the_stack_starts_restarts_and_stops_while_its_output_cannot_be_written(
+    tmp_path: Path, environment: dict[str, str], unwritable: Unwritable
+) -> None:
+    data_dir = tmp_path / "data"
+    listen = {name: f"127.0.0.1:{free_port()}" for name in FREE_PORTS}
+    addresses = {name: Address.parse(text, variable=name) for name, text in listen.items()}
+    incident, approval = addresses["INCIDENT_LISTEN"], addresses["APPROVAL_LISTEN"]
+
+    def is_ready() -> bool:
+        return (
+            http_is_ready(addresses["GATEWAY_LISTEN"])
+            and grpc_is_serving(approval)
+            and grpc_is_serving(incident)
+        )
+
+    with unwritable() as output, flywheel_up(data_dir, environment | listen, output=output) as up:
+        eventually(is_ready)
+        time.sleep(2)  # until it knows that, too: no output shows it
+        killed = services_of(data_dir)["incident"]
+        killed.kill()
+        eventually(lambda: services_of(data_dir).get("incident", killed) != killed)
+        eventually(is_ready)
+        up.terminate()
+        assert up.wait(PATIENCE_SECONDS) == 0
+        assert services_of(data_dir) == {}
+
+
+def test_a_log_that_cannot_be_opened_is_discarded_and_the_service_starts(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    log = tmp_path / "data" / "log" / "incident.log"
+    log.mkdir(parents=True)
+    (log / "in the way").touch()
+    (log.parent / "incident.log.1").mkdir()
+    (log.parent / "incident.log.1" / "in the way").touch()
+    with flywheel_up(tmp_path / "data", environment) as up:
+        line_of(up.stdout)
+        assert line_of(up.stderr) == f"flywheel: the log {log} is discarded: Is a directory"
 
 
 def test_sighup_is_ignored_under_nohup(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -41,13 +41,17 @@ def stand_ins(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def flywheel_up(
-    data_dir: Path, environment: Mapping[str, str], *arguments: str, before: Sequence[str] = ()
+    data_dir: Path,
+    environment: Mapping[str, str],
+    *arguments: str,
+    before: Sequence[str] = (),
+    output: int = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run `flywheel up` on free ports; when the block ends, end it and all it started."""
     process = subprocess.Popen(
         [*before, sys.executable, "-m", "flywheel", "up", "--data-dir", str(data_dir), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
         text=True,
         env={**os.environ, **FREE_PORTS, **environment},
     )

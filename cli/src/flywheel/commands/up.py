@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from flywheel.stack.stack import Stack
+from flywheel.system.output import protect_stdout, report
 from flywheel.system.steps import Steps
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -16,6 +17,7 @@ def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_l
 
     A second signal while stopping kills the services. Raises FlywheelError when a part cannot be started or keeps ending.
     """
+    protect_stdout()
     steps = Steps()
     stack = Stack(
         data_dir,
@@ -35,7 +37,7 @@ def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_l
         with steps.shown():
             stack.start()
         _print_ready(stack)
-        stack.watch(_log)
+        stack.watch(report)
     except KeyboardInterrupt:
         pass
     finally:
@@ -60,8 +62,4 @@ def _print_ready(stack: Stack) -> None:
     print(f"ready {addresses}", flush=True)  # noqa: T201 - the result of the command
     if sys.stderr.isatty():
         hint = f"page http://{stack.gateway.address.connect_address} · logs {stack.data_dir / 'log'} · Ctrl-C stops it"
-        print(hint, file=sys.stderr, flush=True)  # noqa: T201 - as below
-
-
-def _log(line: str) -> None:
-    print(f"flywheel: {line}", file=sys.stderr, flush=True)  # noqa: T201 - for the user
+        print(hint, file=sys.stderr, flush=True)  # noqa: T201 - for the user

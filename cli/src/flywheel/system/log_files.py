@@ -1,9 +1,12 @@
 """Log files of started programs: private, the previous run kept, the last lines shown in errors."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import BinaryIO
+
+from flywheel.system.output import report
 
 _TAIL_BYTES = 16_384
 _MAX_REASON = 300
@@ -11,14 +14,22 @@ _ROUTINE = frozenset({"debug", "info"})
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open `path` for appending; file and folder are readable by the owner only, since logs may contain data."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab")
+    """Open `path` for appending; file and folder are readable by the owner only, since logs may contain data.
+
+    When that fails the log is discarded, which is reported: a program does not depend on its log.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        report(f"the log {path} is discarded: {exc.strerror}")
+        descriptor = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    return os.fdopen(descriptor, "ab")
 
 
 def keep_previous(path: Path) -> None:
-    """Rename an existing log to `<name>.1`, replacing the one before."""
-    if path.exists():
+    """Rename an existing log to `<name>.1`, replacing the one before. When that fails, the log is appended to."""
+    with contextlib.suppress(OSError):
         path.replace(path.with_name(f"{path.name}.1"))
 
 
@@ -51,6 +62,6 @@ def _last_lines(path: Path) -> list[str]:
         with path.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
             text = log.read().decode(errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return []
     return text.splitlines()

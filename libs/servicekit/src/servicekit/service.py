@@ -15,7 +15,7 @@ from servicekit.database.migrations import Migrations
 from servicekit.importing.importer import ImportRequest, LineImporter, run_import
 from servicekit.importing.lines import ImportFailedError
 from servicekit.process.addresses import ExposedWithoutAuthenticationError
-from servicekit.process.log import configure_logging, redact_url_passwords
+from servicekit.process.log import configure_logging, protect_stderr, redact_url_passwords
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.process.settings import SettingsError
 from servicekit.rpc.server import AddressInUseError, BackgroundEndedError
@@ -63,6 +63,7 @@ def run_service(service: Service[S]) -> int:
 
     An error that an operator can mend is one line on standard error; any other is a bug and keeps its traceback.
     """
+    protect_stderr()
     arguments = _parser(service.name).parse_args()
     prefix = service.name.upper()
     code = 0

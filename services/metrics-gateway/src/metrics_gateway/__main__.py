@@ -16,7 +16,7 @@ from metrics_gateway.settings import GatewaySettings
 from metrics_gateway.sources.deadlines import Deadlines
 from metrics_gateway.sources.source import Source, Sources
 from servicekit.process.addresses import is_loopback
-from servicekit.process.log import configure_logging
+from servicekit.process.log import configure_logging, protect_stderr
 from servicekit.process.settings import SettingsError
 from servicekit.process.signals import stop_event
 
@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
+    protect_stderr()
     sys.exit(run())
 
 

@@ -121,3 +121,62 @@ def test_every_line_is_a_json_object_on_standard_error() -> None:
     assert "ValueError" in failed["exception"]
     assert (library["service"], library["level"], library["logger"]) == ("sample", "warning", "library")
     assert library["event"] == "from a postgresql://app:[redacted]@db"
+
+
+NEVER_RAISES = """
+import asyncio
+import logging
+import sys
+import structlog
+from servicekit.process.log import configure_logging
+class Unprintable:
+    def __str__(self):
+        raise ZeroDivisionError
+class UnprintableError(Exception, Unprintable):
+    pass
+configure_logging(service="sample", level="INFO")
+log = structlog.get_logger()
+log.info("unprintable", value=Unprintable())
+log.info("unprintable key", **{"a": {Unprintable(): 1}})
+log.error("unprintable error", exc_info=UnprintableError())
+logging.getLogger("library").warning("wrong %d arguments", "many", 1)
+logging.getLogger("library").warning("unprintable %s", Unprintable())
+logging.getLogger("library").warning("plain")
+loop = asyncio.new_event_loop()
+loop.call_exception_handler({"message": "of the event loop"})
+loop.close()
+print("printed postgresql://app:hunter2@db/x", file=sys.stderr)
+raise ValueError("postgresql://app:hunter2@db/x")
+"""
+
+
+def test_what_cannot_be_printed_costs_its_value_or_its_line_and_never_raises() -> None:
+    done = subprocess.run([sys.executable, "-c", NEVER_RAISES], capture_output=True, check=False, text=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert [line["event"] for line in lines] == [
+        "unprintable",
+        "unprintable key",
+        "unprintable error",
+        # Of the library's, the two that nobody can make a line of.
+        "log_lines_dropped",
+        "plain",
+        "of the event loop",
+    ]
+    assert [line.get("log_error") for line in lines[:2]] == ["ZeroDivisionError", "ZeroDivisionError"]
+    dropped = lines[3]
+    assert dropped.pop("timestamp").endswith("Z")
+    assert dropped == {"service": "sample", "event": "log_lines_dropped", "level": "warning", "lines": 2}
+
+
+def test_passwords_in_urls_are_taken_out_of_whatever_is_written_to_standard_error() -> None:
+    """A traceback, a warning, a print: not everything goes through a logger."""
+    done = subprocess.run([sys.executable, "-c", NEVER_RAISES], capture_output=True, check=False, text=True)
+    assert done.returncode == 1
+    assert "printed postgresql://app:[redacted]@db/x" in done.stderr
+    assert done.stderr.splitlines()[-1] == "ValueError: postgresql://app:[redacted]@db/x"
+
+
+@pytest.mark.parametrize("output", ["2>/dev/full", "2>&-"])
+def test_a_log_that_cannot_be_written_changes_no_exit_code(output: str) -> None:
+    shell = ["sh", "-c", f'exec "$0" -c "$1" {output}', sys.executable, LOGGING]
+    assert subprocess.run(shell, check=False).returncode == 0

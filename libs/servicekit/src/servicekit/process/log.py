@@ -1,13 +1,19 @@
-"""Structured logs: one JSON object a line on standard error, secrets taken out before they are written."""
+"""Structured logs: one JSON object a line on standard error, secrets taken out before they are written.
 
+Logging never fails: what cannot be written, or not even be made, is dropped and counted.
+"""
+
+import json
 import logging
 import re
-import sys
 from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
+
+from servicekit.process.log_stream import LogStream, replace_stderr
 
 _REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(r"(?i)(password|passwd|secret|token|api_?key|authorization|credential)")
@@ -17,12 +23,19 @@ _URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@]{0,256}):[^\s@]{1,1024}@")
 _URL_PARAMETER = re.compile(r"(?i)(?P<head>[?&](?:ssl)?(?:password|passwd|secret|token)=)[^&\s]{1,1024}")
 
 
+def protect_stderr() -> LogStream:
+    """Make writing to standard error safe: it never fails, and passwords in URLs are taken out. The first thing a process does."""
+    return replace_stderr(edit=redact_url_passwords)
+
+
 def configure_logging(*, service: str, level: str = "INFO") -> None:
     """Send structlog and the standard library's loggers to standard error as JSON lines.
 
     Every line carries `service`, `event`, `level` and `timestamp` (ISO 8601, UTC). Newlines inside a value are
     escaped by JSON, so a caller's text cannot forge a line.
     """
+    stream = protect_stderr()
+    stream.notice = lambda lines: _line(service, "log_lines_dropped", level="warning", lines=lines)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -32,12 +45,14 @@ def configure_logging(*, service: str, level: str = "INFO") -> None:
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(default=str)],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        wrapper_class=_never_raising(
+            structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]), stream, service
+        ),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, stream)),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -51,6 +66,43 @@ def configure_logging(*, service: str, level: str = "INFO") -> None:
     root.handlers = [handler]
     # Libraries speak from WARNING up; the services' own events go through structlog.
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+def _never_raising(base: type[Any], stream: LogStream, service: str) -> type[Any]:
+    """Return a logger class that logs the event alone when its line cannot be made."""
+
+    class NeverRaising(base):  # type: ignore[misc]  # a class that structlog makes when it is configured
+        def _proxy_to_logger(self, method_name: str, event: str | None = None, **event_kw: Any) -> Any:
+            try:
+                return super()._proxy_to_logger(method_name, event, **event_kw)
+            except Exception as exc:
+                _write_event_alone(stream, service, method_name, event, exc)
+
+    return NeverRaising
+
+
+def _write_event_alone(stream: LogStream, service: str, level: str, event: object, error: Exception) -> None:
+    try:
+        stream.write(_line(service, str(event), level=level, log_error=type(error).__name__) + "\n")
+    except Exception:
+        stream.drop()
+
+
+def _line(service: str, event: str, **fields: object) -> str:
+    """Return a line made without structlog."""
+    timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return json.dumps({"service": service, "event": event, **fields, "timestamp": timestamp})
+
+
+class _Handler(logging.StreamHandler[LogStream]):
+    """The handler of the standard library's loggers."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or count it."""
+        try:
+            self.stream.write(self.format(record) + "\n")
+        except Exception:
+            self.stream.drop()
 
 
 def redact_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

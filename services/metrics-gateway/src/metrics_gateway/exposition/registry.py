@@ -10,6 +10,7 @@ from prometheus_client.exposition import choose_encoder
 
 from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE, SOURCE_FAMILIES, VERSION
 from metrics_gateway.sources.reading import Reading, with_section
+from servicekit.rpc.process_metrics import LogCollector
 
 _log = structlog.get_logger()
 
@@ -20,6 +21,7 @@ class Exposition:
     def __init__(self, version: str) -> None:
         self._version = version
         self._process = ProcessCollector(registry=None)
+        self._log = LogCollector()
         self._logged_conflicts: set[tuple[str, str, str]] = set()
 
     def registry(self, readings: Sequence[Reading], *, with_process: bool) -> CollectorRegistry:
@@ -29,6 +31,7 @@ class Exposition:
         registry.register(_Collector([*self._flywheel(readings), build_info]))
         if with_process:
             registry.register(self._process)
+            registry.register(self._log)
         return registry
 
     def _flywheel(self, readings: Sequence[Reading]) -> Iterator[Metric]:
