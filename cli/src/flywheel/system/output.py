@@ -8,7 +8,8 @@ from typing import Final
 
 # A write of so many bytes to a pipe or terminal that is writable does not block.
 _CHUNK_BYTES: Final = 4096
-_WAIT_MILLISECONDS: Final = 1000
+# How long a line waits for a slow reader. After a timeout no line waits until there is room again.
+_WAIT_MILLISECONDS: Final = 200
 
 
 class LossyOutput(io.TextIOBase):
@@ -16,8 +17,10 @@ class LossyOutput(io.TextIOBase):
 
     encoding = "utf-8"
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, encoding: str = "utf-8") -> None:
+        self.encoding = encoding
         self._descriptor = descriptor
+        self._wait_milliseconds = _WAIT_MILLISECONDS
         self._pending = ""
         self._dropped = 0
         self._poll = select.poll()
@@ -54,15 +57,18 @@ class LossyOutput(io.TextIOBase):
     def _write(self, text: str) -> None:
         notice = f"flywheel: {self._dropped} lines of output were dropped\n" if self._dropped else ""
         try:
-            self._send(notice.encode())
+            self._send(notice)
             self._dropped = 0
-            self._send(text.encode(errors="backslashreplace"))
+            self._send(text)
         except OSError:
             self._dropped += text.count("\n") or 1
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, text: str) -> None:
+        data = text.encode(self.encoding, "backslashreplace")
         while data:
-            if not self._poll.poll(_WAIT_MILLISECONDS):
+            is_writable = self._poll.poll(self._wait_milliseconds)
+            self._wait_milliseconds = _WAIT_MILLISECONDS if is_writable else 0
+            if not is_writable:
                 raise TimeoutError
             data = data[os.write(self._descriptor, data[:_CHUNK_BYTES]) :]
 
@@ -78,12 +84,12 @@ def protect_stderr() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stderr = LossyOutput(2)
+    sys.stderr = LossyOutput(2, sys.stderr.encoding if sys.stderr is not None else "utf-8")
 
 
 def protect_stdout() -> None:
     """Replace standard output by a stream that never fails, for a command that goes on after it has printed its result."""
-    sys.stdout = LossyOutput(1)
+    sys.stdout = LossyOutput(1, sys.stdout.encoding if sys.stdout is not None else "utf-8")
 
 
 def report(line: str) -> None:

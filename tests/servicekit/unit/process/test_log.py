@@ -24,6 +24,8 @@ class QuotesItsUrlError(Exception):
         "two: a://b:hunter2@c and d://e:hunter2@f",
         "postgresql://app:hunter2:hunter2@db/x",
         "postgresql://app:hunter2/hunter2@db/x",
+        "postgresql://app:hunter2@hunter2@db/x",
+        "postgresql://app:hunter2#hunter2@db/x?sslmode=require",
         "error\nat postgres+asyncpg://app:hunter2@h1,h2/x?target_session_attrs=read-write",
         "postgresql:///x?host=/run/db&password=hunter2",
         "postgresql://db/x?user=app&password=hunter2&sslmode=require",

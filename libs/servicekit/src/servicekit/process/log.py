@@ -17,9 +17,9 @@ from servicekit.process.log_stream import LogStream, replace_stderr
 
 _REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(r"(?i)(password|passwd|secret|token|api_?key|authorization|credential)")
-# The password of any URL, wherever it stands in a text: a driver's error message may quote the URL. The lengths are bounded
-# so that a long text costs no more than its length.
-_URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@]{0,256}):[^\s@]{1,1024}@")
+# The password of any URL, wherever it stands in a text: a driver's error message may quote the URL. It ends at the last @ of
+# the word: it may have one itself. The lengths are bounded so that a long text costs no more than its length.
+_URL_PASSWORD = re.compile(r"(?P<head>://[^\s:/@]{0,256}):\S{1,1024}@")
 _URL_PARAMETER = re.compile(r"(?i)(?P<head>[?&](?:ssl)?(?:password|passwd|secret|token)=)[^&\s]{1,1024}")
 
 

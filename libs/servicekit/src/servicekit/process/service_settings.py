@@ -1,7 +1,8 @@
 """The settings that every gRPC service has."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
+from servicekit.database.url import check_database_url
 from servicekit.process.settings import Address, Settings
 
 
@@ -23,3 +24,9 @@ class ServiceSettings(Settings):
     metrics_listen: Address | None = None
     # The lowest level that is logged: DEBUG, INFO, WARNING or ERROR.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, url: SecretStr) -> SecretStr:
+        check_database_url(url.get_secret_value())
+        return url

@@ -12,7 +12,6 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
 from servicekit.process.files import why_unreadable
-from servicekit.process.log import redact_url_passwords
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _UNIT_SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -101,8 +100,9 @@ class Settings(BaseSettings):
             try:
                 secrets[name] = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as exc:
-                shown = redact_url_passwords(path)
-                raise SettingsError(f"{variable}_FILE: {shown}: {why_unreadable(exc)}") from None
+                # Anything but an absolute path may be the secret itself, given to the wrong variable.
+                shown = f"{path}: " if path.startswith("/") else ""
+                raise SettingsError(f"{variable}_FILE: {shown}{why_unreadable(exc)}") from None
         return secrets
 
 
