@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 import uvloop
 
-from servicekit.database.engine import DatabaseUnavailableError, close_engine, create_engine
+from servicekit.database.engine import close_engine, create_engine
+from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.database.migrations import Migrations
 from servicekit.importing.importer import ImportRequest, LineImporter, run_import
 from servicekit.importing.lines import ImportFailedError

@@ -18,15 +18,15 @@ from flywheel.postgres.embedded import EmbeddedPostgres
 from incident.tables import metadata
 from servicekit.database import migrations as migrations_module
 from servicekit.database.counters import choose_shard, raise_counters, read_counters
-from servicekit.database.engine import (
+from servicekit.database.engine import create_engine
+from servicekit.database.errors import (
     DatabaseUnavailableError,
     constraint_name,
-    create_engine,
     is_data_error,
     is_unavailable,
+    reason_of,
     sqlstate,
 )
-from servicekit.database.errors import reason_of
 from servicekit.database.migrations import Migrations
 from tests.databases import empty_database
 from tests.eventually import eventually

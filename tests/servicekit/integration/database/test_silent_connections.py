@@ -11,13 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from servicekit.database.engine import (
-    DatabaseUnavailableError,
-    autocommit,
-    close_engine,
-    create_engine,
-    is_unavailable,
-)
+from servicekit.database.engine import autocommit, close_engine, create_engine
+from servicekit.database.errors import DatabaseUnavailableError, is_unavailable
 from servicekit.outbox.wakeup import listen
 from tests.databases import postgres_socket, url_through
 from tests.tcp_proxy import TcpProxy, tcp_proxy

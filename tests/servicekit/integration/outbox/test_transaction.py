@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database.engine import is_unavailable
+from servicekit.database.errors import is_unavailable
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.queue import Job

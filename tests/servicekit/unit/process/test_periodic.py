@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from servicekit.database.engine import DatabaseUnavailableError
+from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.process.periodic import run_periodically
 
 NEVER = timedelta(hours=1)

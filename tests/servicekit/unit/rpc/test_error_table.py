@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from servicekit.database.engine import DatabaseUnavailableError
+from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.page_tokens import InvalidPageTokenError
 from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from servicekit.database.engine import DatabaseUnavailableError
+from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.rpc.page_tokens import InvalidPageTokenError, PageTokens
 
 FILTER = b"filter"

@@ -9,25 +9,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from servicekit.database.connection import SERVER_SETTINGS, KeptAliveConnection, Peers
-from servicekit.database.errors import (
-    CONNECT_ERRORS,
-    DatabaseUnavailableError,
-    constraint_name,
-    is_data_error,
-    is_unavailable,
-    sqlstate,
-)
-
-__all__ = [
-    "DatabaseUnavailableError",
-    "autocommit",
-    "close_engine",
-    "constraint_name",
-    "create_engine",
-    "is_data_error",
-    "is_unavailable",
-    "sqlstate",
-]
+from servicekit.database.errors import CONNECT_ERRORS, DatabaseUnavailableError
 
 # How long one statement of a service may take. A caller's patience is about as long, and a vanished host is noticed this
 # late.

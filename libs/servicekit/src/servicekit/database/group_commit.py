@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from servicekit.database.engine import is_data_error
+from servicekit.database.errors import is_data_error
 
 _log = structlog.get_logger()
 

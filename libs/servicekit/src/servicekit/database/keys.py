@@ -6,7 +6,8 @@ import structlog
 from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from servicekit.database.engine import autocommit, is_unavailable
+from servicekit.database.engine import autocommit
+from servicekit.database.errors import is_unavailable
 
 _log = structlog.get_logger()
 _RETRY_SECONDS = 1.0

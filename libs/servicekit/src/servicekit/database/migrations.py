@@ -12,7 +12,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database.engine import autocommit, sqlstate
+from servicekit.database.engine import autocommit
+from servicekit.database.errors import sqlstate
 
 _log = structlog.get_logger()
 _LOCK_NOT_AVAILABLE = "55P03"

@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.database.engine import DatabaseUnavailableError, close_engine, create_engine, is_unavailable
+from servicekit.database.engine import close_engine, create_engine
+from servicekit.database.errors import DatabaseUnavailableError, is_unavailable
 from servicekit.database.migrations import Migrations
 from servicekit.importing import staging
 from servicekit.importing.conversation import Conversation

@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from servicekit.database.engine import is_unavailable, sqlstate
+from servicekit.database.errors import is_unavailable, sqlstate
 from servicekit.outbox import queue
 from servicekit.outbox.handler import DeliveryError, PermanentError, Topic
 from servicekit.outbox.quarantine import Quarantine

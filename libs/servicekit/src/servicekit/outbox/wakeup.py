@@ -8,7 +8,8 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database.engine import autocommit, is_unavailable
+from servicekit.database.engine import autocommit
+from servicekit.database.errors import is_unavailable
 
 _log = structlog.get_logger()
 _RECONNECT_SECONDS = 1.0

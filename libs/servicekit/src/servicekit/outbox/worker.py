@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 
-from servicekit.database.engine import is_unavailable
+from servicekit.database.errors import is_unavailable
 from servicekit.outbox import queue
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.quarantine import Quarantine

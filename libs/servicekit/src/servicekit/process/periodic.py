@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import structlog
 
-from servicekit.database.engine import is_unavailable
+from servicekit.database.errors import is_unavailable
 
 _log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ import grpc
 import structlog
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from servicekit.database.engine import is_unavailable
+from servicekit.database.errors import is_unavailable
 from servicekit.rpc.page_tokens import InvalidPageTokenError
 from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus, invalid_argument_message
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.database.engine import DatabaseUnavailableError
+from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.database.keys import wait_for_key
 
 _SIGNATURE_BYTES = 16

@@ -30,7 +30,7 @@ from approval.executors.protocol import Executor, OperationFailedError, RunConte
 from approval.executors.registry import Executors
 from approval.lifecycle import repository
 from approval.model import Approval, ExecutionOutcome, Operation, State
-from servicekit.database.engine import is_unavailable
+from servicekit.database.errors import is_unavailable
 from servicekit.outbox.queue import NewJob
 from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.failpoints import failpoint

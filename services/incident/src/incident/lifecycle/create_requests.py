@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from incident.lifecycle.model import CreateResult, NewIncident
-from servicekit.database.engine import constraint_name
+from servicekit.database.errors import constraint_name
 
 _GET = text("""
     SELECT content_hash, incident_id, deduplicated FROM create_requests

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from incident.errors import FingerprintTakenError
 from incident.lifecycle.model import NewIncident
 from incident.model import Incident, ResolutionType, Severity, State
-from servicekit.database.engine import constraint_name
+from servicekit.database.errors import constraint_name
 
 COLUMNS = """
     incident_id, title, description, severity, state, fingerprint, labels, source, occurrence_count, last_seen_time,

@@ -16,7 +16,7 @@ from incident.watch.repository import (
     read_changes,
     request_notifications,
 )
-from servicekit.database.engine import is_unavailable
+from servicekit.database.errors import is_unavailable
 from servicekit.outbox.transaction import Transactions
 
 _log = structlog.get_logger()
