@@ -73,7 +73,7 @@ class EventType(StrEnum):
     NOTE = "NOTE"
 
 
-# INC-20260507-99ADF2
+# As in INC-20260507-99ADF2.
 INCIDENT_ID_PREFIX = "INC"
 # Events that count as progress of an unresolved incident: it is not stuck.
 PROGRESS_EVENTS = (EventType.PROPOSED, EventType.APPROVED, EventType.EXECUTED)

@@ -8,7 +8,15 @@ from pydantic import Field
 
 from incident.importing.timeline_lines import RANKS, ImportedEvent
 from incident.lifecycle.model import NewIncident
-from incident.model import OWN_EVENT_PREFIX, Effect, EventType, ResolutionType, Severity, State
+from incident.model import (
+    INCIDENT_ID_PREFIX,
+    OWN_EVENT_PREFIX,
+    Effect,
+    EventType,
+    ResolutionType,
+    Severity,
+    State,
+)
 from servicekit.importing.fields import (
     Actor,
     Labels,
@@ -32,7 +40,7 @@ class IncidentLine(Line):
     """An incident of the previous system."""
 
     kind: Literal["incident"]
-    incident_id: Annotated[str, identifier("INC")]
+    incident_id: Annotated[str, identifier(INCIDENT_ID_PREFIX)]
     title: Annotated[str, text(characters=500, blank=False)]
     description: LongText | None = None
     severity: Severity
