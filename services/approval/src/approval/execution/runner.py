@@ -75,8 +75,8 @@ class OperationRunner:
         """Start the operation of an approval that may be executed; with `wait` return when it has ended.
 
         A cancelled call does not stop it. An incident that was resolved meanwhile, and maybe reopened, needs no operation
-        of this approval: it is CANCELLED with that reason. Raises ExecutorMissingError, IncidentNotFoundError, IncidentUnreachableError (nothing
-        is run blind), ApprovalNotFoundError and what `preconditions.check` raises.
+        of this approval: it is CANCELLED with that reason. Raises ExecutorMissingError, IncidentNotFoundError,
+        IncidentUnreachableError (nothing is run blind), ApprovalNotFoundError and what `preconditions.check` raises.
         """
         incident = await self._incidents.find(approval.incident_id)
         if incident.check is IncidentCheck.UNREACHABLE:

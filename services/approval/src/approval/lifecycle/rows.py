@@ -13,7 +13,7 @@ from approval.model import Approval, Decision, DecisionKind, Operation, Operatio
 COLUMNS = """
     approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook, parse_error,
     action_hash, risk, rationale, confidence, required_approvals, auto_execute, state, proposed_by, incident_verified,
-    incident_opening,    create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
+    incident_opening, create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
     cancelled_by, incident_resolve_time, version, expire_time <= now() AS is_past_expiry
 """
 
