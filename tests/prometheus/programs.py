@@ -1,8 +1,9 @@
-"""prometheus and promtool: those on the PATH, else Debian's, unpacked into the virtual environment.
+"""prometheus and promtool of one major version: those on the PATH, else Debian's, unpacked into the virtual environment.
 
 Unpacked and not installed: nothing on the machine changes, and no daemon is started.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,14 @@ from pathlib import Path
 from flywheel.system.file_lock import FileLock
 from tests.debian_packages import skip_or_fail
 
-_PACKAGE = "prometheus"
-_KEPT = Path(sys.prefix) / "debian" / _PACKAGE
+# The Debian release that has each major version, and the packages with the programs.
+_RELEASES = {2: ("bookworm", ["prometheus"]), 3: ("forky", ["prometheus", "promtool"])}
+MAJOR_VERSIONS = sorted(_RELEASES)
+# The one of docker-compose.yml.
+CURRENT = MAJOR_VERSIONS[-1]
+
+_KEPT = Path(sys.prefix) / "debian"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _TIMEOUT_SECONDS = 240.0
 
 
@@ -22,67 +29,94 @@ class _UnavailableError(Exception):
     """Debian's package cannot be obtained here."""
 
 
-def promtool() -> str:
+def promtool(major: int = CURRENT) -> str:
     """Return the path of promtool. Without one the test is skipped with the reason; with CI=true it fails."""
-    return _program("promtool")
+    return _program("promtool", major)
 
 
-def prometheus() -> str:
+def prometheus(major: int = CURRENT) -> str:
     """Return the path of prometheus, as `promtool` does."""
-    return _program("prometheus")
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is not None:
-        return found
-    folder = _unpacked()
-    if isinstance(folder, str):
-        skip_or_fail(f"{name} is not on the PATH, and {folder}")
-    return str(folder / name)
+    return _program("prometheus", major)
 
 
 @cache
-def _unpacked() -> Path | str:
+def _program(name: str, major: int) -> str:
+    found = shutil.which(name)
+    if found is not None and _major_of(found) == major:
+        return found
+    folder = _unpacked(major)
+    if isinstance(folder, str):
+        skip_or_fail(f"{name} {major} is not on the PATH, and {folder}")
+    return str(folder / name)
+
+
+def _major_of(program: str) -> int | None:
+    done = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+    )
+    version = re.search(r"version (\d+)\.", done.stdout + done.stderr)
+    return int(version[1]) if version else None
+
+
+def _unpacked(major: int) -> Path | str:
     """Return the folder with the programs, or why there is none."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         return "apt is not available"
-    _KEPT.parent.mkdir(exist_ok=True)
+    kept = _KEPT / f"prometheus-{major}"
+    kept.parent.mkdir(exist_ok=True)
     # One worker unpacks, the others wait for it.
-    lock = FileLock(_KEPT.with_suffix(".lock"))
+    lock = FileLock(kept.with_suffix(".lock"))
     if not lock.acquire(_TIMEOUT_SECONDS):
         return "another process has been unpacking it for too long"
     try:
-        if not _KEPT.exists():
-            with tempfile.TemporaryDirectory(dir=_KEPT.parent) as scratch:
-                _unpack(Path(scratch)).rename(_KEPT)
+        if not kept.exists():
+            with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+                _unpack(Path(scratch), major).rename(kept)
     except (_UnavailableError, OSError, subprocess.TimeoutExpired) as exc:
         return f"it is not available here: {exc}"
     finally:
         lock.release()
-    return _KEPT / "usr" / "bin"
+    return kept / "usr" / "bin"
 
 
-def _unpack(scratch: Path) -> Path:
-    """Download the package and return the folder with what is in it."""
-    try:
-        _run(scratch, "apt-get", "download", _PACKAGE)
-    except _UnavailableError:
-        # The machine's package lists are missing or too old: download new ones into the scratch folder.
-        options = [f"-o=Dir::State::Lists={scratch}/lists", f"-o=Dir::Cache={scratch}/cache"]
-        (scratch / "lists" / "partial").mkdir(parents=True)
-        (scratch / "cache" / "archives" / "partial").mkdir(parents=True)
-        _run(scratch, "apt-get", *options, "update")
-        _run(scratch, "apt-get", *options, "download", _PACKAGE)
-    (package,) = scratch.glob("*.deb")
+def _unpack(scratch: Path, major: int) -> Path:
+    """Download the packages and return the folder with what is in them."""
+    release, packages = _RELEASES[major]
+    # Lists of their own, in the scratch folder: the machine's may be those of another release, or missing.
+    sources = scratch / "sources.list"
+    sources.write_text(f"deb [signed-by={_KEYRING}] {_mirror(scratch)} {release} main\n")
+    options = [
+        f"-o=Dir::State::Lists={scratch}/lists",
+        f"-o=Dir::Cache={scratch}/cache",
+        f"-o=Dir::Etc::SourceList={sources}",
+        "-o=Dir::Etc::SourceParts=/dev/null",
+    ]
+    (scratch / "lists" / "partial").mkdir(parents=True)
+    (scratch / "cache" / "archives" / "partial").mkdir(parents=True)
+    _run(scratch, "apt-get", *options, "update")
+    _run(scratch, "apt-get", *options, "download", *packages)
     unpacked = scratch / "unpacked"
-    _run(scratch, "dpkg-deb", "--extract", str(package), str(unpacked))
-    # It depends on the C library only: does it run with the installed one?
-    _run(scratch, str(unpacked / "usr" / "bin" / "prometheus"), "--version")
+    for package in scratch.glob("*.deb"):
+        _run(scratch, "dpkg-deb", "--extract", str(package), str(unpacked))
+    for name in ("prometheus", "promtool"):
+        # They depend on the C library only: do they run with the installed one, and is it the version asked for?
+        if _major_of(str(unpacked / "usr" / "bin" / name)) != major:
+            raise _UnavailableError(
+                f"{name} of Debian {release} does not run here, or is not of version {major}"
+            )
     return unpacked
 
 
-def _run(folder: Path, *command: str) -> None:
+def _mirror(scratch: Path) -> str:
+    """Return the address of the machine's Debian mirror."""
+    found = _run(scratch, "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
+    mirrors = [address for address in found.split() if address.rstrip("/").endswith("/debian")]
+    if not mirrors:
+        raise _UnavailableError("apt has no Debian mirror")
+    return mirrors[0]
+
+
+def _run(folder: Path, *command: str) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
@@ -95,3 +129,4 @@ def _run(folder: Path, *command: str) -> None:
     if done.returncode != 0:
         output = (done.stderr or done.stdout).strip().splitlines()
         raise _UnavailableError(f"{command[0]} failed: {output[-1] if output else done.returncode}")
+    return done.stdout

@@ -9,16 +9,17 @@ import pytest
 import yaml
 
 from tests.prometheus.alert_rules import ALERTS, PROMETHEUS, RULES, rules
-from tests.prometheus.programs import promtool
+from tests.prometheus.programs import CURRENT, MAJOR_VERSIONS, promtool
 
+ROOT = Path(__file__).parents[2]
 UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 # They do not depend on stats of a source.
 WITHOUT_STATS = {"FlywheelWatchdog", "FlywheelGatewayAbsent"}
 
 
-def run_promtool(*arguments: str | Path) -> None:
+def run_promtool(major: int, *arguments: str | Path) -> None:
     done = subprocess.run(
-        [promtool(), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
+        [promtool(major), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -35,20 +36,30 @@ def test_there_is_exactly_one_rule_for_each_alert() -> None:
     assert rules().keys() == ALERTS
 
 
-def test_promtool_accepts_the_rules() -> None:
-    run_promtool("check", "rules", RULES)
+@pytest.mark.parametrize("major", MAJOR_VERSIONS)
+def test_promtool_accepts_the_rules(major: int) -> None:
+    run_promtool(major, "check", "rules", RULES)
 
 
-def test_promtool_accepts_the_configuration_and_it_loads_the_rules() -> None:
+@pytest.mark.parametrize("major", MAJOR_VERSIONS)
+def test_promtool_accepts_the_configuration_and_it_loads_the_rules(major: int) -> None:
     path = PROMETHEUS / "prometheus.yml"
-    run_promtool("check", "config", path)
+    run_promtool(major, "check", "config", path)
     loaded = yaml.safe_load(path.read_text(encoding="utf-8"))["rule_files"]
     assert [path.parent / each for each in loaded] == sorted((PROMETHEUS / "rules").glob("*.yml"))
 
 
+@pytest.mark.parametrize("major", MAJOR_VERSIONS)
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
-def test_promtool_unit_tests_pass(path: Path) -> None:
-    run_promtool("test", "rules", path)
+def test_promtool_unit_tests_pass(path: Path, major: int) -> None:
+    run_promtool(major, "test", "rules", path)
+
+
+def test_docker_compose_runs_a_pinned_version_of_the_current_major() -> None:
+    image = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"][
+        "prometheus"
+    ]["image"]
+    assert re.fullmatch(rf"prom/prometheus:v{CURRENT}\.\d+\.\d+", image)
 
 
 def test_every_alert_has_unit_tests_firing_and_not_firing() -> None:
