@@ -1,7 +1,7 @@
 """The number of statements of Resolve: one, for a replay and for a whole group commit too."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -88,3 +88,31 @@ async def test_a_batch_is_one_statement_for_each_chunk(
     outcomes = await resolve.batch_resolve([command(each) for each in incident_ids])
     assert all(isinstance(each, ResolveResult) and not each.already_resolved for each in outcomes)
     assert statements == ["WITH"]
+
+
+async def test_resolve_reads_every_table_by_an_index_condition(
+    engine: AsyncEngine, transactions: Transactions, resolve: ResolveUseCase
+) -> None:
+    """Also on an empty database: the plan is kept while the tables grow."""
+    (incident_id,) = await opened(transactions, 1)
+    sent: list[tuple[str, Any]] = []
+    event.listen(
+        engine.sync_engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, parameters, *_: sent.append((statement, parameters)),
+    )
+    await resolve.resolve(command(incident_id))
+    ((statement, parameters),) = sent
+    async with engine.connect() as connection:
+        explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", tuple(parameters))
+        plan = explained.scalar_one()[0]["Plan"]
+    scans = [node for node in nodes(plan) if "Scan" in node["Node Type"] and "Relation Name" in node]
+    assert {node["Relation Name"] for node in scans} == {"incidents", "incident_events"}
+    assert [node["Alias"] for node in scans if "Index Cond" not in node] == []
+
+
+def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A plan's nodes."""
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)

@@ -20,26 +20,33 @@ from servicekit.outbox.sql import insert_jobs
 # One statement is one transaction: guard, transition, timeline event and side-effect jobs, for a whole group commit.
 # - `locked` locks the rows in id order, so that two such statements cannot deadlock. Rows that are RESOLVED already are
 #   neither locked nor written. A row that a concurrent transaction resolves is waited for, re-checked and left.
+# - `seen` is the incidents as they were when the statement began.
 # - `over` finds the commands whose opening has ended: an earlier opening than the current one; or, where the command does
 #   not know its opening, one whose approval has resolved the incident before, or was executed before the last Reopen.
-#   What a concurrent transaction changes after the statement began is not seen: such a row is left to the next statement.
+#   A row that a concurrent transaction has changed since is left to the next statement.
 # - The last select returns the rows that were not resolved here, as they were when the statement began.
+# Every table is read by its keys (OFFSET 0 forbids other joins): a plan that was made while the tables were small must not
+# scan them later.
 _RESOLVE = incident_statement(
     f"""
     WITH command AS (
         SELECT * FROM unnest(:incident_ids, :resolution_types, :notes, :actors, :versions, :attributes, :approval_ids,
                 :openings, :execute_times)
             AS command (incident_id, resolution_type, note, actor, version, attributes, approval_id, opening, execute_time)
+    ), seen AS (
+        SELECT incident_id, resolution_number, open_time FROM incidents WHERE incident_id = ANY (:incident_ids)
     ), over AS (
-        SELECT incident_id FROM command JOIN incidents USING (incident_id)
+        SELECT incident_id FROM command JOIN seen USING (incident_id)
         WHERE CASE
             WHEN opening > 0 THEN opening <= resolution_number
             WHEN approval_id = '' OR resolution_number = 0 THEN FALSE
             ELSE open_time > execute_time OR EXISTS (
                 SELECT FROM generate_series(1, resolution_number) AS number
-                JOIN incident_events
-                    ON event_id = 'service:incident/' || command.incident_id || '/resolved/' || number
-                WHERE incident_events.attributes ->> 'approval_id' = command.approval_id)
+                CROSS JOIN LATERAL (
+                    SELECT incident_events.attributes FROM incident_events
+                    WHERE event_id = 'service:incident/' || command.incident_id || '/resolved/' || number
+                    OFFSET 0) AS resolution
+                WHERE resolution.attributes ->> 'approval_id' = command.approval_id)
             END
     ), locked AS (
         SELECT incident_id, version, resolution_number FROM incidents
@@ -63,7 +70,7 @@ _RESOLVE = incident_statement(
                 WHEN command.opening > 0 THEN command.opening > locked.resolution_number
                 WHEN command.approval_id = '' THEN TRUE
                 ELSE NOT EXISTS (SELECT FROM over WHERE over.incident_id = locked.incident_id) AND EXISTS (
-                    SELECT FROM incidents AS seen
+                    SELECT FROM seen
                     WHERE seen.incident_id = locked.incident_id AND seen.resolution_number = locked.resolution_number)
                 END
         RETURNING {qualified(COLUMNS, "incidents")}, command.attributes, extract(epoch FROM now() - incidents.open_time)::float8 AS resolution_seconds
