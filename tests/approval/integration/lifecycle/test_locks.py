@@ -50,17 +50,40 @@ async def test_a_concurrent_acknowledgement_and_execution_of_the_same_approvals_
         await engine.dispose()
 
 
+async def test_expiry_is_judged_when_the_lock_is_held_not_when_the_transaction_began(database: str) -> None:
+    engine = create_engine(database, application_name="tests")
+    transactions = Transactions(engine, Outbox())
+
+    async def locked_later() -> bool:
+        async with transactions.begin() as transaction:
+            return (await repository.get_for_update(transaction.connection, FIRST)).is_past_expiry
+
+    expired = text("SELECT expire_time <= clock_timestamp() FROM approvals WHERE approval_id = :approval_id")
+    try:
+        await _insert(transactions, FIRST, ttl=timedelta(seconds=2))
+        async with transactions.begin() as holder:
+            await repository.get_for_update(holder.connection, FIRST)
+            waiting = asyncio.create_task(locked_later())
+            await eventually(lambda: _is_waiting_for_a_lock(engine))
+            await eventually(lambda: holder.connection.scalar(expired, {"approval_id": FIRST}))
+        assert await waiting
+    finally:
+        await engine.dispose()
+
+
 async def _acknowledge(transactions: Transactions) -> None:
     async with transactions.begin() as transaction:
         await deliveries.acknowledge(transaction, [FIRST, SECOND])
 
 
-async def _insert(transactions: Transactions, approval_id: str) -> None:
+async def _insert(
+    transactions: Transactions, approval_id: str, *, ttl: timedelta = timedelta(hours=1)
+) -> None:
     async with transactions.begin() as transaction:
         assert await repository.insert(
             transaction,
             approval_id,
-            dataclasses.replace(PROPOSAL, request_id=approval_id),
+            dataclasses.replace(PROPOSAL, request_id=approval_id, ttl=ttl),
             parse("NO_ACTION"),
             proposed_by="ai",
             incident_verified=True,

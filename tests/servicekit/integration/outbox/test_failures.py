@@ -284,3 +284,16 @@ async def test_a_delivery_cancelled_by_its_own_library_is_tried_again(
     async with running_worker(engine, Scripted(deliver), settings(poll=timedelta(milliseconds=20))):
         async with asyncio.timeout(10):
             await becomes(rows, "DONE", "a")
+
+
+async def test_a_retry_does_not_wait_for_a_clock_that_was_set_back(engine: AsyncEngine, rows: "Rows") -> None:
+    await enqueue(engine, ["back", "later"])
+    await rows.execute(
+        "UPDATE outbox SET next_attempt_time = now() + interval '3 hours' WHERE dedup_key = 'back'"
+    )
+    await rows.execute(
+        "UPDATE outbox SET next_attempt_time = now() + interval '1 hour' WHERE dedup_key = 'later'"
+    )
+    async with running_worker(engine, Scripted()):
+        await becomes(rows, "DONE", "back")
+    assert (await job(rows, "later"))["state"] == "PENDING"

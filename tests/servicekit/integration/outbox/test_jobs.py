@@ -195,3 +195,11 @@ async def test_open_jobs_are_counted_by_topic_and_state_with_the_age_of_the_olde
 async def test_without_jobs_nothing_is_open(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         assert await jobs.count_open(connection) == []
+
+
+async def test_the_age_of_a_job_from_the_future_is_not_negative(engine: AsyncEngine, rows: "Rows") -> None:
+    await enqueue(engine, "a")
+    await rows.execute("UPDATE outbox SET create_time = now() + interval '1 hour'")
+    async with engine.connect() as connection:
+        ((found),) = await jobs.count_open(connection)
+    assert found.oldest_seconds == 0

@@ -226,10 +226,10 @@ async def remove_ended(connection: AsyncConnection, topic: str, dedup_keys: Sequ
 
 
 _COUNT_OPEN = text("""
-    SELECT topic, state, count(*) AS jobs, extract(epoch FROM now() - min(create_time))::float8 AS oldest_seconds
+    SELECT topic, state, count(*) AS jobs, greatest(extract(epoch FROM now() - min(create_time)), 0)::float8 AS oldest_seconds
     FROM outbox WHERE state = 'PENDING' GROUP BY topic, state
     UNION ALL
-    SELECT topic, state, count(*), extract(epoch FROM now() - min(create_time))::float8
+    SELECT topic, state, count(*), greatest(extract(epoch FROM now() - min(create_time)), 0)::float8
     FROM outbox WHERE state = 'PARKED' GROUP BY topic, state
 """)
 

@@ -137,6 +137,11 @@ _RELEASE = text("""
     WHERE outbox.job_id = mine.job_id AND outbox.lease_token = mine.lease_token AND state = 'PENDING'
 """).bindparams(bindparam("job_ids", type_=ARRAY(BigInteger)), bindparam("tokens", type_=ARRAY(Uuid)))
 
+_END_FUTURE_WAITS = text("""
+    UPDATE outbox SET next_attempt_time = now()
+    WHERE topic = ANY (:topics) AND state = 'PENDING' AND next_attempt_time > now() + make_interval(secs => :longest_seconds)
+""").bindparams(bindparam("topics", type_=ARRAY(Text)), bindparam("longest_seconds", type_=Float))
+
 _REMOVE_DONE = text("""
     DELETE FROM outbox USING (
         SELECT job_id FROM outbox
@@ -237,6 +242,17 @@ async def release(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
     await connection.execute(
         _RELEASE, {"job_ids": [job.job_id for job in jobs], "tokens": [job.lease_token for job in jobs]}
     )
+
+
+async def end_future_waits(connection: AsyncConnection, topics: Sequence[str], *, longest: timedelta) -> int:
+    """Make jobs due now that would wait longer than `longest`, the longest wait there is; returns how many.
+
+    The database's clock was set back after they were written.
+    """
+    result = await connection.execute(
+        _END_FUTURE_WAITS, {"topics": list(topics), "longest_seconds": longest.total_seconds()}
+    )
+    return result.rowcount
 
 
 async def remove_done(connection: AsyncConnection, *, older_than: timedelta, limit: int) -> int:

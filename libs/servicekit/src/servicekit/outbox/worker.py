@@ -28,6 +28,10 @@ _log = structlog.get_logger()
 _REMOVED_BATCH = 1000
 _REMOVE_PAUSE = timedelta(milliseconds=100)
 _REMOVE_EVERY = timedelta(minutes=1)
+# Beyond any lease, backoff and Retry-After, which is an hour at most: a job that is due later waits for a clock that was
+# set back.
+_LONGEST_WAIT = timedelta(hours=1, minutes=5)
+_CLOCK_CHECK_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,9 @@ class OutboxWorker:
         janitor = asyncio.create_task(
             run_periodically("outbox_removal", self._remove_done, every=_REMOVE_EVERY, pause=_REMOVE_PAUSE)
         )
+        clock_watch = asyncio.create_task(
+            run_periodically("outbox_clock_check", self._end_future_waits, every=_CLOCK_CHECK_EVERY)
+        )
         try:
             while True:
                 self._work.clear()
@@ -117,7 +124,7 @@ class OutboxWorker:
                     async with asyncio.timeout(self._settings.poll.total_seconds() * jitter):
                         await self._work.wait()
         finally:
-            stopping = asyncio.ensure_future(self._stop(listener, janitor))
+            stopping = asyncio.ensure_future(self._stop(listener, janitor, clock_watch))
             # A second cancellation makes it no faster: leases are released first, within the drain time.
             while not stopping.done():
                 with contextlib.suppress(asyncio.CancelledError):
@@ -203,6 +210,14 @@ class OutboxWorker:
             return False
         async with self._transactions.statement() as connection:
             return await queue.remove_done(connection, older_than=keep, limit=_REMOVED_BATCH) > 0
+
+    async def _end_future_waits(self) -> bool:
+        async with self._transactions.statement() as connection:
+            ended = await queue.end_future_waits(connection, list(self._runners), longest=_LONGEST_WAIT)
+        if ended:
+            _log.warning("outbox_clock_set_back", jobs=ended)
+            self.wake()
+        return False
 
     async def _drain(self) -> None:
         running = [task for runner in self._runners.values() for task in runner.running]

@@ -62,7 +62,7 @@ _RECENT = text("""
     SELECT
         (SELECT count(*) FROM approvals WHERE target = :target AND state = 'EXECUTING') AS running,
         count(*) FILTER (WHERE finish_time > now() - interval '1 hour') AS last_hour,
-        extract(epoch FROM now() - max(finish_time))::float8 AS seconds_since
+        greatest(extract(epoch FROM now() - max(finish_time)), 0)::float8 AS seconds_since
     FROM ended
 """).bindparams(bindparam("within_seconds", type_=Float))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from approval.lifecycle.rows import COLUMNS, with_decisions
@@ -16,10 +16,7 @@ _ORDERS: Mapping[Order, TimeOrder] = {
     Order.CREATE_TIME_ASC: TimeOrder(approvals.c.create_time, approvals.c.approval_id, descending=False),
     Order.UPDATE_TIME_DESC: TimeOrder(approvals.c.update_time, approvals.c.approval_id, descending=True),
 }
-_SELECTED = [
-    *(approvals.c[name.strip()] for name in COLUMNS.split(",")[:-1]),
-    (approvals.c.expire_time <= func.now()).label("is_past_expiry"),
-]
+_SELECTED = [approvals.c[name.strip()] for name in COLUMNS.split(",")]
 
 
 async def list_approvals(

@@ -1,6 +1,7 @@
 """From rows to approvals, each with its decisions."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, text
@@ -14,12 +15,12 @@ COLUMNS = """
     approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook, parse_error,
     action_hash, risk, rationale, confidence, required_approvals, auto_execute, state, proposed_by, incident_verified,
     incident_opening, create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
-    cancelled_by, incident_resolve_time, version, expire_time <= now() AS is_past_expiry
+    cancelled_by, incident_resolve_time, version
 """
 
 
-def _to_approval(row: Any, decisions: Sequence[Decision]) -> Approval:
-    """Return the approval in a row of COLUMNS."""
+def _to_approval(row: Any, decisions: Sequence[Decision], now: datetime) -> Approval:
+    """Return the approval in a row of COLUMNS, as of `now`."""
     operation = None
     if row.operation_kind is not None:
         operation = Operation(
@@ -57,22 +58,28 @@ def _to_approval(row: Any, decisions: Sequence[Decision]) -> Approval:
         incident_resolve_time=row.incident_resolve_time,
         version=row.version,
         decisions=decisions,
-        is_past_expiry=row.is_past_expiry,
+        is_past_expiry=row.expire_time <= now,
     )
 
 
-_DECISIONS = text("""
-    SELECT approval_id, actor, kind, reason, decide_time, policy_rule FROM approval_decisions
-    WHERE approval_id = ANY (:approval_ids) ORDER BY sequence
+# With the time, in every row and also without decisions: an approval that was waited for, because it was locked, may have
+# expired meanwhile. now() is when the transaction began.
+_DECISIONS_AND_TIME = text("""
+    SELECT clock.now, approval_id, actor, kind, reason, decide_time, policy_rule
+    FROM (SELECT clock_timestamp() AS now) AS clock
+    LEFT JOIN approval_decisions ON approval_id = ANY (:approval_ids)
+    ORDER BY sequence
 """).bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
 
 
 async def with_decisions(connection: AsyncConnection, rows: Sequence[Any]) -> Sequence[Approval]:
     """Return the approvals in rows of COLUMNS, each with its decisions, in the rows' order."""
+    if not rows:
+        return []
     decisions: dict[str, list[Decision]] = {row.approval_id: [] for row in rows}
-    if rows:
-        for approval_id, actor, kind, *rest in await connection.execute(
-            _DECISIONS, {"approval_ids": list(decisions)}
-        ):
+    found = (await connection.execute(_DECISIONS_AND_TIME, {"approval_ids": list(decisions)})).all()
+    for _, approval_id, actor, kind, *rest in found:
+        if approval_id is not None:
             decisions[approval_id].append(Decision(actor, DecisionKind(kind), *rest))
-    return [_to_approval(row, decisions[row.approval_id]) for row in rows]
+    now: datetime = found[0].now
+    return [_to_approval(row, decisions[row.approval_id], now) for row in rows]

@@ -21,7 +21,7 @@ _SAMPLES = text("""
     WHERE finish_time > now() - make_interval(secs => :window_seconds)
 """).bindparams(bindparam("window_seconds", type_=Float))
 _OLDEST_PENDING = text("""
-    SELECT coalesce(extract(epoch FROM now() - min(create_time)), 0)::float8 FROM approvals WHERE state = 'PENDING'
+    SELECT greatest(coalesce(extract(epoch FROM now() - min(create_time)), 0), 0)::float8 FROM approvals WHERE state = 'PENDING'
 """)
 
 

@@ -73,7 +73,8 @@ _RESOLVE = incident_statement(
                     SELECT FROM seen
                     WHERE seen.incident_id = locked.incident_id AND seen.resolution_number = locked.resolution_number)
                 END
-        RETURNING {qualified(COLUMNS, "incidents")}, command.attributes, extract(epoch FROM now() - incidents.open_time)::float8 AS resolution_seconds
+        RETURNING {qualified(COLUMNS, "incidents")}, command.attributes,
+            greatest(extract(epoch FROM now() - incidents.open_time), 0)::float8 AS resolution_seconds
     ), events AS (
         INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
         SELECT 'service:incident/' || incident_id || '/resolved/' || resolution_number, incident_id, 'RESOLVED', resolved_by,
