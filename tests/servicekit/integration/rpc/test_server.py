@@ -258,6 +258,35 @@ async def test_a_call_that_does_not_finish_is_ended_at_the_drain_time() -> None:
             await call
 
 
+async def test_an_open_health_watch_is_told_not_serving_and_ended_at_drain() -> None:
+    async with scripted_server() as running:
+        await running.server.set_serving(True)
+        stub: Any = HealthStub(running.channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        async with asyncio.timeout(5):
+            await running.server.stop()
+        assert (await watch.read()).status == NOT_SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await watch.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_an_open_reflection_stream_is_ended_at_drain(version: str) -> None:
+    async with scripted_server() as running:
+        stream = running.channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )()
+        await stream.write(reflection_pb2.ServerReflectionRequest(list_services="*"))
+        assert await stream.read()
+        async with asyncio.timeout(5):
+            await running.server.stop()
+        assert await stream.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_a_server_whose_background_work_ends_stops_and_says_which() -> None:
     async def ends() -> None:
         raise ValueError("why")

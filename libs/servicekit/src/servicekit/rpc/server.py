@@ -23,6 +23,7 @@ from servicekit.rpc.interceptors.errors import ErrorLayer
 from servicekit.rpc.interceptors.identity import MetadataIdentityLayer
 from servicekit.rpc.interceptors.telemetry import TelemetryLayer
 from servicekit.rpc.interceptors.validation import ValidationLayer
+from servicekit.rpc.open_streams import OpenStreams
 from servicekit.rpc.reflection import add_reflection
 from servicekit.rpc.registration import Registration
 
@@ -113,16 +114,19 @@ class ServerBuilder:
     def build(self) -> "Server":
         """Add health and reflection and return the server, not yet listening."""
         health = health_aio.HealthServicer()
-        # gRPC's own services are open to every caller at any time: no layer is around them.
-        bare = Registration(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(health, bare)  # type: ignore[arg-type]  # as a server to the generated code
+        # gRPC's own services are open to every caller at any time: no layer is around them, but their streams end with the
+        # server.
+        streams = OpenStreams()
+        own = Registration(self._server, streams)
+        health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]  # as a server to the generated code
         if self._reflection_enabled:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-            add_reflection(bare, (*self._names, health_name))
+            add_reflection(own, (*self._names, health_name))
         return Server(
             self._server,
             health,
             self._drain,
+            streams,
             self._address,
             names=("", *self._names),
             drain_time=self._limits.drain,
@@ -137,6 +141,7 @@ class Server:
         server: grpc.aio.Server,
         health: health_aio.HealthServicer,
         drain: DrainLayer,
+        streams: OpenStreams,
         address: str,
         *,
         names: tuple[str, ...],
@@ -146,6 +151,7 @@ class Server:
         self._health = health
         self._names = names
         self._drain = drain
+        self._streams = streams
         self._drain_seconds = drain_time.total_seconds()
         self._serving: bool | None = None
         self.address = address
@@ -187,6 +193,7 @@ class Server:
                 await self._drain.drain()
                 # Health has said NOT_SERVING for a moment: balanced callers use another server for their next calls.
                 await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
+        self._streams.end()
         await self._server.stop(max(0.0, until - loop.time()))
 
 
