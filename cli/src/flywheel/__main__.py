@@ -8,6 +8,7 @@ import typer
 
 from flywheel.errors import FlywheelError
 from flywheel.system.output import protect_stderr
+from flywheel.system.signals import StopSignal
 
 app = typer.Typer(
     help="The flywheel on this machine: incidents, approvals, and the loop that closes them.",
@@ -112,6 +113,8 @@ def main() -> None:
         lines += [f"flywheel: {exc.advice}"] if exc.advice else []
         print("\n".join(lines), file=sys.stderr)  # noqa: T201 - for the user
         sys.exit(1)
+    except StopSignal as exc:
+        sys.exit(128 + exc.number)  # as a shell shows it
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -95,7 +95,7 @@ def test_a_second_signal_kills_services_that_do_not_stop(tmp_path: Path, environ
             up.wait(1.0)
         up.send_signal(signal.SIGINT)
         assert up.wait(PATIENCE_SECONDS) == 0
-        # Without the second signal each of the three would have ten seconds.
+        # Without the second signal each of the three would have twenty seconds.
         assert time.monotonic() - begin < 30.0
         assert not services_of(tmp_path / "data")
 

@@ -15,8 +15,9 @@ from flywheel.errors import FlywheelError
 from flywheel.postgres.binaries import find_binaries, program_environment
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.postgres.identity import choose_identity
+from flywheel.postgres.processes import cluster_name, find_processes
 from flywheel.system.processes import is_alive, wait_until
-from tests.flywheel.postgres.running_postgres import execute, owner_of, started
+from tests.flywheel.postgres.running_postgres import execute, owner_of, public_folder, started
 
 _PATIENCE_SECONDS = 180.0
 
@@ -118,6 +119,60 @@ def test_a_hung_server_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         server.start()
         assert not is_alive(hung)
         assert execute(server, "SELECT 1") == 1
+
+
+def test_a_hung_predecessor_leaves_the_new_server_its_own_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flywheel.postgres.server._PROBE_SECONDS", 5.5)
+    with started(tmp_path / "pg") as server:
+        hung = psutil.Process(server.pid)
+        hung.suspend()
+        # Two health checks of the hung one take longer than this.
+        EmbeddedPostgres(tmp_path / "pg", durable=False, start_seconds=10.0).start()
+        assert not is_alive(hung)
+        assert execute(server, "SELECT 1") == 1
+
+
+def test_a_server_started_with_another_tmpdir_is_used_where_its_socket_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = tmp_path / ("x" * 100) / "pg"
+    with public_folder() as one, public_folder() as other:
+        monkeypatch.setattr("tempfile.tempdir", str(one))
+        with started(data_dir) as server:
+            pid = server.pid
+            monkeypatch.setattr("tempfile.tempdir", str(other))
+            later = EmbeddedPostgres(data_dir, durable=False)
+            assert later.url("postgres") == server.url("postgres")
+            later.start()
+            later.create_database("one")
+            assert execute(later, "SELECT current_database()", database="one") == "one"
+            assert later.pid == pid
+            later.stop()
+            assert list(one.iterdir()) == list(other.iterdir()) == []
+
+
+def test_a_process_of_another_user_with_the_cluster_name_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pg").mkdir()
+    name = f"cluster_name={cluster_name(tmp_path / 'pg')}"
+    stranger = psutil.Popen([sys.executable, "-c", "import signal; signal.pause()", name])
+    try:
+        wait_for(lambda: name in stranger.cmdline())
+        assert find_processes(tmp_path / "pg").server == stranger
+        monkeypatch.setattr(
+            "flywheel.postgres.processes._user",
+            lambda process: process.uids().effective + (process.pid == stranger.pid),
+        )
+        assert find_processes(tmp_path / "pg").server is None
+        with started(tmp_path / "pg") as server:
+            assert execute(server, "SELECT 1") == 1
+        assert is_alive(stranger)
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_a_hung_server_is_stopped(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.stack.addresses import Address
 from flywheel.stack.orphans import setting_of
 from flywheel.stack.readiness import grpc_is_serving, http_is_ready
-from flywheel.stack.service import Service, wait_until_ready
+from flywheel.stack.service import STOP_SECONDS, Service, wait_until_ready
 from flywheel.stack.stack import Stack
+from servicekit.rpc.server import ServerLimits
 from tests.databases import empty_database
 from tests.flywheel.stack.running_stack import eventually, services_of, stand_ins, starts
 
@@ -207,6 +208,10 @@ def test_a_service_that_ignores_sigterm_is_killed(service: Any) -> None:
     ignoring.stop()
     assert not process.is_running()
     assert ignoring.pid is None
+
+
+def test_the_grace_of_a_service_is_longer_than_its_drain() -> None:
+    assert ServerLimits().drain.total_seconds() + 5.0 <= STOP_SECONDS
 
 
 def test_a_sigstopped_service_is_stopped(service: Any) -> None:

@@ -1,5 +1,6 @@
 """Restarts with backoff, and the error of a part that keeps ending."""
 
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ class Ending:
     name: str = "incident"
     ended: bool = False
     keeps_ending: bool = False
+    failures: list[Exception] = field(default_factory=list)
     restarts: list[float] = field(default_factory=list)
 
     def exit_status(self) -> str | None:
@@ -26,10 +28,14 @@ class Ending:
         return self.log_path.read_text().strip() if self.log_path.exists() else ""
 
     def restart(self) -> None:
-        self.ended = self.keeps_ending
         self.restarts.append(self.now)
+        self.now += self.restart_seconds
+        if self.failures:
+            raise self.failures.pop(0)
+        self.ended = self.keeps_ending
 
     now: float = 0.0
+    restart_seconds: float = 0.0
 
 
 @pytest.fixture
@@ -94,3 +100,33 @@ def test_a_part_that_is_stopped_during_backoff_is_not_restarted(part: Ending) ->
     part.ended = False
     watch(supervisor, part, 10)
     assert len(part.restarts) == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        FlywheelError("PostgreSQL did not start"),
+        OSError(28, "No space left on device"),
+        subprocess.CalledProcessError(1, "sh"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_a_failed_restart_is_repeated_with_backoff(part: Ending, failure: Exception) -> None:
+    logged: list[str] = []
+    part.ended = True
+    part.failures = [failure] * 4
+    watch(Supervisor([part], logged.append, lambda: part.now), part, 30)
+    assert part.restarts == pytest.approx([0.1, 0.6, 1.6, 3.6, 7.6])
+    assert not part.ended
+    reason = failure.message if isinstance(failure, FlywheelError) else str(failure)
+    assert logged[1] == f"incident ended (its restart failed); starting it again in 0.5 s: {reason}"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 65.0])
+def test_restarts_that_keep_failing_finally_fail_with_the_log(part: Ending, seconds: float) -> None:
+    part.ended, part.restart_seconds = True, seconds
+    part.failures = [FlywheelError("PostgreSQL did not start")] * 100
+    with pytest.raises(FlywheelError, match="incident keeps ending") as caught:
+        watch(Supervisor([part], lambda _line: None, lambda: part.now), part, 1_000)
+    assert len(part.restarts) == 5
+    assert "    the reason" in caught.value.details

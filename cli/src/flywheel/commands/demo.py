@@ -13,7 +13,9 @@ from awoooi.approval.v1 import approval_pb2, approval_service_pb2
 from awoooi.client import SyncApprovalClient, SyncIncidentClient
 from flywheel.commands.demo_output import DemoOutput
 from flywheel.commands.scrape import Scrape, scrape
+from flywheel.stack.ending import end_stack
 from flywheel.stack.stack import Stack
+from flywheel.system.signals import raise_stop_signals
 
 # Short, so that the demo need not wait for the 30 minutes after which an incident is stuck in production.
 _STUCK_AFTER = "2s"
@@ -21,7 +23,11 @@ _CALL_SECONDS = 20.0
 
 
 def run(*, incidents: int) -> None:
-    """Run the demo. Raises FlywheelError when a number is not the expected one."""
+    """Run the demo; a signal ends it, and nothing that it started stays.
+
+    Raises FlywheelError when a number is not the expected one.
+    """
+    raise_stop_signals()
     output = DemoOutput()
     with tempfile.TemporaryDirectory(prefix="flywheel-demo-") as folder:
         stack = Stack(
@@ -31,14 +37,14 @@ def run(*, incidents: int) -> None:
             gateway_listen="127.0.0.1:0",
             environment={"INCIDENT_STUCK_AFTER": _STUCK_AFTER},
         )
-        with output.status("starting a stack of its own: PostgreSQL, two services, the gateway"):
-            stack.start()
         try:
+            with output.status("starting a stack of its own: PostgreSQL, two services, the gateway"):
+                stack.start()
             _Story(stack, output, incidents).play()
             output.end("The loop is closed: nothing stuck, nothing twice.")
         finally:
             with output.status("stopping"):
-                stack.stop()
+                end_stack(stack)
 
 
 class _Story:

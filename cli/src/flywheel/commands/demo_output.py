@@ -58,9 +58,13 @@ class DemoOutput:
         with self._bar() as bar, ThreadPoolExecutor(_CONCURRENT_CALLS) as callers:
             task = bar.add_task(what, total=len(work))
             results: list[Result] = []
-            for result in callers.map(call, work):
-                results.append(result)
-                bar.advance(task)
+            try:
+                for result in callers.map(call, work):
+                    results.append(result)
+                    bar.advance(task)
+            finally:
+                # After a signal only the calls in flight are waited for.
+                callers.shutdown(cancel_futures=True)
             return results
 
     def run_until(self, what: str, target: float, read: Callable[[], tuple[Result, float | None]]) -> Result:

@@ -1,15 +1,14 @@
 """`flywheel up`: the stack in the foreground, until a signal stops it."""
 
 import os
-import signal
 import sys
 from pathlib import Path
 
+from flywheel.stack.ending import end_stack
 from flywheel.stack.stack import Stack
 from flywheel.system.output import protect_stdout, report
+from flywheel.system.signals import StopSignal, raise_stop_signals
 from flywheel.system.steps import Steps
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_listen: str) -> None:
@@ -29,29 +28,17 @@ def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_l
         approval_database_url=os.environ.get("APPROVAL_DATABASE_URL") or None,
         on_step=steps.step,
     )
-    for number in _STOP_SIGNALS:
-        # nohup ignores SIGHUP, so that the stack outlives its terminal.
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    raise_stop_signals()
     try:
         with steps.shown():
             stack.start()
         _print_ready(stack)
         stack.watch(report)
-    except KeyboardInterrupt:
+    except StopSignal:
         pass
     finally:
         with steps.shown():
-            _stop(stack)
-
-
-def _stop(stack: Stack) -> None:
-    try:
-        stack.stop()
-    except KeyboardInterrupt:
-        for number in _STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        stack.stop(grace_seconds=0.0)
+            end_stack(stack)
 
 
 def _print_ready(stack: Stack) -> None:

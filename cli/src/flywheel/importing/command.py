@@ -15,6 +15,7 @@ from flywheel.importing.service import ServiceImport, bad_lines_error
 from flywheel.stack.addresses import Address
 from flywheel.stack.orphans import setting_of
 from flywheel.system.progress_bars import progress_bars
+from flywheel.system.signals import raise_stop_signals
 from flywheel.system.steps import Steps
 
 _RECONCILE = "awoooi.approval.v1.ApprovalService/Reconcile"
@@ -22,11 +23,12 @@ _UNKNOWN_ADDRESS = "ADDRESS"
 
 
 def run(files: Sequence[Path], data_dir: Path) -> None:
-    """Import files and print the result and the remaining steps.
+    """Import files and print the result and the remaining steps. A signal ends it, and nothing that it started stays.
 
     Raises FlywheelError, naming every invalid line, with nothing written; or, when the import failed between the two
     databases, with the advice to repeat it.
     """
+    raise_stop_signals(once=True)
     with import_databases(data_dir, Steps()) as databases:
         incidents, approvals = _import(files, databases)
     _print_result(incidents, approvals, _approval_address(data_dir, databases))

@@ -49,9 +49,12 @@ def import_databases(data_dir: Path, steps: Steps) -> Iterator[ImportDatabases]:
                     f"the stack on {folder} is just being started or stopped", advice="try again in a moment"
                 )
             started_here = True
-        with steps.shown():
-            steps.step("starting PostgreSQL")
-            database.start()
+        if stack_runs:
+            database.join()
+        else:
+            with steps.shown():
+                steps.step("starting PostgreSQL")
+                database.start()
         for name in embedded:
             database.create_database(name)
         yield ImportDatabases(

@@ -39,23 +39,25 @@ class PostgresServer:
     client: PostgresClient
     settings: Mapping[str, str]
     log_path: Path
+    start_seconds: float
     stop_seconds: float
 
-    def bring_up(self, identity: Identity, deadline: float) -> psutil.Process:
+    def bring_up(self, identity: Identity) -> psutil.Process:
         """Return a server that responds and has these settings: the running one, or a new one.
 
-        Raises FlywheelError when there is none by the monotonic time `deadline`.
+        Each has its own time to respond. Raises FlywheelError when the new one does not.
         """
         arguments = self._arguments()
-        server = find_processes(cluster_name(self.data_dir)).server
+        server = find_processes(self.data_dir).server
         if server is not None:
-            if command_line(server) == arguments and self._responds(server, deadline):
+            if command_line(server) == arguments and self.responds(server):
                 return server
             self._end(server)
         self._end_orphans()
         self._remove_stale_pid_files()
 
         server = self._launch(arguments, identity)
+        deadline = time.monotonic() + self.start_seconds
         # The pid file shows when it accepts connections; earlier health checks would only fill its log.
         wait_until(lambda: self._is_ready(server) or not is_alive(server), deadline - time.monotonic())
         if not self._responds(server, deadline):
@@ -71,7 +73,7 @@ class PostgresServer:
 
     def bring_down(self) -> None:
         """Return when no process of the cluster is left: by a fast shutdown, and by a kill when that takes too long."""
-        server = find_processes(cluster_name(self.data_dir)).server
+        server = find_processes(self.data_dir).server
         if server is not None:
             self._end(server)
         self._end_orphans()
@@ -110,6 +112,10 @@ class PostgresServer:
             return False
         return lines[:1] == [str(server.pid)] and lines[7:8] == ["ready   "]
 
+    def responds(self, server: psutil.Process) -> bool:
+        """Whether a running server executes a statement within the time of a start."""
+        return self._responds(server, time.monotonic() + self.start_seconds)
+
     def _responds(self, server: psutil.Process, deadline: float) -> bool:
         """Wait for a statement to succeed: a hung server still has a pid, a socket, even accepted connections."""
         timeouts = 0
@@ -137,13 +143,12 @@ class PostgresServer:
 
     def _end_orphans(self) -> None:
         """Wait for the child processes of a dead server, which still use its memory and files; then end them."""
-        name = cluster_name(self.data_dir)
         for number in (signal.SIGQUIT, signal.SIGKILL):
-            if wait_until(lambda: not find_processes(name).others, _ORPHANS_LEAVE_SECONDS):
+            if wait_until(lambda: not find_processes(self.data_dir).others, _ORPHANS_LEAVE_SECONDS):
                 return
-            signal_all(find_processes(name).others, number)
-        if not wait_until(lambda: not find_processes(name).others, _KILL_SECONDS):
-            pids = ", ".join(str(process.pid) for process in find_processes(name).others)
+            signal_all(find_processes(self.data_dir).others, number)
+        if not wait_until(lambda: not find_processes(self.data_dir).others, _KILL_SECONDS):
+            pids = ", ".join(str(process.pid) for process in find_processes(self.data_dir).others)
             raise FlywheelError(
                 f"processes of an earlier PostgreSQL on {self.data_dir} cannot be ended: {pids}",
                 details=tail(self.log_path),

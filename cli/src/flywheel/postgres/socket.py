@@ -12,8 +12,8 @@ from flywheel.postgres.identity import Identity
 
 # The port only names the socket file. It is in every URL, or a PGPORT in the user's environment would apply.
 PORT = 5432
-_SOCKET_NAME = f".s.PGSQL.{PORT}"
-SOCKET_LOCK_NAME = f"{_SOCKET_NAME}.lock"
+SOCKET_NAME = f".s.PGSQL.{PORT}"
+SOCKET_LOCK_NAME = f"{SOCKET_NAME}.lock"
 # sockaddr_un has 108 bytes on Linux and 104 on macOS, the last one zero.
 _MAX_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 
@@ -52,7 +52,7 @@ def ensure_private(directory: Path, identity: Identity) -> None:
 def _fits(directory: Path) -> bool:
     # A comma separates hosts in a URL and folders in PostgreSQL's setting; neither can have a name that is not UTF-8.
     try:
-        path = str(directory / _SOCKET_NAME).encode()
+        path = str(directory / SOCKET_NAME).encode()
     except UnicodeEncodeError:
         return False
     return len(path) <= _MAX_PATH_BYTES and b"," not in path

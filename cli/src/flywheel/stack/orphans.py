@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 
 from flywheel.errors import FlywheelError
+from flywheel.stack.service import STOP_SECONDS
 from flywheel.system.processes import end_all, folder_identity, is_alive
 
 _MARK = "FLYWHEEL_STACK"
-_GRACE_SECONDS = 5.0
 _KILL_SECONDS = 5.0
 
 
@@ -40,7 +40,7 @@ def setting_of(data_dir: Path, variable: str) -> str | None:
 def stop_orphans(data_dir: Path) -> None:
     """End the services of an earlier owner of `data_dir`. The caller holds the folder's lock."""
     orphans = list(_marked(folder_identity(data_dir)))
-    if not end_all(orphans, ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _KILL_SECONDS))):
+    if not end_all(orphans, ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, _KILL_SECONDS))):
         pids = ", ".join(str(process.pid) for process in orphans if is_alive(process))
         raise FlywheelError(f"services of an earlier run cannot be ended: {pids}")
 

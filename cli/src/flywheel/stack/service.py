@@ -15,6 +15,8 @@ from flywheel.system.log_files import last_reason, open_log, tail
 
 _POLL_SECONDS = 0.01
 START_SECONDS = 60.0
+# Longer than a service's drain time and the end of its background work: it ends in order, and is killed only when it hangs.
+STOP_SECONDS = 20.0
 
 
 class Service:
@@ -29,7 +31,7 @@ class Service:
         address: Address,
         probe: Probe,
         log_path: Path,
-        stop_seconds: float = 10.0,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self.name = name
         self.address = address

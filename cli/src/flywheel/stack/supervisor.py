@@ -1,5 +1,6 @@
 """Restarts parts that end by themselves, with backoff; a part that keeps ending ends the command."""
 
+import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -33,13 +34,15 @@ class Part(Protocol):
         """Return the line of its log with the cause; empty when there is none."""
 
     def restart(self) -> None:
-        """Start it again."""
+        """Start it again. Raises FlywheelError, OSError or SubprocessError when that fails."""
 
 
 @dataclass(slots=True)
 class _History:
     ends: deque[float] = field(default_factory=deque)
     restart_time: float | None = None
+    # Whether the latest restart failed: such a part has not ended again, however long its restart took.
+    failed: bool = False
 
 
 class Supervisor:
@@ -59,25 +62,36 @@ class Supervisor:
             if ended is None:
                 history.restart_time = None
             elif history.restart_time is None:
-                self._plan(part, history, ended)
+                self._plan(part, history, ended, part.exit_reason())
             if history.restart_time is not None and self._clock() >= history.restart_time:
-                history.restart_time = None
-                part.restart()
+                self._restart(part, history)
 
-    def _plan(self, part: Part, history: _History, ended: str) -> None:
+    def _restart(self, part: Part, history: _History) -> None:
+        history.restart_time = None
+        try:
+            part.restart()
+        except FlywheelError as exc:
+            history.failed = True
+            self._plan(part, history, "its restart failed", exc.message)
+        except (OSError, subprocess.SubprocessError) as exc:
+            history.failed = True
+            self._plan(part, history, "its restart failed", str(exc))
+        else:
+            history.failed = False
+
+    def _plan(self, part: Part, history: _History, ended: str, why: str) -> None:
         now = self._clock()
-        while history.ends and history.ends[0] <= now - _WINDOW_SECONDS:
+        while not history.failed and history.ends and history.ends[0] <= now - _WINDOW_SECONDS:
             history.ends.popleft()
         if len(history.ends) == len(_BACKOFF_SECONDS):
             raise FlywheelError(
-                f"{part.name} keeps ending ({ended}; {len(history.ends)} restarts within a minute)",
+                f"{part.name} keeps ending ({ended}; {len(history.ends)} restarts{'' if history.failed else ' within a minute'})",
                 advice=f"see {part.log_path}",
                 details=tail(part.log_path),
             )
         delay = _BACKOFF_SECONDS[len(history.ends)]
         history.ends.append(now)
         history.restart_time = now + delay
-        why = part.exit_reason()
         self._log(
             f"{part.name} ended ({ended}); starting it again"
             + (f" in {delay} s" if delay else "")

@@ -39,6 +39,4 @@ class Registration:
             method: self._wrapper.around(f"/{service_name}/{method}", handler)
             for method, handler in handlers.items()
         }
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service_name, wrapped),)
-        )
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, wrapped),))
