@@ -83,6 +83,18 @@ async def test_other_paths_are_not_found_and_not_echoed(client: httpx2.AsyncClie
             read_text,
             id="an invalid version",
         ),
+        pytest.param(
+            "application/openmetrics-text;version=7.7.7",
+            "text/plain; version=0.0.4; charset=utf-8",
+            read_text,
+            id="an unknown version",
+        ),
+        pytest.param(
+            "application/openmetrics-text;version=1.0.0;q=0,text/plain;version=0.0.4;q=0.5",
+            "text/plain; version=0.0.4; charset=utf-8",
+            read_text,
+            id="OpenMetrics refused",
+        ),
     ],
 )
 @pytest.mark.parametrize("path", METRICS_PATHS)
@@ -99,6 +111,8 @@ async def test_content_negotiation_selects_the_format(
     [
         pytest.param("gzip", True, id="gzip"),
         pytest.param("deflate, gzip;q=0.5", True, id="gzip among others"),
+        pytest.param("gzip;q=0", False, id="gzip refused"),
+        pytest.param("gzip;q=0, *", False, id="gzip refused among others"),
         pytest.param("identity", False, id="identity"),
         pytest.param("", False, id="empty"),
     ],
@@ -111,6 +125,12 @@ async def test_gzip_is_used_when_the_client_accepts_it(
     assert (response.headers.get("Content-Encoding") == "gzip") is is_compressed
     text = (gzip.decompress(raw) if is_compressed else raw).decode()
     assert read_text(text).value("awoooi_flywheel_execution_samples") == 20
+
+
+@pytest.mark.parametrize("path", METRICS_PATHS)
+async def test_a_client_that_refuses_every_format_gets_406(client: httpx2.AsyncClient, path: str) -> None:
+    response = await client.get(path, headers={"Accept": "*/*;q=0"})
+    assert (response.status_code, response.text) == (406, "Not Acceptable")
 
 
 async def test_the_old_path_has_the_flywheel_series_alone(client: httpx2.AsyncClient) -> None:

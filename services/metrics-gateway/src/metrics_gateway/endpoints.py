@@ -1,13 +1,14 @@
 """The HTTP routes: metrics at two paths, health, and the page at `/`."""
 
 import gzip
+from http import HTTPStatus
 
-from prometheus_client.exposition import gzip_accepted
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from metrics_gateway.exposition.negotiation import accepts_gzip, choose_format
 from metrics_gateway.exposition.registry import Exposition, encode
 from metrics_gateway.page.handler import Page
 from metrics_gateway.sources.deadlines import SCRAPE_TIMEOUT_HEADER, Deadlines
@@ -20,10 +21,14 @@ READY = "/-/ready"
 
 # Higher levels take twice the time to save a tenth of the size.
 _GZIP_LEVEL = 1
+_UNCACHED = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Encoding"}
 
 
 class Endpoints:
-    """The metrics handlers. Each request reads the sources; the response is 200 even when all are down."""
+    """The metrics handlers. Each request reads the sources; the response is 200 even when all are down.
+
+    406 is for a client that refuses every format.
+    """
 
     def __init__(self, sources: Sources, exposition: Exposition, deadlines: Deadlines) -> None:
         self._sources = sources
@@ -39,19 +44,24 @@ class Endpoints:
         return await self._scrape(request, with_process=False)
 
     async def _scrape(self, request: Request, *, with_process: bool) -> Response:
+        chosen = choose_format(_list_header(request, "Accept"))
+        if chosen is None:
+            return PlainTextResponse(
+                "Not Acceptable", status_code=HTTPStatus.NOT_ACCEPTABLE, headers=_UNCACHED
+            )
         deadline = self._deadlines.for_scrape(request.headers.get(SCRAPE_TIMEOUT_HEADER))
         readings = await self._sources.read(deadline)
         registry = self._exposition.registry(readings, with_process=with_process)
-        body, content_type = encode(registry, ",".join(request.headers.getlist("Accept")))
-        headers = {
-            "Content-Type": content_type,
-            "Cache-Control": "no-store",
-            "Vary": "Accept, Accept-Encoding",
-        }
-        if gzip_accepted(",".join(request.headers.getlist("Accept-Encoding"))):
+        body, content_type = encode(registry, chosen)
+        headers = {"Content-Type": content_type, **_UNCACHED}
+        if accepts_gzip(_list_header(request, "Accept-Encoding")):
             body = gzip.compress(body, compresslevel=_GZIP_LEVEL)
             headers["Content-Encoding"] = "gzip"
         return Response(body, headers=headers)
+
+
+def _list_header(request: Request, name: str) -> str:
+    return ",".join(request.headers.getlist(name))
 
 
 async def _alive(_: Request) -> Response:

@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from awoooi.incident.v1.incident_pb2 import Incident
+from metrics_gateway.exposition.negotiation import DEFAULT, OPENMETRICS, Format
 from metrics_gateway.exposition.registry import Exposition, encode
 from metrics_gateway.sources.reading import Reading, Reason
 from tests.metrics_gateway.scrapes import Scrape, read_openmetrics, read_text
@@ -56,9 +57,9 @@ def reading(source: str, response: GetFlywheelStatsResponse | None) -> Reading:
     return Reading(source, response, 0.25, 1_780_000_000.5, {Reason.DEADLINE: 3})
 
 
-def exposed(*readings: Reading, accept: str = "", with_process: bool = False) -> str:
+def exposed(*readings: Reading, form: Format = DEFAULT, with_process: bool = False) -> str:
     registry = Exposition("1.2.3").registry(readings, with_process=with_process)
-    return encode(registry, accept)[0].decode()
+    return encode(registry, form)[0].decode()
 
 
 def scrape(*readings: Reading) -> Scrape:
@@ -69,14 +70,12 @@ def both() -> Sequence[Reading]:
     return reading("incident", incident_response()), reading("approval", approval_response())
 
 
-@pytest.mark.parametrize(
-    "accept", ["", "application/openmetrics-text; version=1.0.0"], ids=["text", "OpenMetrics"]
-)
-def test_every_series_has_its_name_type_and_labels(accept: str) -> None:
-    text = exposed(*both(), accept=accept)
+@pytest.mark.parametrize("form", [DEFAULT, OPENMETRICS], ids=["text", "OpenMetrics"])
+def test_every_series_has_its_name_type_and_labels(form: Format) -> None:
+    text = exposed(*both(), form=form)
     found = {
         (sample.name, family.type, tuple(sorted(sample.labels)))
-        for family in (read_openmetrics(text) if accept else read_text(text)).families.values()
+        for family in (read_openmetrics(text) if form == OPENMETRICS else read_text(text)).families.values()
         for sample in family.samples
     }
     assert found == SERIES
@@ -236,7 +235,7 @@ def test_a_section_in_two_sources_is_taken_from_the_first_and_logged_once() -> N
     with capture_logs() as logs:
         exposition.registry(readings, with_process=False)
         registry = exposition.registry(readings, with_process=False)
-    assert read_text(encode(registry, "")[0].decode()).value("awoooi_flywheel_execution_samples") == 20
+    assert read_text(encode(registry, DEFAULT)[0].decode()).value("awoooi_flywheel_execution_samples") == 20
     assert [(line["section"], line["kept"], line["left_out"]) for line in logs] == [
         (section, "approval", "copy") for section in ("executions", "approvals", "deliveries")
     ]
@@ -246,37 +245,6 @@ def test_process_series_are_included_on_request() -> None:
     names = read_text(exposed(*both(), with_process=True)).names()
     assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"} <= names
     assert names - {name for name in names if name.startswith("process_")} == {name for name, _, _ in SERIES}
-
-
-@pytest.mark.parametrize(
-    ("accept", "content_type"),
-    [
-        pytest.param("", "text/plain; version=0.0.4; charset=utf-8", id="no header"),
-        pytest.param("*/*", "text/plain; version=0.0.4; charset=utf-8", id="anything"),
-        pytest.param("text/html", "text/plain; version=0.0.4; charset=utf-8", id="a browser"),
-        pytest.param(
-            "application/openmetrics-text",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            id="OpenMetrics of any version",
-        ),
-        pytest.param(
-            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
-            "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
-            id="as Prometheus 2 sends it",
-        ),
-        pytest.param(
-            "application/openmetrics-text; version=abc",
-            "text/plain; version=0.0.4; charset=utf-8",
-            id="an invalid version",
-        ),
-        pytest.param(";;==,;version=", "text/plain; version=0.0.4; charset=utf-8", id="malformed"),
-    ],
-)
-def test_the_accept_header_selects_the_format(accept: str, content_type: str) -> None:
-    body, chosen = encode(Exposition("1.2.3").registry(both(), with_process=True), accept)
-    assert chosen == content_type
-    (read_openmetrics if "openmetrics" in chosen else read_text)(body.decode())
 
 
 @pytest.mark.parametrize("readings", [both(), [reading("incident", None)]], ids=["all up", "all down"])

@@ -9,6 +9,7 @@ import pytest
 
 from metrics_gateway.__main__ import run
 from metrics_gateway.exposition.catalogue import exported_series
+from metrics_gateway.exposition.negotiation import DEFAULT
 from metrics_gateway.exposition.registry import Exposition, encode
 from metrics_gateway.sources.reading import Reading
 from tests.metrics_gateway.scrapes import read_text
@@ -24,7 +25,7 @@ def test_the_catalogue_has_exactly_the_exported_series() -> None:
         Reading(source, response, 0.25, 1.5, {})
         for source, response in (("incident", incident_response()), ("approval", approval_response()))
     ]
-    text = encode(Exposition("1.2.3").registry(readings, with_process=False), "")[0].decode()
+    text = encode(Exposition("1.2.3").registry(readings, with_process=False), DEFAULT)[0].decode()
     samples = read_text(text).samples
     exported = {name: {label.name: label for label in labels} for name, labels in exported_series().items()}
     assert {name for name, _ in samples} == exported.keys()

@@ -9,6 +9,7 @@ from awoooi.approval.v1.approval_pb2 import Approval
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from awoooi.incident.v1.incident_pb2 import Incident
+from metrics_gateway.exposition.negotiation import DEFAULT, OPENMETRICS
 from metrics_gateway.exposition.registry import Exposition, encode
 from metrics_gateway.sources.reading import Reading
 from metrics_gateway.sources.validation import InvalidResponseError, validate_response
@@ -207,8 +208,8 @@ def test_every_valid_response_can_be_exposed(response: GetFlywheelStatsResponse)
         return
     reading = Reading("approval", valid, 0.0, 0.0, {})
     registry = Exposition("0").registry([reading], with_process=False)
-    read_text(encode(registry, "")[0].decode())
-    read_openmetrics(encode(registry, "application/openmetrics-text")[0].decode())
+    read_text(encode(registry, DEFAULT)[0].decode())
+    read_openmetrics(encode(registry, OPENMETRICS)[0].decode())
 
 
 @any_speed

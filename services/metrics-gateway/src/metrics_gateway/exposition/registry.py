@@ -9,6 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
 from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE, SOURCE_FAMILIES, VERSION
+from metrics_gateway.exposition.negotiation import DEFAULT, Format
 from metrics_gateway.sources.reading import Reading, with_section
 from servicekit.rpc.process_metrics import LogCollector
 
@@ -60,15 +61,9 @@ class Exposition:
             _log.warning("flywheel_section_in_two_sources", section=field, kept=kept, left_out=left_out)
 
 
-def encode(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """Return the exposition and its content type, in the format that an Accept header selects.
-
-    Prometheus' text format when the header selects no known format, or is malformed.
-    """
-    try:
-        encoder, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # an invalid version
-        encoder, content_type = choose_encoder("")
+def encode(registry: CollectorRegistry, chosen: Format) -> tuple[bytes, str]:
+    """Return the exposition in a format, and its content type."""
+    encoder, content_type = choose_encoder("" if chosen == DEFAULT else str(chosen))
     return encoder(registry), content_type
 
 
