@@ -137,6 +137,27 @@ async def test_reflection_lists_and_describes_the_services(version: str) -> None
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_finds_methods_by_name(version: str) -> None:
+    async def found(symbol: str) -> Any:
+        request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+        return await reflected(running.channel, version, request)
+
+    async with scripted_server() as running:
+        for method in (
+            f"{SERVICE}.Get",
+            "grpc.health.v1.Health.Watch",
+            f"grpc.reflection.{version}.ServerReflection.ServerReflectionInfo",
+        ):
+            service = (await found(method.rpartition(".")[0])).file_descriptor_response
+            assert service.file_descriptor_proto
+            answer = await found(method)
+            assert answer.file_descriptor_response == service
+            assert answer.original_request.file_containing_symbol == method
+        missing = await found(f"{SERVICE}.NoSuchMethod")
+        assert missing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_reflection_can_be_switched_off(version: str) -> None:
     async with scripted_server(reflection=False) as running:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

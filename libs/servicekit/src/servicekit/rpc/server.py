@@ -49,6 +49,8 @@ class ServerLimits:
     # Beyond these, calls wait in HTTP/2 and then fail with RESOURCE_EXHAUSTED: memory stays bounded.
     concurrent_rpcs: int = 2_000
     streams_per_connection: int = 1_000
+    # How often a client may ping, with or without calls.
+    ping_interval: timedelta = timedelta(seconds=5)
     # Longest time a unary call may run; a caller's shorter deadline holds besides.
     deadline: timedelta = timedelta(seconds=30)
     # How long calls in flight may go on after SIGTERM.
@@ -97,8 +99,13 @@ class ServerBuilder:
                 ("grpc.max_receive_message_length", self._limits.message_bytes),
                 ("grpc.max_metadata_size", self._limits.metadata_bytes),
                 ("grpc.max_concurrent_streams", self._limits.streams_per_connection),
-                # A client that pings more often than every 5 s gets GOAWAY.
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                # A client that pings more often gets GOAWAY. Without the second option gRPC grants a client without calls
+                # one ping in two hours.
+                (
+                    "grpc.http2.min_ping_interval_without_data_ms",
+                    self._limits.ping_interval // timedelta(milliseconds=1),
+                ),
+                ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
             ],
