@@ -1,5 +1,8 @@
 """Reading JSON Lines: what is a line, and what is said about what is none."""
 
+import bz2
+import gzip
+import lzma
 from pathlib import Path
 
 import pytest
@@ -89,6 +92,34 @@ def test_lines_are_found_and_numbered(tmp_path: Path, content: bytes, numbers: l
 @pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\n"], ids=["empty", "a line break", "blank"])
 def test_a_file_without_lines_is_a_mistake(tmp_path: Path, content: bytes) -> None:
     assert read(tmp_path / "lines", content) == [Problem(0, 1, "", "the file has no lines")]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param((GOOD + b"\n").decode().encode("utf-16"), "UTF-16, not UTF-8: convert", id="UTF-16"),
+        pytest.param(b"\xfe\xff" + GOOD.decode().encode("utf-16-be"), "UTF-16, not", id="UTF-16, big end"),
+        pytest.param(GOOD.decode().encode("utf-16-le"), "UTF-16, not", id="UTF-16 without a mark"),
+        pytest.param(GOOD.decode().encode("utf-16-be"), "UTF-16, not", id="UTF-16, big end, without a mark"),
+        pytest.param(GOOD.decode().encode("utf-32"), "UTF-32, not", id="UTF-32"),
+        pytest.param(gzip.compress(GOOD), "gzip, not UTF-8: unpack", id="gzip"),
+        pytest.param(bz2.compress(GOOD), "bzip2, not", id="bzip2"),
+        pytest.param(lzma.compress(GOOD), "xz, not", id="xz"),
+        pytest.param(b"[\n" + GOOD + b"\n]\n", "not JSON Lines", id="a list over several lines"),
+        pytest.param(b'{\n  "kind": "incident"\n}\n', "not JSON Lines", id="an object over several lines"),
+    ],
+)
+def test_a_file_of_another_format_is_one_problem(tmp_path: Path, content: bytes, reason: str) -> None:
+    paths = [tmp_path / "foreign", tmp_path / "good"]
+    paths[0].write_bytes(content + (b"\n" + content) * 2)
+    paths[1].write_bytes(GOOD)
+    reader = LineReader(paths, KINDS)
+    problem, good = reader
+    assert isinstance(problem, Problem)
+    assert (problem.file, problem.line, problem.field) == (0, 1, "")
+    assert problem.reason.startswith(f"the file is {reason}")
+    assert isinstance(good, SourceLine)
+    assert reader.bytes_read == reader.bytes_total
 
 
 def test_every_file_is_read_and_counted(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -11,7 +11,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from servicekit.database.ids import id_pattern, id_rule
 from servicekit.importing.lines import shown
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:)([0-5]\d|60)((?:\.\d{1,9})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d))",
+    re.ASCII,
+)
 _FIRST_YEAR = 1970
 _MAX_PAIRS = 64
 _MAX_LABEL_CHARACTERS = 256
@@ -65,15 +68,29 @@ def identifier(prefix: str) -> AfterValidator:
 
 
 def _time(value: object) -> datetime:
-    if not isinstance(value, str) or not _TIME.fullmatch(value):
+    parts = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if parts is None:
         raise ValueError("expected a time such as 2026-05-07T10:00:00Z")
     try:
-        found = datetime.fromisoformat(value.upper()).astimezone(UTC)
+        found = _parsed(*parts.groups())
     except (ValueError, OverflowError):
         raise ValueError("is no time of the calendar") from None
     if found.year < _FIRST_YEAR:
         raise ValueError(f"is before {_FIRST_YEAR}")
     return found
+
+
+def _parsed(minute: str, second: str, rest: str) -> datetime:
+    """Return a time of RFC 3339 in UTC; raises ValueError for one that no calendar has.
+
+    A leap second, at the end of a month, is the second after it, as in POSIX and PostgreSQL.
+    """
+    if second != "60":
+        return datetime.fromisoformat(f"{minute}{second}{rest}".upper()).astimezone(UTC)
+    after = _parsed(minute, "59", rest) + timedelta(seconds=1)
+    if after.replace(microsecond=0) != datetime(after.year, after.month, 1, tzinfo=UTC):
+        raise ValueError("no leap second")
+    return after
 
 
 def _labels(value: dict[str, str]) -> dict[str, str]:

@@ -1,11 +1,14 @@
 """Reads JSON Lines: bytes to lines that are JSON objects of a known kind, or what is wrong with them."""
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from servicekit.importing.formats import foreign_format
 
 # Longer than any line that could be valid; a line is held in memory, a file is not.
 MAX_LINE_BYTES = 1_048_576
@@ -80,10 +83,14 @@ class LineReader:
         with path.open("rb") as stream:
             line = 0
             while text := stream.readline(MAX_LINE_BYTES + 1):
-                self.bytes_read += len(text)
+                self.bytes_read += (size := len(text))
                 line += 1
                 if line == 1:
                     text = text.removeprefix(_BYTE_ORDER_MARK)
+                    if reason := foreign_format(text):
+                        self.bytes_read += stream.seek(0, os.SEEK_END) - size
+                        yield Problem(file, line, "", reason)
+                        return
                 if len(text) > MAX_LINE_BYTES:
                     empty = False
                     yield Problem(file, line, "", f"is longer than {MAX_LINE_BYTES} bytes")
