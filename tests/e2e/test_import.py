@@ -1,6 +1,7 @@
 """`flywheel import` as an operator meets it: 566 stuck incidents of an older system, and their healing."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -111,6 +112,31 @@ async def test_what_was_stuck_is_imported_and_healed_by_reconcile(
         assert again.stdout == f"nothing new: all {2 * STUCK} lines were imported before\n"
         assert await everything(databases) == before
         assert (await approvals.reconcile()).queued_count == 0
+
+
+@pytest.mark.parametrize(
+    "last", [incident(39), incident(39, severity="NONE")], ids=["valid", "with a mistake"]
+)
+async def test_both_services_read_all_lines_of_a_pipe(
+    tmp_path: Path, databases: dict[str, str], last: dict[str, Any]
+) -> None:
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+
+    def feed() -> None:
+        with pipe.open("w", encoding="utf-8") as lines:
+            for line in [*(incident(number) for number in range(39)), last]:
+                lines.write(json.dumps(line) + "\n")
+                lines.flush()
+
+    feeding = asyncio.create_task(asyncio.to_thread(feed))
+    done = await flywheel_import(pipe, variables=databases)
+    await feeding
+    if last == incident(39):
+        assert "incidents: 40 new" in done.stdout
+    else:
+        assert "pipe.jsonl:40: severity: " in done.stderr
+        assert done.returncode == 1
 
 
 async def test_what_was_stuck_heals_by_itself(history: Path, databases: dict[str, str]) -> None:

@@ -1,5 +1,8 @@
 """The `flywheel` command. The imports of a subcommand are made when it runs, so that help is fast."""
 
+import io
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -106,6 +109,9 @@ def import_(
 def main() -> None:
     """Run the command. An expected error is printed in a few lines, with advice; exit status 1."""
     protect_stderr()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal in Latin-1 has no ✓.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except FlywheelError as exc:
@@ -113,6 +119,10 @@ def main() -> None:
         lines += [f"flywheel: {exc.advice}"] if exc.advice else []
         print("\n".join(lines), file=sys.stderr)  # noqa: T201 - for the user
         sys.exit(1)
+    except BrokenPipeError:
+        # The reader of standard output has ended, as `head` does. What is still in the buffer would fail again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(128 + signal.SIGPIPE)
     except StopSignal as exc:
         sys.exit(128 + exc.number)  # as a shell shows it
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from flywheel.errors import FlywheelError
-from flywheel.importing.databases import import_databases
+from flywheel.importing.databases import ImportDatabases, import_databases
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.file_lock import FileLock
 from flywheel.system.steps import Steps
@@ -42,3 +42,13 @@ def test_a_hung_server_of_a_running_stack_is_an_error_and_not_ended(
             pass
         process.resume()
         assert EmbeddedPostgres(tmp_path / "postgres").pid == process.pid
+
+
+def test_pg_variables_reach_only_the_import_into_a_database_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    databases = ImportDatabases({"APPROVAL_DATABASE_URL": "postgresql:///approval"}, ("approval",))
+    assert "PGSSLMODE" in databases.of("incident")
+    assert "PGSSLMODE" not in databases.of("approval")
+    assert databases.of("approval")["APPROVAL_DATABASE_URL"] == "postgresql:///approval"

@@ -121,6 +121,17 @@ async def test_a_database_url_replaces_the_embedded_database(
         assert not (tmp_path / "data" / "postgres").exists()
 
 
+async def test_pg_variables_reach_only_the_service_with_a_database_of_the_user(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "primary")
+    async with empty_database() as incident:
+        with stack_on(tmp_path / "data", environment, incident_database_url=incident):
+            seen = services_of(tmp_path / "data")
+            assert "PGTARGETSESSIONATTRS" in seen["incident"].environ()
+            assert "PGTARGETSESSIONATTRS" not in seen["approval"].environ()
+
+
 def test_a_second_stack_on_the_same_folder_is_refused(tmp_path: Path, environment: dict[str, str]) -> None:
     with stack_on(tmp_path / "data", environment) as stack:
         with pytest.raises(FlywheelError, match=rf"already \(process {os.getpid()}\)") as caught:

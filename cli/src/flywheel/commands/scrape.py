@@ -5,6 +5,9 @@ from collections.abc import Mapping
 
 _TIMEOUT_SECONDS = 10.0
 
+# A proxy in the environment does not apply to local services.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
 
 class Scrape:
     """The samples of one scrape."""
@@ -24,5 +27,5 @@ class Scrape:
 
 def scrape(address: str) -> Scrape:
     """Scrape the gateway at `host:port`. Raises OSError when it does not respond."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=_TIMEOUT_SECONDS) as response:
+    with _open(f"http://{address}/metrics", timeout=_TIMEOUT_SECONDS) as response:
         return Scrape(response.read().decode())

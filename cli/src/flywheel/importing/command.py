@@ -12,6 +12,7 @@ from rich.progress import Progress, TaskProgressColumn
 from flywheel.errors import FlywheelError
 from flywheel.importing.databases import SERVICES, ImportDatabases, import_databases
 from flywheel.importing.service import ServiceImport, bad_lines_error
+from flywheel.importing.spool import spooled
 from flywheel.stack.addresses import Address
 from flywheel.stack.orphans import setting_of
 from flywheel.system.progress_bars import progress_bars
@@ -29,8 +30,8 @@ def run(files: Sequence[Path], data_dir: Path) -> None:
     databases, with the advice to repeat it.
     """
     raise_stop_signals(once=True)
-    with import_databases(data_dir, Steps()) as databases:
-        incidents, approvals = _import(files, databases)
+    with spooled(files) as readable, import_databases(data_dir, Steps()) as databases:
+        incidents, approvals = _import(readable, databases)
     _print_result(incidents, approvals, _approval_address(data_dir, databases))
 
 
@@ -42,14 +43,13 @@ def _approval_address(data_dir: Path, databases: ImportDatabases) -> str | None:
     return str(Address.parse(listen, variable="APPROVAL_LISTEN").connect_address) if listen else None
 
 
-def _import(files: Sequence[Path], databases: ImportDatabases) -> Sequence[Mapping[str, int]]:
-    environment = {**os.environ, **databases.environment}
+def _import(files: Mapping[Path, Path], databases: ImportDatabases) -> Sequence[Mapping[str, int]]:
     bars = progress_bars(Console(stderr=True), label_width=16, amount=TaskProgressColumn())
     # The processes are ended first, so that the threads, which wait for their output, end too.
     with bars, ThreadPoolExecutor(len(SERVICES)) as threads, ExitStack() as processes:
         imports = [
             processes.enter_context(
-                ServiceImport(name, files, environment=environment, migrate=name in databases.embedded)
+                ServiceImport(name, files, environment=databases.of(name), migrate=name in databases.embedded)
             )
             for name in SERVICES
         ]

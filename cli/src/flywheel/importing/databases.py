@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flywheel.errors import FlywheelError
+from flywheel.postgres.binaries import without_libpq_variables
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.file_lock import FileLock
 from flywheel.system.steps import Steps
@@ -20,6 +21,11 @@ class ImportDatabases:
 
     environment: dict[str, str]
     embedded: tuple[str, ...]
+
+    def of(self, service: str) -> dict[str, str]:
+        """Return the environment of a service's import."""
+        inherited = without_libpq_variables(os.environ) if service in self.embedded else os.environ
+        return {**inherited, **self.environment}
 
 
 @contextmanager

@@ -34,9 +34,11 @@ class ServiceImport:
     """`<service> import --ask`. Terminated when the block ends; an uncommitted import is not written."""
 
     def __init__(
-        self, service: str, files: Sequence[Path], *, environment: Mapping[str, str], migrate: bool
+        self, service: str, files: Mapping[Path, Path], *, environment: Mapping[str, str], migrate: bool
     ) -> None:
+        """Start it on `files`, each with the name that it has in errors."""
         self.service = service
+        self._names = {str(file): str(name) for file, name in files.items()}
         self.bad_lines: list[BadLine] = []
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
@@ -96,7 +98,7 @@ class ServiceImport:
             fields = json.loads(text)
             match fields.pop("event"):
                 case "problem":
-                    self.bad_lines.append(BadLine(**fields))
+                    self.bad_lines.append(self._bad_line(**fields))
                 case "progress":
                     progress(fields["done"], fields["total"])
                 case event if event == awaited:
@@ -108,6 +110,9 @@ class ServiceImport:
         self._errors.seek(0)
         output = self._errors.read().decode(errors="replace")[-_MAX_OUTPUT:].rstrip()
         raise FlywheelError(f"the {self.service} service's import failed", details=output)
+
+    def _bad_line(self, *, file: str, **fields: Any) -> BadLine:
+        return BadLine(file=self._names.get(file, file), **fields)
 
 
 def bad_lines_error(bad_lines: Sequence[BadLine], *, note: str = "nothing was written") -> FlywheelError:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,5 +57,9 @@ def program_environment() -> dict[str, str]:
     Without the user's PG… variables, which would redirect them, and with messages and times that do not depend on the
     machine.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return inherited | {"LC_ALL": "C", "TZ": "UTC"}
+    return without_libpq_variables(os.environ) | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+def without_libpq_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` without the PG… variables: they are for the user's other databases."""
+    return {name: value for name, value in environment.items() if not name.startswith("PG")}

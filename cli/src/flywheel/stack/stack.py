@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from flywheel.errors import FlywheelError
+from flywheel.postgres.binaries import without_libpq_variables
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.stack.addresses import Address, ReservedAddress, reserve_all
 from flywheel.stack.orphans import mark, stop_orphans
@@ -173,8 +174,7 @@ class Stack:
 
     def _make_services(self, database_urls: Mapping[str, str]) -> None:
         incident, approval, gateway = (reserved.address for reserved in self._reserved)
-        environment = {
-            **os.environ,
+        settings = {
             "INCIDENT_LISTEN": str(incident),
             "INCIDENT_DATABASE_URL": database_urls["incident"],
             "APPROVAL_LISTEN": str(approval),
@@ -187,11 +187,13 @@ class Stack:
         }
 
         def service(name: str, module: str, *arguments: str, address: Address, probe: Probe) -> Service:
+            embedded = name in self._database_urls and self._database_urls[name] is None
+            inherited = without_libpq_variables(os.environ) if embedded else os.environ
             return Service(
                 name,
                 # -P: not a folder of that name in the working directory.
                 command=[sys.executable, "-P", "-m", module, *arguments],
-                environment=environment,
+                environment={**inherited, **settings},
                 address=address,
                 probe=probe,
                 log_path=self.data_dir / "log" / f"{name}.log",

@@ -1,6 +1,9 @@
 """The metrics gateway's command line, and the only place where its parts are put together."""
 
 import argparse
+import io
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -117,7 +120,17 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
     protect_stderr()
-    sys.exit(run())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Not every terminal can show every name in a rule.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of standard output has ended, as `head` does. What is still in the buffer would fail again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 128 + signal.SIGPIPE
+    sys.exit(code)
 
 
 def _fail(message: str, code: int) -> int:

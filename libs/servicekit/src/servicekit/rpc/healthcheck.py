@@ -15,7 +15,8 @@ _EXIT_USAGE = 2
 
 def is_serving(target: str) -> bool:
     """Tell whether the server at `target` is SERVING within three seconds."""
-    with grpc.insecure_channel(target) as channel:
+    # A proxy in the environment, which Docker may put into every container, is for other targets.
+    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             response: health_pb2.HealthCheckResponse = HealthStub(channel).Check(  # type: ignore[attr-defined]  # the stubs forgot it
                 health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS
