@@ -101,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     checking = commands.add_parser(
         "check-rules",
         help="check that Prometheus rules and Grafana dashboards use only series, labels and values that exist",
-        description="Reads Prometheus rule files (YAML) and Grafana dashboards (JSON) and names every use of a flywheel"
+        description="Reads Prometheus rules and Grafana dashboards, as plain files or as Kubernetes objects and Lists of"
+        " them, in YAML (several documents a file) or JSON (.json), and names every use of a flywheel"
         " series, label or label value that this gateway does not export. Series of other exporters are ignored; series"
         " that a rule in one of the files records exist.",
         epilog="Exit code: 0 when all exist, 1 when some do not, 2 when a file cannot be read or has no queries.",

@@ -1,13 +1,17 @@
 """`metrics-gateway check-rules`: every violation is found, and nothing else."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from incident import counters
 from metrics_gateway.__main__ import run
+from metrics_gateway.exposition import catalogue
 from metrics_gateway.exposition.catalogue import exported_series
 from metrics_gateway.exposition.negotiation import DEFAULT
 from metrics_gateway.exposition.registry import Exposition, encode
@@ -84,6 +88,52 @@ def test_rules_in_a_kubernetes_object_are_read(tmp_path: Path, capsys: pytest.Ca
     assert checked(capsys, path)[1] == [f"{path}:7: A: no series awoooi_flywheel_x"]
 
 
+def test_merge_keys_and_anchors_are_applied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(
+        "groups:\n- name: g\n  rules:\n"
+        "  - &base\n    alert: A\n    expr: awoooi_flywheel_x\n    labels: {effect: a}\n"
+        "  - <<: *base\n    expr: awoooi_flywheel_incidents_stuck\n"
+        "  - <<: [{alert: B}, *base]\n    annotations: {summary: '{{ $labels.effect }}'}\n"
+    )
+    assert checked(capsys, path)[1] == [
+        f"{path}:6: A: no series awoooi_flywheel_x",
+        f"{path}:6: B: no series awoooi_flywheel_x",
+    ]
+
+
+def test_every_object_of_a_kubernetes_list_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rule(number: int) -> dict[str, Any]:
+        rules = [{"alert": f"A{number}", "expr": f"awoooi_flywheel_x{number}"}]
+        return {"kind": "PrometheusRule", "spec": {"groups": [{"name": "g", "rules": rules}]}}
+
+    path = tmp_path / "rules.json"
+    nested = {"kind": "List", "items": [rule(2)]}
+    path.write_text(json.dumps({"kind": "PrometheusRuleList", "items": [rule(1), nested]}, indent=1))
+    assert [line.partition(": ")[2] for line in checked(capsys, path)[1]] == [
+        "A1: no series awoooi_flywheel_x1",
+        "A2: no series awoooi_flywheel_x2",
+    ]
+
+
+def test_rules_and_dashboards_in_several_documents_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "all.yaml"
+    path.write_text(
+        "groups: [{rules: [{alert: A, expr: awoooi_flywheel_incidents_stuck}]}]\n---\n"
+        "kind: PrometheusRule\nspec: {groups: [{rules: [{alert: B, expr: up, labels: null}]}]}\n---\n"
+        "kind: Dashboard\nspec: {panels: [{title: P, targets: [{expr: awoooi_flywheel_approvals}]}]}\n"
+    )
+    assert checked(capsys, path) == (0, ["1 file, 2 rules, 1 dashboard query: all series exist"], "")
+
+
+def test_the_bounds_of_buckets_are_those_of_the_incident_service() -> None:
+    assert catalogue.RESOLUTION_BOUNDS_SECONDS == counters.RESOLUTION_BOUNDS_SECONDS
+
+
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
@@ -98,6 +148,24 @@ def test_rules_in_a_kubernetes_object_are_read(tmp_path: Path, capsys: pytest.Ca
             "groups: [{rules: [{alert: X, expr: [up]}]}]",
             "neither Prometheus rules",
             id="a list as expr",
+        ),
+        pytest.param(
+            "a.yml",
+            "groups:\n- rules:\n  - alert: X\n    expr: up\n    expr: down\n",
+            "line 5: the key expr comes twice",
+            id="a key twice in a rule",
+        ),
+        pytest.param(
+            "a.yml",
+            "groups: [{rules: [{alert: X, expr: up}]}]\n---\nkind: ConfigMap\ndata: {}\n",
+            "an object of kind ConfigMap is neither Prometheus rules",
+            id="another object",
+        ),
+        pytest.param(
+            "a.json",
+            '{"kind": "Dashboard", "spec": {"elements": {}}}',
+            "a Grafana dashboard in schema v2 (spec.elements) cannot be read",
+            id="a dashboard in schema v2",
         ),
         pytest.param("a.json", "[1]", "neither Prometheus rules", id="another JSON"),
         pytest.param("a.yml", "groups: []\n", "no rules and no queries in it", id="no rules"),

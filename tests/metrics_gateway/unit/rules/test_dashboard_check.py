@@ -42,6 +42,11 @@ def violations(path: Path, capsys: pytest.CaptureFixture[str], dashboard: Any) -
         "awoooi_flywheel_incidents_stuck > $threshold",
         "sum by ($by) (awoooi_flywheel_approvals)",
         "$metric{job='x'}",
+        "awoooi_flywheel_${what}",
+        'awoooi_flywheel_${what}{state="pending"}',
+        "sum by (state) (awoooi_flywheel_resolve_$what)",
+        "rate(awoooi_flywheel_[[what]]_total[5m])",
+        "${prefix}_stuck",
         "rate(awoooi_flywheel_executions_total[5m]) * $__interval_ms / 1000",
         'label_replace(awoooi_flywheel_approvals, "kind", "$1", "state", "(.*)")',
     ],
@@ -59,6 +64,10 @@ def test_grafana_variables_are_substituted_with_possible_values(
         pytest.param({"panels": [panel("awoooi_flywheel_x")]}, id="a panel"),
         pytest.param({"panels": [{"type": "row", "panels": [panel("awoooi_flywheel_x")]}]}, id="a row"),
         pytest.param({"rows": [{"panels": [panel("awoooi_flywheel_x")]}]}, id="a row in the old format"),
+        pytest.param(
+            {"kind": "Dashboard", "spec": {"panels": [panel("awoooi_flywheel_x")]}},
+            id="a resource of Grafana",
+        ),
         pytest.param({"dashboard": {"panels": [panel("awoooi_flywheel_x")]}}, id="in the API's format"),
         pytest.param(
             {"panels": [panel("awoooi_flywheel_x") | {"datasource": None}]}, id="the default source"
@@ -114,6 +123,14 @@ def test_the_query_of_a_variable_is_checked(
     assert "variable v" in line
 
 
+def test_a_variable_in_a_name_that_no_series_has_is_a_violation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dashboard = {"panels": [panel("awoooi_flywheel_${what}_percent")]}
+    (line,) = violations(tmp_path / "d.json", capsys, dashboard)
+    assert line.endswith("no series has a name like awoooi_flywheel_.*_percent")
+
+
 def test_variables_without_series_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     queries = ["label_values(job)", "label_names()", "metrics(node_.*)", "label_values(node_load1, instance)"]
     others = [
@@ -145,3 +162,28 @@ def test_queries_of_other_data_sources_are_ignored(
     logs = panel('{app="x"} |= "awoooi_flywheel_x"', datasource={"type": "loki", "uid": "l"})
     lines = violations(tmp_path / "d.json", capsys, {"panels": [logs, panel("up")]})
     assert lines == ["1 file, 1 dashboard query: all series exist"]
+
+
+MIXED = {"type": "datasource", "uid": "-- Mixed --"}
+
+
+@pytest.mark.parametrize(
+    "datasource",
+    [{"type": "loki", "uid": "l"}, {"uid": "l"}, "Logs", None],
+    ids=["of a type", "by its uid", "by its name", "of no source"],
+)
+def test_queries_in_other_languages_in_a_mixed_panel_are_ignored(
+    datasource: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = {"expr": '{app="x"} |= "error" | json', "datasource": datasource}
+    ours = {"expr": "awoooi_flywheel_x", "datasource": PROMETHEUS}
+    mixed = {"title": "Both", "datasource": MIXED, "targets": [logs, ours]}
+    (line,) = violations(tmp_path / "d.json", capsys, {"panels": [mixed]})
+    assert line.endswith('panel "Both": no series awoooi_flywheel_x')
+
+
+def test_invalid_promql_for_prometheus_is_a_violation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = violations(tmp_path / "d.json", capsys, {"panels": [panel("max(awoooi_flywheel_approvals")]})
+    assert "not PromQL" in line

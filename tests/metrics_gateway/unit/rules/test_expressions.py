@@ -12,6 +12,11 @@ EXISTING = [
     pytest.param('awoooi_flywheel_approvals{state=~"pend.*|approved", state!~"failed|other"}', id="patterns"),
     pytest.param('awoooi_flywheel_approvals{state=~"(?i)PENDING"}', id="a pattern with a flag"),
     pytest.param('awoooi_flywheel_approvals{state=~"\\\\pL+"}', id="a pattern that Python does not know"),
+    pytest.param('awoooi_flywheel_approvals{state=~"[[:alpha:]]+"}', id="a class of characters"),
+    pytest.param('awoooi_flywheel_approvals{state=~"[[:^digit:]]+"}', id="a class that is excluded"),
+    pytest.param("awoooi_flywheel_incidents_stuck > 1_000.5_0", id="a number with separators"),
+    pytest.param('awoooi_flywheel_source_up{source="eu_1_000"} == 1', id="digits in a string"),
+    pytest.param('awoooi_flywheel_incident_resolution_seconds_bucket{le=~"60.0|[+]Inf"}', id="buckets"),
     pytest.param('awoooi_flywheel_source_up{source="incident-eu"}', id="a name from the configuration"),
     pytest.param('awoooi_flywheel_incident_resolution_seconds_bucket{le="60.0"}', id="a bucket"),
     pytest.param(
@@ -112,8 +117,21 @@ MISSING = [
     ),
     pytest.param(
         'awoooi_flywheel_incident_resolution_seconds_bucket{le="60"}',
-        'no le="60" in awoooi_flywheel_incident_resolution_seconds_bucket (there: bounds such as "60.0" or "+Inf")',
+        'no le="60" in awoooi_flywheel_incident_resolution_seconds_bucket (there: 60.0, 300.0, 900.0,'
+        " 1800.0, 3600.0, 14400.0, 43200.0, 86400.0, 259200.0, 604800.0, +Inf)",
         id="a bound in another notation",
+    ),
+    pytest.param(
+        'awoooi_flywheel_incident_resolution_seconds_bucket{le="61.0"}',
+        'no le="61.0" in awoooi_flywheel_incident_resolution_seconds_bucket (there: 60.0, 300.0, 900.0,'
+        " 1800.0, 3600.0, 14400.0, 43200.0, 86400.0, 259200.0, 604800.0, +Inf)",
+        id="a bound that no bucket has",
+    ),
+    pytest.param(
+        'awoooi_flywheel_approvals{state=~"[[:digit:]]+"}',
+        'no state="[[:digit:]]+" in awoooi_flywheel_approvals'
+        " (there: approved, cancelled, executing, expired, failed, indeterminate, other, pending, rejected, succeeded)",
+        id="a class of characters that no value has",
     ),
     pytest.param(
         '{__name__=~"awoooi_flywheel_stuck.*"}',

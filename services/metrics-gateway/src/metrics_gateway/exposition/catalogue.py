@@ -28,6 +28,9 @@ from metrics_gateway.exposition.labels import Label, OpenLabel, enum_label
 from metrics_gateway.settings import SOURCE_NAME
 from metrics_gateway.sources.reading import Reading, Reason
 
+# Those of the incident service.
+RESOLUTION_BOUNDS_SECONDS = (60, 300, 900, 1800, 3600, 14_400, 43_200, 86_400, 259_200, 604_800)
+
 _EXECUTIONS: Sequence[Family[ExecutionStats]] = (
     ValueFamily(
         "gauge",
@@ -162,6 +165,7 @@ _RESOLUTIONS: Sequence[Family[ResolutionStats]] = (
         "awoooi_flywheel_incident_resolution_seconds",
         "Time from an incident's opening, or its latest reopening, until it was resolved.",
         lambda stats: stats.resolution_seconds if stats.HasField("resolution_seconds") else None,
+        RESOLUTION_BOUNDS_SECONDS,
     ),
     CountsFamily(
         "gauge",

@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from awoooi.flywheel.v1.flywheel_stats_pb2 import Histogram
-from metrics_gateway.exposition.labels import AnyLabel, Label, OpenLabel
+from metrics_gateway.exposition.labels import AnyLabel, BucketLabel, Label
 
 # What a family is computed from: a section of a response, a reading of a source.
 S = TypeVar("S")
@@ -17,10 +17,6 @@ Kind = Literal["gauge", "counter"]
 # One of the things that a family covers, such as a source: the values of its identifying labels, and its data.
 Subject = tuple[tuple[str, ...], S]
 
-# The bound of a bucket as prometheus_client writes it: "60.0" and not "60". Rules have to quote it so.
-BUCKET = OpenLabel(
-    "le", lambda value: value == "+Inf" or _is_written_bound(value), 'bounds such as "60.0" or "+Inf"'
-)
 # The labels of each series, by its name as it is scraped.
 Exported = Mapping[str, Sequence[AnyLabel]]
 
@@ -84,6 +80,8 @@ class HistogramFamily(Generic[S]):
     name: str
     help: str
     histogram: Callable[[S], Histogram | None]
+    # Upper bounds of the buckets, without +Inf: what rules and dashboards may refer to.
+    bounds: Sequence[float]
 
     def metric(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
         """Return the samples of all subjects; none for a subject without a histogram."""
@@ -100,7 +98,7 @@ class HistogramFamily(Generic[S]):
     def exported(self, subject_labels: Sequence[AnyLabel] = ()) -> Exported:
         """Return the names and labels of the series in `metric`."""
         return {
-            f"{self.name}_bucket": (*subject_labels, BUCKET),
+            f"{self.name}_bucket": (*subject_labels, BucketLabel(self.bounds)),
             f"{self.name}_sum": subject_labels,
             f"{self.name}_count": subject_labels,
         }
@@ -118,10 +116,3 @@ def _new_metric(
 
 def _names(labels: Iterable[AnyLabel]) -> Sequence[str]:
     return [label.name for label in labels]
-
-
-def _is_written_bound(value: str) -> bool:
-    try:
-        return str(float(value)) == value
-    except ValueError:
-        return False

@@ -1,7 +1,7 @@
 """Labels of series, and the values that each can have."""
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import EnumDescriptor
@@ -59,7 +59,30 @@ class OpenLabel:
         return self.form
 
 
-AnyLabel = Label | OpenLabel
+@dataclass(frozen=True, slots=True)
+class BucketLabel:
+    """The label `le`, with the upper bounds of a histogram's buckets."""
+
+    bounds: Sequence[float]
+    name: str = "le"
+
+    def takes(self, value: str) -> bool:
+        """Whether a series can have this value: a bound as prometheus_client writes it, "60.0" and not "60"."""
+        return value in self._possible()
+
+    def takes_any(self, pattern: re.Pattern[str]) -> bool:
+        """Whether a series can have a value that the pattern matches as a whole."""
+        return any(pattern.fullmatch(value) for value in self._possible())
+
+    def described(self) -> str:
+        """Return the bounds as a list for messages."""
+        return ", ".join(self._possible())
+
+    def _possible(self) -> list[str]:
+        return [*(str(float(bound)) for bound in self.bounds), "+Inf"]
+
+
+AnyLabel = Label | OpenLabel | BucketLabel
 
 
 def enum_label(name: str, enum: EnumDescriptor, *numbers: int) -> Label:

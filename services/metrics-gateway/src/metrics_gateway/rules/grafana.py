@@ -27,6 +27,13 @@ def is_prometheus(datasource: Any) -> bool:
     return kind in (None, "prometheus", "datasource")
 
 
+def is_of_unknown_kind(datasource: Any) -> bool:
+    """Whether a data source is named without its type, or is the mixed one: its query may be in another language."""
+    if isinstance(datasource, dict):
+        return datasource.get("type") in (None, "datasource")
+    return bool(datasource)
+
+
 def substituted(expression: str) -> list[str]:
     """Return the expression with its variables replaced by possible values: first names, then numbers.
 

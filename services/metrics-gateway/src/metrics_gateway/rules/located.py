@@ -28,32 +28,60 @@ class Located(str):
         return located
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+_NULL = "tag:yaml.org,2002:null"
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"(?P<key>\s*:)?', re.DOTALL)
 
 
 def read_yaml(text: str) -> list[Any]:
     """Return the documents of a YAML text: dicts, lists, and every scalar as a Located string.
 
-    Raises UnreadableError when it is not YAML.
+    Merge keys (`<<`) are applied. Raises UnreadableError when it is not YAML, or when a key comes twice.
     """
     try:
-        return [_from_node(node) for node in yaml.compose_all(text, yaml.SafeLoader)]
+        return [_Reader().value(node) for node in yaml.compose_all(text, yaml.SafeLoader)]
     except yaml.YAMLError as exc:
         raise UnreadableError(f"not YAML: {' '.join(str(exc).split())}") from exc
     except RecursionError as exc:
         raise UnreadableError("not YAML that ends: it contains itself") from exc
 
 
-def _from_node(node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return {key.value: _from_node(value) for key, value in node.value}
-    if isinstance(node, yaml.SequenceNode):
-        return [_from_node(each) for each in node.value]
-    # A block scalar begins with its indicator, alone on a line, and ends where the next thing begins.
-    block = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
-    first = node.start_mark.line + (2 if block else 1)
-    last = node.end_mark.line + (0 if block else 1)
-    return Located.at(node.value, first, max(first, last))
+class _Reader:
+    """Turns the nodes of one document into values. What an alias refers to is read once."""
+
+    def __init__(self) -> None:
+        self._values: dict[yaml.Node, Any] = {}
+
+    def value(self, node: yaml.Node) -> Any:
+        if node not in self._values:
+            self._values[node] = self._read(node)
+        return self._values[node]
+
+    def _read(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(each) for each in node.value]
+        # A block scalar begins with its indicator, alone on a line, and ends where the next thing begins.
+        block = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
+        first = node.start_mark.line + (2 if block else 1)
+        last = node.end_mark.line + (0 if block else 1)
+        return Located.at("" if node.tag == _NULL else node.value, first, max(first, last))
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                # The first source that has a key decides.
+                for source in sources:
+                    merged = {**self.value(source), **merged}
+            elif key.value in own:
+                raise UnreadableError(f"line {key.start_mark.line + 1}: the key {key.value} comes twice")
+            else:
+                own[key.value] = self.value(value)
+        return {**merged, **own}
 
 
 def read_json(text: str) -> Any:

@@ -1,5 +1,6 @@
 """Checks a PromQL expression against the series that exist, and derives the labels of its result."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from metrics_gateway.rules.selectors import (
 _KEEPING_AGGREGATIONS = {"topk", "bottomk", "limitk", "limit_ratio"}
 _RELABELLING = {"label_replace", "label_join"}
 _ABSENCE = {"absent", "absent_over_time"}
+_NUMBER_OR_STRING = re.compile(
+    r"""(?P<number>(?<![\w:])\d+(?:_\d+)+)|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`"""
+)
 _NO_LABELS: frozenset[str] = frozenset()
 
 
@@ -34,8 +38,15 @@ class CheckResult:
 def check_expression(text: str, known: KnownSeries) -> CheckResult:
     """Check an expression. Raises ValueError with the parser's message when the text is not PromQL."""
     check = _Check(known)
-    labels = check.scope(promql.parse(text))
+    labels = check.scope(promql.parse(_without_separators(text)))
     return CheckResult(check.problems, labels)
+
+
+def _without_separators(text: str) -> str:
+    """Return the expression without the underscores in numbers (`1_000`), which this parser does not know."""
+    return _NUMBER_OR_STRING.sub(
+        lambda found: found[0].replace("_", "") if found["number"] else found[0], text
+    )
 
 
 class _Check:

@@ -6,11 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metrics_gateway.rules.grafana import LEGEND_LABEL, as_expression, is_prometheus, substituted
+from metrics_gateway.rules.grafana import (
+    LEGEND_LABEL,
+    as_expression,
+    is_of_unknown_kind,
+    is_prometheus,
+    substituted,
+)
 from metrics_gateway.rules.located import Located, UnreadableError, read_json, read_yaml
 
 # `$labels.source` and `.Labels.source` in an alert's labels and annotations.
 _TEMPLATE_LABEL = re.compile(r"(?:\$labels|\.Labels)\.(\w+)")
+
+_NEITHER = "neither Prometheus rules nor a Grafana dashboard"
+_DASHBOARD_FIELDS = {"panels", "rows", "templating", "annotations"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,8 @@ class Query:
     added: frozenset[str] = frozenset()
     # Labels of the result that its annotations or legend show, each with that text.
     shown: Sequence[tuple[str, Located]] = field(default=())
+    # The type of the data source is not known: what is not PromQL is a query of another language.
+    may_be_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,7 @@ class QueryFile:
 
 
 def read_file(path: Path) -> QueryFile:
-    """Return the queries of a rule file (also one in a PrometheusRule object) or a dashboard.
+    """Return the queries of rules and dashboards: plain files, Kubernetes objects and Lists of them, in YAML or JSON.
 
     Raises UnreadableError when it cannot be read, is neither, or has no queries: a check of nothing proves nothing.
     """
@@ -56,19 +67,43 @@ def read_file(path: Path) -> QueryFile:
     rules: list[Query] = []
     panels: list[Query] = []
     try:
-        if path.suffix == ".json":
-            dashboard = read_json(text)
-            panels += _panels(dashboard.get("dashboard", dashboard))
-        else:
-            # A redundant separator makes an empty document.
-            for document in filter(None, read_yaml(text)):
-                rules += _rules(document.get("spec", document)["groups"])
+        documents = [read_json(text)] if path.suffix == ".json" else read_yaml(text)
+        # A redundant separator makes an empty document.
+        for document in filter(None, documents):
+            for each in _objects(document):
+                _add_queries(each, rules, panels)
     # Any other shape of the document.
     except (AttributeError, KeyError, TypeError) as exc:
-        raise UnreadableError("neither Prometheus rules nor a Grafana dashboard") from exc
+        raise UnreadableError(_NEITHER) from exc
     if not rules and not panels:
         raise UnreadableError("no rules and no queries in it")
     return QueryFile(path, text.splitlines(), rules, panels)
+
+
+def _objects(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield a document, or the objects in a Kubernetes List."""
+    if str(document.get("kind", "")).endswith("List"):
+        for item in document["items"]:
+            yield from _objects(item)
+    else:
+        yield document
+
+
+def _add_queries(document: Mapping[str, Any], rules: list[Query], panels: list[Query]) -> None:
+    kind = document.get("kind")
+    content = document["spec"] if kind and "spec" in document else document.get("dashboard", document)
+    if "groups" in content:
+        rules += _rules(content["groups"])
+    elif _DASHBOARD_FIELDS & content.keys():
+        panels += _panels(content)
+    elif "elements" in content:
+        raise UnreadableError(
+            "a Grafana dashboard in schema v2 (spec.elements) cannot be read: export it as v1"
+        )
+    elif isinstance(kind, str) and kind.isidentifier():
+        raise UnreadableError(f"an object of kind {kind} is {_NEITHER}")
+    else:
+        raise UnreadableError(_NEITHER)
 
 
 def _rules(groups: Sequence[Mapping[str, Any]]) -> Iterator[Query]:
@@ -118,13 +153,15 @@ def _panels_in(panels: Sequence[Mapping[str, Any]]) -> Iterator[Query]:
 def _targets(name: str, owner: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]) -> Iterator[Query]:
     for target in targets:
         expression = target.get("expr")
-        if expression and is_prometheus(target.get("datasource") or owner.get("datasource")):
+        datasource = target.get("datasource") or owner.get("datasource")
+        if expression and is_prometheus(datasource):
             legend = target.get("legendFormat") or Located()
             yield Query(
                 name=name,
                 text=expression,
                 expressions=substituted(expression),
                 shown=[(label, legend) for label in LEGEND_LABEL.findall(legend)],
+                may_be_foreign=is_of_unknown_kind(datasource),
             )
 
 

@@ -10,6 +10,7 @@ from promql_parser import MatchOp
 
 from metrics_gateway.exposition.families import Exported
 from metrics_gateway.exposition.labels import AnyLabel
+from metrics_gateway.rules.go_patterns import go_pattern
 from metrics_gateway.rules.grafana import CHOSEN
 
 # The names of the gateway's series, and of those recorded from them, begin so.
@@ -46,6 +47,13 @@ def check_selector(selector: promql.VectorSelector, known: KnownSeries, problems
         problems.append(Problem("Prometheus knows no `or` between label matchers", "or"))
     matchers = selector.matchers.matchers
     name = selector.name or _name_in(matchers, MatchOp.Equal)
+    if CHOSEN in name:
+        # A variable in the name: any of the series that it may make.
+        return (
+            _check_pattern(name.replace(CHOSEN, ".*"), matchers, known, problems)
+            if name.startswith(OURS)
+            else None
+        )
     if name:
         return _check_series(name, matchers, known, problems)
     pattern = _name_in(matchers, MatchOp.Re)
@@ -62,7 +70,8 @@ def require_labels(labels: frozenset[str], scope: Scope, where: str, problems: P
     there = ", ".join(sorted(scope)) or "none"
     problems += [
         Problem(f"no label {label} in {where} (there: {there})", label)
-        for label in sorted(labels - scope - {CHOSEN})
+        for label in sorted(labels - scope)
+        if CHOSEN not in label
     ]
 
 
@@ -148,14 +157,10 @@ def _alternatives(pattern: str) -> Sequence[str]:
 
 
 def _takes_any(label: AnyLabel, pattern: str) -> bool:
-    try:
-        return label.takes_any(re.compile(pattern))
-    except re.error:  # Not all Go expressions are Python's; Prometheus itself validates them.
-        return True
+    compiled = go_pattern(pattern)
+    return compiled is None or label.takes_any(compiled)
 
 
 def _fits(pattern: str, name: str) -> bool:
-    try:
-        return re.fullmatch(pattern, name) is not None
-    except re.error:
-        return True
+    compiled = go_pattern(pattern)
+    return compiled is None or compiled.fullmatch(name) is not None
