@@ -168,6 +168,9 @@ def test_the_bounds_of_buckets_are_those_of_the_incident_service() -> None:
             id="a dashboard in schema v2",
         ),
         pytest.param("a.json", "[1]", "neither Prometheus rules", id="another JSON"),
+        pytest.param(
+            "a.yml", "kind: PrometheusRule\nspec: {}\n", "no rules and no queries in it", id="no groups"
+        ),
         pytest.param("a.yml", "groups: []\n", "no rules and no queries in it", id="no rules"),
         pytest.param("a.json", '{"panels": []}', "no rules and no queries in it", id="no panels"),
         pytest.param("a.yml", "", "no rules and no queries in it", id="nothing"),

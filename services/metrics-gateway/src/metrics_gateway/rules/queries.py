@@ -92,8 +92,8 @@ def _objects(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _add_queries(document: Mapping[str, Any], rules: list[Query], panels: list[Query]) -> None:
     kind = document.get("kind")
     content = document["spec"] if kind and "spec" in document else document.get("dashboard", document)
-    if "groups" in content:
-        rules += _rules(content["groups"])
+    if "groups" in content or kind == "PrometheusRule":
+        rules += _rules(content.get("groups") or ())
     elif _DASHBOARD_FIELDS & content.keys():
         panels += _panels(content)
     elif "elements" in content:
