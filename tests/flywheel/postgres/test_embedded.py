@@ -1,5 +1,6 @@
 """The embedded PostgreSQL from a clean start: settings, folders, failures."""
 
+import os
 import shutil
 import stat
 import subprocess
@@ -90,6 +91,12 @@ def test_any_folder_name_works(folder: str, holds_the_socket: bool) -> None:
             "SELECT current_database()",
         ]
         assert subprocess.run(psql, capture_output=True, text=True, check=True).stdout == "one\n"
+
+
+def test_a_folder_name_that_is_not_utf8_works() -> None:
+    with public_folder() as short, started(short / os.fsdecode(b"d\xff") / "pg") as server:
+        server.create_database("one")
+        assert execute(server, "SELECT current_database()", database="one") == "one"
 
 
 def test_a_relative_folder_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ class PostgresClient:
             input=statement,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             check=False,
             timeout=timeout_seconds,
             cwd="/",

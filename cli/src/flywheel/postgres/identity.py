@@ -66,6 +66,7 @@ class Identity:
             self.command(argv),
             stdin=subprocess.DEVNULL,
             text=True,
+            errors="surrogateescape",  # a folder's name, in the output, may not be UTF-8
             check=check,
             cwd="/",
             env=program_environment(),

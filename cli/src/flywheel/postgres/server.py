@@ -107,7 +107,7 @@ class PostgresServer:
 
     def _is_ready(self, server: psutil.Process) -> bool:
         try:
-            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
+            lines = (self.data_dir / "postmaster.pid").read_text(errors="surrogateescape").splitlines()
         except FileNotFoundError:
             return False
         return lines[:1] == [str(server.pid)] and lines[7:8] == ["ready   "]
@@ -158,7 +158,7 @@ class PostgresServer:
         """Remove the pid files of a dead server: PostgreSQL would take a zombie or a reused pid for the server."""
         pid_file = self.data_dir / "postmaster.pid"
         try:
-            process = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))
+            process = psutil.Process(int(pid_file.read_text(errors="surrogateescape").split("\n", 1)[0]))
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
             process = None
         if process is not None and is_alive(process) and self._is_foreign_server(process):
