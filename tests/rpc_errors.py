@@ -11,6 +11,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from awoooi.client import CallError
+
 Detail = TypeVar("Detail", bound=Message)
 
 _KINDS: Sequence[type[Message]] = (
@@ -41,13 +43,20 @@ class Refused:
 
 async def refused(call: Awaitable[object]) -> Refused:
     """How a call was refused; fails when it was not, or without exactly one ErrorInfo of our domain."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    try:
         await call
-    return read_refusal(caught.value)
+    except (CallError, grpc.aio.AioRpcError) as error:
+        return read_refusal(error)
+    pytest.fail("the call was not refused")
 
 
-def read_refusal(error: grpc.aio.AioRpcError) -> Refused:
+def read_refusal(error: CallError | grpc.aio.AioRpcError) -> Refused:
     """Take the status of a failed call apart."""
+    if isinstance(error, CallError):
+        assert error.details, f"no google.rpc.Status: {error}"
+        return read_status(
+            status_pb2.Status(code=error.code.value[0], message=error.message, details=error.details)
+        )
     status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError answers all it asks
     assert status is not None, f"no google.rpc.Status: {error.code()} {error.details()}"
     told = read_status(status)

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from awoooi.approval.v1 import approval_pb2
-from awoooi.approval.v1 import approval_service_pb2 as pb
 from awoooi.flywheel.v1 import flywheel_stats_pb2
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.callers import Approvals, Incidents
 from tests.eventually import eventually
-from tests.services import PATIENCE_SECONDS
 
 EventType = incident_pb2.IncidentEvent
 Outcome = flywheel_stats_pb2.ExecutionOutcome
@@ -38,7 +36,7 @@ class Repairs:
 
 async def repairs(approvals: Approvals) -> Repairs:
     """These stats of the service; none of them counts a NO_ACTION."""
-    executions = (await approvals.figures()).executions
+    executions = (await approvals.stats()).executions
     total = {each.outcome: each.count for each in executions.executions_total}
     return Repairs(
         executions.samples,
@@ -51,8 +49,7 @@ async def repairs(approvals: Approvals) -> Repairs:
 
 async def logged(approvals: Approvals, approval_id: str) -> Sequence[approval_pb2.Execution]:
     """The rows of an approval in the execution log."""
-    request = pb.ListExecutionsRequest(approval_id=approval_id)
-    return (await approvals.stub.ListExecutions(request, timeout=PATIENCE_SECONDS)).executions
+    return [execution async for execution in approvals.list_executions(approval_id=approval_id)]
 
 
 async def until_ended(approvals: Approvals, approval_id: str) -> approval_pb2.Approval:
@@ -79,6 +76,6 @@ async def assert_left_open(
     incidents: Incidents, approvals: Approvals, approval: approval_pb2.Approval
 ) -> None:
     """The incident of the approval is open, and no resolve is queued."""
-    assert not (await approvals.deliveries(approval_id=approval.approval_id)).deliveries
+    assert not (await approvals.list_deliveries(approval_id=approval.approval_id).page()).deliveries
     incident = await incidents.get(approval.incident_id)
     assert (incident.state, incident.resolution_number) == (incident_pb2.Incident.STATE_OPEN, 0)

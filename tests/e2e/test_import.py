@@ -81,7 +81,7 @@ async def assert_healed(databases: dict[str, str], incidents: Incidents) -> None
     await assert_resolved_once(
         databases["INCIDENT_DATABASE_URL"], [incident_id(each) for each in range(STUCK)]
     )
-    assert (await incidents.figures()).incidents.stuck == 0
+    assert (await incidents.stats()).incidents.stuck == 0
     assert await noops_counted(databases["APPROVAL_DATABASE_URL"]) == Noops(STUCK, STUCK)
     assert await resolutions_counted(databases["INCIDENT_DATABASE_URL"]) == STUCK
 
@@ -97,7 +97,7 @@ async def test_what_was_stuck_is_imported_and_healed_by_reconcile(
         assert f"executed, not acknowledged: {STUCK}." in done.stdout
         assert f"' ADDRESS {RECONCILE}\n" in done.stdout
         assert done.stdout.endswith("where ADDRESS is the approval service's address\n")
-        figures = await incidents.figures()
+        figures = await incidents.stats()
         assert figures.incidents.stuck == STUCK
         assert {each.reason: each.count for each in figures.incidents.stuck_by_reason if each.count} == {
             flywheel_stats_pb2.STUCK_REASON_EXECUTED_NOT_RESOLVED: STUCK
@@ -303,7 +303,7 @@ async def test_the_documents_example_is_imported_into_a_stack_that_runs_and_into
         said = said.replace("127.0.0.1:50052", str(stack.approval.address))
         assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
         async with incidents_at(str(stack.incident.address)) as incidents:
-            assert (await incidents.figures()).incidents.stuck == 1
+            assert (await incidents.stats()).incidents.stuck == 1
         async with approvals_at(str(stack.approval.address)) as approvals:
             assert (await approvals.reconcile()).queued_count == 1
             await approvals.until_delivered("APR-20250507-0000A1")

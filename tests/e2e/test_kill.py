@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-import grpc.aio
 import pytest
 import pytest_asyncio
 
+from awoooi.client import CallError
 from tests.approval.callers import Approvals, DeliveryState, Incidents, State, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, end_leases, incident_database, rows
 from tests.e2e.once import Noops, assert_resolved_once, noops_counted, outbox_at_rest, resolutions_counted
@@ -114,7 +114,7 @@ async def prepared(incident: RunningService) -> AsyncIterator[Prepared]:
                 incident_id = await incidents.opened()
                 found[failpoint] = (incident_id, (await approvals.approved(incident_id)).approval_id)
             incident_id = await incidents.opened()
-            proposed = await approvals.propose(incident_id, auto_execute=True)
+            proposed = await approvals.proposed(incident_id, auto_execute=True)
             found[AUTO_EXECUTE] = (incident_id, proposed.approval_id)
             await outbox_at_rest(url)
         yield Prepared(url, found)
@@ -128,7 +128,7 @@ async def test_the_approval_process_dies_on_its_way_to_the_incident_service(
     before = await noops_counted(prepared.url), await resolutions_counted(incident.database_url)
     async with _approval(prepared.url, incident.address, failpoint) as (process, approvals):
         # Killed before it answers, or after: the caller may see either.
-        with suppress(grpc.aio.AioRpcError):
+        with suppress(CallError):
             await approvals.execute(approval_id)
         assert await process.ended() == KILLED
 
@@ -173,7 +173,7 @@ async def test_the_approval_process_dies_between_the_decision_and_the_execution_
 ) -> None:
     incident_id, approval_id = prepared.approvals[AUTO_EXECUTE]
     async with _approval(prepared.url, incident.address, "outbox_claimed") as (process, approvals):
-        with suppress(grpc.aio.AioRpcError):
+        with suppress(CallError):
             await approvals.approve(approval_id)
         assert await process.ended() == KILLED
     state = "SELECT state FROM approvals WHERE approval_id = $1"

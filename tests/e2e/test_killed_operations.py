@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from awoooi.approval.v1 import approval_pb2
+from awoooi.client import CallError
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.callers import State
 from tests.approval.hooks import Hooked
@@ -59,14 +60,14 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 
 async def _proposed(process: Hooked, world: World, *, auto_execute: bool) -> approval_pb2.Approval:
-    return await process.approvals.propose(
+    return await process.approvals.proposed(
         await world.incidents.opened(), process.new_action(), auto_execute=auto_execute
     )
 
 
 async def _kill_at(world: World, failpoint: str, approval_id: str) -> None:
     async with world.process(FAILPOINTS=failpoint) as process:
-        with suppress(grpc.aio.AioRpcError):
+        with suppress(CallError):
             await process.approvals.execute(approval_id)
         assert await process.service.ended() == KILLED
 
@@ -131,7 +132,7 @@ async def test_an_operation_whose_process_was_killed_is_indeterminate_and_says_s
     assert killed.found == Repairs(
         samples=0, successes=0, succeeded=0, failed=0, indeterminate=len(killed.approvals)
     )
-    listed = (await service.list(states=[State.STATE_INDETERMINATE])).approvals
+    listed = (await service.list(states=[State.STATE_INDETERMINATE]).page()).approvals
     assert killed.approvals["refused"] in listed
 
 

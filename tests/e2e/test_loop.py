@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import httpx2
 
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as incident_service
 from tests.approval.callers import NO_ACTION, UNPARSABLE, Approvals, State, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, incident_database, rows
 from tests.e2e.once import assert_resolved_once, resolutions_counted
@@ -75,9 +74,7 @@ async def test_an_outage_leaves_no_incident_behind_and_the_figures_show_it() -> 
             async with incidents_at(incident.address) as incidents:
                 ids = [await incidents.opened() for _ in range(INCIDENTS)]
                 for incident_id in ids:
-                    await incidents.stub.StartInvestigation(
-                        incident_service.StartInvestigationRequest(incident_id=incident_id), timeout=60
-                    )
+                    await incidents.start_investigation(incident_id)
             approved = [(await approvals.approved(each, NO_ACTION)).approval_id for each in ids]
             failing = (await approvals.approved(ids[0], UNPARSABLE)).approval_id
             scrape = await metrics.until(lambda found: _flywheel(found, "source_up", source="incident") == 1)
@@ -186,7 +183,7 @@ async def test_from_the_alert_to_the_postmortem_nobody_has_to_do_more_than_appro
         incidents_at(incident.address) as incidents,
     ):
         incident_id = await incidents.opened(title="disk is nearly full", fingerprint="disk/db-1")
-        proposed = await approvals.propose(
+        proposed = await approvals.proposed(
             incident_id, "NO_ACTION: it is cleaned every night", actor="ai", auto_execute=True
         )
         assert proposed.incident_verified

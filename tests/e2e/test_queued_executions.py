@@ -4,11 +4,11 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-import grpc.aio
 import pytest
 import pytest_asyncio
 
 from awoooi.approval.v1 import approval_pb2
+from awoooi.client import CallError
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.callers import State
 from tests.approval.repairs import assert_left_open, logged
@@ -34,7 +34,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 async def _proposed(world: World) -> approval_pb2.Approval:
     """An operation that is run as soon as somebody approves it; nothing else is under way."""
     async with world.process() as process:
-        proposed = await process.approvals.propose(
+        proposed = await process.approvals.proposed(
             await world.incidents.opened(), process.new_action(), auto_execute=True
         )
         await outbox_at_rest(world.url)
@@ -44,7 +44,7 @@ async def _proposed(world: World) -> approval_pb2.Approval:
 async def _approve_and_die(world: World, failpoint: str, approval_id: str) -> None:
     async with world.process(FAILPOINTS=f"{failpoint}:{QUEUE}") as process:
         # Killed before it answers, or after: the caller may see either.
-        with suppress(grpc.aio.AioRpcError):
+        with suppress(CallError):
             await process.approvals.approve(approval_id)
         assert await process.service.ended() == KILLED
 

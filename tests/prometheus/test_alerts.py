@@ -11,12 +11,12 @@ import pytest
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as incident_service
 from metrics_gateway.exposition.catalogue import exported_series
-from tests.approval.callers import Incidents, State, approvals_at, caller, incidents_at
+from tests.approval.callers import Incidents, State, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, incident_database
 from tests.eventually import eventually
 from tests.prometheus.alert_rules import ALERTS
 from tests.prometheus.server import Prometheus, accelerated, running_prometheus
-from tests.services import PATIENCE_SECONDS, ServiceProcess, healthy_service
+from tests.services import ServiceProcess, healthy_service
 from tests.tcp_proxy import tcp_proxy
 
 RATE = "awoooi_flywheel_execution_success_rate"
@@ -57,8 +57,7 @@ async def resolve_all(incidents: Incidents, ids: list[str]) -> None:
         )
         for each in ids
     ]
-    request = incident_service.BatchResolveRequest(items=items)
-    await incidents.stub.BatchResolve(request, timeout=PATIENCE_SECONDS, metadata=caller("operator"))
+    await incidents.batch_resolve(items)
 
 
 @pytest.mark.slow

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
-import grpc.aio
 
 from awoooi.approval.v1 import approval_pb2
+from awoooi.client import CallError
 from tests.approval.callers import Approvals, State
 from tests.approval.schemas import rows
 from tests.eventually import eventually
@@ -47,7 +47,9 @@ async def copies(
 ) -> Sequence[str]:
     """The ids of copies of an approval with its decisions, counted like any other; one for each set of changes."""
     ids = [f"APR-20260507-{secrets.token_hex(6).upper()}" for _ in changes]
-    changed = [{**each, "approval_id": copied} for copied, each in zip(ids, changes, strict=True)]
+    changed = [
+        {**each, "approval_id": copied, "request_id": None} for copied, each in zip(ids, changes, strict=True)
+    ]
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
@@ -84,7 +86,7 @@ async def race(*calls: Awaitable[Found]) -> Sequence[Found | Refused]:
     """The result of each of these concurrent calls: its response, or the error."""
     found: list[Found | Refused] = []
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(outcome, grpc.aio.AioRpcError):
+        if isinstance(outcome, CallError):
             found.append(read_refusal(outcome))
         elif isinstance(outcome, BaseException):
             raise outcome

@@ -230,7 +230,7 @@ async def test_invalid_protobuf_is_an_error_and_affects_no_other_call(
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(raw, timeout=PATIENCE_SECONDS)
     assert "DecodeError" not in f"{caught.value.details()}"
-    assert (await approvals.list(page_size=1)) is not None
+    assert (await approvals.list(page_size=1).page()) is not None
 
 
 async def test_a_request_above_the_size_limit_is_refused(approvals: Approvals) -> None:
@@ -244,7 +244,7 @@ async def test_a_request_above_the_size_limit_is_refused(approvals: Approvals) -
 
 @pytest.mark.parametrize("asked", [0, 10**9])
 async def test_a_page_size_out_of_bounds_is_clamped(approvals: Approvals, asked: int) -> None:
-    assert len((await approvals.list(page_size=asked)).approvals) <= 1000
+    assert len((await approvals.list(page_size=asked).page()).approvals) <= 1000
 
 
 async def test_an_internal_error_discloses_only_its_correlation_id(

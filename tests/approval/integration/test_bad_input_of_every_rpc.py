@@ -47,7 +47,7 @@ async def test_invalid_protobuf_for_any_rpc_is_an_error_and_writes_nothing(
         assert error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
         for inside in ("DecodeError", "Traceback", "google.protobuf"):
             assert inside not in f"{error.details()}"
-    assert (await approvals.list(page_size=1)) is not None
+    assert (await approvals.list(page_size=1).page()) is not None
     assert await contents(approval_service.database_url) == before
 
 
@@ -74,7 +74,7 @@ async def _logged(
     approvals: Approvals, incidents: Incidents, service: RunningService, number: int
 ) -> Sequence[str]:
     """The ids of an incident's repairs, newest first, as if so many had been made."""
-    approval = await approvals.propose(await incidents.opened())
+    approval = await approvals.proposed(await incidents.opened())
     found = await rows(
         service.database_url,
         """
@@ -97,15 +97,16 @@ async def test_a_page_size_of_executions_out_of_bounds_is_clamped(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, asked: int
 ) -> None:
     incident_id, *ids = await _logged(approvals, incidents, approval_service, 1001)
-    request = pb.ListExecutionsRequest(incident_id=incident_id, page_size=asked)
-    page = await approvals.stub.ListExecutions(request, timeout=PATIENCE_SECONDS)
+    page = await approvals.list_executions(incident_id=incident_id, page_size=asked).page()
     assert [each.execution_id for each in page.executions] == ids[: min(asked, 1000) or 50]
     assert page.next_page_token
 
 
 @pytest.mark.parametrize("asked", [0, 10**9])
 async def test_a_page_size_of_deliveries_out_of_bounds_is_clamped(approvals: Approvals, asked: int) -> None:
-    assert len((await approvals.deliveries(page_size=asked)).deliveries) <= (1000 if asked else 50)
+    assert len((await approvals.list_deliveries(page_size=asked).page()).deliveries) <= (
+        1000 if asked else 50
+    )
 
 
 OTHER_EXECUTIONS: dict[str, dict[str, Any]] = {
@@ -122,9 +123,9 @@ async def test_a_token_of_other_executions_is_refused(
 ) -> None:
     incident_id, *_ = await _logged(approvals, incidents, approval_service, 2)
     asked: dict[str, Any] = {"incident_id": incident_id, "page_size": 1}
-    page = await approvals.stub.ListExecutions(pb.ListExecutionsRequest(**asked), timeout=PATIENCE_SECONDS)
-    request = pb.ListExecutionsRequest(**{**asked, **other}, page_token=page.next_page_token)
-    refusal = await refused(approvals.stub.ListExecutions(request, timeout=PATIENCE_SECONDS))
+    page = await approvals.list_executions(**asked).page()
+    others = approvals.list_executions(**{**asked, **other}, page_token=page.next_page_token)
+    refusal = await refused(others.page())
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
@@ -132,7 +133,6 @@ async def test_a_page_token_of_executions_is_invalid_for_deliveries(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
     incident_id, *_ = await _logged(approvals, incidents, approval_service, 2)
-    request = pb.ListExecutionsRequest(incident_id=incident_id, page_size=1)
-    token = (await approvals.stub.ListExecutions(request, timeout=PATIENCE_SECONDS)).next_page_token
-    refusal = await refused(approvals.deliveries(page_token=token))
+    token = (await approvals.list_executions(incident_id=incident_id, page_size=1).page()).next_page_token
+    refusal = await refused(approvals.list_deliveries(page_token=token).page())
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))

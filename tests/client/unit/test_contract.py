@@ -204,3 +204,4 @@ def test_a_time_without_a_zone_is_refused() -> None:
     converted = values.timestamp(noon)
     assert converted is not None
     assert converted.ToDatetime(tzinfo=UTC) == noon
+    assert values.timestamp(converted) is converted

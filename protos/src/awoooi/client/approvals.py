@@ -1,7 +1,7 @@
 """The approval service. Every RPC is a method of the same name; what each one promises, the contract says."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Unpack
 
 from awoooi.approval.v1 import approval_pb2
@@ -17,6 +17,7 @@ from awoooi.client.values import (
     DeliveryState,
     OperationKind,
     Risk,
+    Time,
     duration,
     enum_value,
     enum_values,
@@ -80,8 +81,8 @@ class ApprovalMethods:
         incident_id: str = "",
         risks: Iterable[Risk] = (),
         operation_kinds: Iterable[OperationKind] = (),
-        create_time_start: datetime | None = None,
-        create_time_end: datetime | None = None,
+        create_time_start: Time | None = None,
+        create_time_end: Time | None = None,
         order: ApprovalOrder = pb.ListRequest.ORDER_UNSPECIFIED,
         page_size: int = 0,
         page_token: str = "",
@@ -178,8 +179,8 @@ class ApprovalMethods:
         approval_id: str = "",
         incident_id: str = "",
         succeeded: bool | None = None,
-        start_time_start: datetime | None = None,
-        start_time_end: datetime | None = None,
+        start_time_start: Time | None = None,
+        start_time_end: Time | None = None,
         page_size: int = 0,
         page_token: str = "",
         **options: Unpack[CallOptions],

@@ -1,7 +1,6 @@
 """The incident service. Every RPC is a method of the same name; what each one promises, the contract says."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import TypeAlias, Unpack
 
 from awoooi.client.aio import AsyncClient
@@ -17,6 +16,7 @@ from awoooi.client.values import (
     ResolutionType,
     Severity,
     SideEffectState,
+    Time,
     enum_value,
     enum_values,
     new_id,
@@ -80,10 +80,10 @@ class IncidentMethods:
         severities: Iterable[Severity] = (),
         fingerprint: str = "",
         labels: Mapping[str, str] = _EMPTY,
-        create_time_start: datetime | None = None,
-        create_time_end: datetime | None = None,
-        resolve_time_start: datetime | None = None,
-        resolve_time_end: datetime | None = None,
+        create_time_start: Time | None = None,
+        create_time_end: Time | None = None,
+        resolve_time_start: Time | None = None,
+        resolve_time_end: Time | None = None,
         stuck: bool = False,
         order: IncidentOrder = pb.ListRequest.ORDER_UNSPECIFIED,
         page_size: int = 0,
@@ -133,7 +133,7 @@ class IncidentMethods:
         approval_id: str = "",
         action: str = "",
         opening: int = 0,
-        execute_time: datetime | None = None,
+        execute_time: Time | None = None,
         **options: Unpack[CallOptions],
     ) -> Call[pb.ResolveResponse]:
         """Bring an unresolved incident to RESOLVED. Idempotent: a RESOLVED one comes back with `already_resolved`.
@@ -222,7 +222,7 @@ class IncidentMethods:
         type: EventType,  # noqa: A002 - the contract's name
         summary: str = "",
         attributes: Mapping[str, str] = _EMPTY,
-        event_time: datetime | None = None,
+        event_time: Time | None = None,
         event_id: str = "",
         **options: Unpack[CallOptions],
     ) -> Call[incident_pb2.IncidentEvent]:

@@ -81,6 +81,9 @@ OperationKind: TypeAlias = (
 DeliveryState: TypeAlias = approval_pb2.Delivery.State.ValueType | Literal["PENDING", "DONE", "PARKED"]
 View: TypeAlias = stats_service.GetFlywheelStatsRequest.View.ValueType | Literal["BASIC", "FULL"]
 
+# A message's own times are taken as they are.
+Time: TypeAlias = datetime | Timestamp
+
 Number_co = TypeVar("Number_co", bound=int, covariant=True)
 
 
@@ -101,10 +104,10 @@ def enum_values(enum: _Enum[Number_co], prefix: str, values: Iterable[Number_co 
     return [enum_value(enum, prefix, value) for value in values]
 
 
-def timestamp(time: datetime | None) -> Timestamp | None:
+def timestamp(time: Time | None) -> Timestamp | None:
     """Return a time for a request. Raises ValueError for one without a zone: protobuf would read it as UTC."""
-    if time is None:
-        return None
+    if time is None or isinstance(time, Timestamp):
+        return time
     if time.tzinfo is None:
         raise ValueError(f"{time!r} has no time zone")
     converted = Timestamp()

@@ -43,7 +43,7 @@ async def test_an_unknown_incident_parks_the_delivery_as_a_dead_letter_with_its_
     assert parked.incident_id == incident_id
     assert parked.last_error == "NOT_FOUND: There is no incident with this id."
     assert await _parked(fronted.approvals) == before + 1
-    listed = (await fronted.approvals.deliveries(states=[DeliveryState.STATE_PARKED])).deliveries
+    listed = (await fronted.approvals.list_deliveries(states=[DeliveryState.STATE_PARKED]).page()).deliveries
     assert parked in listed
     assert (await fronted.approvals.get(approval.approval_id)).state == State.STATE_SUCCEEDED
     await incident_service.logged("incident_not_found_for_resolve", incident_id=incident_id)
@@ -66,7 +66,7 @@ async def test_a_dead_letter_that_is_re_queued_is_delivered_when_its_incident_ex
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
     before = await _parked(fronted.approvals)
     await incidents.opened(incident_id=incident_id)
-    back = await fronted.approvals.retry(parked.delivery_id)
+    back = await fronted.approvals.retry_delivery(parked.delivery_id)
     assert back.state == DeliveryState.STATE_PENDING
     assert back.HasField("next_attempt_time")
     await fronted.approvals.until_delivered(approval.approval_id)
@@ -78,7 +78,7 @@ async def test_a_dead_letter_that_is_re_queued_is_delivered_when_its_incident_ex
 async def test_a_dead_letter_that_is_re_queued_too_early_is_parked_again(fronted: Fronted) -> None:
     approval = await _executed_for_unknown(fronted, _new_id())
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
-    await fronted.approvals.retry(parked.delivery_id)
+    await fronted.approvals.retry_delivery(parked.delivery_id)
     again = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
     # The first look may have come before the try.
     while again.attempts == parked.attempts:
@@ -95,7 +95,7 @@ async def test_concurrent_retries_of_a_dead_letter_all_succeed_and_it_is_deliver
     await incidents.opened(incident_id=incident_id)
     # None of them can be too late: what is delivered is not answered before it is healed.
     fronted.front.behaviour = hang
-    found = await asyncio.gather(*(fronted.approvals.retry(parked.delivery_id) for _ in range(10)))
+    found = await asyncio.gather(*(fronted.approvals.retry_delivery(parked.delivery_id) for _ in range(10)))
     assert {delivery.state for delivery in found} == {DeliveryState.STATE_PENDING}
     fronted.front.behaviour = pass_on
     await fronted.approvals.until_delivered(approval.approval_id)
@@ -105,14 +105,14 @@ async def test_concurrent_retries_of_a_dead_letter_all_succeed_and_it_is_deliver
 async def test_a_done_delivery_cannot_be_re_queued(approvals: Approvals, incidents: Incidents) -> None:
     approval = await approvals.executed(await incidents.opened())
     done = await approvals.until_delivery(approval.approval_id, DeliveryState.STATE_DONE)
-    refusal = await refused(approvals.retry(done.delivery_id))
+    refusal = await refused(approvals.retry_delivery(done.delivery_id))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "DELIVERY_DONE")
     assert await approvals.delivery(approval.approval_id) == done
 
 
 @pytest.mark.parametrize("delivery_id", ["0", "999999999999999999", "9" * 128, "abc", "-1", "1e3", "0x1"])
 async def test_an_unknown_delivery_is_not_found(approvals: Approvals, delivery_id: str) -> None:
-    refusal = await refused(approvals.retry(delivery_id))
+    refusal = await refused(approvals.retry_delivery(delivery_id))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND")
 
 
@@ -123,7 +123,7 @@ async def test_deliveries_are_listed_newest_first_page_by_page(
     found: list[str] = []
     token = ""
     while not set(executed) <= set(found):
-        page = await approvals.deliveries(page_size=2, page_token=token)
+        page = await approvals.list_deliveries(page_size=2, page_token=token).page()
         assert 1 <= len(page.deliveries) <= 2
         found += [delivery.approval_id for delivery in page.deliveries]
         token = page.next_page_token
@@ -133,7 +133,7 @@ async def test_deliveries_are_listed_newest_first_page_by_page(
 
 async def test_the_last_page_of_deliveries_has_no_token(approvals: Approvals, incidents: Incidents) -> None:
     approval = await approvals.executed(await incidents.opened())
-    page = await approvals.deliveries(approval_id=approval.approval_id, page_size=1)
+    page = await approvals.list_deliveries(approval_id=approval.approval_id, page_size=1).page()
     assert len(page.deliveries) == 1
     assert page.next_page_token == ""
 
@@ -153,15 +153,17 @@ async def test_deliveries_are_filtered_by_state_and_approval(
 ) -> None:
     approval = await approvals.executed(await incidents.opened())
     await approvals.until_delivered(approval.approval_id)
-    found = await approvals.deliveries(states=states, approval_id=approval.approval_id)
+    found = await approvals.list_deliveries(states=states, approval_id=approval.approval_id).page()
     assert len(found.deliveries) == count
 
 
 async def test_a_token_of_other_deliveries_is_refused(approvals: Approvals, incidents: Incidents) -> None:
     for _ in range(2):
         await approvals.executed(await incidents.opened())
-    token = (await approvals.deliveries(page_size=1)).next_page_token
-    refusal = await refused(approvals.deliveries(states=[DeliveryState.STATE_DONE], page_token=token))
+    token = (await approvals.list_deliveries(page_size=1).page()).next_page_token
+    refusal = await refused(
+        approvals.list_deliveries(states=[DeliveryState.STATE_DONE], page_token=token).page()
+    )
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
@@ -187,5 +189,5 @@ async def test_each_unknown_incident_of_a_batch_is_logged(
 
 
 async def _parked(approvals: Approvals) -> int:
-    figures = (await approvals.figures()).deliveries
+    figures = (await approvals.stats()).deliveries
     return next(entry.count for entry in figures.deliveries if entry.state == DeliveryState.STATE_PARKED)

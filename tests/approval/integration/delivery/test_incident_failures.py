@@ -158,7 +158,7 @@ async def test_a_delivery_with_a_permanent_error_is_parked_until_it_is_re_queued
     assert (await approvals.get(approval.approval_id)).state == State.STATE_SUCCEEDED
 
     await _heal(fronted)
-    back = await approvals.retry(parked.delivery_id)
+    back = await approvals.retry_delivery(parked.delivery_id)
     assert back.delivery_id == parked.delivery_id
     assert back.attempts == parked.attempts
     delivered = await approvals.until_delivered(approval.approval_id)
@@ -177,7 +177,7 @@ async def test_a_backlog_is_delivered_in_batches_and_each_job_is_marked_by_its_o
     backlog: dict[str, approval_pb2.Approval] = {}
     for incident_id in (*known, *unknown):
         backlog[incident_id] = await approvals.executed(incident_id)
-    pending = (await approvals.figures()).deliveries.deliveries
+    pending = (await approvals.stats()).deliveries.deliveries
     assert {entry.state: entry.count for entry in pending}[DeliveryState.STATE_PENDING] >= len(backlog)
     fronted.front.resolves.clear()
     # All fall due at one instant, with the peer back.

@@ -5,13 +5,12 @@ import pytest
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as incident_service
 from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.fronted import Fronted
 from tests.approval.schemas import rows
 from tests.approval.scripted_incidents import answer, hang, lose_the_reply, pass_on
 from tests.eventually import eventually
-from tests.services import PATIENCE_SECONDS, RunningService
+from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -19,8 +18,7 @@ OPEN = incident_pb2.Incident.STATE_OPEN
 
 
 async def reopen(incidents: Incidents, incident_id: str) -> incident_pb2.Incident:
-    request = incident_service.ReopenRequest(incident_id=incident_id, reason="it is back")
-    return (await incidents.stub.Reopen(request, timeout=PATIENCE_SECONDS)).incident
+    return await incidents.reopen(incident_id, reason="it is back")
 
 
 async def until_acknowledged_and_still_open(
@@ -36,7 +34,7 @@ async def test_an_approval_keeps_the_opening_that_it_was_proposed_for(
 ) -> None:
     incident_id = await incidents.resolved()
     await reopen(incidents, incident_id)
-    approval = await approvals.propose(incident_id)
+    approval = await approvals.proposed(incident_id)
     assert approval.incident_opening == 2
     assert (await approvals.get(approval.approval_id)).incident_opening == 2
 
@@ -47,7 +45,7 @@ async def test_the_opening_of_an_unverified_proposal_is_not_known(
     incident_id = await incidents.opened()
     await fronted.front.stop()
     try:
-        approval = await fronted.approvals.propose(incident_id)
+        approval = await fronted.approvals.proposed(incident_id)
     finally:
         await fronted.front.start()
     assert (approval.incident_verified, approval.incident_opening) == (False, 0)
@@ -71,7 +69,7 @@ async def test_a_late_delivery_leaves_an_incident_that_was_resolved_by_hand_and_
     incident_id = await incidents.opened()
     fronted.front.behaviour = hang
     approval = await fronted.approvals.executed(incident_id)
-    await incidents.resolve(incident_id)
+    await incidents.resolve(incident_id, resolution_type="HUMAN")
     await reopen(incidents, incident_id)
     fronted.front.behaviour = pass_on
     await until_acknowledged_and_still_open(fronted.approvals, incidents, approval)
@@ -82,7 +80,7 @@ async def test_a_no_action_executed_after_the_reopen_succeeds_and_changes_nothin
 ) -> None:
     incident_id = await incidents.opened()
     approval = await approvals.approved(incident_id)
-    await incidents.resolve(incident_id)
+    await incidents.resolve(incident_id, resolution_type="HUMAN")
     await reopen(incidents, incident_id)
     executed = (await approvals.execute(approval.approval_id)).approval
     assert executed.state == State.STATE_SUCCEEDED
@@ -95,7 +93,7 @@ async def test_an_unverified_approval_leaves_an_incident_that_was_reopened_after
     incident_id = await incidents.opened()
     await fronted.front.stop()
     approval = await fronted.approvals.executed(incident_id)
-    await incidents.resolve(incident_id)
+    await incidents.resolve(incident_id, resolution_type="HUMAN")
     await reopen(incidents, incident_id)
     await fronted.front.start()
     await until_acknowledged_and_still_open(fronted.approvals, incidents, approval)
@@ -123,7 +121,7 @@ async def test_batched_deliveries_keep_their_openings(fronted: Fronted, incident
     fronted.front.behaviour = answer(grpc.StatusCode.UNAVAILABLE)
     approved = [await fronted.approvals.executed(each) for each in incident_ids]
     for each in incident_ids[:3]:
-        await incidents.resolve(each)
+        await incidents.resolve(each, resolution_type="HUMAN")
         await reopen(incidents, each)
     fronted.front.behaviour = pass_on
     for approval in approved:

@@ -49,7 +49,7 @@ async def test_a_missing_resolve_is_found_and_queued_once(
     await _lose(approval_service, approval.approval_id)
     missing = await approvals.reconcile(validate_only=True)
     assert (missing.queued_count, list(missing.approval_ids)) == (1, [approval.approval_id])
-    assert not (await approvals.deliveries(approval_id=approval.approval_id)).deliveries
+    assert not (await approvals.list_deliveries(approval_id=approval.approval_id).page()).deliveries
     answers = await asyncio.gather(*(approvals.reconcile() for _ in range(5)))
     assert approval.approval_id in [each for answer in answers for each in answer.approval_ids]
     await approvals.until_delivered(approval.approval_id)

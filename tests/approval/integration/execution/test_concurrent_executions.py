@@ -63,4 +63,4 @@ async def test_executions_and_concurrent_acknowledgements_do_not_disturb_each_ot
 
 
 async def _noops(approvals: Approvals) -> int:
-    return (await approvals.figures()).executions.noop_executions_total
+    return (await approvals.stats()).executions.noop_executions_total

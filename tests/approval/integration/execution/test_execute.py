@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import grpc
 import pytest
 
+from awoooi.client import DeadlineExceededError
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.callers import (
     NO_ACTION,
@@ -99,7 +99,7 @@ async def test_resolving_is_idempotent_for_an_incident_that_was_resolved_by_hand
 ) -> None:
     incident_id = await incidents.opened()
     approval = await approvals.approved(incident_id)
-    by_hand = (await incidents.resolve(incident_id)).incident
+    by_hand = (await incidents.resolve(incident_id, resolution_type="HUMAN")).incident
     await approvals.execute(approval.approval_id)
     delivered = await approvals.until_delivered(approval.approval_id)
     assert delivered.state == State.STATE_SUCCEEDED
@@ -140,7 +140,7 @@ async def test_an_action_that_cannot_be_parsed_fails_and_resolves_nothing(
     assert again.approval == answer.approval
 
     # The intent would have been committed with the outcome.
-    assert not (await approvals.deliveries(approval_id=approval.approval_id)).deliveries
+    assert not (await approvals.list_deliveries(approval_id=approval.approval_id).page()).deliveries
     assert not await _repairs(approval_service, approval.approval_id)
     incident = await incidents.get(incident_id)
     assert (incident.state, incident.resolution_number) == (incident_pb2.Incident.STATE_OPEN, 0)
@@ -155,9 +155,8 @@ async def test_a_deadline_of_the_caller_does_not_stop_an_execution(
     incident_id = await incidents.opened()
     approval_id = (await approvals.approved(incident_id)).approval_id
     async with _held(approval_service, approval_id):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await approvals.execute(approval_id, seconds=0.3)
-        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        with pytest.raises(DeadlineExceededError):
+            await approvals.execute(approval_id, timeout=0.3)
     executed = await eventually(
         lambda: approvals.get(approval_id), lambda approval: approval.state == State.STATE_SUCCEEDED
     )

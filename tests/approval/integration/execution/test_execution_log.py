@@ -2,7 +2,6 @@
 
 import pytest
 
-from awoooi.approval.v1 import approval_service_pb2 as pb
 from tests.approval.callers import Approvals, Incidents
 from tests.approval.schemas import rows
 from tests.services import RunningService
@@ -15,14 +14,13 @@ async def test_no_action_and_unparsable_actions_leave_no_row_in_the_execution_lo
 ) -> None:
     for action in ("NO_ACTION", "whatever"):
         approval = await approvals.executed(await incidents.opened(), action)
-        request = pb.ListExecutionsRequest(approval_id=approval.approval_id)
-        assert not (await approvals.stub.ListExecutions(request, timeout=60)).executions
+        assert not (await approvals.list_executions(approval_id=approval.approval_id).page()).executions
 
 
 async def test_the_execution_log_is_filtered_and_paged_newest_first(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    approval = await approvals.propose(await incidents.opened())
+    approval = await approvals.proposed(await incidents.opened())
     for succeeded in (True, False, True):
         await rows(
             approval_service.database_url,
@@ -36,19 +34,14 @@ async def test_the_execution_log_is_filtered_and_paged_newest_first(
             '{"kind": "RESTART", "resource_kind": "deployment", "name": "api", "namespace": "prod"}',
             succeeded,
         )
-    first = await approvals.stub.ListExecutions(
-        pb.ListExecutionsRequest(approval_id=approval.approval_id, page_size=2), timeout=60
-    )
+    first = await approvals.list_executions(approval_id=approval.approval_id, page_size=2).page()
     assert [execution.succeeded for execution in first.executions] == [True, False]
-    rest = await approvals.stub.ListExecutions(
-        pb.ListExecutionsRequest(approval_id=approval.approval_id, page_token=first.next_page_token),
-        timeout=60,
-    )
+    rest = await approvals.list_executions(
+        approval_id=approval.approval_id, page_token=first.next_page_token
+    ).page()
     assert [execution.succeeded for execution in rest.executions] == [True]
     assert rest.next_page_token == ""
-    failed = await approvals.stub.ListExecutions(
-        pb.ListExecutionsRequest(incident_id=approval.incident_id, succeeded=False), timeout=60
-    )
-    (execution,) = failed.executions
+    failed = approvals.list_executions(incident_id=approval.incident_id, succeeded=False)
+    (execution,) = [execution async for execution in failed]
     assert execution.operation.name == "api"
     assert (execution.executor, execution.output) == ("kubernetes", "rolled out")

@@ -8,7 +8,6 @@ import pytest
 import pytest_asyncio
 
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as incident_service
 from tests.approval.callers import Incidents, State
 from tests.approval.fronted import CHECK_TIMEOUT
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service
@@ -25,7 +24,7 @@ from tests.approval.scripted_incidents import (
 from tests.eventually import eventually
 from tests.receiver import receiver
 from tests.rpc_errors import refused
-from tests.services import PATIENCE_SECONDS, RunningService
+from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -84,7 +83,7 @@ async def test_an_action_that_is_parsed_differently_now_is_not_run(
     approvals = hooked.approvals
     before = await repairs(approvals)
     incident_id = await incidents.opened()
-    proposed = await approvals.propose(incident_id, hooked.new_action(), auto_execute=auto_execute)
+    proposed = await approvals.proposed(incident_id, hooked.new_action(), auto_execute=auto_execute)
     approval_id = proposed.approval_id
     # While the incident service is unreachable the worker retries, so the row can be changed before the execution.
     await front.stop()
@@ -114,10 +113,8 @@ async def test_an_operation_approved_for_an_opening_that_is_over_is_cancelled_an
     approvals = hooked.approvals
     incident_id = await incidents.opened()
     approved = await approvals.approved(incident_id, hooked.new_action())
-    await incidents.resolve(incident_id)
-    await incidents.stub.Reopen(
-        incident_service.ReopenRequest(incident_id=incident_id, reason="it is back"), timeout=PATIENCE_SECONDS
-    )
+    await incidents.resolve(incident_id, resolution_type="HUMAN")
+    await incidents.reopen(incident_id, reason="it is back")
     executed = (await approvals.execute(approved.approval_id)).approval
     assert executed.state == State.STATE_CANCELLED
     assert executed.outcome_message == "not run: the incident was resolved and reopened since it was proposed"
@@ -136,8 +133,8 @@ async def test_an_incident_that_was_resolved_meanwhile_needs_no_operation(
     approvals = hooked.approvals
     before = await repairs(approvals)
     incident_id = await incidents.opened()
-    proposed = await approvals.propose(incident_id, hooked.new_action(), auto_execute=auto_execute)
-    by_hand = (await incidents.resolve(incident_id)).incident
+    proposed = await approvals.proposed(incident_id, hooked.new_action(), auto_execute=auto_execute)
+    by_hand = (await incidents.resolve(incident_id, resolution_type="HUMAN")).incident
     approval_id = (await approvals.approve(proposed.approval_id)).approval_id
     if not auto_execute:
         await approvals.execute(approval_id)
@@ -148,7 +145,7 @@ async def test_an_incident_that_was_resolved_meanwhile_needs_no_operation(
     assert not skipped.HasField("execute_time")
     assert not hooked.requests_for(approval_id)
     assert not await logged(approvals, approval_id)
-    assert not (await approvals.deliveries(approval_id=approval_id)).deliveries
+    assert not (await approvals.list_deliveries(approval_id=approval_id).page()).deliveries
     assert await repairs(approvals) - before == NOTHING
     [event] = await timeline_events(incidents, incident_id, EventType.TYPE_CANCELLED)
     assert event.summary == skipped.outcome_message
@@ -181,7 +178,7 @@ async def test_an_operation_waits_for_an_unreachable_incident_service_and_runs_o
 ) -> None:
     approvals = hooked.approvals
     incident_id = await incidents.opened()
-    proposed = await approvals.propose(incident_id, hooked.new_action(), auto_execute=True)
+    proposed = await approvals.proposed(incident_id, hooked.new_action(), auto_execute=True)
     await _break(front, behaviour)
     approval_id = (await approvals.approve(proposed.approval_id)).approval_id
 
@@ -209,10 +206,10 @@ async def test_an_operation_whose_incident_was_resolved_during_an_outage_is_not_
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
-    proposed = await hooked.approvals.propose(incident_id, hooked.new_action(), auto_execute=True)
+    proposed = await hooked.approvals.proposed(incident_id, hooked.new_action(), auto_execute=True)
     await front.stop()
     approval_id = (await hooked.approvals.approve(proposed.approval_id)).approval_id
-    await incidents.resolve(incident_id)
+    await incidents.resolve(incident_id, resolution_type="HUMAN")
     await front.start()
     await eventually(
         lambda: hooked.approvals.get(approval_id), lambda found: found.state == State.STATE_CANCELLED
@@ -224,7 +221,7 @@ async def test_an_operation_that_was_cancelled_during_an_outage_is_not_run_after
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
     approvals = hooked.approvals
-    proposed = await approvals.propose(await incidents.opened(), hooked.new_action(), auto_execute=True)
+    proposed = await approvals.proposed(await incidents.opened(), hooked.new_action(), auto_execute=True)
     await front.stop()
     approval_id = (await approvals.approve(proposed.approval_id)).approval_id
     await approvals.cancel(approval_id)

@@ -38,8 +38,8 @@ async def test_an_operation_without_an_executor_is_refused_and_stays_approved(
 
 
 async def test_an_unknown_approval_is_not_found(approvals: Approvals) -> None:
-    for fields in ({}, {"validate_only": True}):
-        refusal = await refused(approvals.execute(UNKNOWN, **fields))
+    for validate_only in (False, True):
+        refusal = await refused(approvals.execute(UNKNOWN, validate_only=validate_only))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "APPROVAL_NOT_FOUND")
         assert refusal.resource == ("awoooi.approval.v1.Approval", UNKNOWN)
 
@@ -60,7 +60,7 @@ async def test_only_an_approved_approval_is_executed(
     assert refusal.metadata == {"current_state": state, "allowed_states": "APPROVED"}
     assert refusal.preconditions == (f"is {state}, must be one of: APPROVED",)
     assert await approvals.get(approval.approval_id) == approval
-    assert not (await approvals.deliveries(approval_id=approval.approval_id)).deliveries
+    assert not (await approvals.list_deliveries(approval_id=approval.approval_id).page()).deliveries
 
 
 CHANGES = {
@@ -101,7 +101,7 @@ async def test_the_stored_operation_is_bound_to_the_approved_action(
 async def test_a_stale_etag_is_refused_and_the_current_one_accepted(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    proposed = await approvals.propose(await incidents.opened())
+    proposed = await approvals.proposed(await incidents.opened())
     approved = await approvals.approve(proposed.approval_id)
     refusal = await refused(approvals.execute(proposed.approval_id, etag=proposed.etag))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "APPROVAL_CHANGED")

@@ -10,7 +10,7 @@ async def unapproved(
     approvals: Approvals, incidents: Incidents, service: RunningService, how: str
 ) -> approval_pb2.Approval:
     """An approval that is pending, rejected or expired."""
-    approval = await approvals.propose(await incidents.opened())
+    approval = await approvals.proposed(await incidents.opened())
     if how == "rejected":
         return await approvals.reject(approval.approval_id)
     if how == "expired":

@@ -125,7 +125,7 @@ async def test_an_imported_approval_is_served_and_follows_the_same_rules(
         healthy_service("approval", database, variables=variables) as service,
         approvals_at(service.address) as approvals,
     ):
-        listed = (await approvals.list()).approvals
+        listed = (await approvals.list().page()).approvals
         assert [each.approval_id for each in listed] == [approval_id(number) for number in range(11, 0, -1)]
         acknowledged = await approvals.get(approval_id(2))
         assert acknowledged.outcome_message == "seen"
@@ -230,5 +230,5 @@ async def test_an_import_leaves_the_counters_that_the_same_calls_would(
 async def _by_calls(approvals: Approvals, incidents: Incidents) -> None:
     executed = await approvals.executed(await incidents.opened())
     await approvals.until_delivered(executed.approval_id)
-    await approvals.reject((await approvals.propose(await incidents.opened())).approval_id)
-    await approvals.propose(await incidents.opened())
+    await approvals.reject((await approvals.proposed(await incidents.opened())).approval_id)
+    await approvals.proposed(await incidents.opened())

@@ -20,7 +20,7 @@ async def test_an_approval_that_was_not_executed_can_be_cancelled(
     approvals: Approvals, incidents: Incidents, state: str
 ) -> None:
     incident_id = await incidents.opened()
-    made = approvals.propose if state == "PENDING" else approvals.approved
+    made = approvals.proposed if state == "PENDING" else approvals.approved
     approval = await made(incident_id)
     cancelled = await approvals.cancel(approval.approval_id, reason="changed my mind")
     assert cancelled.state == State.STATE_CANCELLED
@@ -46,7 +46,7 @@ async def test_what_was_executed_cannot_be_cancelled(approvals: Approvals, incid
 async def test_cancelling_checks_id_and_etag(approvals: Approvals, incidents: Incidents) -> None:
     refusal = await refused(approvals.cancel(UNKNOWN))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "APPROVAL_NOT_FOUND")
-    proposed = await approvals.propose(await incidents.opened())
+    proposed = await approvals.proposed(await incidents.opened())
     await approvals.approve(proposed.approval_id)
     refusal = await refused(approvals.cancel(proposed.approval_id, etag=proposed.etag))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "APPROVAL_CHANGED")
@@ -64,4 +64,4 @@ async def test_of_a_concurrent_cancel_and_execute_one_wins(
         assert sorted(won) == [False, True]
         state = (await approvals.get(approval_id)).state
         assert state == (State.STATE_CANCELLED if won[0] else State.STATE_SUCCEEDED)
-        assert len((await approvals.deliveries(approval_id=approval_id)).deliveries) == won[1]
+        assert len((await approvals.list_deliveries(approval_id=approval_id).page()).deliveries) == won[1]

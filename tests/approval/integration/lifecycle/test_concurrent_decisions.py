@@ -22,7 +22,7 @@ async def test_of_a_concurrent_approval_and_rejection_one_decides_and_the_other_
     incident_id = await incidents.opened()
 
     async def one_round() -> str:
-        approval_id = (await approvals.propose(incident_id)).approval_id
+        approval_id = (await approvals.proposed(incident_id)).approval_id
         yes, no = await race(
             approvals.approve(approval_id, actor="alice"),
             replica.reject(approval_id, actor="bob"),
@@ -48,7 +48,7 @@ async def test_of_two_concurrent_approvals_one_approves_and_the_other_gets_the_c
     incident_id = await incidents.opened()
 
     async def one_round() -> None:
-        approval_id = (await approvals.propose(incident_id)).approval_id
+        approval_id = (await approvals.proposed(incident_id)).approval_id
         outcomes = await race(
             approvals.approve(approval_id, actor="alice"),
             replica.approve(approval_id, actor="bob"),
@@ -66,7 +66,7 @@ async def test_concurrent_approvals_of_one_actor_are_idempotent(
     incident_id = await incidents.opened()
 
     async def one_round() -> None:
-        approval_id = (await approvals.propose(incident_id, required_approvals=2)).approval_id
+        approval_id = (await approvals.proposed(incident_id, required_approvals=2)).approval_id
         one, other = await asyncio.gather(approvals.approve(approval_id), replica.approve(approval_id))
         assert one == other
         assert one.state == State.STATE_PENDING
@@ -81,7 +81,7 @@ async def test_three_concurrent_approvals_complete_a_quorum_of_two_once(
     incident_id = await incidents.opened()
 
     async def one_round() -> None:
-        approval_id = (await approvals.propose(incident_id, required_approvals=2)).approval_id
+        approval_id = (await approvals.proposed(incident_id, required_approvals=2)).approval_id
         outcomes = await race(
             approvals.approve(approval_id, actor="alice"),
             replica.approve(approval_id, actor="bob"),

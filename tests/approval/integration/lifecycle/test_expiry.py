@@ -1,9 +1,11 @@
 """An approval that is not executed before its expiry expires."""
 
+from datetime import timedelta
+
 import pytest
 
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Approvals, Incidents, State, seconds
+from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.schemas import rows
 from tests.eventually import eventually
 from tests.rpc_errors import refused
@@ -17,8 +19,8 @@ async def test_an_approval_that_is_not_executed_before_its_expiry_expires_and_re
     restless: Approvals, incidents: Incidents, restless_service: RunningService, state: str
 ) -> None:
     incident_id = await incidents.opened()
-    made = restless.propose if state == "PENDING" else restless.approved
-    approval = await made(incident_id, ttl=seconds(3600))
+    made = restless.proposed if state == "PENDING" else restless.approved
+    approval = await made(incident_id, ttl=timedelta(seconds=3600))
     await rows(
         restless_service.database_url,
         "UPDATE approvals SET expire_time = now() WHERE approval_id = $1",
@@ -38,7 +40,7 @@ async def test_an_approval_that_was_executed_before_its_expiry_does_not_expire(
     restless: Approvals, incidents: Incidents, restless_service: RunningService
 ) -> None:
     executed = await restless.executed(await incidents.opened())
-    bystander = await restless.propose(await incidents.opened())
+    bystander = await restless.proposed(await incidents.opened())
     await rows(
         restless_service.database_url,
         "UPDATE approvals SET expire_time = now() WHERE approval_id = ANY($1)",

@@ -52,7 +52,7 @@ async def test_of_two_concurrent_approvals_one_approves_and_the_action_is_execut
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
-    original = await one.propose(await incidents.opened(), auto_execute=True)
+    original = await one.proposed(await incidents.opened(), auto_execute=True)
     ids = await copies(racers.url, original, SAME)
 
     async def one_round(number: int, approval_id: str) -> str:
@@ -76,7 +76,7 @@ async def test_of_a_concurrent_approval_and_rejection_one_decides_and_only_an_ap
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
-    original = await one.propose(await incidents.opened(), auto_execute=True)
+    original = await one.proposed(await incidents.opened(), auto_execute=True)
     ids = await copies(racers.url, original, SAME)
 
     async def one_round(number: int, approval_id: str) -> str:
@@ -109,7 +109,7 @@ async def test_concurrent_approvals_complete_a_quorum_of_two_once_and_the_propos
     racers: Racers, incidents: Incidents
 ) -> None:
     one, other = racers.pair(2)
-    original = await one.propose(
+    original = await one.proposed(
         await incidents.opened(), actor="proposer", required_approvals=2, auto_execute=True
     )
     ids = await copies(racers.url, original, SAME[: ROUNDS // 4])
@@ -147,7 +147,7 @@ async def test_of_a_concurrent_expiry_and_approval_one_wins_and_an_expired_appro
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
-    original = await one.propose(await incidents.opened(), auto_execute=True)
+    original = await one.proposed(await incidents.opened(), auto_execute=True)
     ids = await copies(racers.url, original, SAME)
     # The longest time until the expiry, in seconds. It is adjusted by each winner, so that on any machine each wins about
     # as often.

@@ -13,7 +13,7 @@ import pytest
 from approval.actions.grammar import parse_action
 from approval.actions.parsed import action_hash
 from awoooi.approval.v1 import approval_pb2
-from tests.approval.callers import Approvals, Incidents, State, seconds
+from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.fronted import CHECK_TIMEOUT, Fronted
 from tests.approval.schemas import rows
 from tests.approval.scripted_incidents import answer, hang
@@ -27,14 +27,14 @@ UNKNOWN = "INC-20200101-00000000DEAD"
 
 async def test_a_proposal_is_recorded_as_it_was_made(approvals: Approvals, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
-    approval = await approvals.propose(
+    approval = await approvals.proposed(
         incident_id,
         "SCALE Deployment/api --replicas=3 -n prod",
         actor="ai:planner",
         risk=approval_pb2.RISK_HIGH,
         rationale="the queue grows\nand grows",
         confidence=0.25,
-        ttl=seconds(90),
+        ttl=timedelta(seconds=90),
         required_approvals=3,
         auto_execute=False,
     )
@@ -70,7 +70,7 @@ async def test_an_unset_field_has_the_default_of_the_contract(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     # None leaves a field out.
-    approval = await approvals.propose(await incidents.opened(), auto_execute=None)
+    approval = await approvals.proposed(await incidents.opened(), auto_execute=None)
     assert approval.auto_execute
     assert approval.required_approvals == 1
     assert not approval.HasField("confidence")
@@ -82,20 +82,20 @@ async def test_an_unset_field_has_the_default_of_the_contract(
 async def test_an_action_that_cannot_be_parsed_is_recorded_with_the_reason(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    approval = await approvals.propose(await incidents.opened(), "RESTART deployment/api")
+    approval = await approvals.proposed(await incidents.opened(), "RESTART deployment/api")
     assert approval.state == State.STATE_PENDING
     assert not approval.HasField("operation")
     assert approval.parse_error == "at character 23: expected a namespace: -n NAME"
 
 
 async def test_a_confidence_of_zero_is_not_unset(approvals: Approvals, incidents: Incidents) -> None:
-    approval = await approvals.propose(await incidents.opened(), confidence=0.0)
+    approval = await approvals.proposed(await incidents.opened(), confidence=0.0)
     assert approval.HasField("confidence")
     assert approval.confidence == 0.0
 
 
 async def test_an_unknown_incident_is_refused(approvals: Approvals, approval_service: RunningService) -> None:
-    refusal = await refused(approvals.propose(UNKNOWN))
+    refusal = await refused(approvals.proposed(UNKNOWN))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
     assert refusal.resource == ("awoooi.incident.v1.Incident", UNKNOWN)
     assert not await _approvals_for(approval_service, UNKNOWN)
@@ -105,7 +105,7 @@ async def test_a_resolved_incident_is_refused(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
     incident_id = await incidents.resolved()
-    refusal = await refused(approvals.propose(incident_id))
+    refusal = await refused(approvals.proposed(incident_id))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INCIDENT_RESOLVED")
     assert refusal.resource == ("awoooi.incident.v1.Incident", incident_id)
     assert not await _approvals_for(approval_service, incident_id)
@@ -116,8 +116,8 @@ async def test_a_retry_of_a_proposal_is_idempotent_and_writes_nothing(
 ) -> None:
     incident_id = await incidents.opened()
     request_id = str(uuid.uuid4())
-    first = await approvals.propose(incident_id, request_id=request_id)
-    assert await approvals.propose(incident_id, request_id=request_id) == first
+    first = await approvals.proposed(incident_id, request_id=request_id)
+    assert await approvals.proposed(incident_id, request_id=request_id) == first
     assert await _approvals_for(approval_service, incident_id) == 1
 
 
@@ -126,11 +126,11 @@ async def test_a_retry_of_a_proposal_returns_the_current_record(
 ) -> None:
     incident_id = await incidents.opened()
     request_id = str(uuid.uuid4())
-    approval = await approvals.propose(incident_id, request_id=request_id)
+    approval = await approvals.proposed(incident_id, request_id=request_id)
     rejected = await approvals.reject(approval.approval_id)
-    await incidents.resolve(incident_id)
+    await incidents.resolve(incident_id, resolution_type="HUMAN")
     # Had it been a new proposal, the resolved incident would refuse it.
-    assert await approvals.propose(incident_id, request_id=request_id) == rejected
+    assert await approvals.proposed(incident_id, request_id=request_id) == rejected
 
 
 OTHER_CONTENT: dict[str, dict[str, Any]] = {
@@ -138,7 +138,7 @@ OTHER_CONTENT: dict[str, dict[str, Any]] = {
     "risk": {"risk": approval_pb2.RISK_CRITICAL},
     "rationale": {"rationale": "because"},
     "confidence": {"confidence": 0.5},
-    "ttl": {"ttl": seconds(1800)},
+    "ttl": {"ttl": timedelta(seconds=1800)},
     "required_approvals": {"required_approvals": 2},
     "auto_execute": {"auto_execute": True},
 }
@@ -150,8 +150,8 @@ async def test_a_request_id_with_other_content_is_refused(
 ) -> None:
     incident_id = await incidents.opened()
     request_id = str(uuid.uuid4())
-    await approvals.propose(incident_id, request_id=request_id)
-    refusal = await refused(approvals.propose(incident_id, request_id=request_id, **other))
+    await approvals.proposed(incident_id, request_id=request_id)
+    refusal = await refused(approvals.proposed(incident_id, request_id=request_id, **other))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
 
 
@@ -159,8 +159,8 @@ async def test_a_request_id_for_another_incident_is_refused(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     request_id = str(uuid.uuid4())
-    await approvals.propose(await incidents.opened(), request_id=request_id)
-    refusal = await refused(approvals.propose(await incidents.opened(), request_id=request_id))
+    await approvals.proposed(await incidents.opened(), request_id=request_id)
+    refusal = await refused(approvals.proposed(await incidents.opened(), request_id=request_id))
     assert refusal.reason == "REQUEST_ID_REUSED"
 
 
@@ -171,7 +171,7 @@ async def test_concurrent_proposals_with_one_request_id_are_idempotent(
     request_id = str(uuid.uuid4())
     before = await _pending(approvals)
     found = await asyncio.gather(
-        *((approvals, replica)[turn % 2].propose(incident_id, request_id=request_id) for turn in range(30))
+        *((approvals, replica)[turn % 2].proposed(incident_id, request_id=request_id) for turn in range(30))
     )
     assert len({approval.approval_id for approval in found}) == 1
     assert await _approvals_for(approval_service, incident_id) == 1
@@ -182,7 +182,7 @@ async def test_without_a_request_id_two_equal_proposals_are_two(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
-    first, second = await asyncio.gather(approvals.propose(incident_id), approvals.propose(incident_id))
+    first, second = await asyncio.gather(approvals.proposed(incident_id), approvals.proposed(incident_id))
     assert first.approval_id != second.approval_id
 
 
@@ -190,7 +190,7 @@ async def test_a_proposal_during_an_outage_of_the_incident_service_is_recorded_u
     fronted: Fronted,
 ) -> None:
     await fronted.front.stop()
-    approval = await fronted.approvals.propose(UNKNOWN)
+    approval = await fronted.approvals.proposed(UNKNOWN)
     assert approval.state == State.STATE_PENDING
     assert not approval.incident_verified
 
@@ -210,7 +210,7 @@ async def test_a_proposal_is_recorded_when_the_incident_service_returns_an_error
     fronted: Fronted, code: grpc.StatusCode
 ) -> None:
     fronted.front.behaviour = answer(code)
-    approval = await fronted.approvals.propose(UNKNOWN)
+    approval = await fronted.approvals.proposed(UNKNOWN)
     assert not approval.incident_verified
 
 
@@ -219,7 +219,7 @@ async def test_a_hanging_incident_service_delays_a_proposal_by_the_check_timeout
 ) -> None:
     fronted.front.behaviour = hang
     started = time.monotonic()
-    approval = await fronted.approvals.propose(UNKNOWN)
+    approval = await fronted.approvals.proposed(UNKNOWN)
     took = timedelta(seconds=time.monotonic() - started)
     assert not approval.incident_verified
     # Wide, for a slow machine: what is excluded is the server's own cap of 30 s.
@@ -234,5 +234,5 @@ async def _approvals_for(service: RunningService, incident_id: str) -> int:
 
 
 async def _pending(approvals: Approvals) -> int:
-    figures = await approvals.figures()
+    figures = await approvals.stats()
     return next(entry.count for entry in figures.approvals.approvals if entry.state == State.STATE_PENDING)

@@ -52,7 +52,7 @@ async def shelf(approvals: Approvals, incidents: Incidents) -> AsyncIterator[She
         ("failed", UNPARSABLE, approval_pb2.RISK_CRITICAL),
         ("other", "DELETE pod/x -n prod", approval_pb2.RISK_LOW),
     ):
-        ids[word] = (await approvals.propose(incident_id, action, risk=risk)).approval_id
+        ids[word] = (await approvals.proposed(incident_id, action, risk=risk)).approval_id
     await approvals.approve(ids["failed"])
     await approvals.execute(ids["failed"])
     await approvals.approve(ids["approved"])
@@ -100,13 +100,13 @@ async def test_an_unknown_approval_is_not_found(approvals: Approvals) -> None:
 async def test_a_list_has_what_matches_every_criterion(
     approvals: Approvals, shelf: Shelf, narrow: dict[str, Any], words: set[str]
 ) -> None:
-    found = await approvals.list(incident_id=shelf.incident_id, **narrow)
+    found = await approvals.list(incident_id=shelf.incident_id, **narrow).page()
     assert set(shelf.names(found.approvals)) == words
     assert len(found.approvals) == len(words)
 
 
 async def test_an_approval_is_the_same_in_a_list(approvals: Approvals, shelf: Shelf) -> None:
-    for approval in (await approvals.list(incident_id=shelf.incident_id)).approvals:
+    for approval in (await approvals.list(incident_id=shelf.incident_id).page()).approvals:
         assert approval == await approvals.get(approval.approval_id)
 
 
@@ -118,7 +118,7 @@ async def test_approvals_are_filtered_by_create_time(approvals: Approvals, shelf
         create_time_start=start,
         create_time_end=end,
         order=Order.ORDER_CREATE_TIME_ASC,
-    )
+    ).page()
     assert shelf.names(found.approvals) == ["approved", "rejected"]
 
 
@@ -147,7 +147,7 @@ async def test_pages_of_every_order_have_no_gap_and_no_repetition(
     while True:
         page = await approvals.list(
             incident_id=shelf.incident_id, order=order, page_size=page_size, page_token=token
-        )
+        ).page()
         assert len(page.approvals) <= page_size
         found += page.approvals
         token = page.next_page_token
@@ -158,26 +158,30 @@ async def test_pages_of_every_order_have_no_gap_and_no_repetition(
 
 async def test_a_concurrent_proposal_does_not_shift_pages(approvals: Approvals, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
-    ids = [(await approvals.propose(incident_id)).approval_id for _ in range(4)]
-    first = await approvals.list(incident_id=incident_id, page_size=2)
-    await approvals.propose(incident_id)
-    second = await approvals.list(incident_id=incident_id, page_size=2, page_token=first.next_page_token)
+    ids = [(await approvals.proposed(incident_id)).approval_id for _ in range(4)]
+    first = await approvals.list(incident_id=incident_id, page_size=2).page()
+    await approvals.proposed(incident_id)
+    second = await approvals.list(
+        incident_id=incident_id, page_size=2, page_token=first.next_page_token
+    ).page()
     found = [approval.approval_id for approval in (*first.approvals, *second.approvals)]
     assert found == ids[::-1]
     assert second.next_page_token == ""
 
 
 async def test_a_token_works_with_another_page_size(approvals: Approvals, shelf: Shelf) -> None:
-    first = await approvals.list(incident_id=shelf.incident_id, page_size=1)
-    rest = await approvals.list(incident_id=shelf.incident_id, page_size=50, page_token=first.next_page_token)
+    first = await approvals.list(incident_id=shelf.incident_id, page_size=1).page()
+    rest = await approvals.list(
+        incident_id=shelf.incident_id, page_size=50, page_token=first.next_page_token
+    ).page()
     assert shelf.names(rest.approvals) == ["failed", "rejected", "approved", "pending"]
 
 
 async def test_a_token_works_at_another_replica(
     approvals: Approvals, replica: Approvals, shelf: Shelf
 ) -> None:
-    first = await approvals.list(incident_id=shelf.incident_id, page_size=4)
-    rest = await replica.list(incident_id=shelf.incident_id, page_token=first.next_page_token)
+    first = await approvals.list(incident_id=shelf.incident_id, page_size=4).page()
+    rest = await replica.list(incident_id=shelf.incident_id, page_token=first.next_page_token).page()
     assert shelf.names(rest.approvals) == ["pending"]
 
 
@@ -193,9 +197,9 @@ OTHER_FILTERS: dict[str, dict[str, Any]] = {
 async def test_a_token_of_another_filter_is_refused(
     approvals: Approvals, shelf: Shelf, other: dict[str, Any]
 ) -> None:
-    first = await approvals.list(incident_id=shelf.incident_id, page_size=1)
+    first = await approvals.list(incident_id=shelf.incident_id, page_size=1).page()
     asked = {"incident_id": shelf.incident_id, "page_token": first.next_page_token} | other
-    refusal = await refused(approvals.list(**asked))
+    refusal = await refused(approvals.list(**asked).page())
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
@@ -219,16 +223,16 @@ FORGED = {
 
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
 async def test_a_forged_token_is_refused(approvals: Approvals, shelf: Shelf, forge: Any) -> None:
-    first = await approvals.list(incident_id=shelf.incident_id, page_size=1)
+    first = await approvals.list(incident_id=shelf.incident_id, page_size=1).page()
     token = forge(first.next_page_token)
-    refusal = await refused(approvals.list(incident_id=shelf.incident_id, page_token=token))
+    refusal = await refused(approvals.list(incident_id=shelf.incident_id, page_token=token).page())
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
 async def test_a_token_of_the_deliveries_is_refused(approvals: Approvals, incidents: Incidents) -> None:
     for _ in range(2):
         await approvals.executed(await incidents.opened())
-    token = (await approvals.deliveries(page_size=1)).next_page_token
+    token = (await approvals.list_deliveries(page_size=1).page()).next_page_token
     assert token
-    refusal = await refused(approvals.list(page_token=token))
+    refusal = await refused(approvals.list(page_token=token).page())
     assert refusal.fields == ("page_token",)

@@ -47,12 +47,12 @@ async def test_the_kill_switch_applies_from_the_next_proposal(
     ruled: Ruled, incidents: Incidents, switch_off: Callable[[Path], object], reason: str
 ) -> None:
     incident_id = await incidents.opened()
-    assert (await ruled.approvals.propose(incident_id)).state == APPROVED
+    assert (await ruled.approvals.proposed(incident_id)).state == APPROVED
     logged = len(ruled.service.events("auto_approval_off"))
 
     switch_off(ruled.switch_file)
     for _ in range(3):
-        assert (await ruled.approvals.propose(incident_id)).state == PENDING
+        assert (await ruled.approvals.proposed(incident_id)).state == PENDING
     await eventually(
         lambda: asyncio.to_thread(ruled.service.events, "auto_approval_off"),
         lambda found: len(found) > logged,
@@ -64,7 +64,7 @@ async def test_the_kill_switch_applies_from_the_next_proposal(
     if ruled.switch_file.is_dir():
         ruled.switch_file.rmdir()
     ruled.switch_file.write_text("on\n")
-    assert (await ruled.approvals.propose(incident_id)).state == APPROVED
+    assert (await ruled.approvals.proposed(incident_id)).state == APPROVED
 
 
 async def test_a_kill_switch_used_during_the_look_up_of_the_incident_applies(
@@ -77,14 +77,14 @@ async def test_a_kill_switch_used_during_the_look_up_of_the_incident_applies(
         return await pass_on(forward, context)
 
     ruled.front.behaviour = throw
-    assert (await ruled.approvals.propose(incident_id)).state == PENDING
+    assert (await ruled.approvals.proposed(incident_id)).state == PENDING
 
 
 async def test_a_person_may_approve_while_auto_approval_is_disabled(
     ruled: Ruled, incidents: Incidents
 ) -> None:
     ruled.switch_file.write_text("off\n")
-    approval = await ruled.approvals.propose(await incidents.opened(), auto_execute=True)
+    approval = await ruled.approvals.proposed(await incidents.opened(), auto_execute=True)
     await ruled.approvals.approve(approval.approval_id)
     delivered = await ruled.approvals.until_delivered(approval.approval_id)
     assert [decision.policy_rule for decision in delivered.decisions] == [""]
@@ -93,10 +93,10 @@ async def test_a_person_may_approve_while_auto_approval_is_disabled(
 async def test_a_changed_policy_applies_from_the_next_proposal(ruled: Ruled, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
     critical: dict[str, Any] = {"risk": approval_pb2.RISK_CRITICAL}
-    assert (await ruled.approvals.propose(incident_id, **critical)).state == PENDING
+    assert (await ruled.approvals.proposed(incident_id, **critical)).state == PENDING
     ruled.policy_file.write_text(OTHER_POLICY)
-    assert (await ruled.approvals.propose(incident_id, **critical)).decisions[0].policy_rule == "other"
-    assert (await ruled.approvals.propose(incident_id)).state == PENDING
+    assert (await ruled.approvals.proposed(incident_id, **critical)).decisions[0].policy_rule == "other"
+    assert (await ruled.approvals.proposed(incident_id)).state == PENDING
     await ruled.service.logged("auto_approval_on", rules=["other"])
 
 
@@ -118,18 +118,18 @@ async def test_a_broken_policy_approves_nothing_until_it_is_repaired(
     ruled: Ruled, incidents: Incidents, damage: Callable[[Path], object], problem: str
 ) -> None:
     incident_id = await incidents.opened()
-    assert (await ruled.approvals.propose(incident_id)).state == APPROVED
+    assert (await ruled.approvals.proposed(incident_id)).state == APPROVED
     damage(ruled.policy_file)
-    assert (await ruled.approvals.propose(incident_id)).state == PENDING
+    assert (await ruled.approvals.proposed(incident_id)).state == PENDING
     await ruled.service.logged("auto_approval_off", reason=f"{ruled.policy_file}: {problem}")
     ruled.policy_file.write_text(POLICY)
-    assert (await ruled.approvals.propose(incident_id)).state == APPROVED
+    assert (await ruled.approvals.proposed(incident_id)).state == APPROVED
 
 
 async def test_a_service_without_a_policy_approves_nothing(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    approval = await approvals.propose(await incidents.opened(), auto_execute=True)
+    approval = await approvals.proposed(await incidents.opened(), auto_execute=True)
     assert approval.state == PENDING
     await approvals.cancel(approval.approval_id)
 
@@ -153,7 +153,7 @@ async def test_disabled_by_the_variable_no_file_is_read(
         approvals_at(running.address) as found,
     ):
         await running.logged("auto_approval_off", reason="APPROVAL_AUTO_APPROVE is off")
-        assert (await found.propose(await incidents.opened(), NO_ACTION)).state == PENDING
+        assert (await found.proposed(await incidents.opened(), NO_ACTION)).state == PENDING
 
 
 async def test_a_policy_that_cannot_be_used_stops_the_start_and_names_every_mistake(tmp_path: Path) -> None:

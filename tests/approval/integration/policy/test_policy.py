@@ -27,7 +27,7 @@ async def test_a_no_action_that_a_rule_approves_resolves_its_incident(
     ruled: Ruled, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
-    proposed = await ruled.approvals.propose(incident_id, actor="ai", auto_execute=True)
+    proposed = await ruled.approvals.proposed(incident_id, actor="ai", auto_execute=True)
     (decision,) = proposed.decisions
     assert decision.actor == "policy:observe"
     assert decision.policy_rule == "observe"
@@ -50,7 +50,7 @@ async def test_a_no_action_that_a_rule_approves_resolves_its_incident(
 
 async def test_the_timeline_of_the_incident_names_the_rule(ruled: Ruled, incidents: Incidents) -> None:
     incident_id = await incidents.opened()
-    approval = await ruled.approvals.propose(incident_id, actor="ai")
+    approval = await ruled.approvals.proposed(incident_id, actor="ai")
     types = (incident_pb2.IncidentEvent.TYPE_PROPOSED, incident_pb2.IncidentEvent.TYPE_APPROVED)
     events = await eventually(
         lambda: incidents.events(incident_id, *types), lambda found: len(found) == len(types)
@@ -68,7 +68,7 @@ async def test_the_timeline_of_the_incident_names_the_rule(ruled: Ruled, inciden
 async def test_decision_and_execution_are_committed_with_the_proposal(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    approval = await ruled.approvals.propose(await incidents.opened(), auto_execute=True)
+    approval = await ruled.approvals.proposed(await incidents.opened(), auto_execute=True)
     # now() is one time for all that a transaction writes.
     assert approval.decisions[0].decide_time == approval.create_time
     assert approval.decide_time == approval.create_time
@@ -85,7 +85,7 @@ async def test_decision_and_execution_are_committed_with_the_proposal(
 
 async def test_an_operation_that_a_rule_approves_is_run(ruled: Ruled, incidents: Incidents) -> None:
     incident_id = await incidents.opened(severity=incident_pb2.SEVERITY_LOW)
-    approval = await ruled.approvals.propose(incident_id, STAGING, confidence=0.9, auto_execute=True)
+    approval = await ruled.approvals.proposed(incident_id, STAGING, confidence=0.9, auto_execute=True)
     assert approval.decisions[0].policy_rule == "repair-staging"
     delivered = await ruled.approvals.until_delivered(approval.approval_id)
     assert delivered.state == SUCCEEDED
@@ -96,7 +96,7 @@ async def test_an_operation_that_a_rule_approves_is_run(ruled: Ruled, incidents:
 async def test_without_auto_execute_an_approved_proposal_waits_for_execute(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    approval = await ruled.approvals.propose(await incidents.opened(), auto_execute=False)
+    approval = await ruled.approvals.proposed(await incidents.opened(), auto_execute=False)
     assert approval.state == APPROVED
     answer = await ruled.approvals.execute(approval.approval_id, etag=approval.etag)
     assert answer.approval.state == SUCCEEDED
@@ -119,7 +119,7 @@ async def test_a_proposal_that_no_rule_matches_stays_pending(
     ruled: Ruled, incidents: Incidents, proposal: dict[str, Any]
 ) -> None:
     incident_id = await incidents.opened(severity=incident_pb2.SEVERITY_LOW)
-    approval = await ruled.approvals.propose(incident_id, auto_execute=True, **proposal)
+    approval = await ruled.approvals.proposed(incident_id, auto_execute=True, **proposal)
     assert approval.state == PENDING
     assert not approval.decisions
     assert await ruled.approvals.get(approval.approval_id) == approval
@@ -129,7 +129,7 @@ async def test_a_proposal_that_no_rule_matches_stays_pending(
 async def test_a_rule_matches_the_severity_of_the_incident(
     ruled: Ruled, incidents: Incidents, severity: incident_pb2.Severity.ValueType
 ) -> None:
-    approval = await ruled.approvals.propose(
+    approval = await ruled.approvals.proposed(
         await incidents.opened(severity=severity), STAGING, confidence=1.0
     )
     assert approval.state == (APPROVED if severity == incident_pb2.SEVERITY_LOW else PENDING)
@@ -138,7 +138,7 @@ async def test_a_rule_matches_the_severity_of_the_incident(
 async def test_a_caller_with_the_name_of_a_rule_is_not_recorded_as_a_rule(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    approval = await ruled.approvals.propose(await incidents.opened(), required_approvals=2)
+    approval = await ruled.approvals.proposed(await incidents.opened(), required_approvals=2)
     decided = await ruled.approvals.approve(approval.approval_id, actor="policy:observe")
     assert decided.state == PENDING
     assert [decision.policy_rule for decision in decided.decisions] == [""]
@@ -146,28 +146,28 @@ async def test_a_caller_with_the_name_of_a_rule_is_not_recorded_as_a_rule(
 
 async def test_while_the_incident_service_is_unreachable_rules_approve_only_no_action(ruled: Ruled) -> None:
     await ruled.front.stop()
-    observed = await ruled.approvals.propose(UNKNOWN)
+    observed = await ruled.approvals.proposed(UNKNOWN)
     assert observed.state == APPROVED
     assert not observed.incident_verified
-    repaired = await ruled.approvals.propose(UNKNOWN, STAGING, confidence=1.0)
+    repaired = await ruled.approvals.proposed(UNKNOWN, STAGING, confidence=1.0)
     assert repaired.state == PENDING
     # Its severity would match, and is not known now.
     ruled.policy_file.write_text(f'{POLICY.partition("[rules.repair")[0]}severities = ["HIGH"]\n')
-    assert (await ruled.approvals.propose(UNKNOWN)).state == PENDING
+    assert (await ruled.approvals.proposed(UNKNOWN)).state == PENDING
 
 
 async def test_a_retry_of_a_proposal_is_idempotent_after_a_change_of_the_rules(
     ruled: Ruled, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
-    first = await ruled.approvals.propose(incident_id, request_id="once")
+    first = await ruled.approvals.proposed(incident_id, request_id="once")
     assert first.state == APPROVED
     ruled.switch_file.write_text("off\n")
-    assert await ruled.approvals.propose(incident_id, request_id="once") == first
-    waiting = await ruled.approvals.propose(incident_id, request_id="twice")
+    assert await ruled.approvals.proposed(incident_id, request_id="once") == first
+    waiting = await ruled.approvals.proposed(incident_id, request_id="twice")
     assert waiting.state == PENDING
     ruled.switch_file.write_text("on\n")
-    assert await ruled.approvals.propose(incident_id, request_id="twice") == waiting
+    assert await ruled.approvals.proposed(incident_id, request_id="twice") == waiting
 
 
 async def test_concurrent_proposals_with_one_request_id_are_approved_once(
@@ -175,7 +175,7 @@ async def test_concurrent_proposals_with_one_request_id_are_approved_once(
 ) -> None:
     incident_id = await incidents.opened()
     found = await asyncio.gather(
-        *(ruled.approvals.propose(incident_id, request_id="together") for _ in range(20))
+        *(ruled.approvals.proposed(incident_id, request_id="together") for _ in range(20))
     )
     assert len({approval.approval_id for approval in found}) == 1
     assert len(found[0].decisions) == 1
@@ -185,10 +185,10 @@ async def test_concurrent_decisions_of_rules_and_people_do_not_deadlock(
     ruled: Ruled, incidents: Incidents
 ) -> None:
     incident_id = await incidents.opened()
-    waiting = [await ruled.approvals.propose(incident_id, risk=approval_pb2.RISK_HIGH) for _ in range(40)]
+    waiting = [await ruled.approvals.proposed(incident_id, risk=approval_pb2.RISK_HIGH) for _ in range(40)]
     before = await _counts(ruled.approvals)
     await asyncio.gather(
-        *(ruled.approvals.propose(incident_id) for _ in waiting),
+        *(ruled.approvals.proposed(incident_id) for _ in waiting),
         *(ruled.approvals.approve(approval.approval_id) for approval in waiting),
     )
     after = await _counts(ruled.approvals)
@@ -197,5 +197,5 @@ async def test_concurrent_decisions_of_rules_and_people_do_not_deadlock(
 
 
 async def _counts(approvals: Approvals) -> dict[int, int]:
-    figures = await approvals.figures()
+    figures = await approvals.stats()
     return {entry.state: entry.count for entry in figures.approvals.approvals}

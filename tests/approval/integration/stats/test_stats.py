@@ -63,7 +63,7 @@ async def test_the_stats_follow_every_transition(
     alone: RunningService, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
     async with approvals_at(alone.address) as approvals:
-        figures = await approvals.figures()
+        figures = await approvals.stats()
         # From the start every value is there, at zero; what only the incident service knows is not.
         assert _states(figures.approvals.approvals) == dict.fromkeys(State.values()[1:], 0)
         assert _states(figures.deliveries.deliveries) == {
@@ -81,9 +81,9 @@ async def test_the_stats_follow_every_transition(
             assert not figures.HasField(section)
 
         incident_ids = [await incidents.opened() for _ in range(6)]
-        await approvals.propose(incident_ids[0])
+        await approvals.proposed(incident_ids[0])
         await approvals.approved(incident_ids[1], RESTART)
-        rejected = await approvals.propose(incident_ids[2])
+        rejected = await approvals.proposed(incident_ids[2])
         await approvals.reject(rejected.approval_id)
         await approvals.executed(incident_ids[3], UNPARSABLE)
         delivered = await approvals.executed(incident_ids[4])
@@ -92,7 +92,7 @@ async def test_the_stats_follow_every_transition(
         waiting = await approvals.executed(incident_ids[5])
         unknown = await approvals.executed("INC-20200101-00000000DEAD")
 
-        figures = await approvals.figures()
+        figures = await approvals.stats()
         assert _states(figures.approvals.approvals) == dict.fromkeys(State.values()[1:], 0) | {
             State.STATE_PENDING: 1,
             State.STATE_APPROVED: 1,
@@ -119,7 +119,7 @@ async def test_the_stats_follow_every_transition(
         await approvals.until_delivery(unknown.approval_id, DeliveryState.STATE_PARKED)
         for approval in (delivered, waiting, unknown):
             assert (await approvals.execute(approval.approval_id)).already_executed
-        figures = await approvals.figures()
+        figures = await approvals.stats()
         assert _states(figures.deliveries.deliveries) == {
             DeliveryState.STATE_PENDING: 0,
             DeliveryState.STATE_PARKED: 1,
@@ -142,11 +142,11 @@ async def _repairs_are_rated(alone: RunningService, approvals: Approvals, approv
         await rows(alone.database_url, insert, approval_id, succeeded, -timedelta(hours=age))
     # Older than the window: not counted.
     await rows(alone.database_url, insert, approval_id, False, -timedelta(hours=25))
-    executions = (await approvals.figures()).executions
+    executions = (await approvals.stats()).executions
     assert (executions.samples, executions.successes) == (MIN_SAMPLES - 1, 2)
     assert not executions.HasField("success_rate")
     await rows(alone.database_url, insert, approval_id, True, timedelta(0))
-    executions = (await approvals.figures()).executions
+    executions = (await approvals.stats()).executions
     assert (executions.samples, executions.successes) == (MIN_SAMPLES, 3)
     assert executions.success_rate == pytest.approx(3 / 4)
 
@@ -161,7 +161,7 @@ async def _counters_survive(
         healthy_service("approval", alone.database_url, variables=variables) as again,
         approvals_at(again.address) as approvals,
     ):
-        after = await approvals.figures()
+        after = await approvals.stats()
     assert after.executions.executions_total == before.executions.executions_total
     assert after.executions.noop_executions_total == before.executions.noop_executions_total
     assert after.executions.noop_resolutions_total == before.executions.noop_resolutions_total
@@ -170,14 +170,14 @@ async def _counters_survive(
 
 async def test_lists_and_hours_are_in_the_full_view_only(fronted: Fronted, incidents: Incidents) -> None:
     approvals = fronted.approvals
-    pending = await approvals.propose(await incidents.opened())
+    pending = await approvals.proposed(await incidents.opened())
     await fronted.front.stop()
     waiting = await approvals.executed("INC-20200101-00000000DEAD")
-    basic = await approvals.figures()
+    basic = await approvals.stats()
     assert not basic.approvals.pending
     assert not basic.deliveries.waiting
     assert not basic.executions.hours
-    full = await approvals.figures(pb.GetFlywheelStatsRequest.VIEW_FULL)
+    full = await approvals.stats(pb.GetFlywheelStatsRequest.VIEW_FULL)
     # Of each list the first twenty: what others left may come before.
     assert len(full.approvals.pending) == 20 or pending.approval_id in [
         entry.approval_id for entry in full.approvals.pending
@@ -204,7 +204,7 @@ async def test_a_cancelled_indeterminate_execution_is_counted_in_its_hour(
     )
     try:
         await approvals.cancel(approval.approval_id)
-        full = await approvals.figures(pb.GetFlywheelStatsRequest.VIEW_FULL)
+        full = await approvals.stats(pb.GetFlywheelStatsRequest.VIEW_FULL)
         assert len(full.executions.hours) == 24
     finally:
         await rows(

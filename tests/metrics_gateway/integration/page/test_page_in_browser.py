@@ -269,7 +269,7 @@ async def test_over_real_services_it_lists_the_stuck_incident(browser: Browser) 
         assert browser.text("h1") == "All is well"
 
         incident_id = await incidents.opened(title=title)
-        proposed = await approvals.propose(incident_id, "NO_ACTION: <b>observe</b>")
+        proposed = await approvals.proposed(incident_id, "NO_ACTION: <b>observe</b>")
         await see(browser, url)
         assert browser.text("h1") == "1 incident is stuck"
         assert incident_id in browser.text("#stuck")
