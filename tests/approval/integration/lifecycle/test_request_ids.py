@@ -14,8 +14,8 @@ async def test_a_proposal_with_another_callers_request_id_is_a_proposal_of_its_o
 ) -> None:
     incident_id = await incidents.opened()
     key = secrets.token_hex(8)
-    first = await approvals.propose(incident_id, actor="alice", request_id=key)
-    other = await approvals.propose(incident_id, "NO_ACTION: look again", actor="bob", request_id=key)
+    first = await approvals.proposed(incident_id, actor="alice", request_id=key)
+    other = await approvals.proposed(incident_id, "NO_ACTION: look again", actor="bob", request_id=key)
     assert (other.proposed_by, other.action) == ("bob", "NO_ACTION: look again")
     assert other.approval_id != first.approval_id
-    assert await approvals.propose(incident_id, actor="alice", request_id=key) == first
+    assert await approvals.proposed(incident_id, actor="alice", request_id=key) == first
