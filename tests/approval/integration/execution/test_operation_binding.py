@@ -112,7 +112,10 @@ async def test_an_operation_approved_for_an_opening_that_is_over_is_cancelled_an
 ) -> None:
     approvals = hooked.approvals
     incident_id = await incidents.opened()
-    approved = await approvals.approved(incident_id, hooked.new_action())
+    # On a loaded machine the look-up of the incident may take too long; then the opening is not known.
+    approved = await eventually(
+        lambda: approvals.approved(incident_id, hooked.new_action()), lambda found: found.incident_verified
+    )
     await incidents.resolve(incident_id, resolution_type="HUMAN")
     await incidents.reopen(incident_id, reason="it is back")
     executed = (await approvals.execute(approved.approval_id)).approval

@@ -62,7 +62,8 @@ _RECENT = text("""
     SELECT
         (SELECT count(*) FROM approvals WHERE target = :target AND state = 'EXECUTING') AS running,
         count(*) FILTER (WHERE finish_time > now() - interval '1 hour') AS last_hour,
-        greatest(extract(epoch FROM now() - max(finish_time)), 0)::float8 AS seconds_since
+        -- Not greatest() alone, which takes 0 for NULL: a target that was never operated on has no cool-down.
+        CASE WHEN count(*) > 0 THEN greatest(extract(epoch FROM now() - max(finish_time)), 0)::float8 END AS seconds_since
     FROM ended
 """).bindparams(bindparam("within_seconds", type_=Float))
 
