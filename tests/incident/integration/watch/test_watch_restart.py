@@ -10,19 +10,17 @@ import grpc.aio
 import pytest
 from grpc import StatusCode
 
+from awoooi.client import IncidentClient
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.eventually import eventually
 from tests.incident.incidents import (
-    HUMAN,
-    create_request,
     effects_settled,
     incident_stub,
     opened,
     resolved,
     token,
 )
-from tests.incident.integration.watch.audience import Audience, KilledService
+from tests.incident.integration.watch.audience import Audience, killed_service
 from tests.incident.integration.watch.watching import act, note, watching
 from tests.rpc_errors import read_refusal
 from tests.services import PATIENCE_SECONDS, healthy_service
@@ -39,45 +37,39 @@ WRITERS = 4
 async def test_fifty_watchers_resume_without_a_gap_when_the_service_is_killed_and_restarted(
     database: str,
 ) -> None:
-    service = KilledService(database)
-    await service.start()
-    audience = Audience(service, last_event=token())
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            watchers = [tasks.create_task(audience.watch()) for _ in range(WATCHERS)]
-            await audience.all_there(WATCHERS)
-            writers = [tasks.create_task(_write(service, token())) for _ in range(WRITERS)]
-            for events in (INCIDENTS // 2, INCIDENTS):
-                # Midway: some watchers have changes that others have not.
-                await audience.has_seen(events)
-                await service.kill()
-                await service.start()
-            await asyncio.wait(writers)
-            written = await _events_when_settled(database)
-            async with incident_stub(await service.address()) as stub:
-                await note(stub, writers[0].result(), audience.last_event)
-    finally:
-        await service.kill()
+    async with (
+        killed_service(database) as service,
+        IncidentClient(service.address, timeout=PATIENCE_SECONDS) as writing,
+        asyncio.TaskGroup() as tasks,
+    ):
+        audience = Audience(service.address, last_event=token())
+        watchers = [tasks.create_task(audience.watch()) for _ in range(WATCHERS)]
+        await audience.all_there(WATCHERS)
+        writers = [tasks.create_task(_write(writing)) for _ in range(WRITERS)]
+        for events in (INCIDENTS // 2, INCIDENTS):
+            # Midway: some watchers have changes that others have not.
+            await audience.has_seen(events)
+            await service.kill()
+            await service.start()
+        await asyncio.wait(writers)
+        written = await _events_when_settled(database)
+        await writing.add_event(
+            writers[0].result(), type="NOTE", summary="the last", event_id=audience.last_event
+        )
     assert len(written) >= 2 * INCIDENTS
-    assert min(audience.streams) > 1, "a watcher had no stream when the service was killed"
     for watcher in watchers:
         assert sorted(event.event_id for event in watcher.result()) == sorted([*written, audience.last_event])
         for sequences in _changes_of_state(watcher.result()).values():
             assert sequences == sorted(sequences)
 
 
-async def _write(service: KilledService, prefix: str) -> str:
-    """Open and resolve incidents, each call again until it is answered; returns the last one's id."""
+async def _write(incidents: IncidentClient) -> str:
+    """Open and resolve incidents, each call retried while the service is down; returns the last one's id."""
     incident_id = ""
-    for number in range(INCIDENTS // WRITERS):
-        incident_id = await service.answer(_open_and_resolve, f"{prefix}-{number}")
+    for _ in range(INCIDENTS // WRITERS):
+        incident_id = (await incidents.create(title="disk full", severity="HIGH")).incident.incident_id
+        await incidents.resolve(incident_id, resolution_type="HUMAN")
     return incident_id
-
-
-async def _open_and_resolve(stub: "IncidentServiceAsyncStub", request_id: str) -> str:
-    incident = (await stub.Create(create_request(request_id=request_id))).incident
-    await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN))
-    return incident.incident_id
 
 
 async def _events_when_settled(database: str) -> Sequence[str]:
