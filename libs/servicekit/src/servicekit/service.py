@@ -1,22 +1,33 @@
 """The command line that both services have: `serve`, `migrate` and `import`."""
 
 import argparse
+import asyncio
+import contextlib
 import gc
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import uvloop
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.database.engine import close_engine, create_engine
-from servicekit.database.errors import DatabaseUnavailableError
+from servicekit.database.errors import (
+    DatabaseUnavailableError,
+    ForeignDatabaseError,
+    is_refused,
+    is_unavailable,
+    reason_of,
+)
+from servicekit.database.failure_log import FailureLog
 from servicekit.database.migrations import Migrations
 from servicekit.importing.importer import ImportRequest, LineImporter, run_import
 from servicekit.importing.lines import ImportFailedError
 from servicekit.process.addresses import ExposedWithoutAuthenticationError
-from servicekit.process.log import configure_logging, protect_stderr, redact_url_passwords
+from servicekit.process.log import configure_logging, protect_stderr
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.process.settings import SettingsError
 from servicekit.rpc.server import AddressInUseError, BackgroundEndedError
@@ -26,6 +37,7 @@ T = TypeVar("T")
 
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
+_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +59,54 @@ class Service(Generic[S]):
 
     async def migrate(self, settings: S) -> None:
         """Bring its database up to date, on a connection of its own: a migration may take longer than a statement."""
+        migrations = self.migrations
         engine = create_engine(
             settings.database_url.get_secret_value(),
             application_name=f"{self.name}-migrate",
             pool_size=1,
             statement_timeout_seconds=0.0,
+            check=migrations.require_own,
         )
         try:
-            await self.migrations.upgrade(engine)
+            await migrations.upgrade(engine)
         finally:
             await close_engine(engine)
+
+    async def open_database(self, settings: S, *, migrate: bool, stop: asyncio.Event) -> AsyncEngine:
+        """Return the engine to serve with; with `migrate`, when the database is up to date or `stop` is set.
+
+        Raises ForeignDatabaseError; with `migrate`, also what the server refuses to a migration. A database that is only
+        unavailable is waited for, as by a service that serves: during a fail-over it is a start like any other.
+        """
+        engine = create_engine(
+            settings.database_url.get_secret_value(),
+            application_name=f"{self.name}-service",
+            pool_size=settings.database_pool_size,
+            check=self.migrations.require_own,
+        )
+        if migrate:
+            await _unless_stopped(self._migrate_when_available(settings), stop)
+            return engine
+        try:
+            async with engine.connect():
+                pass
+        except Exception as exc:
+            if isinstance(exc, ForeignDatabaseError) or not is_unavailable(exc):
+                raise
+        return engine
+
+    async def _migrate_when_available(self, settings: S) -> None:
+        failures = FailureLog("migration_waits_for_database", logs_connecting=True)
+        while True:
+            try:
+                await self.migrate(settings)
+            except Exception as exc:
+                if is_refused(exc) or not is_unavailable(exc):
+                    raise
+                failures.failed(exc)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
 
 
 def run_service(service: Service[S]) -> int:
@@ -66,40 +116,55 @@ def run_service(service: Service[S]) -> int:
     """
     protect_stderr()
     arguments = _parser(service.name).parse_args()
-    prefix = service.name.upper()
-    code = 0
     try:
-        settings = service.settings.from_environment()
-        configure_logging(service=service.name, level=settings.log_level)
-        if arguments.command == "migrate":
-            uvloop.run(service.migrate(settings))
-        elif arguments.command == "import":
-            request = ImportRequest(arguments.files, migrate=arguments.migrate, ask=arguments.ask)
-            code = 0 if uvloop.run(_import(service, settings, request)) else _EXIT_FAILED
-        else:
-            _collect_less()
-            uvloop.run(_as_coroutine(service.serve(settings, arguments.migrate)))
-    except SettingsError as exc:
-        code = _fail(f"{exc}", _EXIT_USAGE)
-    except ExposedWithoutAuthenticationError as exc:
-        code = _fail(
-            f"{prefix}_LISTEN: {exc} can be reached from other machines and this server has no authentication. "
-            f"Listen on 127.0.0.1, or set {prefix}_INSECURE=true if the network keeps strangers out.",
-            _EXIT_USAGE,
-        )
-    except DatabaseUnavailableError as exc:
-        reason = redact_url_passwords(str(exc.__cause__)) or type(exc.__cause__).__name__
-        code = _fail(f"{prefix}_DATABASE_URL: the database cannot be reached: {reason}", _EXIT_FAILED)
-    except ImportFailedError as exc:
-        code = _fail(f"{exc}", _EXIT_FAILED)
-    except AddressInUseError as exc:
-        code = _fail(
-            f"{prefix}_LISTEN: {exc} cannot be listened on: another process has it, or it is no address of this machine",
-            _EXIT_FAILED,
-        )
-    except BackgroundEndedError as exc:
-        code = _fail(f"stopped because background work ended: {exc}", _EXIT_FAILED)
-    return code
+        return _run(service, arguments)
+    except Exception as exc:
+        message, code = _explain(exc, service.name.upper())
+        if not message:
+            raise
+        print(message, file=sys.stderr)  # noqa: T201 - for the person who started it, not for the log
+        return code
+
+
+def _run(service: Service[S], arguments: argparse.Namespace) -> int:
+    settings = service.settings.from_environment()
+    configure_logging(service=service.name, level=settings.log_level)
+    if arguments.command == "migrate":
+        uvloop.run(service.migrate(settings))
+    elif arguments.command == "import":
+        request = ImportRequest(arguments.files, migrate=arguments.migrate, ask=arguments.ask)
+        return 0 if uvloop.run(_import(service, settings, request)) else _EXIT_FAILED
+    else:
+        _collect_less()
+        uvloop.run(_as_coroutine(service.serve(settings, arguments.migrate)))
+    return 0
+
+
+def _explain(error: Exception, prefix: str) -> tuple[str, int]:
+    """Return an error that an operator can mend in one line, and the exit code; no line for any other."""
+    message, code = "", _EXIT_FAILED
+    match error:
+        case SettingsError():
+            message, code = str(error), _EXIT_USAGE
+        case ExposedWithoutAuthenticationError():
+            message = (
+                f"{prefix}_LISTEN: {error} can be reached from other machines and this server has no authentication. "
+                f"Listen on 127.0.0.1, or set {prefix}_INSECURE=true if the network keeps strangers out."
+            )
+            code = _EXIT_USAGE
+        case ForeignDatabaseError():
+            message = f"{prefix}_DATABASE_URL: {error}"
+        case DatabaseUnavailableError():
+            message = f"{prefix}_DATABASE_URL: the database cannot be reached: {reason_of(error)}"
+        case DBAPIError() if is_unavailable(error):
+            message = f"{prefix}_DATABASE_URL: the database refuses: {reason_of(error)}"
+        case ImportFailedError():
+            message = str(error)
+        case AddressInUseError():
+            message = f"{prefix}_LISTEN: {error} cannot be listened on: another process has it, or it is no address of this machine"
+        case BackgroundEndedError():
+            message = f"stopped because background work ended: {error}"
+    return message, code
 
 
 def _collect_less() -> None:
@@ -137,10 +202,18 @@ async def _import(service: Service[S], settings: S, request: ImportRequest) -> b
     )
 
 
+async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+    """Wait for `work`; when `stop` is set first, cancel it."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
 async def _as_coroutine(work: Awaitable[T]) -> T:
     return await work
-
-
-def _fail(message: str, code: int) -> int:
-    print(message, file=sys.stderr)  # noqa: T201 - for the person who started it, not for the log
-    return code

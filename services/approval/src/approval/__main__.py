@@ -32,7 +32,7 @@ from awoooi.approval.v1 import approval_service_pb2
 from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServicer_to_server
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
-from servicekit.database.engine import close_engine, create_engine
+from servicekit.database.engine import close_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
@@ -70,14 +70,8 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         settings.policy_file, switched_on=settings.auto_approve, switch_file=settings.auto_approve_file
     )
     await auto_approval.start()
-    engine = create_engine(
-        settings.database_url.get_secret_value(),
-        application_name="approval-service",
-        pool_size=settings.database_pool_size,
-    )
+    engine = await SERVICE.open_database(settings, migrate=migrate_first, stop=stop)
     migrations = SERVICE.migrations
-    if migrate_first:
-        await SERVICE.migrate(settings)
 
     names = [name.strip() for name in settings.executors.split(",") if name.strip()]
     executors = load_executors(names, os.environ)
@@ -137,7 +131,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     )
 
     async def ready() -> bool:
-        return page_tokens.key is not None and await migrations.is_current(engine)
+        return await migrations.is_current(engine) and page_tokens.key is not None
 
     serve_process_metrics(settings.metrics_listen, registry, insecure=settings.insecure)
     await server.start()

@@ -25,7 +25,7 @@ from incident.status_codes import ERRORS
 from incident.watch.feed import Feed
 from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
-from servicekit.database.engine import close_engine, create_engine
+from servicekit.database.engine import close_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.throttle import BackgroundThrottle
 from servicekit.outbox.transaction import Transactions
@@ -60,14 +60,8 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     require_loopback(settings.metrics_listen, insecure=settings.insecure)
     template = load_template(settings)
     external = open_external_systems(settings)
-    engine = create_engine(
-        settings.database_url.get_secret_value(),
-        application_name="incident-service",
-        pool_size=settings.database_pool_size,
-    )
+    engine = await SERVICE.open_database(settings, migrate=migrate_first, stop=stop)
     migrations = SERVICE.migrations
-    if migrate_first:
-        await SERVICE.migrate(settings)
 
     transactions = Transactions(engine, Outbox())
     effects = topics(transactions, settings, template, external)
@@ -107,7 +101,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     )
 
     async def ready() -> bool:
-        return page_tokens.key is not None and await migrations.is_current(engine)
+        return await migrations.is_current(engine) and page_tokens.key is not None
 
     serve_process_metrics(settings.metrics_listen, registry, insecure=settings.insecure)
     await server.start()

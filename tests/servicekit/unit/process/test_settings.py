@@ -1,5 +1,6 @@
 """Settings: what is read, and how what cannot be read is told."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -207,9 +208,19 @@ def test_a_file_that_cannot_be_read_is_named(
     assert str(caught.value) == f"SAMPLE_DATABASE_URL_FILE: {tmp_path / 'url'}: {reason}"
 
 
-def test_a_url_given_as_the_name_of_its_file_keeps_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("secret", ["postgresql://u:hunter2@db/x", "hunter2", "whsec_hunter2"])
+def test_a_secret_given_as_the_name_of_its_file_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
     monkeypatch.delenv("SAMPLE_DATABASE_URL")
-    monkeypatch.setenv("SAMPLE_DATABASE_URL_FILE", "postgresql://u:hunter2@db/x")
-    with pytest.raises(SettingsError) as caught:
+    monkeypatch.setenv("SAMPLE_DATABASE_URL_FILE", secret)
+    with pytest.raises(SettingsError, match=r"^SAMPLE_DATABASE_URL_FILE: there is no such file$"):
         Sample.from_environment()
-    assert "hunter2" not in str(caught.value)
+
+
+def test_a_secret_that_is_not_utf_8_is_refused_before_anything_encodes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SAMPLE_DATABASE_URL", os.fsdecode(b"postgresql://u:hunter2\xff@db/x"))
+    with pytest.raises(SettingsError, match=r"^SAMPLE_DATABASE_URL: it is not UTF-8 text$"):
+        Sample.from_environment()

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from servicekit.database.connection import SERVER_SETTINGS, KeptAliveConnection, Peers
+from servicekit.database.connection import SERVER_SETTINGS, Connection, KeptAliveConnection, Peers
 from servicekit.database.errors import CONNECT_ERRORS, DatabaseUnavailableError
 
 # How long one statement of a service may take. A caller's patience is about as long, and a vanished host is noticed this
@@ -27,6 +28,7 @@ def create_engine(
     pool_timeout_seconds: float = 5.0,
     connect_timeout_seconds: float = 5.0,
     statement_timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
+    check: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> AsyncEngine:
     """Make an engine for `url`, a libpq URL (unix sockets and several hosts included).
 
@@ -34,7 +36,7 @@ def create_engine(
     URL does not. No connection is opened here. Connecting fails with DatabaseUnavailableError; waiting longer than
     `pool_timeout_seconds` for a free connection fails with SQLAlchemy's TimeoutError. A statement that the server does
     not answer a little after `statement_timeout_seconds` (0: neither has a bound) fails with DatabaseUnavailableError,
-    and the engine's connections are replaced.
+    and the engine's connections are replaced. `check` may refuse a new connection by raising an error.
     """
     peers = Peers()
     client_timeout = statement_timeout_seconds + _ANSWER_SECONDS if statement_timeout_seconds else None
@@ -62,6 +64,8 @@ def create_engine(
                 server_settings=server_settings,
                 connection_class=KeptAliveConnection,
             )
+            if check is not None:
+                await _checked(connection, check, timeout_seconds=connect_timeout_seconds)
         except CONNECT_ERRORS as exc:
             raise DatabaseUnavailableError from exc
         except ValueError:
@@ -92,6 +96,17 @@ def create_engine(
 
     event.listen(engine.sync_engine, "handle_error", on_error)
     return engine
+
+
+async def _checked(
+    connection: Connection, check: Callable[[Connection], Awaitable[None]], *, timeout_seconds: float
+) -> None:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await check(connection)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 async def close_engine(engine: AsyncEngine) -> None:

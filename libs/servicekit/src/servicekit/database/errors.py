@@ -31,6 +31,10 @@ class DatabaseUnavailableError(Exception):
     """The database cannot be reached."""
 
 
+class ForeignDatabaseError(Exception):
+    """The database belongs to another service."""
+
+
 _UNAVAILABLE, _REFUSED, _DATA, _DEFECT = Meaning
 
 # By code, where a code means something else than its class of codes below.
@@ -92,6 +96,7 @@ _BY_CODE_CLASS: Mapping[str, Meaning] = {
 # By class, the most derived that is named. A driver's error that is not named here has a SQLSTATE.
 _BY_CLASS: Mapping[type[BaseException], Meaning] = {
     DatabaseUnavailableError: _UNAVAILABLE,
+    ForeignDatabaseError: _REFUSED,
     # asyncpg. An InterfaceError says that the connection is closed or in use; a connection after an internal error of the
     # client is in no known state.
     asyncpg.InterfaceError: _UNAVAILABLE,

@@ -2,14 +2,13 @@
 
 import asyncio
 
-import structlog
 from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from servicekit.database.engine import autocommit
 from servicekit.database.errors import is_unavailable
+from servicekit.database.failure_log import FailureLog
 
-_log = structlog.get_logger()
 _RETRY_SECONDS = 1.0
 _GET = text("SELECT key FROM service_keys WHERE name = :name")
 
@@ -32,6 +31,7 @@ async def get_key(connection: AsyncConnection, name: str) -> bytes:
 
 async def wait_for_key(engine: AsyncEngine, name: str) -> bytes:
     """Return a key as soon as the database is reached and migrated."""
+    failures = FailureLog("service_key_unavailable", key=name)
     while True:
         try:
             async with autocommit(engine).connect() as connection:
@@ -39,5 +39,5 @@ async def wait_for_key(engine: AsyncEngine, name: str) -> bytes:
         except Exception as exc:
             if not is_unavailable(exc):
                 raise
-            _log.warning("service_key_unavailable", key=name, error=type(exc).__name__)
+            failures.failed(exc)
         await asyncio.sleep(_RETRY_SECONDS)

@@ -2,18 +2,22 @@
 
 import asyncio
 import zlib
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum, auto
 
 import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from servicekit.database.connection import Connection
 from servicekit.database.engine import autocommit
-from servicekit.database.errors import sqlstate
+from servicekit.database.errors import ForeignDatabaseError, sqlstate
 
 _log = structlog.get_logger()
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -21,12 +25,36 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _LOCK_TIMEOUT = timedelta(seconds=4)
 _ATTEMPTS = 15
 _RETRY_SECONDS = 1.0
+_REVISIONS = "SELECT version_num FROM alembic_version"
+# Services that are given one database by mistake and start together: the second finds the first one's tables.
+_ANY_SERVICE_LOCK_KEY = zlib.crc32(b"servicekit.database.migrations")
+
+
+class SchemaState(Enum):
+    """What the schema of a database is to one version of one service."""
+
+    EMPTY = auto()
+    BEHIND = auto()
+    CURRENT = auto()
+    # Migrated by a newer version of the service.
+    NEWER = auto()
+    # Migrated by another service.
+    FOREIGN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What is found in a database: alembic's revisions, none when it was never migrated, and whether the service's table is."""
+
+    revisions: frozenset[str]
+    is_own: bool
 
 
 class Migrations:
     """The migrations of one service: an alembic script folder inside a package, given as `package:folder`.
 
-    Its env.py takes the connection from `config.attributes["connection"]`, in a transaction that is ours.
+    Its env.py takes the connection from `config.attributes["connection"]`, in a transaction that is ours. Its first revision
+    names as `own_table` a table by which the service's database is recognized.
     """
 
     def __init__(self, script_location: str) -> None:
@@ -35,13 +63,20 @@ class Migrations:
         config.set_main_option("path_separator", "os")
         self._config = config
         self._script = ScriptDirectory.from_config(config)
+        (base,) = self._script.get_bases()
+        self._own_table: str = self._script.get_revision(base).module.own_table
+        self._look = (
+            "SELECT to_regclass('alembic_version') IS NOT NULL AS is_versioned,"
+            f" to_regclass('{self._own_table}') IS NOT NULL AS is_own"
+        )
         # One advisory lock a service: replicas that start together migrate once.
         self._lock_key = zlib.crc32(script_location.encode())
 
     async def upgrade(self, engine: AsyncEngine, *, revision: str = "head") -> None:
         """Bring the database to `revision` (default: the newest), waiting for another process that is at it.
 
-        Raises the driver's error when a migration fails; what it did is rolled back.
+        A database that a newer version migrated stays as it is. Raises ForeignDatabaseError, and the driver's error when a
+        migration fails; what it did is rolled back.
         """
         await self._run(engine, revision, upgrade=True)
 
@@ -50,17 +85,45 @@ class Migrations:
         await self._run(engine, revision, upgrade=False)
 
     async def is_current(self, engine: AsyncEngine) -> bool:
-        """Tell whether the database is at this version's revision or at one this version does not know.
-
-        An unknown one comes from a newer version that already migrated; the two run side by side.
-        """
+        """Tell whether the database is at this version's revision, or at one of a newer version: the two run side by side."""
         async with autocommit(engine).connect() as connection:
-            found = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
-            current = (
-                await connection.scalar(text("SELECT version_num FROM alembic_version")) if found else None
-            )
+            schema = await connection.run_sync(self._read)
+        return self.judge(schema) in (SchemaState.CURRENT, SchemaState.NEWER)
+
+    async def require_own(self, connection: Connection) -> None:
+        """Raise ForeignDatabaseError when a driver's connection is to the database of another service.
+
+        For every new connection: it may be to another server than the one before.
+        """
+        is_versioned, is_own = await connection.fetchrow(self._look) or (False, False)
+        if is_versioned and not is_own:
+            revisions = frozenset(row[0] for row in await connection.fetch(_REVISIONS))
+            self._require_own(Schema(revisions, is_own=False))
+
+    def judge(self, schema: Schema) -> SchemaState:
+        """Return what a schema is to this version of this service."""
+        if not schema.revisions:
+            return SchemaState.EMPTY
+        if not schema.is_own:
+            # All services number their revisions alike: a known one says nothing.
+            return SchemaState.FOREIGN
+        if schema.revisions == set(self._script.get_heads()):
+            return SchemaState.CURRENT
         known = {script.revision for script in self._script.walk_revisions()}
-        return current is not None and (current == self._script.get_current_head() or current not in known)
+        return SchemaState.BEHIND if schema.revisions <= known else SchemaState.NEWER
+
+    def _require_own(self, schema: Schema) -> SchemaState:
+        state = self.judge(schema)
+        if state is SchemaState.FOREIGN:
+            raise ForeignDatabaseError(
+                f"it is the database of another service: it was migrated and has no table {self._own_table}"
+            )
+        return state
+
+    def _read(self, connection: SyncConnection) -> Schema:
+        is_versioned, is_own = connection.execute(text(self._look)).one()
+        revisions = connection.scalars(text(_REVISIONS)).all() if is_versioned else ()
+        return Schema(frozenset(revisions), is_own=is_own)
 
     async def _run(self, engine: AsyncEngine, revision: str, *, upgrade: bool) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -75,13 +138,22 @@ class Migrations:
             else:
                 return
 
-    def _run_locked(self, connection: Connection, revision: str, upgrade: bool) -> None:
+    def _run_locked(self, connection: SyncConnection, revision: str, upgrade: bool) -> None:
         milliseconds = int(_LOCK_TIMEOUT.total_seconds() * 1000)
         with connection.begin():
             # Bound to this transaction: DDL is transactional, so a killed migration leaves nothing behind.
             # A migration may run longer than an ordinary statement is allowed to.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": self._lock_key})
+            for key in (_ANY_SERVICE_LOCK_KEY, self._lock_key):
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
             connection.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
+            schema = self._read(connection)
+            if self._require_own(schema) is SchemaState.NEWER:
+                _log.warning(
+                    "migration_not_needed",
+                    reason="the database was migrated by a newer version",
+                    revisions=sorted(schema.revisions),
+                )
+                return
             self._config.attributes["connection"] = connection
             (command.upgrade if upgrade else command.downgrade)(self._config, revision)

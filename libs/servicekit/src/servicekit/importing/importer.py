@@ -86,7 +86,13 @@ async def run_import(
     Returns False, with nothing written, when a line is bad or the answer is not to write. Raises ImportFailedError
     and DatabaseUnavailableError; nothing is written then either.
     """
-    engine = create_engine(url, application_name=application_name, pool_size=1, statement_timeout_seconds=0.0)
+    engine = create_engine(
+        url,
+        application_name=application_name,
+        pool_size=1,
+        statement_timeout_seconds=0.0,
+        check=migrations.require_own,
+    )
     names = [str(path) for path in request.files]
     importer = make_importer(names)
     reader = LineReader(request.files, importer.kinds)
@@ -107,7 +113,7 @@ async def run_import(
         raise ConcurrentWriteError from exc
     except DBAPIError as exc:
         if is_unavailable(exc):
-            raise DatabaseUnavailableError from exc.orig
+            raise DatabaseUnavailableError from exc
         raise
     finally:
         await close_engine(engine)

@@ -145,12 +145,12 @@ _END_FUTURE_WAITS = text("""
 _REMOVE_DONE = text("""
     DELETE FROM outbox USING (
         SELECT job_id FROM outbox
-        WHERE state IN ('DONE', 'SKIPPED') AND done_time < now() - make_interval(secs => :older_than_seconds)
+        WHERE topic = ANY (:topics) AND state IN ('DONE', 'SKIPPED') AND done_time < now() - make_interval(secs => :older_than_seconds)
         ORDER BY done_time LIMIT :limit
         FOR UPDATE SKIP LOCKED
     ) AS old
     WHERE outbox.job_id = old.job_id
-""").bindparams(bindparam("older_than_seconds", type_=Float))
+""").bindparams(bindparam("topics", type_=ARRAY(Text)), bindparam("older_than_seconds", type_=Float))
 
 
 async def enqueue(
@@ -255,12 +255,15 @@ async def end_future_waits(connection: AsyncConnection, topics: Sequence[str], *
     return result.rowcount
 
 
-async def remove_done(connection: AsyncConnection, *, older_than: timedelta, limit: int) -> int:
-    """Remove at most `limit` jobs that were done longer ago than `older_than`; returns how many.
+async def remove_done(
+    connection: AsyncConnection, topics: Sequence[str], *, older_than: timedelta, limit: int
+) -> int:
+    """Remove at most `limit` jobs of `topics` that were done longer ago than `older_than`; returns how many.
 
     The dedup key goes with the row: use it only where enqueuing the same intent again is harmless.
     """
     result = await connection.execute(
-        _REMOVE_DONE, {"older_than_seconds": older_than.total_seconds(), "limit": limit}
+        _REMOVE_DONE,
+        {"topics": list(topics), "older_than_seconds": older_than.total_seconds(), "limit": limit},
     )
     return result.rowcount

@@ -273,7 +273,7 @@ class TopicRunner:
         if isinstance(error, DeliveryError):
             _log.warning("outbox_attempt_failed", **details)
             return Failure(job, text, max(delay, error.retry_after), error.progress)
-        if isinstance(error, _BUGS):
+        if isinstance(error, _BUGS) and not is_unavailable(error):
             _log.error("outbox_handler_bug", **details, exc_info=error)
         else:
             _log.warning("outbox_attempt_failed", **details)

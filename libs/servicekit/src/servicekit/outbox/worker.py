@@ -11,6 +11,7 @@ from datetime import timedelta
 import structlog
 
 from servicekit.database.errors import is_unavailable
+from servicekit.database.failure_log import FailureLog
 from servicekit.outbox import queue
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.quarantine import Quarantine
@@ -87,6 +88,7 @@ class OutboxWorker:
             for topic in topics
         }
         self._more_due = False
+        self._claim_failures = FailureLog("outbox_claim_failed")
         transactions.outbox.attach(self)
 
     def wake(self) -> None:
@@ -169,8 +171,9 @@ class OutboxWorker:
             raise
         except Exception as exc:
             # The next poll tries again; nothing is lost meanwhile, only later.
-            _log.warning("outbox_claim_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
+            self._claim_failures.failed(exc)
             return
+        self._claim_failures.succeeded()
         await self._add_claimed(claimed)
         counts = Counter(job.topic for job, _ in claimed)
         full = any(counts[topic] >= room for topic, room in free.items())
@@ -209,7 +212,10 @@ class OutboxWorker:
         if keep is None:
             return False
         async with self._transactions.statement() as connection:
-            return await queue.remove_done(connection, older_than=keep, limit=_REMOVED_BATCH) > 0
+            removed = await queue.remove_done(
+                connection, list(self._runners), older_than=keep, limit=_REMOVED_BATCH
+            )
+        return removed > 0
 
     async def _end_future_waits(self) -> bool:
         async with self._transactions.statement() as connection:

@@ -4,11 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-import structlog
-
-from servicekit.database.errors import is_unavailable
-
-_log = structlog.get_logger()
+from servicekit.database.failure_log import FailureLog
 
 
 async def run_periodically(
@@ -24,12 +20,15 @@ async def run_periodically(
     With `delay_first` the first run comes after `every`. A run that fails is logged as `<name>_failed`, and the next one
     comes as usual.
     """
+    failures = FailureLog(f"{name}_failed")
     if delay_first:
         await asyncio.sleep(every.total_seconds())
     while True:
         try:
             has_more = await work()
         except Exception as exc:
-            _log.warning(f"{name}_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
+            failures.failed(exc)
             has_more = False
+        else:
+            failures.succeeded()
         await asyncio.sleep((pause if has_more else every).total_seconds())

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic import BeforeValidator, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
@@ -70,6 +70,14 @@ Address = Annotated[str, BeforeValidator(parse_address)]
 class Settings(BaseSettings):
     """Base of every service's settings. Subclasses set `env_prefix` and describe each field's effect."""
 
+    @field_validator("*")
+    @classmethod
+    def _check_is_text(cls, value: Any) -> Any:
+        """Refuse a secret that is not UTF-8: whatever encoded it later would fail, and quote it."""
+        if isinstance(value, SecretStr) and not _is_text(value.get_secret_value()):
+            raise ValueError("it is not UTF-8 text")
+        return value
+
     @classmethod
     def from_environment(cls) -> Self:
         """Read the settings. A secret may also be in a file: `<VARIABLE>_FILE` names it.
@@ -104,6 +112,14 @@ class Settings(BaseSettings):
                 shown = f"{path}: " if path.startswith("/") else ""
                 raise SettingsError(f"{variable}_FILE: {shown}{why_unreadable(exc)}") from None
         return secrets
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reason(error: ErrorDetails, field: FieldInfo | None) -> str:

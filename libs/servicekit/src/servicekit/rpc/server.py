@@ -13,6 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from prometheus_client import CollectorRegistry
 
+from servicekit.database.errors import DatabaseUnavailableError
+from servicekit.database.failure_log import FailureLog
 from servicekit.process.addresses import require_loopback
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.in_flight import InFlightCalls
@@ -206,13 +208,19 @@ class Server:
 
 async def watch_health(server: Server, ready: Callable[[], Awaitable[bool]], *, every: timedelta) -> None:
     """Set the server's health from `ready` until cancelled. A check that fails or takes too long means not ready."""
+    failures = FailureLog("health_check_failed", logs_connecting=True)
     while True:
         try:
             async with asyncio.timeout(max(every.total_seconds(), 1.0)):
                 serving = await ready()
-        except Exception as exc:
-            _log.warning("health_check_failed", error=type(exc).__name__)
+        except TimeoutError:
+            failures.failed(DatabaseUnavailableError("the health check had no answer in time"))
             serving = False
+        except Exception as exc:
+            failures.failed(exc)
+            serving = False
+        else:
+            failures.succeeded()
         await server.set_serving(serving)
         await asyncio.sleep(every.total_seconds())
 

@@ -16,7 +16,7 @@ from incident.watch.repository import (
     read_changes,
     request_notifications,
 )
-from servicekit.database.errors import is_unavailable
+from servicekit.database.failure_log import FailureLog
 from servicekit.outbox.transaction import Transactions
 
 _log = structlog.get_logger()
@@ -70,16 +70,16 @@ class Tailer:
 
     async def _feed_watchers(self) -> None:
         """Feed until there is no watcher, over as many connections as it takes."""
+        failures = FailureLog("watch_read_failed")
         try:
             while self._feed.watchers:
                 try:
                     async with self._transactions.statement() as connection:
+                        failures.succeeded()
                         await self._feed_over(connection)
                 except Exception as exc:
                     # Watchers wait meanwhile and miss no change.
-                    _log.warning(
-                        "watch_read_failed", error=type(exc).__name__, database_away=is_unavailable(exc)
-                    )
+                    failures.failed(exc)
                     await asyncio.sleep(_RECONNECT.total_seconds())
         finally:
             self._position = None
