@@ -211,8 +211,11 @@ async def test_the_deadline_is_for_the_status_and_not_for_the_body(monkeypatch: 
 
 
 async def test_the_deadline_bounds_a_request_that_is_not_read() -> None:
-    async def never_read(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
+    over = asyncio.Event()
+
+    async def never_read(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.transport.abort()
 
     server = await asyncio.start_server(never_read, "127.0.0.1", 0)
     try:
@@ -221,7 +224,11 @@ async def test_the_deadline_bounds_a_request_that_is_not_read() -> None:
             with pytest.raises(ResponseTimeoutError):
                 await post(webhook, within=0.3, body=b" " * 50_000_000)
     finally:
+        over.set()
         server.close()
+        await server.wait_closed()
+        # The aborted connection is closed in the next turn of the loop.
+        await asyncio.sleep(0)
 
 
 async def test_the_deadline_bounds_a_tls_handshake_that_hangs() -> None:
