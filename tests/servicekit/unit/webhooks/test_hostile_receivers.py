@@ -237,6 +237,28 @@ async def test_the_deadline_bounds_a_tls_handshake_that_hangs() -> None:
         assert isinstance(await outcome(url, within=0.3), ResponseTimeoutError)
 
 
+async def test_a_connection_whose_tls_handshake_hangs_is_closed_at_the_deadline() -> None:
+    closed = asyncio.Event()
+
+    async def read_until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while await reader.read(65_536):
+                pass
+        closed.set()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(read_until_closed, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        async with sender_to(f"https://127.0.0.1:{port}/") as webhook:
+            with pytest.raises(ResponseTimeoutError):
+                await post(webhook, within=0.3)
+            async with asyncio.timeout(60):
+                await closed.wait()
+    finally:
+        server.close()
+
+
 async def test_the_bound_holds_for_each_response_of_a_connection() -> None:
     body = b"x" * (MAX_RESPONSE_BYTES // 2)
     answer = raw(CONTINUE * 3 + b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))

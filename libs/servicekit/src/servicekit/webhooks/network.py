@@ -60,7 +60,12 @@ class _BoundedStream(httpcore2.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
-        return _BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        try:
+            return _BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        except BaseException:
+            # The client closes a connection whose handshake failed, but leaks one whose handshake was cancelled.
+            await self._stream.aclose()
+            raise
 
     async def aclose(self) -> None:
         await self._stream.aclose()
