@@ -224,7 +224,7 @@ async def test_approvals_can_be_imported_after_their_incidents(database: str, im
         ),
         pytest.param(
             [
-                b"{",
+                b"{]",
                 incident(1, title=""),
                 approval(1),
                 b"\xff",
