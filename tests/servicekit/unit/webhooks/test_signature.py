@@ -47,12 +47,18 @@ def test_during_a_rotation_the_library_verifies_either_secret(secret: str | byte
         pytest.param(OTHER_PREFIXED, {}, BODY, id="another secret"),
         pytest.param(PREFIXED, {}, BODY.replace(b"full", b"fine"), id="another body"),
         pytest.param(PREFIXED, {"webhook-id": "INC-20260507-99ADF2/webhook/1"}, BODY, id="another id"),
-        pytest.param(PREFIXED, {"webhook-timestamp": str(int(time.time()) - 1)}, BODY, id="another time"),
     ],
 )
 def test_the_library_rejects_what_was_not_signed(secret: str, change: dict[str, str], body: bytes) -> None:
     with pytest.raises(WebhookVerificationError, match=r"^No matching signature found$"):
         verify(secret, {**signed(PREFIXED), **change}, body)
+
+
+def test_the_library_rejects_another_time_than_the_signed_one() -> None:
+    # Taken now, not when the tests are collected: the library rejects a time of five minutes ago as too old.
+    another = {"webhook-timestamp": str(int(time.time()) - 1)}
+    with pytest.raises(WebhookVerificationError, match=r"^No matching signature found$"):
+        verify(PREFIXED, {**signed(PREFIXED), **another})
 
 
 def test_the_signature_is_the_schemes_own_example() -> None:
