@@ -20,20 +20,17 @@ class EffectHandler(Handler, ABC):
         """Write the effect, and EFFECT_DONE on the timelines, in one transaction."""
         resolutions = [EffectPayload.from_json(job.payload) for job in jobs]
         keys = [each.key for each in resolutions]
-        await repository.lock_incidents(transaction.connection, keys)
         await self.write(transaction, resolutions)
         await repository.insert_done_events(transaction.connection, self.effect, keys)
 
     async def skipped(self, transaction: Transaction, jobs: Sequence[Job], reason: str) -> None:
         """Write EFFECT_SKIPPED and the reason on the timelines."""
         keys = [EffectPayload.from_json(job.payload).key for job in jobs]
-        await repository.lock_incidents(transaction.connection, keys)
         await repository.insert_skipped_events(transaction.connection, self.effect, keys, reason=reason)
 
     async def parked(self, transaction: Transaction, job: Job, reason: str) -> None:
         """Write EFFECT_PARKED and the reason on the timeline."""
         key = EffectPayload.from_json(job.payload).key
-        await repository.lock_incidents(transaction.connection, [key])
         await repository.insert_parked_event(
             transaction.connection, self.effect, key, attempts=job.attempts, reason=reason
         )

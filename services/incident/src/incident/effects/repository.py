@@ -119,26 +119,17 @@ async def get_postmortem(
     return Postmortem(row[0], row[1], ResolutionType(row[2]), row[3], row[4])
 
 
-_LOCK_INCIDENTS = text("""
-    SELECT FROM incidents WHERE incident_id = ANY (:incident_ids) ORDER BY incident_id FOR NO KEY UPDATE
-""").bindparams(bindparam("incident_ids", type_=ARRAY(Text)))
-
-
-async def lock_incidents(connection: AsyncConnection, keys: Sequence[ResolutionKey]) -> None:
-    """Lock incidents, in id order, so that their timelines' sequence numbers follow the order of commits.
-
-    Before anything else is locked, as all transactions that write timelines do.
-    """
-    await connection.execute(_LOCK_INCIDENTS, {"incident_ids": [key.incident_id for key in keys]})
-
-
+# Under the incidents' locks, so that a timeline's sequence numbers follow the order of commits; in id order. Retention may
+# have removed an incident and its timeline meanwhile.
 _INSERT_EFFECT_EVENTS = text("""
+    WITH locked AS (
+        SELECT incident_id FROM incidents WHERE incident_id = ANY (:incident_ids)
+        ORDER BY incident_id FOR NO KEY UPDATE
+    )
     INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
     SELECT 'service:incident/' || incident_id || '/' || lower(:type) || '/' || lower(:effect) || '/' || resolution_number || :suffix,
         incident_id, :type, 'service:incident', :summary, jsonb_build_object('effect', :effect), resolution_number
-    FROM unnest(:incident_ids, :numbers) AS requested (incident_id, resolution_number)
-    -- Retention may have removed an incident and its timeline meanwhile.
-    WHERE EXISTS (SELECT FROM incidents WHERE incidents.incident_id = requested.incident_id)
+    FROM unnest(:incident_ids, :numbers) AS requested (incident_id, resolution_number) JOIN locked USING (incident_id)
     ON CONFLICT (event_id) DO NOTHING
 """).bindparams(
     bindparam("incident_ids", type_=ARRAY(Text)),
