@@ -68,7 +68,7 @@ class GatewaySettings(Settings):
     )
     # How long a scrape that does not send its own timeout waits for a source.
     source_timeout: Duration = Field(default=timedelta(seconds=2), ge=_MIN)
-    # Upper bound of a scrape's wait for a source, whatever timeout it sends. Stats are cheap to read: a source that needs
+    # Upper bound of a scrape's wait for a source, also when it sends a longer timeout. Stats are cheap to read: a source that needs
     # longer is unhealthy, and reported as down.
     longest_source_timeout: Duration = Field(default=timedelta(seconds=10), ge=_MIN)
     # Subtracted from the timeout that a scrape sends: the time to write the response and transfer it.

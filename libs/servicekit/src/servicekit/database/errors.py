@@ -136,7 +136,7 @@ _NETWORK_ERRNO = frozenset(
     }
 )
 
-# What connecting may raise, whatever it means; a ValueError besides, for a URL that is none.
+# The exceptions that connecting may raise, of any meaning; a ValueError besides, for a URL that is none.
 CONNECT_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     EOFError,

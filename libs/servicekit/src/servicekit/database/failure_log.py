@@ -37,5 +37,5 @@ class FailureLog:
             _log.warning(self._event, **facts, database_away=True, reason=reason)
 
     def succeeded(self) -> None:
-        """Log the next failure whatever its reason."""
+        """Log the next failure, also when its reason was logged before."""
         self._reasons.clear()

@@ -94,7 +94,7 @@ class LogStream(io.TextIOBase):
             self._count(1)
 
     def close(self) -> None:
-        """Nothing: whoever closes standard error may be followed by somebody who writes to it."""
+        """Nothing: standard error may be written to after it was closed."""
 
     def _write_or_drop(self, text: str) -> None:
         head = "\n" if self._cut_off else ""

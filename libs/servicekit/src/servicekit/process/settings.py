@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     @field_validator("*")
     @classmethod
     def _check_is_text(cls, value: Any) -> Any:
-        """Refuse a secret that is not UTF-8: whatever encoded it later would fail, and quote it."""
+        """Refuse a secret that is not UTF-8: encoding it later would fail, and the error quotes it."""
         if isinstance(value, SecretStr) and not _is_text(value.get_secret_value()):
             raise ValueError("it is not UTF-8 text")
         return value
