@@ -12,7 +12,7 @@ import pytest
 
 from flywheel.system.file_lock import FileLock
 
-_PATIENCE_SECONDS = 280.0
+_TIMEOUT_SECONDS = 280.0
 
 
 def require_programs(programs: Sequence[str], packages: Sequence[str]) -> Sequence[str]:
@@ -44,7 +44,7 @@ def _install(programs: Sequence[str], packages: Sequence[str]) -> str | None:
         return f"only root with apt-get can install them: apt-get install {' '.join(packages)}"
     # One worker installs, the others wait for it.
     lock = FileLock(Path(tempfile.gettempdir()) / "flywheel-tests-apt-get.lock")
-    if not lock.acquire(_PATIENCE_SECONDS):
+    if not lock.acquire(_TIMEOUT_SECONDS):
         return "another process has been installing packages for too long"
     try:
         if not _all_found(programs):
@@ -68,8 +68,8 @@ def _apt_get(*arguments: str) -> str | None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        return f"apt-get {arguments[0]} took longer than {_PATIENCE_SECONDS:.0f} s"
+        return f"apt-get {arguments[0]} took longer than {_TIMEOUT_SECONDS:.0f} s"
     return None if finished.returncode == 0 else f"apt-get failed: {finished.stderr.strip()[-300:]}"

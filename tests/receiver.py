@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -107,7 +107,7 @@ class Receiver:
 
     async def received(self, number: int) -> Received:
         """Return request `number`, counted from 1, when it is there."""
-        async with asyncio.timeout(PATIENCE_SECONDS), self._changed:
+        async with asyncio.timeout(TIMEOUT_SECONDS), self._changed:
             await self._changed.wait_for(lambda: len(self.requests) >= number)
         return self.requests[number - 1]
 

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 # For what must happen sooner or later and has no moment of its own; never met when all is well.
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 _SETTINGS = ("INCIDENT_", "APPROVAL_", "GATEWAY_", "GRPC_", "FAILPOINTS")
 
@@ -72,7 +72,7 @@ class ServiceProcess:
             return [event for event in self.events(name) if fields.items() <= event.items()]
 
         with self._changed:
-            self._changed.wait_for(lambda: found() or self._ended, timeout=PATIENCE_SECONDS)
+            self._changed.wait_for(lambda: found() or self._ended, timeout=TIMEOUT_SECONDS)
             assert found(), f"no event {name} {fields} in:\n" + "".join(self.lines)
             return found()[0]
 
@@ -86,8 +86,8 @@ class ServiceProcess:
 
     def wait(self) -> int:
         """Return the exit code when the process has ended; negative: the signal that killed it."""
-        code = self._process.wait(timeout=PATIENCE_SECONDS)
-        self._reader.join(timeout=PATIENCE_SECONDS)
+        code = self._process.wait(timeout=TIMEOUT_SECONDS)
+        self._reader.join(timeout=TIMEOUT_SECONDS)
         return code
 
     async def ended(self) -> int:
@@ -153,7 +153,7 @@ async def healthy_service(
 
 async def serving(channel: grpc.aio.Channel, name: str = "") -> None:
     """Return when the health service behind `channel` says that `name` is SERVING."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         stub: Any = HealthStub(channel)  # the type stubs know no method of it
         stream = stub.Watch(health_pb2.HealthCheckRequest(service=name), wait_for_ready=True)
         async for response in stream:

@@ -13,7 +13,7 @@ from awoooi.client.values import View
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_service
 from awoooi.incident.v1 import incident_pb2
 from tests.eventually import eventually
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 State = approval_pb2.Approval.State
 DeliveryState = approval_pb2.Delivery.State
@@ -31,10 +31,10 @@ class Approvals(ApprovalClient):
     """The approval service, called by an approver, and what tests prepare."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        super().__init__(channel, actor="approver", timeout=PATIENCE_SECONDS, retry=NO_RETRIES)
+        super().__init__(channel, actor="approver", timeout=TIMEOUT_SECONDS, retry=NO_RETRIES)
         # For what no client sends.
         self.stub = ApprovalServiceStub(channel)
-        self._stats = StatsClient(channel, timeout=PATIENCE_SECONDS, retry=NO_RETRIES)
+        self._stats = StatsClient(channel, timeout=TIMEOUT_SECONDS, retry=NO_RETRIES)
 
     async def proposed(
         self, incident_id: str, action: str = NO_ACTION, *, actor: str = "proposer", **fields: Any
@@ -81,8 +81,8 @@ class Incidents(IncidentClient):
     """The incident service, called by an operator, and what tests prepare."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        super().__init__(channel, actor="operator", timeout=PATIENCE_SECONDS, retry=NO_RETRIES)
-        self._stats = StatsClient(channel, timeout=PATIENCE_SECONDS, retry=NO_RETRIES)
+        super().__init__(channel, actor="operator", timeout=TIMEOUT_SECONDS, retry=NO_RETRIES)
+        self._stats = StatsClient(channel, timeout=TIMEOUT_SECONDS, retry=NO_RETRIES)
 
     async def opened(self, **fields: Any) -> str:
         """The id of a new incident."""

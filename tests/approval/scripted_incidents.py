@@ -15,7 +15,7 @@ from awoooi.incident.v1.incident_service_pb2_grpc import (
     IncidentServiceStub,
     add_IncidentServiceServicer_to_server,
 )
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 # A string: gRPC's classes are generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -119,7 +119,7 @@ class ScriptedIncidents(IncidentServiceServicer):
 
     def _forward(self, method: Callable[..., Awaitable[Any]], request: Message, context: Context) -> Forward:
         metadata = tuple(pair for pair in context.invocation_metadata() or () if pair[0] == "awoooi-actor")
-        return lambda: method(request, timeout=PATIENCE_SECONDS, metadata=metadata)
+        return lambda: method(request, timeout=TIMEOUT_SECONDS, metadata=metadata)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from tests.approval.schemas import approval_database, incident_database, rows
 from tests.e2e.once import assert_resolved_once, resolutions_counted
 from tests.eventually import eventually
 from tests.metrics_gateway.scrapes import Labels, Scrape, read_text
-from tests.services import PATIENCE_SECONDS, ServiceProcess, healthy_service
+from tests.services import TIMEOUT_SECONDS, ServiceProcess, healthy_service
 from tests.tcp_proxy import tcp_proxy
 
 INCIDENTS = 30
@@ -50,7 +50,7 @@ async def _gateway(incident: str, approval: str) -> AsyncIterator[Metrics]:
     try:
         address = (await process.logged("serving"))["address"]
         async with httpx2.AsyncClient(
-            base_url=f"http://{address}", timeout=PATIENCE_SECONDS, trust_env=False
+            base_url=f"http://{address}", timeout=TIMEOUT_SECONDS, trust_env=False
         ) as client:
             yield Metrics(client)
     finally:

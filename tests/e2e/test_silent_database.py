@@ -17,7 +17,7 @@ from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tests.databases import cloned_database, postgres_socket, url_through
 from tests.eventually import eventually
 from tests.migrated import migrate_incident
-from tests.services import PATIENCE_SECONDS, RunningService, healthy_service
+from tests.services import TIMEOUT_SECONDS, RunningService, healthy_service
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ _PASSING = (
 
 async def _created(stub: "IncidentServiceAsyncStub") -> str:
     request = pb.CreateRequest(title="disk full", severity=incident_pb2.SEVERITY_HIGH)
-    return (await stub.Create(request, timeout=PATIENCE_SECONDS)).incident.incident_id
+    return (await stub.Create(request, timeout=TIMEOUT_SECONDS)).incident.incident_id
 
 
 async def _resolve(stub: "IncidentServiceAsyncStub", incident_id: str) -> bool:
@@ -89,7 +89,7 @@ async def test_concurrent_resolves_watchers_and_effects_recover_from_silent_conn
     await first
     await asyncio.gather(*(eventually(partial(_resolve, stub, each)) for each in ids))
     seen: set[str] = set()
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         async for response in watch:
             if response.event.type == incident_pb2.IncidentEvent.TYPE_RESOLVED:
                 seen.add(response.event.incident_id)

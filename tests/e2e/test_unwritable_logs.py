@@ -17,7 +17,7 @@ from tests.approval.callers import State, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, incident_database
 from tests.eventually import eventually
 from tests.metrics_gateway.scrapes import Scrape, read_text
-from tests.services import PATIENCE_SECONDS, serving, without_settings
+from tests.services import TIMEOUT_SECONDS, serving, without_settings
 from tests.unwritable import UNWRITABLE, Unwritable
 
 EXECUTIONS = 8
@@ -48,7 +48,7 @@ def process(
 
 async def ended(started: "subprocess.Popen[bytes]") -> int:
     """The exit code."""
-    return await asyncio.to_thread(started.wait, PATIENCE_SECONDS)
+    return await asyncio.to_thread(started.wait, TIMEOUT_SECONDS)
 
 
 @asynccontextmanager

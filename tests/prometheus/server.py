@@ -15,7 +15,7 @@ import yaml
 from tests.eventually import eventually
 from tests.prometheus.alert_rules import RULES
 from tests.prometheus.programs import prometheus
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 # The durations in the rules are divided by this.
 FACTOR = 60
@@ -81,7 +81,7 @@ async def running_prometheus(folder: Path, gateway: str) -> AsyncIterator[Promet
         # It does not log its port.
         address = await eventually(lambda: _listening_address(process.pid))
         async with httpx2.AsyncClient(
-            base_url=f"http://{address}", timeout=PATIENCE_SECONDS, trust_env=False
+            base_url=f"http://{address}", timeout=TIMEOUT_SECONDS, trust_env=False
         ) as client:
             await eventually(lambda: client.get("/-/ready"), lambda response: response.is_success)
             yield Prometheus(client)

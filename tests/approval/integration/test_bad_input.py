@@ -14,7 +14,7 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from tests.approval.callers import Approvals, caller
 from tests.approval.schemas import contents, rows
 from tests.rpc_errors import refused
-from tests.services import PATIENCE_SECONDS, RunningService
+from tests.services import TIMEOUT_SECONDS, RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -163,7 +163,7 @@ def _spoil(request: Message, changes: dict[str, Any]) -> Message:
 
 
 async def _call(approvals: Approvals, rpc: str, request: Message, **options: Any) -> Any:
-    return await getattr(approvals.stub, rpc)(request, timeout=PATIENCE_SECONDS, **options)
+    return await getattr(approvals.stub, rpc)(request, timeout=TIMEOUT_SECONDS, **options)
 
 
 @pytest.mark.parametrize(("rpc", "request_", "changes", "field"), CASES.values(), ids=CASES)
@@ -228,7 +228,7 @@ async def test_invalid_protobuf_is_an_error_and_affects_no_other_call(
     async with grpc.aio.insecure_channel(approval_service.address) as channel:
         call: Any = channel.unary_unary("/awoooi.approval.v1.ApprovalService/Propose")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(raw, timeout=PATIENCE_SECONDS)
+            await call(raw, timeout=TIMEOUT_SECONDS)
     assert "DecodeError" not in f"{caught.value.details()}"
     assert (await approvals.list(page_size=1).page()) is not None
 

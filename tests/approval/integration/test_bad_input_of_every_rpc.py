@@ -11,7 +11,7 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from tests.approval.callers import Approvals, Incidents
 from tests.approval.schemas import contents, rows
 from tests.rpc_errors import refused
-from tests.services import PATIENCE_SECONDS, RunningService
+from tests.services import TIMEOUT_SECONDS, RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -33,7 +33,7 @@ async def _send(service: RunningService, rpc: str, raw: bytes) -> grpc.aio.AioRp
     async with grpc.aio.insecure_channel(service.address) as channel:
         call: Any = channel.unary_unary(f"/{SERVICE.full_name}/{rpc}")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(raw, timeout=PATIENCE_SECONDS)
+            await call(raw, timeout=TIMEOUT_SECONDS)
     return caught.value
 
 
@@ -64,7 +64,7 @@ async def test_an_empty_request_is_refused_with_the_fields_that_it_must_have(
     approvals: Approvals, rpc: str
 ) -> None:
     request = getattr(pb, f"{rpc}Request")()
-    refusal = await refused(getattr(approvals.stub, rpc)(request, timeout=PATIENCE_SECONDS))
+    refusal = await refused(getattr(approvals.stub, rpc)(request, timeout=TIMEOUT_SECONDS))
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
     assert set(refusal.fields) <= {"approval_id", "delivery_id", "incident_id", "action", "risk"}
     assert refusal.fields

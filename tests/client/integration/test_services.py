@@ -24,7 +24,7 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.client.either_kind import Driver, Kind, approval_client, incident_client
 from tests.eventually import eventually
-from tests.services import PATIENCE_SECONDS, RunningService
+from tests.services import TIMEOUT_SECONDS, RunningService
 
 UNKNOWN_ID = "INC-20200101-00000000DEAD"
 
@@ -55,7 +55,7 @@ async def clients(
     kind: Kind, incident_service: RunningService, approval_service: RunningService
 ) -> AsyncIterator[Clients]:
     """Clients of either kind, whose caller is alice."""
-    settings = {"actor": "alice", "timeout": PATIENCE_SECONDS}
+    settings = {"actor": "alice", "timeout": TIMEOUT_SECONDS}
     async with (
         incident_client(kind, incident_service.address, **settings) as incidents,
         approval_client(kind, approval_service.address, **settings) as approvals,

@@ -10,7 +10,7 @@ from typing import Any
 from awoooi.client import IncidentClient
 from tests.approval.schemas import incident_database
 from tests.client.either_kind import Kind, WatchDriver, incident_client
-from tests.services import PATIENCE_SECONDS, RunningService, healthy_service
+from tests.services import TIMEOUT_SECONDS, RunningService, healthy_service
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 NOTES = 5
@@ -21,7 +21,7 @@ async def test_nothing_is_lost_or_repeated_over_restarts(kind: Kind) -> None:
     async with (
         incident_database() as url,
         tcp_proxy() as proxy,
-        incident_client(kind, proxy.address, timeout=PATIENCE_SECONDS) as incidents,
+        incident_client(kind, proxy.address, timeout=TIMEOUT_SECONDS) as incidents,
     ):
         async with _service_behind(proxy, url) as service:
             incident_id = await _opened(service)
@@ -36,7 +36,7 @@ async def test_nothing_is_lost_or_repeated_over_restarts(kind: Kind) -> None:
             service.kill()
         async with _service_behind(proxy, url) as service:
             written += await _noted(service, incident_id, last)
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 assert await watching == written
         watch.close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.flywheel.stack.running_stack import PATIENCE_SECONDS, eventually, services_of, stand_ins
+from tests.flywheel.stack.running_stack import TIMEOUT_SECONDS, eventually, services_of, stand_ins
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
@@ -43,7 +43,7 @@ def test_a_signal_during_the_start_stops_everything(tmp_path: Path, number: sign
         )
         services = [each for folder in temporary.iterdir() for each in services_of(folder).values()]
         process.send_signal(number)
-        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        out, _ = process.communicate(timeout=TIMEOUT_SECONDS)
     finally:
         process.kill()
         process.communicate()

@@ -20,7 +20,7 @@ from flywheel.stack.readiness import grpc_is_serving, http_is_ready
 from flywheel.system.processes import is_alive
 from tests.flywheel.stack.running_stack import (
     FREE_PORTS,
-    PATIENCE_SECONDS,
+    TIMEOUT_SECONDS,
     eventually,
     flywheel_up,
     line_of,
@@ -60,7 +60,7 @@ def test_the_ready_line_has_all_addresses(tmp_path: Path, environment: dict[str,
         assert grpc_is_serving(addresses["approval"])
         assert http_is_ready(addresses["gateway"])
         up.terminate()
-        assert up.communicate(timeout=PATIENCE_SECONDS) == ("", "")
+        assert up.communicate(timeout=TIMEOUT_SECONDS) == ("", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -70,7 +70,7 @@ def test_a_signal_stops_everything(
     with flywheel_up(tmp_path / "data", environment) as up:
         line_of(up.stdout)
         up.send_signal(number)
-        assert up.wait(PATIENCE_SECONDS) == 0
+        assert up.wait(TIMEOUT_SECONDS) == 0
         assert not services_of(tmp_path / "data")
         assert not database_of(tmp_path / "data").is_running()
 
@@ -79,7 +79,7 @@ def test_a_signal_during_the_start_stops_everything(tmp_path: Path, environment:
     with flywheel_up(tmp_path / "data", environment | {"STAND_IN_APPROVAL": "never_ready"}) as up:
         eventually(lambda: "approval" in services_of(tmp_path / "data"))
         up.send_signal(signal.SIGINT)
-        out, _ = up.communicate(timeout=PATIENCE_SECONDS)
+        out, _ = up.communicate(timeout=TIMEOUT_SECONDS)
         assert (up.returncode, out) == (0, "")
         assert not services_of(tmp_path / "data")
         assert not database_of(tmp_path / "data").is_running()
@@ -94,7 +94,7 @@ def test_a_second_signal_kills_services_that_do_not_stop(tmp_path: Path, environ
         with pytest.raises(subprocess.TimeoutExpired):
             up.wait(1.0)
         up.send_signal(signal.SIGINT)
-        assert up.wait(PATIENCE_SECONDS) == 0
+        assert up.wait(TIMEOUT_SECONDS) == 0
         # Without the second signal each of the three would have twenty seconds.
         assert time.monotonic() - begin < 30.0
         assert not services_of(tmp_path / "data")
@@ -168,7 +168,7 @@ def test_the_stack_starts_restarts_and_stops_while_its_output_cannot_be_written(
         eventually(lambda: services_of(data_dir).get("incident", killed) != killed)
         eventually(is_ready)
         up.terminate()
-        assert up.wait(PATIENCE_SECONDS) == 0
+        assert up.wait(TIMEOUT_SECONDS) == 0
         assert services_of(data_dir) == {}
 
 
@@ -196,7 +196,7 @@ def test_sighup_is_ignored_under_nohup(tmp_path: Path, environment: dict[str, st
 def test_an_unusable_folder_is_an_error_with_advice(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with flywheel_up(tmp_path / "file" / "data", {}) as up:
-        out, err = up.communicate(timeout=PATIENCE_SECONDS)
+        out, err = up.communicate(timeout=TIMEOUT_SECONDS)
     assert (up.returncode, out) == (1, "")
     assert err.splitlines() == [
         f"flywheel: the folder {tmp_path / 'file' / 'data'} cannot be used: Not a directory",
@@ -242,7 +242,7 @@ def test_a_port_in_use_is_an_error_with_advice(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with flywheel_up(tmp_path / "data", {}, "--gateway-listen", address) as up:
-            out, err = up.communicate(timeout=PATIENCE_SECONDS)
+            out, err = up.communicate(timeout=TIMEOUT_SECONDS)
     assert (up.returncode, out) == (1, "")
     assert err.splitlines() == [
         f"flywheel: the address {address} is in use",
@@ -254,7 +254,7 @@ def test_a_service_that_fails_to_start_shows_the_end_of_its_log(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     with flywheel_up(tmp_path / "data", environment | {"STAND_IN_INCIDENT": "crashing"}) as up:
-        out, err = up.communicate(timeout=PATIENCE_SECONDS)
+        out, err = up.communicate(timeout=TIMEOUT_SECONDS)
     assert (up.returncode, out) == (1, "")
     assert err.splitlines() == [
         "flywheel: the incident service ended while starting (exit status 3)",
@@ -288,7 +288,7 @@ def test_a_terminal_shows_the_steps(tmp_path: Path, environment: dict[str, str])
         ready = line_of(process.stdout)
         eventually(lambda: b"Ctrl-C stops it" in seen)
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_SECONDS) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
     finally:
         process.kill()
         process.communicate()
@@ -318,7 +318,7 @@ def test_the_version_is_printed() -> None:
 def test_overlapping_addresses_are_refused_before_the_start(tmp_path: Path) -> None:
     same = {"INCIDENT_LISTEN": "127.0.0.1:53051", "APPROVAL_LISTEN": "127.0.0.1:53051"}
     with flywheel_up(tmp_path / "data", same) as up:
-        out, err = up.communicate(timeout=PATIENCE_SECONDS)
+        out, err = up.communicate(timeout=TIMEOUT_SECONDS)
     assert (up.returncode, out) == (1, "")
     assert err.splitlines() == [
         "flywheel: INCIDENT_LISTEN and APPROVAL_LISTEN are both 127.0.0.1:53051; give each its own"

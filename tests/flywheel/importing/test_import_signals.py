@@ -12,7 +12,7 @@ import pytest
 
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.processes import is_alive
-from tests.flywheel.stack.running_stack import PATIENCE_SECONDS, eventually
+from tests.flywheel.stack.running_stack import TIMEOUT_SECONDS, eventually
 
 _WAITING = (
     "import os, signal, pathlib\npathlib.Path(os.environ['PIDS'], str(os.getpid())).touch()\nsignal.pause()\n"
@@ -60,7 +60,7 @@ def test_a_signal_stops_the_database_and_both_imports(
         imports = [psutil.Process(int(each.name)) for each in pids.iterdir()]
         process.send_signal(number)
         process.send_signal(number)  # an impatient user does not interrupt the clean-up
-        _, err = process.communicate(timeout=PATIENCE_SECONDS)
+        _, err = process.communicate(timeout=TIMEOUT_SECONDS)
     finally:
         process.kill()
         process.communicate()

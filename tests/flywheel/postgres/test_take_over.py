@@ -19,7 +19,7 @@ from flywheel.postgres.processes import cluster_name, find_processes
 from flywheel.system.processes import is_alive, wait_until
 from tests.flywheel.postgres.running_postgres import execute, owner_of, public_folder, started
 
-_PATIENCE_SECONDS = 180.0
+_TIMEOUT_SECONDS = 180.0
 
 
 def server_of(owner: subprocess.Popen[str]) -> psutil.Process:
@@ -28,7 +28,7 @@ def server_of(owner: subprocess.Popen[str]) -> psutil.Process:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    assert wait_until(condition, _PATIENCE_SECONDS)
+    assert wait_until(condition, _TIMEOUT_SECONDS)
 
 
 def test_the_server_of_a_killed_owner_is_taken_over(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ server.stop()
         capture_output=True,
         text=True,
         check=False,
-        timeout=_PATIENCE_SECONDS,
+        timeout=_TIMEOUT_SECONDS,
     )
     assert result.returncode == 0, result.stderr
 

@@ -17,7 +17,7 @@ import psutil
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.processes import folder_identity
 
-PATIENCE_SECONDS = 180.0
+TIMEOUT_SECONDS = 180.0
 FREE_PORTS = dict.fromkeys(("INCIDENT_LISTEN", "APPROVAL_LISTEN", "GATEWAY_LISTEN"), "127.0.0.1:0")
 
 
@@ -67,7 +67,7 @@ def flywheel_up(
 
 def line_of(stream: Any) -> str:
     """Return the next line; fail when none comes in time."""
-    readable, _, _ = select.select([stream], [], [], PATIENCE_SECONDS)
+    readable, _, _ = select.select([stream], [], [], TIMEOUT_SECONDS)
     assert readable, "no line in time"
     line: str = stream.readline()
     return line.rstrip("\n")
@@ -105,7 +105,7 @@ def starts(database_url: str) -> int:
 
 def eventually(question: Any) -> None:
     """Wait until `question()` is true; fail after a timeout."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not question():
         assert time.monotonic() < deadline, "not true in time"
         time.sleep(0.01)

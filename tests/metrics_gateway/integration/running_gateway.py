@@ -15,7 +15,7 @@ from metrics_gateway.settings import SourceAddress
 from metrics_gateway.sources.deadlines import Deadlines
 from metrics_gateway.sources.source import Source, Sources
 from tests.metrics_gateway.scrapes import Scrape, read_text
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 # A scraper with a very long timeout, so that only the gateway's own limits end the wait.
 LONG_TIMEOUT = {"X-Prometheus-Scrape-Timeout-Seconds": "1000"}
@@ -56,7 +56,7 @@ class Gateway:
 
     async def scrape_until(self, condition: Callable[[Scrape], bool]) -> Scrape:
         """Scrape repeatedly until one fulfils the condition."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while not condition(scrape := await self.scrape()):
                 pass
             return scrape
@@ -86,13 +86,13 @@ async def running_gateway(
         Endpoints(all_sources, Exposition("1.2.3"), deadlines), Page(all_sources, template, deadline=default)
     )
     counted = arrivals.counted(app) if arrivals else app
-    server = HttpServer(counted, "127.0.0.1:0", drain_seconds=PATIENCE_SECONDS)
+    server = HttpServer(counted, "127.0.0.1:0", drain_seconds=TIMEOUT_SECONDS)
     stop = asyncio.Event()
     serving = asyncio.create_task(server.serve_until(stop))
     limits = httpx2.Limits(max_connections=None)
     try:
         async with httpx2.AsyncClient(
-            base_url=f"http://{server.address}", timeout=PATIENCE_SECONDS, limits=limits, trust_env=False
+            base_url=f"http://{server.address}", timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False
         ) as client:
             yield Gateway(client)
     finally:

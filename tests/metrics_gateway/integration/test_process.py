@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from tests.metrics_gateway.integration.running_gateway import LONG_TIMEOUT, Gateway, is_up
 from tests.metrics_gateway.integration.stats_server import Context, always, stats_server
 from tests.metrics_gateway.valid_responses import incident_response
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -43,7 +43,7 @@ async def start(*arguments: str, **variables: str) -> Process:
 
 async def next_line(process: Process) -> Mapping[str, Any]:
     assert process.stderr is not None
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         line: Mapping[str, Any] = json.loads(await process.stderr.readline())
     return line
 
@@ -67,7 +67,7 @@ class GatewayProcess:
 
     async def ended(self) -> list[dict[str, Any]]:
         """Wait for its end and return the remaining log events; every line is JSON, and standard output is empty."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             out, err = await self.process.communicate()
         assert out == b""
         return [json.loads(line) for line in err.splitlines()]
@@ -79,7 +79,7 @@ async def gateway_process(**variables: str) -> AsyncIterator[GatewayProcess]:
     try:
         first_line = await next_line(process)
         async with httpx2.AsyncClient(
-            base_url=f"http://{first_line['address']}", timeout=PATIENCE_SECONDS, trust_env=False
+            base_url=f"http://{first_line['address']}", timeout=TIMEOUT_SECONDS, trust_env=False
         ) as client:
             yield GatewayProcess(process, first_line, client)
     finally:
@@ -92,7 +92,7 @@ async def refusal(*arguments: str, **variables: str) -> tuple[int | None, str]:
     """Exit code and standard error of a gateway that fails to start."""
     process = await start(*arguments, **variables)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             _, err = await process.communicate()
     finally:
         if process.returncode is None:  # it started after all

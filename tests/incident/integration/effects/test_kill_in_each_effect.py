@@ -14,7 +14,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
 from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled, event_types, opened
 from tests.incident.side_effects import EFFECTS, ConnectedService, SideEffect, connected_service, side_effects
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     Rows = asyncpg.Connection[asyncpg.Record]
@@ -44,7 +44,7 @@ async def test_after_a_kill_before_or_after_any_effect_each_takes_effect_exactly
     for effect, instant in ((each, when) for each in Effect for when in instants(each)):
         async with connected_service(database, {"FAILPOINTS": f"{instant}:{effect.topic}"}) as doomed:
             incident_id = killed[effect, instant] = await resolved(doomed, f"{effect} {instant}")
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 assert await doomed.service.ended() == -signal.SIGKILL
             deliveries += received_by(doomed)
         # It died in this effect of this incident.

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from awoooi.client import IncidentClient
 from awoooi.incident.v1 import incident_pb2
-from tests.services import PATIENCE_SECONDS, RunningService
+from tests.services import TIMEOUT_SECONDS, RunningService
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 
@@ -56,20 +56,20 @@ class Audience:
 
     async def all_there(self, number: int) -> None:
         """Return when so many watchers have begun."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             for _ in range(number):
                 await self._there.acquire()
 
     async def has_seen(self, number: int) -> None:
         """Return when so many events were seen by any of them."""
-        async with self._progress, asyncio.timeout(PATIENCE_SECONDS):
+        async with self._progress, asyncio.timeout(TIMEOUT_SECONDS):
             await self._progress.wait_for(lambda: len(self._seen) >= number)
 
     async def watch(self) -> Sequence[incident_pb2.IncidentEvent]:
         """Every event that came, up to the last."""
         events: list[incident_pb2.IncidentEvent] = []
         async with (
-            IncidentClient(self._address, timeout=PATIENCE_SECONDS) as incidents,
+            IncidentClient(self._address, timeout=TIMEOUT_SECONDS) as incidents,
             incidents.watch(heartbeats=True) as responses,
         ):
             # The first response says that the stream has begun.

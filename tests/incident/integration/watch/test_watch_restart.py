@@ -23,7 +23,7 @@ from tests.incident.incidents import (
 from tests.incident.integration.watch.audience import Audience, killed_service
 from tests.incident.integration.watch.watching import act, note, watching
 from tests.rpc_errors import read_refusal
-from tests.services import PATIENCE_SECONDS, healthy_service
+from tests.services import TIMEOUT_SECONDS, healthy_service
 
 if TYPE_CHECKING:
     from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
@@ -39,7 +39,7 @@ async def test_fifty_watchers_resume_without_a_gap_when_the_service_is_killed_an
 ) -> None:
     async with (
         killed_service(database) as service,
-        IncidentClient(service.address, timeout=PATIENCE_SECONDS) as writing,
+        IncidentClient(service.address, timeout=TIMEOUT_SECONDS) as writing,
         asyncio.TaskGroup() as tasks,
     ):
         audience = Audience(service.address, last_event=token())
@@ -188,5 +188,5 @@ async def test_writers_notify_only_while_a_tailer_has_requested_it(
 
 
 async def _next(notifications: asyncio.Queue[str]) -> str:
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         return await notifications.get()

@@ -23,7 +23,7 @@ from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
@@ -108,7 +108,7 @@ class Watcher:
 
     async def read(self) -> pb.WatchResponse:
         """The next response. Raises the error that the stream ends with."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             response: pb.WatchResponse = await self.call.read()
         assert isinstance(response, pb.WatchResponse), "the stream ended well"
         self.responses.append(response)

@@ -12,7 +12,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.debian_packages import require_programs
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 Value = TypeVar("Value")
 
@@ -86,7 +86,7 @@ class Browser:
 
     def until(self, condition: Callable[["Browser"], Value]) -> Value:
         """Wait until the condition holds."""
-        return WebDriverWait(self._driver, PATIENCE_SECONDS, poll_frequency=0.05).until(
+        return WebDriverWait(self._driver, TIMEOUT_SECONDS, poll_frequency=0.05).until(
             lambda _: condition(self)
         )
 

@@ -12,7 +12,7 @@ from approval.executors.kubernetes.executor import KubernetesExecutor, Pace
 from approval.executors.protocol import OperationFailedError, RunContext
 from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer
 from tests.approval.unit.executors.kubernetes.objects import NAMESPACE
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 RESTART = "RESTART deployment/web -n shop"
 ROLLBACK = "ROLLBACK deployment/web -n shop"
@@ -25,7 +25,7 @@ QUICK = Pace(poll=0.01, retries=(0.01,) * 4)
 EVERYTHING = AllowList(frozenset([NAMESPACE]), frozenset(KINDS))
 
 
-def context(seconds: float = PATIENCE_SECONDS) -> RunContext:
+def context(seconds: float = TIMEOUT_SECONDS) -> RunContext:
     """The context of a run."""
     return RunContext("APR-20260507-0000A1", "INC-20260507-0000A1", timedelta(seconds=seconds))
 
@@ -38,7 +38,7 @@ def executor_for(
     return KubernetesExecutor(connector, allowed, pace=QUICK)
 
 
-async def run(cluster: ClusterServer, folder: Path, action: str, *, seconds: float = PATIENCE_SECONDS) -> str:
+async def run(cluster: ClusterServer, folder: Path, action: str, *, seconds: float = TIMEOUT_SECONDS) -> str:
     """Run an action and return the output of the executor."""
     return await executor_for(cluster, folder).run(parse_action(action), context(seconds))
 
@@ -48,7 +48,7 @@ async def failure(
     folder: Path,
     action: str,
     *,
-    seconds: float = PATIENCE_SECONDS,
+    seconds: float = TIMEOUT_SECONDS,
     call_timeout: float = 30,
 ) -> str:
     """Run an action that fails, and return its message."""

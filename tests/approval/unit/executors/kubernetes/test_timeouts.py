@@ -8,7 +8,7 @@ from tests.approval.unit.executors.kubernetes.cases import DELETE, RESTART, fail
 from tests.approval.unit.executors.kubernetes.cluster_faults import hang, meanwhile
 from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer
 from tests.approval.unit.executors.kubernetes.objects import pod
-from tests.services import PATIENCE_SECONDS
+from tests.services import TIMEOUT_SECONDS
 
 
 async def out_of_time(cluster: ClusterServer, folder: Path, action: str, wanted: str) -> str:
@@ -17,7 +17,7 @@ async def out_of_time(cluster: ClusterServer, folder: Path, action: str, wanted:
         said = await failure(cluster, folder, action, seconds=seconds)
         if wanted in said:
             return said
-    return await failure(cluster, folder, action, seconds=PATIENCE_SECONDS)
+    return await failure(cluster, folder, action, seconds=TIMEOUT_SECONDS)
 
 
 async def test_a_rollout_that_does_not_get_healthy_times_out_with_its_last_status(
@@ -61,7 +61,7 @@ async def test_a_cancelled_run_stops_waiting(cluster: ClusterServer, tmp_path: P
     cluster.fail("GET", "deployments", meanwhile(lambda: None), meanwhile(looked.set))
     cluster.steps.append({"updatedReplicas": 1})
     running = asyncio.create_task(run(cluster, tmp_path, RESTART))
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await looked.wait()
         running.cancel()
         with suppress(asyncio.CancelledError):
