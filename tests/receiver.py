@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.services import TIMEOUT_SECONDS
+from tests.tcp_server import tcp_server
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -98,7 +99,6 @@ class Receiver:
         self._scheme = scheme
         self._changed = asyncio.Condition()
         self._connections = 0
-        self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
 
     def url(self, path: str = "/") -> str:
@@ -111,31 +111,18 @@ class Receiver:
             await self._changed.wait_for(lambda: len(self.requests) >= number)
         return self.requests[number - 1]
 
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Begin to answer the requests of a connection."""
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the requests of a connection."""
         self._connections += 1
-        task = asyncio.create_task(self._serve(reader, writer, self._connections))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                while not writer.is_closing():
-                    request = await _read(reader, number)
-                    answer = self.answers.popleft() if self.answers else status(204)
-                    async with self._changed:
-                        self.requests.append(request)
-                        self._changed.notify_all()
-                    await answer(writer)
-        finally:
-            writer.transport.abort()
-
-    async def close(self) -> None:
-        """End all connections."""
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        number = self._connections
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while not writer.is_closing():
+                request = await _read(reader, number)
+                answer = self.answers.popleft() if self.answers else status(204)
+                async with self._changed:
+                    self.requests.append(request)
+                    self._changed.notify_all()
+                await answer(writer)
 
 
 async def _read(reader: asyncio.StreamReader, connection: int) -> Received:
@@ -152,14 +139,9 @@ async def _read(reader: asyncio.StreamReader, connection: int) -> Received:
 async def receiver(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     """A receiver until the block ends."""
     running = Receiver("https" if tls else "http")
-    server = await asyncio.start_server(running.accept, "127.0.0.1", 0, ssl=tls)
-    running.port = server.sockets[0].getsockname()[1]
-    try:
+    async with tcp_server(running.serve, tls) as server:
+        running.port = server.port
         yield running
-    finally:
-        server.close()
-        await running.close()
-        await server.wait_closed()
 
 
 async def free_port() -> int:

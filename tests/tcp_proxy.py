@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.tcp_server import TcpServer
+
 _CHUNK = 1 << 16
 
 
@@ -19,21 +21,16 @@ class TcpProxy:
         self._writers: set[asyncio.StreamWriter] = set()
         # Connections opened before `silence`: their bytes are read and dropped.
         self._generation = 0
-        self._server: asyncio.Server | None = None
+        self._server = TcpServer(self._forward)
 
     async def start(self) -> None:
         """Listen: on a free port, and on the same one again after `stop`."""
-        host, port = (self.address or "127.0.0.1:0").split(":")
-        self._server = await asyncio.start_server(self._forward, host, int(port))
-        self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        await self._server.start(self._server.port)
+        self.address = f"127.0.0.1:{self._server.port}"
 
     async def stop(self) -> None:
         """Leave the port and reset every connection."""
-        if self._server is not None:
-            self._server.close()
-            self.reset()
-            await self._server.wait_closed()
-            self._server = None
+        await self._server.stop()
 
     def reset(self) -> None:
         """Break every connection off; new ones are welcome."""
@@ -45,23 +42,27 @@ class TcpProxy:
         self._generation += 1
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         generation = self._generation
         try:
             peer_reader, peer_writer = await self._connect()
         except OSError:
-            self._end(writer)
             return
-        self._writers.add(peer_writer)
-        # Either direction's end is the end of both.
+        ends = (writer, peer_writer)
+        self._writers.update(ends)
         directions = [
             asyncio.create_task(self._copy(reader, peer_writer, generation, replies=False)),
             asyncio.create_task(self._copy(peer_reader, writer, generation, replies=True)),
         ]
-        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
-        for end in (writer, peer_writer):
-            self._end(end)
-        await asyncio.wait(directions)
+        try:
+            # Either direction's end is the end of both.
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._writers.difference_update(ends)
+            for end in ends:
+                end.transport.abort()
+            await asyncio.wait(directions)
+            with suppress(ConnectionError):
+                await peer_writer.wait_closed()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self.target.startswith("/"):
@@ -81,10 +82,6 @@ class TcpProxy:
                     continue
                 writer.write(data)
                 await writer.drain()
-
-    def _end(self, writer: asyncio.StreamWriter) -> None:
-        self._writers.discard(writer)
-        writer.transport.abort()
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from servicekit.outbox.topic_runner import Backoff
 from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from tests.eventually import eventually
+from tests.services import TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     import asyncpg
@@ -60,11 +61,16 @@ class Gate:
     """A deliver that says when it began and goes on when it may."""
 
     def __init__(self) -> None:
-        self.reached = asyncio.Event()
         self.open = asyncio.Event()
+        self._reached = asyncio.Event()
+
+    async def reached(self) -> None:
+        """Return when a delivery has begun."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await self._reached.wait()
 
     async def __call__(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
-        self.reached.set()
+        self._reached.set()
         await self.open.wait()
         return [None] * len(jobs)
 
@@ -98,15 +104,27 @@ async def running_worker(
     lease: timedelta = LEASE,
 ) -> AsyncIterator[OutboxWorker]:
     """A worker, run until the block ends. A handler alone is the topic `t`."""
-    if isinstance(topics, Handler):
-        topics = [Topic("t", topics, timeout=LEASE - timedelta(seconds=5))]
-    worker = OutboxWorker(transactions(engine, lease), topics, how or settings())
+    worker = OutboxWorker(transactions(engine, lease), _topics(topics), how or settings())
     task = asyncio.create_task(worker.run())
     try:
         yield worker
         assert not task.done(), "the worker ended by itself"
     finally:
         await ended(task)
+
+
+def dispatch_only_worker(engine: AsyncEngine, handler: Handler) -> OutboxWorker:
+    """A worker that runs what is dispatched to it and never claims.
+
+    When the lease of its job has ended, it cannot be the one that claims the job again.
+    """
+    return OutboxWorker(transactions(engine), _topics(handler), settings())
+
+
+def _topics(topics: Sequence[Topic] | Handler) -> Sequence[Topic]:
+    if isinstance(topics, Handler):
+        return [Topic("t", topics, timeout=LEASE - timedelta(seconds=5))]
+    return topics
 
 
 async def ended(worker: asyncio.Task[None]) -> None:

@@ -22,6 +22,7 @@ from tests.metrics_gateway.integration.stats_server import (
     stats_server,
 )
 from tests.metrics_gateway.valid_responses import READ_TIME, approval_response, incident_response
+from tests.tcp_server import tcp_server
 
 
 def free_address() -> str:
@@ -109,9 +110,10 @@ async def test_a_connection_reset_makes_the_source_down() -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         writer.transport.abort()
 
-    server = await asyncio.start_server(reset, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, running_gateway({"incident": f"127.0.0.1:{port}"}) as gateway:
+    async with (
+        tcp_server(reset) as server,
+        running_gateway({"incident": f"127.0.0.1:{server.port}"}) as gateway,
+    ):
         scrape = await gateway.scrape()
         assert up(scrape) == {"incident": 0}
         assert errors(scrape, "incident") == {"unavailable": 1}
@@ -120,12 +122,13 @@ async def test_a_connection_reset_makes_the_source_down() -> None:
 async def test_another_protocol_on_the_port_makes_the_source_down() -> None:
     async def speak_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        await writer.drain()
         writer.close()
+        await writer.wait_closed()
 
-    server = await asyncio.start_server(speak_http, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, running_gateway({"incident": f"127.0.0.1:{port}"}) as gateway:
+    async with (
+        tcp_server(speak_http) as server,
+        running_gateway({"incident": f"127.0.0.1:{server.port}"}) as gateway,
+    ):
         assert up(await gateway.scrape()) == {"incident": 0}
 
 

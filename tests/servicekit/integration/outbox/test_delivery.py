@@ -20,6 +20,7 @@ from tests.servicekit.outbox_cases import (
     Gate,
     Scripted,
     becomes,
+    dispatch_only_worker,
     end_leases,
     ended,
     enqueue,
@@ -178,7 +179,7 @@ async def test_a_topic_that_hangs_holds_up_no_other(engine: AsyncEngine, rows: "
         engine, [Topic("slow", hanging, max_batch=1), Topic("t", flowing, max_batch=1)]
     ):
         await enqueue(engine, range(20), "slow")
-        await gate.reached.wait()
+        await gate.reached()
         for key in range(20):
             await enqueue(engine, [key])
         await becomes(rows, "DONE", *range(20))
@@ -214,18 +215,17 @@ async def test_a_holder_that_lost_its_lease_completes_nothing(engine: AsyncEngin
     """The mark races: the slow worker delivers long after another one did and completed."""
     gate = Gate()
     slow, quick = Writes(gate), Writes()
-    async with running_worker(engine, slow):
-        await listening(rows)
-        await enqueue(engine, "a")
-        await gate.reached.wait()
-        await end_leases(rows)
-        async with running_worker(engine, quick):
-            await becomes(rows, "DONE", "a")
-        before = await job(rows, "a")
-        gate.open.set()
-        # The slow worker has finished with it when it delivers the next one.
-        await enqueue(engine, "b")
-        await becomes(rows, "DONE", "b")
+    holder = dispatch_only_worker(engine, slow)
+    holder.dispatch(await enqueue(engine, "a", lease=LEASE))
+    await gate.reached()
+    await end_leases(rows)
+    async with running_worker(engine, quick):
+        await becomes(rows, "DONE", "a")
+    before = await job(rows, "a")
+    gate.open.set()
+    # The slow worker has finished with it when it delivers the next one.
+    holder.dispatch(await enqueue(engine, "b", lease=LEASE))
+    await becomes(rows, "DONE", "b")
     assert (slow.completed, quick.completed) == (["b"], ["a"])
     assert await job(rows, "a") == before
     assert await rows.fetchval(WRITTEN) == 1
@@ -235,18 +235,19 @@ async def test_of_two_who_mark_at_the_same_moment_one_completes(engine: AsyncEng
     """The second mark waits for the first one's transaction, and then finds that the lease is gone."""
     gates = Gate(), Gate()
     first, second = Writes(gates[0]), Writes(gates[1])
-    async with running_worker(engine, first):
-        # It looks once more when it begins to listen: from then on it leaves the job to the other one.
-        await listening(rows)
-        await enqueue(engine, "a")
-        await gates[0].reached.wait()
-        await end_leases(rows)
-        async with running_worker(engine, second):
-            await gates[1].reached.wait()
-            for gate in gates:
-                gate.open.set()
-            await becomes(rows, "DONE", "a")
-    assert (first.completed, second.completed) == ([], ["a"])
+    holder = dispatch_only_worker(engine, first)
+    holder.dispatch(await enqueue(engine, "a", lease=LEASE))
+    await gates[0].reached()
+    await end_leases(rows)
+    async with running_worker(engine, second):
+        await gates[1].reached()
+        for gate in gates:
+            gate.open.set()
+        await becomes(rows, "DONE", "a")
+    # The first worker has finished with it when it delivers the next one.
+    holder.dispatch(await enqueue(engine, "b", lease=LEASE))
+    await becomes(rows, "DONE", "b")
+    assert (first.completed, second.completed) == (["b"], ["a"])
     assert await rows.fetchval(WRITTEN) == 1
 
 
@@ -322,7 +323,7 @@ async def test_a_batch_that_does_not_finish_is_cut_off_at_the_drain_time_and_rel
     )
     await enqueue(engine, "a")
     task = asyncio.create_task(worker.run())
-    await gate.reached.wait()
+    await gate.reached()
     async with asyncio.timeout(20):
         await ended(task)
     row = await job(rows, "a")

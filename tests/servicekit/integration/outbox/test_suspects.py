@@ -125,7 +125,7 @@ async def test_a_stopping_worker_releases_a_suspect_that_waits_to_run_alone(
     topics = [Topic("t", handler), Topic("other", Scripted(gate))]
     await enqueue(engine, "b", "other")
     async with running_worker(engine, topics, settings(**LIMITS)) as worker:
-        await gate.reached.wait()
+        await gate.reached()
         async with engine.begin() as connection:
             await queue.enqueue(connection, jobs_of("a"))
             await connection.execute(text("UPDATE outbox SET crashes = 2 WHERE dedup_key = 'a'"))

@@ -20,6 +20,8 @@ from servicekit.webhooks.response import Response
 from tests.certificates import self_signed_certificate, server_context
 from tests.receiver import Answer, endless_body, raw, receiver
 from tests.servicekit.unit.webhooks.sending import BODY, outcome, outcome_of, post, sender_to
+from tests.services import TIMEOUT_SECONDS
+from tests.tcp_server import tcp_server
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -211,24 +213,15 @@ async def test_the_deadline_is_for_the_status_and_not_for_the_body(monkeypatch: 
 
 
 async def test_the_deadline_bounds_a_request_that_is_not_read() -> None:
-    over = asyncio.Event()
+    async def never_read(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
 
-    async def never_read(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await over.wait()
-        writer.transport.abort()
-
-    server = await asyncio.start_server(never_read, "127.0.0.1", 0)
-    try:
-        port = server.sockets[0].getsockname()[1]
-        async with sender_to(f"http://127.0.0.1:{port}/") as webhook:
-            with pytest.raises(ResponseTimeoutError):
-                await post(webhook, within=0.3, body=b" " * 50_000_000)
-    finally:
-        over.set()
-        server.close()
-        await server.wait_closed()
-        # The aborted connection is closed in the next turn of the loop.
-        await asyncio.sleep(0)
+    async with (
+        tcp_server(never_read) as server,
+        sender_to(f"http://127.0.0.1:{server.port}/") as webhook,
+    ):
+        with pytest.raises(ResponseTimeoutError):
+            await post(webhook, within=0.3, body=b" " * 50_000_000)
 
 
 async def test_the_deadline_bounds_a_tls_handshake_that_hangs() -> None:
@@ -240,23 +233,20 @@ async def test_the_deadline_bounds_a_tls_handshake_that_hangs() -> None:
 async def test_a_connection_whose_tls_handshake_hangs_is_closed_at_the_deadline() -> None:
     closed = asyncio.Event()
 
-    async def read_until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def read_until_closed(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while await reader.read(65_536):
                 pass
         closed.set()
-        writer.transport.abort()
 
-    server = await asyncio.start_server(read_until_closed, "127.0.0.1", 0)
-    try:
-        port = server.sockets[0].getsockname()[1]
-        async with sender_to(f"https://127.0.0.1:{port}/") as webhook:
-            with pytest.raises(ResponseTimeoutError):
-                await post(webhook, within=0.3)
-            async with asyncio.timeout(60):
-                await closed.wait()
-    finally:
-        server.close()
+    async with (
+        tcp_server(read_until_closed) as server,
+        sender_to(f"https://127.0.0.1:{server.port}/") as webhook,
+    ):
+        with pytest.raises(ResponseTimeoutError):
+            await post(webhook, within=0.3)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await closed.wait()
 
 
 async def test_the_bound_holds_for_each_response_of_a_connection() -> None:
