@@ -22,6 +22,7 @@ from incident.servicer import IncidentServicer, StatsServicer
 from incident.settings import IncidentSettings
 from incident.stats.use_cases import StatsUseCase
 from incident.status_codes import ERRORS
+from incident.watch.epoch import Epochs
 from incident.watch.feed import Feed
 from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
@@ -73,6 +74,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     )
     skip_reasons = disabled_effects(external)
     feed = Feed(max_watchers=settings.watch_max_streams)
+    epochs = Epochs(transactions)
     page_tokens = PageTokens()
     servicer = IncidentServicer(
         incidents=IncidentUseCases(transactions, stuck_after=settings.stuck_after),
@@ -81,7 +83,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         ),
         side_effects=SideEffectUseCases(transactions),
         knowledge=KnowledgeUseCases(transactions),
-        watch=WatchUseCase(transactions, feed),
+        watch=WatchUseCase(transactions, feed, epochs),
         page_tokens=page_tokens,
         errors=ERRORS,
     )
@@ -111,7 +113,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         background={
             "outbox": worker.run(),
             "page_tokens": page_tokens.keep_loaded(engine),
-            "watch": Tailer(transactions, feed).run(stop),
+            "watch": Tailer(transactions, feed, epochs).run(stop),
             "retention": keep_removing(transactions, keep=settings.retention),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
         },

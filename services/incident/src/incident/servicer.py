@@ -122,7 +122,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         steps = self._watch.watch(
             watch_mapping.watch_filter(request),
-            resume=watch_mapping.resume_position(request, self._page_tokens),
+            resume=watch_mapping.resume_point(request, self._page_tokens),
             include_existing=request.include_existing,
             token=watch_mapping.make_token(request, self._page_tokens),
         )

@@ -23,6 +23,7 @@ from incident.errors import (
 )
 from incident.watch.errors import (
     ResumeTokenAheadError,
+    ResumeTokenOfOtherDatabaseError,
     TooManyWatchersError,
     WatchEndedError,
     WatcherTooSlowError,
@@ -83,12 +84,14 @@ def _with_token(
     return lambda error: RpcStatus(code, str(error), reason, metadata={"resume_token": error.resume_token})
 
 
-def _token_ahead(error: ResumeTokenAheadError) -> RpcStatus:
-    return RpcStatus(
+def _token_refused(
+    reason: str, description: str
+) -> Callable[[ResumeTokenAheadError | ResumeTokenOfOtherDatabaseError], RpcStatus]:
+    return lambda error: RpcStatus(
         grpc.StatusCode.INVALID_ARGUMENT,
         str(error),
-        "RESUME_TOKEN_AHEAD",
-        field_violations=[FieldViolation("resume_token", "is ahead of the database")],
+        reason,
+        field_violations=[FieldViolation("resume_token", description)],
     )
 
 
@@ -108,6 +111,9 @@ ERRORS = ErrorTable(
         TooManyWatchersError: _too_many_watchers,
         WatcherTooSlowError: _with_token(grpc.StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
         WatchEndedError: _with_token(grpc.StatusCode.UNAVAILABLE, "WATCH_ENDED"),
-        ResumeTokenAheadError: _token_ahead,
+        ResumeTokenAheadError: _token_refused("RESUME_TOKEN_AHEAD", "is ahead of the database"),
+        ResumeTokenOfOtherDatabaseError: _token_refused(
+            "RESUME_TOKEN_OF_OTHER_DATABASE", "was issued before the database was restored or moved"
+        ),
     }
 )

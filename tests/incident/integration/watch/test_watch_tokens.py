@@ -9,8 +9,9 @@ from grpc import StatusCode
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
+from incident.watch.epoch import FIRST_EPOCH
 from incident.watch.mapping import make_token
-from incident.watch.model import Position, Snapshot
+from incident.watch.model import Position, ResumePoint, Snapshot
 from servicekit.rpc.page_tokens import PageTokens
 from tests.incident.incidents import OPEN, opened, token
 from tests.incident.integration.watch.watching import act, type_name, watching
@@ -86,7 +87,9 @@ async def test_a_resume_token_ahead_of_the_database_is_refused(
     # As after a restore from a backup that is older than the token.
     tokens = PageTokens()
     tokens.key = await rows.fetchval("SELECT key FROM service_keys WHERE name = 'page_tokens'")
-    later = make_token(pb.WatchRequest(), tokens)(Position.at(Snapshot(1 << 40, 1 << 40)))
+    later = make_token(pb.WatchRequest(), tokens)(
+        ResumePoint(Position.at(Snapshot(1 << 40, 1 << 40)), FIRST_EPOCH)
+    )
     refusal = await refused(stub.Watch(pb.WatchRequest(resume_token=later)).read())
     assert (refusal.code, refusal.reason, refusal.fields) == (
         StatusCode.INVALID_ARGUMENT,

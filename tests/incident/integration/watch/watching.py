@@ -14,6 +14,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
 from incident.servicer import IncidentServicer
 from incident.status_codes import ERRORS
+from incident.watch.epoch import Epochs
 from incident.watch.feed import MAX_CHANGES, Feed
 from incident.watch.tailer import BACKPRESSURE_TIMEOUT, Tailer
 from incident.watch.use_cases import HEARTBEAT, WatchUseCase
@@ -56,12 +57,13 @@ async def watch_server(
         page_tokens.key = await get_key(connection, "page_tokens")
     transactions = Transactions(engine, Outbox())
     feed = Feed(max_watchers=max_watchers, max_changes=max_changes)
+    epochs = Epochs(transactions)
     servicer = IncidentServicer(
         incidents=cast("Any", None),
         resolve=cast("Any", None),
         side_effects=cast("Any", None),
         knowledge=cast("Any", None),
-        watch=WatchUseCase(transactions, feed, heartbeat=heartbeat),
+        watch=WatchUseCase(transactions, feed, epochs, heartbeat=heartbeat),
         page_tokens=page_tokens,
         errors=ERRORS,
     )
@@ -72,7 +74,7 @@ async def watch_server(
     )
     stop = asyncio.Event()
     await server.start()
-    tailer = Tailer(transactions, feed, backpressure_timeout=backpressure_timeout)
+    tailer = Tailer(transactions, feed, epochs, backpressure_timeout=backpressure_timeout)
     tailing = asyncio.create_task(tailer.run(stop))
     try:
         yield WatchServer(server.address, feed, stop)

@@ -3,8 +3,10 @@
 import pytest
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from incident.watch.mapping import make_token, resume_position
-from incident.watch.model import Position, Snapshot
+from incident.watch.epoch import FIRST_EPOCH
+from incident.watch.mapping import make_token, resume_point
+from incident.watch.model import Position, ResumePoint, Snapshot
+from servicekit.rpc.cursors import filter_bytes
 from servicekit.rpc.page_tokens import PageTokens
 
 LONGEST = 4096
@@ -27,21 +29,32 @@ def tokens() -> PageTokens:
         ),
     ],
 )
-def test_a_resume_token_round_trips(position: Position) -> None:
+@pytest.mark.parametrize("epoch", [FIRST_EPOCH, "0123456789abcdef"])
+def test_a_resume_token_round_trips(position: Position, epoch: str) -> None:
     request = pb.WatchRequest(fingerprint="disk")
-    request.resume_token = make_token(request, tokens())(position)
-    assert resume_position(request, tokens()) == position
+    request.resume_token = make_token(request, tokens())(ResumePoint(position, epoch))
+    assert resume_point(request, tokens()) == ResumePoint(position, epoch)
+
+
+def test_a_resume_token_of_the_first_epoch_is_one_that_versions_without_epochs_read() -> None:
+    request = pb.WatchRequest()
+    given = make_token(request, tokens())(ResumePoint(Position.at(Snapshot(700, 700)), FIRST_EPOCH))
+    assert given == tokens().make(
+        filter_bytes(request, "include_existing", "resume_token"), ["700:0:", "700:0:", 0]
+    )
 
 
 def test_a_resume_token_of_thousands_of_transactions_is_shortened_to_an_older_position() -> None:
     crowded = Snapshot(1_000_000, 1_009_000, tuple(range(1_000_000, 1_009_000, 2)))
     request = pb.WatchRequest()
-    request.resume_token = make_token(request, tokens())(Position(crowded, crowded, 42))
+    request.resume_token = make_token(request, tokens())(
+        ResumePoint(Position(crowded, crowded, 42), "0123456789abcdef")
+    )
     assert len(request.resume_token) <= LONGEST
-    read = resume_position(request, tokens())
+    read = resume_point(request, tokens())
     assert read is not None
     # Everything below xmin is visible in it; the other changes of the original snapshot are delivered twice.
-    assert read.since == read.until == Snapshot(1_000_000, 1_000_000)
+    assert read.position.since == read.position.until == Snapshot(1_000_000, 1_000_000)
 
 
 def test_the_longest_resume_token_is_within_the_limit() -> None:
@@ -50,9 +63,10 @@ def test_the_longest_resume_token_is_within_the_limit() -> None:
         crowded = Snapshot(
             1 << 50, (1 << 50) + 900_000, tuple((1 << 50) + 400_000 + n for n in range(number))
         )
-        lengths.append(len(make_token(pb.WatchRequest(), tokens())(Position(crowded, crowded, 1 << 50))))
+        point = ResumePoint(Position(crowded, crowded, 1 << 50), "0123456789abcdef")
+        lengths.append(len(make_token(pb.WatchRequest(), tokens())(point)))
     assert max(lengths) <= LONGEST
 
 
 def test_without_a_resume_token_there_is_no_position() -> None:
-    assert resume_position(pb.WatchRequest(), tokens()) is None
+    assert resume_point(pb.WatchRequest(), tokens()) is None

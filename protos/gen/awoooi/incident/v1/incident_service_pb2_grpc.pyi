@@ -119,8 +119,9 @@ class IncidentServiceStub:
 
     With a `resume_token` the stream resumes after the response that carried it, at-least-once: no change is
     missed, one may be repeated. Without one it starts with the changes committed after the call began.
-    Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters; RESOURCE_EXHAUSTED
-    when too many streams are open.
+    Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
+    RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
+    moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open.
     """
     ListSideEffects: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListSideEffectsRequest, _incident_service_pb2.ListSideEffectsResponse]
     """Returns side effects that match all given filters, newest first, page by page. Errors: NOT_FOUND when
@@ -235,8 +236,9 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
 
     With a `resume_token` the stream resumes after the response that carried it, at-least-once: no change is
     missed, one may be repeated. Without one it starts with the changes committed after the call began.
-    Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters; RESOURCE_EXHAUSTED
-    when too many streams are open.
+    Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
+    RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
+    moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open.
     """
     ListSideEffects: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListSideEffectsRequest, _incident_service_pb2.ListSideEffectsResponse]  # type: ignore[assignment]
     """Returns side effects that match all given filters, newest first, page by page. Errors: NOT_FOUND when
@@ -398,8 +400,9 @@ class IncidentServiceServicer:
 
         With a `resume_token` the stream resumes after the response that carried it, at-least-once: no change is
         missed, one may be repeated. Without one it starts with the changes committed after the call began.
-        Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters; RESOURCE_EXHAUSTED
-        when too many streams are open.
+        Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
+        RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
+        moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open.
         """
 
     def ListSideEffects(

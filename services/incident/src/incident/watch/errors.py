@@ -27,6 +27,10 @@ class ResumeTokenAheadError(IncidentError):
     """The database does not know of what this resume_token has seen: start without it, with include_existing."""
 
 
+class ResumeTokenOfOtherDatabaseError(IncidentError):
+    """The database was restored or moved since this resume_token was issued: start without it, with include_existing."""
+
+
 class FellBehindError(Exception):
     """The next change of this watcher has been dropped from the feed."""
 

@@ -5,7 +5,8 @@ from functools import lru_cache
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.lifecycle.mapping import event_to_proto, incident_to_proto
-from incident.watch.model import Change, MakeToken, Position, Snapshot, Step, WatchFilter
+from incident.watch.epoch import FIRST_EPOCH
+from incident.watch.model import Change, MakeToken, Position, ResumePoint, Snapshot, Step, WatchFilter
 from incident.wire_enums import SEVERITIES, STATES
 from servicekit.rpc.cursors import filter_bytes
 from servicekit.rpc.interceptors.validation import invalid_argument
@@ -29,25 +30,36 @@ def watch_filter(request: pb.WatchRequest) -> WatchFilter:
     )
 
 
-def resume_position(request: pb.WatchRequest, tokens: PageTokens) -> Position | None:
-    """Return the position in the resume token; None for a new stream. Raises the error that names the field."""
+def resume_point(request: pb.WatchRequest, tokens: PageTokens) -> ResumePoint | None:
+    """Return the position and the epoch in the resume token; None for a new stream. Raises the error that names the field."""
     if not request.resume_token:
         return None
     try:
-        since, until, sequence = tokens.read(_bound(request), request.resume_token)
+        since, until, sequence, *epoch = tokens.read(_bound(request), request.resume_token)
     except InvalidPageTokenError:
         raise invalid_argument(
             FieldViolation("resume_token", "was not given by this service for this request")
         ) from None
-    return Position(_read_snapshot(str(since)), _read_snapshot(str(until)), int(sequence))
+    return ResumePoint(
+        Position(_read_snapshot(str(since)), _read_snapshot(str(until)), int(sequence)),
+        str(epoch[0]) if epoch else FIRST_EPOCH,
+    )
 
 
 def make_token(request: pb.WatchRequest, tokens: PageTokens) -> MakeToken:
     """Return the function that writes the resume tokens of this stream."""
     bound = _bound(request)
-    return lambda position: tokens.make(
-        bound, [_write_snapshot(position.since), _write_snapshot(position.until), position.sequence]
-    )
+
+    def make(point: ResumePoint) -> str:
+        position = point.position
+        # Versions without epochs read tokens of the first one.
+        epoch = [] if point.epoch == FIRST_EPOCH else [point.epoch]
+        return tokens.make(
+            bound,
+            [_write_snapshot(position.since), _write_snapshot(position.until), position.sequence, *epoch],
+        )
+
+    return make
 
 
 def watch_response(step: Step) -> pb.WatchResponse:

@@ -120,8 +120,16 @@ class Step:
     existing: Incident | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """A position and the epoch that it is of: see epoch.py."""
+
+    position: Position
+    epoch: str
+
+
 # Writes a position as a resume token, bound to the watcher's filter.
-MakeToken = Callable[[Position], str]
+MakeToken = Callable[[ResumePoint], str]
 
 
 def states_around(event: EventType, latest: Sequence[EventType]) -> tuple[State | None, State]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from incident.watch.epoch import FIRST_EPOCH, Epochs
 from incident.watch.feed import Feed
 from incident.watch.model import Position
 from incident.watch.repository import (
@@ -44,18 +45,23 @@ class Tailer:
         self,
         transactions: Transactions,
         feed: Feed,
+        epochs: Epochs,
         *,
         backpressure_timeout: timedelta = BACKPRESSURE_TIMEOUT,
     ) -> None:
         self._transactions = transactions
         self._feed = feed
+        self._epochs = epochs
         self._backpressure_timeout = backpressure_timeout
         self._position: Position | None = None
+        self._epoch = FIRST_EPOCH
 
     async def run(self, stop: asyncio.Event) -> None:
         """Feed until cancelled. When `stop` is set the streams end, so that the server does not wait for them."""
         draining = asyncio.create_task(self._drain_at(stop))
         try:
+            # Also without watchers: the database may just have been restored.
+            await self._epochs.prepare()
             while True:
                 await self._feed.poll_now.wait()
                 self._feed.poll_now.clear()
@@ -74,6 +80,7 @@ class Tailer:
         try:
             while self._feed.watchers:
                 try:
+                    await self._check_epoch()
                     async with self._transactions.statement() as connection:
                         failures.succeeded()
                         await self._feed_over(connection)
@@ -84,6 +91,14 @@ class Tailer:
         finally:
             self._position = None
             self._feed.reset()
+
+    async def _check_epoch(self) -> None:
+        """End the streams when the database is another one than before: behind a name, a restored one may take its place."""
+        _, epoch = await self._epochs.now()
+        if self._position is not None and epoch != self._epoch:
+            self._position = None
+            self._feed.reset()
+        self._epoch = epoch
 
     async def _feed_over(self, connection: AsyncConnection) -> None:
         driver = (await connection.get_raw_connection()).driver_connection

@@ -8,16 +8,18 @@ from datetime import datetime, timedelta
 from incident.lifecycle import listing, repository
 from incident.lifecycle.model import IncidentFilter, Order
 from incident.model import Incident
+from incident.watch.epoch import FIRST_EPOCH, Epochs
 from incident.watch.errors import (
     FeedEndedError,
     FellBehindError,
     ResumeTokenAheadError,
+    ResumeTokenOfOtherDatabaseError,
     WatchEndedError,
     WatcherTooSlowError,
 )
 from incident.watch.feed import Feed, Watcher
-from incident.watch.model import Change, MakeToken, Position, Snapshot, Step, WatchFilter
-from incident.watch.repository import current_snapshot, read_changes
+from incident.watch.model import Change, MakeToken, Position, ResumePoint, Step, WatchFilter
+from incident.watch.repository import read_changes
 from servicekit.outbox.transaction import Transactions
 
 # The contract promises 30 s.
@@ -34,29 +36,35 @@ class WatchUseCase:
     Incidents that retention has removed, and their changes, are skipped.
     """
 
-    def __init__(self, transactions: Transactions, feed: Feed, *, heartbeat: timedelta = HEARTBEAT) -> None:
+    def __init__(
+        self, transactions: Transactions, feed: Feed, epochs: Epochs, *, heartbeat: timedelta = HEARTBEAT
+    ) -> None:
         """Send a heartbeat when nothing else was sent for `heartbeat`."""
         self._transactions = transactions
+        self._epochs = epochs
         self._readers = asyncio.Semaphore(_READERS)
         self._feed = feed
         self._heartbeat = heartbeat
 
     async def watch(
-        self, criteria: WatchFilter, *, resume: Position | None, include_existing: bool, token: MakeToken
+        self, criteria: WatchFilter, *, resume: ResumePoint | None, include_existing: bool, token: MakeToken
     ) -> AsyncIterator[Step]:
         """Yield the changes after `resume` that match (None: from now on, after the existing incidents if requested).
 
         The first step, or the first after the existing incidents, is a heartbeat: the stream can be resumed from it.
 
-        Raises TooManyWatchersError, ResumeTokenAheadError; WatcherTooSlowError and WatchEndedError with the latest token.
+        Raises TooManyWatchersError, ResumeTokenAheadError, ResumeTokenOfOtherDatabaseError; WatcherTooSlowError and
+        WatchEndedError with the latest token.
         """
         stream = _Stream(criteria, token, self._heartbeat, resume)
         try:
             with self._feed.watcher() as watcher:
-                now = await self._now()
-                if resume is not None and now.is_older_than(resume.until):
+                now, stream.epoch = await self._epochs.now()
+                if resume is not None and resume.epoch != stream.epoch:
+                    raise ResumeTokenOfOtherDatabaseError
+                if resume is not None and now.is_older_than(resume.position.until):
                     raise ResumeTokenAheadError
-                position = resume or Position.at(now)
+                position = Position.at(now) if resume is None else resume.position
                 if include_existing and resume is None:
                     async for incident in self._existing(criteria):
                         self._feed.check(watcher)
@@ -71,10 +79,6 @@ class WatchUseCase:
             raise WatcherTooSlowError(stream.latest_token) from None
         except FeedEndedError:
             raise WatchEndedError(stream.latest_token) from None
-
-    async def _now(self) -> Snapshot:
-        async with self._transactions.statement() as connection:
-            return await current_snapshot(connection)
 
     async def _existing(self, criteria: WatchFilter) -> AsyncIterator[Incident]:
         # Read after the position from which the changes follow: a change in between is visible in the incident and follows
@@ -144,18 +148,20 @@ class _Stream:
     """The position of one stream, and when its next heartbeat is due."""
 
     def __init__(
-        self, criteria: WatchFilter, token: MakeToken, heartbeat: timedelta, position: Position | None
+        self, criteria: WatchFilter, token: MakeToken, heartbeat: timedelta, resume: ResumePoint | None
     ) -> None:
         self._criteria = criteria
         self._token = token
         self._heartbeat = heartbeat
         self._sent = time.monotonic()
-        self._position = position
+        self._position = None if resume is None else resume.position
+        # Until the present one is known, that of the token that was given: it is the latest.
+        self.epoch = FIRST_EPOCH if resume is None else resume.epoch
 
     @property
     def latest_token(self) -> str:
         """The token to resume from; empty before the first position."""
-        return "" if self._position is None else self._token(self._position)
+        return "" if self._position is None else self._token(ResumePoint(self._position, self.epoch))
 
     @property
     def until_heartbeat(self) -> timedelta:
