@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "flywheel.awoooi"
 # gRPC puts the status details into a header; a peer may refuse large ones.
-_MAX_VIOLATIONS = 20
+MAX_VIOLATIONS = 20
 _MAX_MESSAGE_CHARACTERS = 400
 
 
@@ -39,8 +39,12 @@ def invalid_argument_message(violations: Sequence[FieldViolation]) -> str:
         firsts.setdefault(violation.field, violation.description)
     for name, description in firsts.items():
         text = f"{name}: {description}"
-        parts.append(text if len(text) <= room else name)
-        room -= len(text)
+        shown = text if len(text) <= room else name
+        if len(shown) > room:
+            parts.append("and others")
+            break
+        parts.append(shown)
+        room -= len(shown) + len("; ")
     return f"invalid argument: {'; '.join(parts)}"
 
 
@@ -76,7 +80,7 @@ class RpcStatus:
                 error_details_pb2.BadRequest(
                     field_violations=[
                         error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-                        for v in self.field_violations[:_MAX_VIOLATIONS]
+                        for v in self.field_violations[:MAX_VIOLATIONS]
                     ]
                 )
             )

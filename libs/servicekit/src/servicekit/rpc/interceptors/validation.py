@@ -9,7 +9,14 @@ import protovalidate
 
 from servicekit.database.ids import id_rule, prefix_of_pattern
 from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
-from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus, invalid_argument_message
+from servicekit.rpc.interceptors.element_counts import excess_elements
+from servicekit.rpc.status import (
+    MAX_VIOLATIONS,
+    FieldViolation,
+    RpcError,
+    RpcStatus,
+    invalid_argument_message,
+)
 
 # What the patterns of our contracts require, in words.
 _PATTERN_RULES = {
@@ -44,6 +51,8 @@ class ValidationLayer:
 
 def check(message: Any) -> None:
     """Check a message against its rules. Raises the error that answers INVALID_ARGUMENT."""
+    if excess := excess_elements(message):
+        raise invalid_argument(*excess)
     try:
         protovalidate.validate(message)
     except protovalidate.ValidationError as exc:
@@ -51,10 +60,10 @@ def check(message: Any) -> None:
 
 
 def field_violations(error: protovalidate.ValidationError) -> Sequence[FieldViolation]:
-    """Return the fields that broke a rule, each with the rule's message."""
+    """Return the first fields that broke a rule, as many as a status shows, each with the rule's message."""
     return [
         FieldViolation(_field(violation.proto), _in_words(violation.proto.message) or "is not valid")
-        for violation in error.violations
+        for violation in error.violations[:MAX_VIOLATIONS]
     ]
 
 
