@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.approval.callers import Approvals, Incidents, approvals_at, incidents_at
 from tests.approval.fronted import CHECK_TIMEOUT, RESOLVE_TIMEOUT, Fronted
 from tests.approval.schemas import approval_database, incident_database, migrate_approval
 from tests.approval.scripted_incidents import pass_on, scripted_incidents
+from tests.callers import Approvals, Incidents, approvals_at, incidents_at
 from tests.databases import database_fixture
 from tests.services import RunningService, healthy_service
 

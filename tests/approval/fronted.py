@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tests.approval.callers import Approvals
 from tests.approval.scripted_incidents import ScriptedIncidents
+from tests.callers import Approvals
 from tests.services import RunningService
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.approval.callers import Approvals, approvals_at
 from tests.approval.conftest import AT_REST
+from tests.callers import Approvals, approvals_at
 from tests.receiver import Received, Receiver
 from tests.services import RunningService, healthy_service
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from awoooi.approval.v1 import approval_pb2
 from awoooi.flywheel.v1 import flywheel_stats_pb2
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Approvals, Incidents
+from tests.callers import Approvals, Incidents
 from tests.eventually import eventually
 
 EventType = incident_pb2.IncidentEvent

@@ -6,9 +6,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.approval.callers import Incidents, incidents_at
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service
 from tests.approval.schemas import approval_database, incident_database, rows
+from tests.callers import Incidents, incidents_at
 from tests.receiver import Receiver, receiver
 from tests.services import healthy_service
 

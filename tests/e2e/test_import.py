@@ -19,8 +19,8 @@ from approval.model import State
 from awoooi.flywheel.v1 import flywheel_stats_pb2
 from flywheel.stack.stack import Stack
 from incident.importing.lines import IncidentLine
-from tests.approval.callers import Approvals, Incidents, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, contents, incident_database, rows
+from tests.callers import Approvals, Incidents, approvals_at, incidents_at
 from tests.e2e.once import Noops, assert_resolved_once, noops_counted, resolutions_counted
 from tests.eventually import eventually
 from tests.imports import (

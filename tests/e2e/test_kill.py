@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from awoooi.client import CallError
-from tests.approval.callers import Approvals, DeliveryState, Incidents, State, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, end_leases, incident_database, rows
+from tests.callers import Approvals, DeliveryState, Incidents, State, approvals_at, incidents_at
 from tests.e2e.once import Noops, assert_resolved_once, noops_counted, outbox_at_rest, resolutions_counted
 from tests.eventually import eventually
 from tests.services import RunningService, healthy_service
@@ -111,9 +111,9 @@ async def prepared(incident: RunningService) -> AsyncIterator[Prepared]:
             _approval(url, incident.address) as (_, approvals),
         ):
             for failpoint in APPROVAL_DIES:
-                incident_id = await incidents.opened()
+                incident_id = await incidents.opened_id()
                 found[failpoint] = (incident_id, (await approvals.approved(incident_id)).approval_id)
-            incident_id = await incidents.opened()
+            incident_id = await incidents.opened_id()
             proposed = await approvals.proposed(incident_id, auto_execute=True)
             found[AUTO_EXECUTE] = (incident_id, proposed.approval_id)
             await outbox_at_rest(url)
@@ -191,7 +191,7 @@ async def test_the_incident_process_dies_after_its_commit_and_before_its_reply_a
 ) -> None:
     async with _approval(approval_url, network.address, resolve_timeout="1s") as (process, approvals):
         async with _incident(incident_url, network) as (incident_process, incidents):
-            incident_id = await incidents.opened()
+            incident_id = await incidents.opened_id()
             approval_id = (await approvals.approved(incident_id)).approval_id
             await outbox_at_rest(approval_url)
             network.swallows_replies = True
@@ -224,7 +224,7 @@ async def test_the_incident_process_dies_in_an_effect_of_a_resolution(
 ) -> None:
     async with _approval(approval_url, network.address) as (_, approvals):
         async with _incident(incident_url, network, failpoint) as (incident_process, incidents):
-            incident_id = await incidents.opened()
+            incident_id = await incidents.opened_id()
             approval_id = (await approvals.approved(incident_id)).approval_id
             answer = await approvals.execute(approval_id)
             assert answer.approval.state == State.STATE_SUCCEEDED
@@ -247,7 +247,7 @@ async def test_both_die_in_the_middle_of_a_backlog(
         _incident(incident_url, network) as (incident_process, incidents),
         _approval(approval_url, network.address) as (process, approvals),
     ):
-        incident_ids = [await incidents.opened() for _ in range(40)]
+        incident_ids = [await incidents.opened_id() for _ in range(40)]
         ids = [(await approvals.approved(incident_id)).approval_id for incident_id in incident_ids]
         answers = [asyncio.create_task(approvals.execute(approval_id)) for approval_id in ids]
         acknowledged = "SELECT FROM approvals WHERE incident_resolve_time IS NOT NULL"

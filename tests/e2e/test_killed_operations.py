@@ -14,7 +14,6 @@ import pytest_asyncio
 from awoooi.approval.v1 import approval_pb2
 from awoooi.client import CallError
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import State
 from tests.approval.hooks import Hooked
 from tests.approval.repairs import (
     EventType,
@@ -25,6 +24,7 @@ from tests.approval.repairs import (
     timeline_events,
 )
 from tests.approval.schemas import end_leases, rows
+from tests.callers import State
 from tests.e2e.once import outbox_at_rest
 from tests.e2e.operated_world import World, let_leases_end_in, operated_world
 from tests.eventually import eventually
@@ -61,7 +61,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 async def _proposed(process: Hooked, world: World, *, auto_execute: bool) -> approval_pb2.Approval:
     return await process.approvals.proposed(
-        await world.incidents.opened(), process.new_action(), auto_execute=auto_execute
+        await world.incidents.opened_id(), process.new_action(), auto_execute=auto_execute
     )
 
 
@@ -266,7 +266,7 @@ async def test_a_crash_is_no_way_around_the_cool_down_but_an_operators_word_is(k
     world, approval = killed.world, killed.approvals["cooling"]
     async with world.process(APPROVAL_COOLDOWN="1h") as process:
         service = process.approvals
-        incident_id = await world.incidents.opened()
+        incident_id = await world.incidents.opened_id()
         again = await service.executed(incident_id, approval.action)
         assert again.state == State.STATE_FAILED
         assert again.outcome_message.startswith("cool-down: the target was operated on ")

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import httpx2
 
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import NO_ACTION, UNPARSABLE, Approvals, State, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, incident_database, rows
+from tests.callers import NO_ACTION, UNPARSABLE, Approvals, State, approvals_at, incidents_at
 from tests.e2e.once import assert_resolved_once, resolutions_counted
 from tests.eventually import eventually
 from tests.metrics_gateway.scrapes import Labels, Scrape, read_text
@@ -72,7 +72,7 @@ async def test_an_outage_leaves_no_incident_behind_and_the_figures_show_it() -> 
         async with healthy_service("incident", incident_url, variables=variables) as incident:
             network.target = incident.address
             async with incidents_at(incident.address) as incidents:
-                ids = [await incidents.opened() for _ in range(INCIDENTS)]
+                ids = [await incidents.opened_id() for _ in range(INCIDENTS)]
                 for incident_id in ids:
                     await incidents.start_investigation(incident_id)
             approved = [(await approvals.approved(each, NO_ACTION)).approval_id for each in ids]
@@ -143,7 +143,7 @@ async def test_no_counter_of_the_loop_falls_when_every_process_is_killed_and_sta
                     if first.get(key, -1) < value
                 }
                 assert not fallen
-                approval = await approvals.approved(await incidents.opened(), NO_ACTION)
+                approval = await approvals.approved(await incidents.opened_id(), NO_ACTION)
                 await approvals.execute(approval.approval_id)
 
                 def told(found: Scrape, lives: int = life) -> bool:
@@ -182,7 +182,7 @@ async def test_from_the_alert_to_the_postmortem_nobody_has_to_do_more_than_appro
         approvals_at(approval.address) as approvals,
         incidents_at(incident.address) as incidents,
     ):
-        incident_id = await incidents.opened(title="disk is nearly full", fingerprint="disk/db-1")
+        incident_id = await incidents.opened_id(title="disk is nearly full", fingerprint="disk/db-1")
         proposed = await approvals.proposed(
             incident_id, "NO_ACTION: it is cleaned every night", actor="ai", auto_execute=True
         )
@@ -197,7 +197,7 @@ async def test_from_the_alert_to_the_postmortem_nobody_has_to_do_more_than_appro
         ((markdown,),) = await rows(incident_url, "SELECT markdown FROM postmortems")
         assert "disk is nearly full" in markdown
         # The problem is over: the next report of it is a new incident.
-        assert await incidents.opened(title="disk is nearly full", fingerprint="disk/db-1") != incident_id
+        assert await incidents.opened_id(title="disk is nearly full", fingerprint="disk/db-1") != incident_id
 
 
 @asynccontextmanager

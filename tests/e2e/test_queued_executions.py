@@ -10,9 +10,9 @@ import pytest_asyncio
 from awoooi.approval.v1 import approval_pb2
 from awoooi.client import CallError
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import State
 from tests.approval.repairs import assert_left_open, logged
 from tests.approval.schemas import end_leases, rows
+from tests.callers import State
 from tests.e2e.once import outbox_at_rest
 from tests.e2e.operated_world import World, let_leases_end_in, operated_world
 from tests.eventually import eventually
@@ -35,7 +35,7 @@ async def _proposed(world: World) -> approval_pb2.Approval:
     """An operation that is run as soon as somebody approves it; nothing else is under way."""
     async with world.process() as process:
         proposed = await process.approvals.proposed(
-            await world.incidents.opened(), process.new_action(), auto_execute=True
+            await world.incidents.opened_id(), process.new_action(), auto_execute=True
         )
         await outbox_at_rest(world.url)
     return proposed

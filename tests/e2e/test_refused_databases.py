@@ -14,8 +14,8 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from awoooi.client import UnavailableError
-from tests.approval.callers import approvals_at, incidents_at
 from tests.approval.schemas import approval_database, contents, incident_database, rows
+from tests.callers import approvals_at, incidents_at
 from tests.databases import empty_database
 from tests.services import ServiceProcess, healthy_service, running_service
 
@@ -213,17 +213,17 @@ async def test_while_no_host_is_read_write_callers_are_told_that_it_is_unavailab
             healthy_service("incident", f"{url}&target_session_attrs=read-write") as service,
             incidents_at(service.address) as incidents,
         ):
-            await incidents.opened()
+            await incidents.opened_id()
             await switch(read_only=True)
 
             for _ in range(5):
                 with pytest.raises(UnavailableError):
-                    await incidents.opened()
+                    await incidents.opened_id()
             failed = await service.logged("health_check_failed")
             assert failed["reason"].startswith("None of the hosts match")
             await switch(read_only=False)
             await service.healthy()
-            await incidents.opened()
+            await incidents.opened_id()
 
 
 PACKAGES = {

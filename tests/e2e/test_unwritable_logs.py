@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import State, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, incident_database
+from tests.callers import State, approvals_at, incidents_at
 from tests.eventually import eventually
 from tests.metrics_gateway.scrapes import Scrape, read_text
 from tests.services import TIMEOUT_SECONDS, serving, without_settings
@@ -111,7 +111,7 @@ async def test_the_loop_closes_while_no_log_can_be_written_from_the_start(unwrit
             approvals_at(approval) as approvals,
             httpx2.AsyncClient(trust_env=False) as http,
         ):
-            ids = [await incidents.opened() for _ in range(EXECUTIONS)]
+            ids = [await incidents.opened_id() for _ in range(EXECUTIONS)]
             for incident_id in ids:
                 approved = await approvals.approved(incident_id)
                 executed = await approvals.execute(approved.approval_id)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest_asyncio
 
+from tests.callers import Incidents, incidents_at
 from tests.databases import cloned_database, database_fixture
-from tests.incident.incidents import incident_stub
+from tests.incident.wire import incident_stub
 from tests.migrated import migrate_incident
 from tests.services import RunningService, healthy_service
 
@@ -28,10 +29,17 @@ async def service() -> AsyncIterator[RunningService]:
 
 
 @pytest_asyncio.fixture
+async def incidents(service: RunningService) -> AsyncIterator[Incidents]:
+    """Calls of the file's service, by an operator."""
+    async with incidents_at(service.address) as found:
+        yield found
+
+
+@pytest_asyncio.fixture
 async def stub(service: RunningService) -> "AsyncIterator[IncidentServiceAsyncStub]":
-    """Calls the file's service as `tester`."""
-    async with incident_stub(service.address) as stub:
-        yield stub
+    """Calls of the file's service with messages that no client sends."""
+    async with incident_stub(service.address) as found:
+        yield found
 
 
 @pytest_asyncio.fixture

@@ -3,19 +3,13 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.callers import Incidents, incidents_at
 from tests.eventually import eventually
-from tests.incident.incidents import incident_stub
 from tests.receiver import Received, Receiver, receiver
 from tests.services import RunningService, healthy_service
-
-if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
 
 SideEffect = incident_pb2.SideEffect
 Number: TypeAlias = incident_pb2.SideEffect.Effect.ValueType
@@ -30,10 +24,10 @@ _SECRET = "known-to-the-receiver-only"
 
 
 async def side_effects(
-    stub: "Stub", incident_id: str, *, number: int = 1
+    incidents: Incidents, incident_id: str, *, number: int = 1
 ) -> Mapping[Number, incident_pb2.SideEffect]:
     """The side effects of one RESOLVED transition."""
-    answer = await stub.ListSideEffects(pb.ListSideEffectsRequest(incident_id=incident_id))
+    answer = await incidents.list_side_effects(incident_id=incident_id).page()
     mine = [found for found in answer.side_effects if found.resolution_number == number]
     by_effect = {found.effect: found for found in mine}
     assert len(by_effect) == len(mine), "an effect comes twice"
@@ -41,22 +35,22 @@ async def side_effects(
 
 
 async def ended(
-    stub: "Stub", incident_id: str, *, number: int = 1
+    incidents: Incidents, incident_id: str, *, number: int = 1
 ) -> Mapping[Number, incident_pb2.SideEffect]:
     """The side effects of one RESOLVED transition, as soon as none is PENDING any more."""
     return await eventually(
-        lambda: side_effects(stub, incident_id, number=number),
+        lambda: side_effects(incidents, incident_id, number=number),
         lambda found: all(each.state != SideEffect.STATE_PENDING for each in found.values()),
     )
 
 
 async def side_effect(
-    stub: "Stub", incident_id: str, effect: Number, state: str, *, number: int = 1
+    incidents: Incidents, incident_id: str, effect: Number, state: str, *, number: int = 1
 ) -> incident_pb2.SideEffect:
     """A side effect as soon as it is in a state, such as `PARKED`."""
     wanted = SideEffect.State.Value(f"STATE_{state}")
     found = await eventually(
-        lambda: side_effects(stub, incident_id, number=number),
+        lambda: side_effects(incidents, incident_id, number=number),
         lambda effects: effects[effect].state == wanted,
     )
     return found[effect]
@@ -67,7 +61,7 @@ class ConnectedService:
     """A service, its webhook receiver and its notification receiver."""
 
     service: RunningService
-    stub: "Stub"
+    incidents: Incidents
     webhook: Receiver
     people: Receiver
 
@@ -91,9 +85,9 @@ async def connected_service(
         healthy_service(
             "incident", database_url, variables={**_variables(webhook, people), **(variables or {})}
         ) as service,
-        incident_stub(service.address) as stub,
+        incidents_at(service.address) as incidents,
     ):
-        yield ConnectedService(service, stub, webhook, people)
+        yield ConnectedService(service, incidents, webhook, people)
 
 
 def _variables(webhook: Receiver, people: Receiver) -> Mapping[str, str]:

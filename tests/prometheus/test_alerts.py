@@ -11,8 +11,8 @@ import pytest
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as incident_service
 from metrics_gateway.exposition.catalogue import exported_series
-from tests.approval.callers import Incidents, State, approvals_at, incidents_at
 from tests.approval.schemas import approval_database, incident_database
+from tests.callers import Incidents, State, approvals_at, incidents_at
 from tests.eventually import eventually
 from tests.prometheus.alert_rules import ALERTS
 from tests.prometheus.server import Prometheus, accelerated, running_prometheus
@@ -43,7 +43,7 @@ async def stuck_more_and_more(incidents: Incidents, seen: Prometheus) -> list[st
     firing: set[str] = set()
     while "FlywheelIncidentsStuckGrowing" not in firing:
         stuck = len(opened)
-        opened.append(await incidents.opened())
+        opened.append(await incidents.opened_id())
         await seen.until_given(f"awoooi_flywheel_incidents_stuck >= {stuck}")
         firing = await seen.firing()
     return opened

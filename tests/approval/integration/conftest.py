@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.approval.callers import Approvals, approvals_at
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service
 from tests.approval.integration.racing import ROUNDS, Racers
 from tests.approval.schemas import approval_database
+from tests.callers import Approvals, approvals_at
 from tests.receiver import receiver
 from tests.services import RunningService, healthy_service
 

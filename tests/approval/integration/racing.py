@@ -10,8 +10,8 @@ import asyncpg
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.client import CallError
-from tests.approval.callers import Approvals, State
 from tests.approval.schemas import rows
+from tests.callers import Approvals, State
 from tests.eventually import eventually
 from tests.receiver import Receiver
 from tests.rpc_errors import Refused, read_refusal

@@ -11,8 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1 import approval_service_pb2 as pb
-from tests.approval.callers import Approvals, caller
 from tests.approval.schemas import contents, rows
+from tests.callers import Approvals, caller
 from tests.rpc_errors import refused
 from tests.services import TIMEOUT_SECONDS, RunningService
 

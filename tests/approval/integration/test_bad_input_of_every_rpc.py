@@ -8,8 +8,8 @@ import grpc.aio
 import pytest
 
 from awoooi.approval.v1 import approval_service_pb2 as pb
-from tests.approval.callers import Approvals, Incidents
 from tests.approval.schemas import contents, rows
+from tests.callers import Approvals, Incidents
 from tests.rpc_errors import refused
 from tests.services import TIMEOUT_SECONDS, RunningService
 
@@ -74,7 +74,7 @@ async def _logged(
     approvals: Approvals, incidents: Incidents, service: RunningService, number: int
 ) -> Sequence[str]:
     """The ids of an incident's repairs, newest first, as if so many had been made."""
-    approval = await approvals.proposed(await incidents.opened())
+    approval = await approvals.proposed(await incidents.opened_id())
     found = await rows(
         service.database_url,
         """

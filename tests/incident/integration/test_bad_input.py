@@ -8,8 +8,10 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from awoooi.client import CallError
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.incidents import HUMAN, create_request, incident_stub, opened
+from tests.callers import Incidents
+from tests.incident.incidents import HUMAN
 from tests.incident.integration.bad_values import (
     BAD_ETAGS,
     BAD_IDS,
@@ -21,6 +23,7 @@ from tests.incident.integration.bad_values import (
     at,
     cases,
 )
+from tests.incident.wire import create_request
 from tests.rpc_errors import refused
 from tests.services import RunningService
 
@@ -160,33 +163,36 @@ GOOD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fields", GOOD.values(), ids=GOOD.keys())
-async def test_values_at_the_limits_are_stored_unchanged(stub: "Stub", fields: dict[str, Any]) -> None:
-    incident = await opened(stub, **fields)
-    found = (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident
+async def test_values_at_the_limits_are_stored_unchanged(
+    incidents: Incidents, fields: dict[str, Any]
+) -> None:
+    incident = await incidents.opened(**fields)
+    found = await incidents.get(incident.incident_id)
     for name, value in fields.items():
         if name != "request_id":
             assert getattr(found, name) == value
 
 
-async def test_a_message_above_the_size_limit_is_refused_and_the_service_continues(stub: "Stub") -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.Create(create_request(description="x" * (1 << 20)))
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    await opened(stub)
+async def test_a_message_above_the_size_limit_is_refused_and_the_service_continues(
+    incidents: Incidents,
+) -> None:
+    with pytest.raises(CallError) as caught:
+        await incidents.opened(description="x" * (1 << 20))
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await incidents.opened()
 
 
 async def test_malformed_messages_are_refused_and_the_service_continues(
-    service: RunningService, stub: "Stub"
+    service: RunningService, incidents: Incidents
 ) -> None:
     async with grpc.aio.insecure_channel(service.address) as channel:
         create: Any = channel.unary_unary("/awoooi.incident.v1.IncidentService/Create")
         for junk in (b"\xff" * 100, b"\x0a\x05ab", b"\x0b" * 10_000, b"\x12\x02\xc3\x28"):
             with pytest.raises(grpc.aio.AioRpcError):
                 await create(junk)
-    await opened(stub)
+    await incidents.opened()
 
 
-async def test_an_invalid_actor_is_refused(service: RunningService) -> None:
-    async with incident_stub(service.address, actor="not a name") as stub:
-        refusal = await refused(stub.Create(create_request()))
+async def test_an_invalid_actor_is_refused(incidents: Incidents) -> None:
+    refusal = await refused(incidents.opened(actor="not a name"))
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("metadata awoooi-actor",))

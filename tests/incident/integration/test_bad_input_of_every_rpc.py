@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.incidents import HUMAN, opened
+from tests.callers import Incidents
+from tests.incident.incidents import HUMAN
 from tests.incident.integration.bad_values import (
     BAD_ETAGS,
     BAD_IDS,
@@ -189,14 +190,14 @@ ITEMS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 async def test_an_invalid_batch_item_has_its_field_named_and_the_others_are_resolved(
-    stub: "Stub",
+    incidents: Incidents,
 ) -> None:
-    good = [(await opened(stub)).incident_id for _ in range(2)]
-    bad = (await opened(stub)).incident_id
+    good = [(await incidents.opened()).incident_id for _ in range(2)]
+    bad = (await incidents.opened()).incident_id
     item = valid(Item, incident_id=bad, resolution_type=HUMAN)
     items = [item(**fields) for fields, _ in ITEMS.values()]
     ends = [Item(incident_id=each, resolution_type=HUMAN) for each in good]
-    results = (await stub.BatchResolve(pb.BatchResolveRequest(items=[ends[0], *items, ends[1]]))).results
+    results = await incidents.batch_resolve([ends[0], *items, ends[1]])
     refusals = {
         name: read_status(result.status) for name, result in zip(ITEMS, list(results)[1:-1], strict=True)
     }
@@ -204,13 +205,13 @@ async def test_an_invalid_batch_item_has_its_field_named_and_the_others_are_reso
         name: (grpc.StatusCode.INVALID_ARGUMENT, (field,)) for name, (_, field) in ITEMS.items()
     }
     assert [results[place].resolved.already_resolved for place in (0, -1)] == [False, False]
-    untouched = (await stub.Get(pb.GetRequest(incident_id=bad))).incident
+    untouched = await incidents.get(bad)
     assert untouched.state == incident_pb2.Incident.STATE_OPEN
 
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_malformed_messages_are_refused_and_the_service_continues(
-    service: RunningService, stub: "Stub", method: Any
+    service: RunningService, incidents: Incidents, method: Any
 ) -> None:
     name = f"/{SERVICE.full_name}/{method.name}"
     kinds: dict[str, tuple[bytes, grpc.StatusCode | None]] = {
@@ -220,14 +221,16 @@ async def test_malformed_messages_are_refused_and_the_service_continues(
         "above the limit": (b"\x0a" * ((1 << 20) + 1), grpc.StatusCode.RESOURCE_EXHAUSTED),
     }
     async with grpc.aio.insecure_channel(service.address) as channel:
-        ask: Any = channel.unary_unary(name)
+        call_once: Any = channel.unary_unary(name)
         watch_it: Any = channel.unary_stream(name)
         for content, code in kinds.values():
             call = (
-                watch_it(content, timeout=60).read() if method.name == "Watch" else ask(content, timeout=60)
+                watch_it(content, timeout=60).read()
+                if method.name == "Watch"
+                else call_once(content, timeout=60)
             )
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() not in (grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED)
             assert code in (None, caught.value.code())
-    await opened(stub)
+    await incidents.opened()

@@ -6,13 +6,10 @@ import asyncpg
 import pytest
 
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.incidents import HUMAN, new_id, opened, resolved, token
+from tests.callers import Incidents
+from tests.incident.incidents import HUMAN, new_id, token
 
 if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 
@@ -49,14 +46,16 @@ async def many(rows: "Rows", incident_id: str, word: str) -> None:
     )
 
 
-async def test_the_page_size_is_fifty_by_default_and_at_most_a_thousand(stub: "Stub", rows: "Rows") -> None:
-    incident_id, word = (await opened(stub)).incident_id, f"w{token()}"
+async def test_the_page_size_is_fifty_by_default_and_at_most_a_thousand(
+    incidents: Incidents, rows: "Rows"
+) -> None:
+    incident_id, word = (await incidents.opened()).incident_id, f"w{token()}"
     await many(rows, incident_id, word)
 
     async def sizes(page_size: int) -> list[int]:
-        events = await stub.ListEvents(pb.ListEventsRequest(incident_id=incident_id, page_size=page_size))
-        found = await stub.ListSideEffects(pb.ListSideEffectsRequest(page_size=page_size))
-        known = await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=word, page_size=page_size))
+        events = await incidents.list_events(incident_id, page_size=page_size).page()
+        found = await incidents.list_side_effects(page_size=page_size).page()
+        known = await incidents.search_knowledge(word, page_size=page_size).page()
         assert all(each.next_page_token for each in (events, found, known))
         return [len(events.events), len(found.side_effects), len(known.matches)]
 
@@ -83,19 +82,21 @@ GOOD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("fields", GOOD.values(), ids=GOOD)
-async def test_values_at_the_limits_are_stored_unchanged(stub: "Stub", fields: dict[str, Any]) -> None:
-    incident_id = (await opened(stub)).incident_id
-    await stub.AddEvent(pb.AddEventRequest(incident_id=incident_id, **fields))
-    stored = (await stub.ListEvents(pb.ListEventsRequest(incident_id=incident_id))).events[-1]
+async def test_values_at_the_limits_are_stored_unchanged(
+    incidents: Incidents, fields: dict[str, Any]
+) -> None:
+    incident_id = (await incidents.opened()).incident_id
+    await incidents.add_event(incident_id, **fields)
+    stored = (await incidents.list_events(incident_id).page()).events[-1]
     for name, value in fields.items():
         assert getattr(stored, name) == value
 
 
-async def test_the_longest_reason_and_action_are_stored_unchanged(stub: "Stub") -> None:
-    incident_id = (await resolved(stub)).incident_id
+async def test_the_longest_reason_and_action_are_stored_unchanged(incidents: Incidents) -> None:
+    incident_id = (await incidents.resolved()).incident_id
     reason, action = "ż" * 4096, "☂" * 1024
-    await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason=reason, request_id="~" * 128))
-    await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN, action=action))
+    await incidents.reopen(incident_id, reason=reason, request_id="~" * 128)
+    await incidents.resolve(incident_id, resolution_type=HUMAN, action=action)
     types = [incident_pb2.IncidentEvent.TYPE_REOPENED, incident_pb2.IncidentEvent.TYPE_RESOLVED]
-    events = (await stub.ListEvents(pb.ListEventsRequest(incident_id=incident_id, types=types))).events
+    events = (await incidents.list_events(incident_id, types=types).page()).events
     assert (events[1].summary, events[2].attributes["action"]) == (reason, action)

@@ -13,11 +13,12 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from awoooi.incident.v1 import incident_service_pb2 as pb
+from awoooi.client import CallError
 from flywheel.postgres.embedded import EmbeddedPostgres
+from tests.callers import incidents_at
 from tests.databases import empty_database
 from tests.eventually import eventually
-from tests.incident.incidents import NO_ACTION, create_request, incident_stub, opened
+from tests.incident.incidents import NO_ACTION
 from tests.rpc_errors import read_refusal, refused
 from tests.services import ServiceProcess, healthy_service, serving
 
@@ -38,13 +39,13 @@ async def connected(url: str) -> "AsyncIterator[Rows]":
 
 async def health(address: str) -> int:
     async with grpc.aio.insecure_channel(address) as channel:
-        stub: Any = HealthStub(channel)  # the type stubs know no method of it
-        response = await stub.Check(health_pb2.HealthCheckRequest())
+        incidents: Any = HealthStub(channel)  # the type stubs know no method of it
+        response = await incidents.Check(health_pb2.HealthCheckRequest())
     status: int = response.status
     return status
 
 
-URL = {"INCIDENT_DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/x"}
+URL: dict[str, Any] = {"INCIDENT_DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/x"}
 REFUSED_STARTS: dict[str, tuple[dict[str, str], str]] = {
     "no database": ({}, "INCIDENT_DATABASE_URL: "),
     "odd address": (URL | {"INCIDENT_LISTEN": "nowhere"}, "INCIDENT_LISTEN: "),
@@ -81,26 +82,26 @@ async def test_a_second_process_on_the_same_port_fails(database: str) -> None:
         )
         assert await asyncio.to_thread(second.wait) == 1
         assert second.lines[-1].startswith("INCIDENT_LISTEN: ")
-        async with incident_stub(first.address) as stub:
-            await opened(stub)
+        async with incidents_at(first.address) as incidents:
+            await incidents.opened()
 
 
 async def test_without_its_tables_the_service_is_unavailable_and_not_serving() -> None:
     async with empty_database() as url:
-        variables = {"INCIDENT_LISTEN": "127.0.0.1:0", "INCIDENT_DATABASE_URL": url}
+        variables: dict[str, Any] = {"INCIDENT_LISTEN": "127.0.0.1:0", "INCIDENT_DATABASE_URL": url}
         process = ServiceProcess("incident", ["serve"], variables)
         try:
             address = (await process.logged("serving"))["address"]
             assert await health(address) == NOT_SERVING
-            async with incident_stub(address) as stub:
-                refusal = await refused(stub.Create(create_request()))
+            async with incidents_at(address) as incidents:
+                refusal = await refused(incidents.report())
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
             migrating = ServiceProcess("incident", ["migrate"], {"INCIDENT_DATABASE_URL": url})
             assert await migrating.ended() == 0
             async with grpc.aio.insecure_channel(address) as channel:
                 await serving(channel)
-            async with incident_stub(address) as stub:
-                await opened(stub)
+            async with incidents_at(address) as incidents:
+                await incidents.opened()
         finally:
             process.kill()
 
@@ -122,25 +123,21 @@ BREAKAGES = {
 async def test_database_errors_are_not_disclosed_to_callers(database: str, breakage: str) -> None:
     async with (
         healthy_service("incident", database) as service,
-        incident_stub(service.address) as stub,
+        incidents_at(service.address) as incidents,
         connected(database) as rows,
     ):
-        incident = await opened(stub)
+        incident = await incidents.opened()
         await rows.execute(breakage)
         calls: list[Callable[[], Any]] = [
-            lambda: stub.Create(create_request(title="hunter2x")),
-            lambda: stub.Get(pb.GetRequest(incident_id=incident.incident_id)),
-            lambda: stub.List(pb.ListRequest()),
-            lambda: stub.StartInvestigation(pb.StartInvestigationRequest(incident_id=incident.incident_id)),
-            lambda: stub.Resolve(
-                pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION)
-            ),
+            lambda: incidents.report(title="hunter2x"),
+            lambda: incidents.get(incident.incident_id),
+            lambda: incidents.list().page(),
+            lambda: incidents.start_investigation(incident.incident_id),
+            lambda: incidents.resolve(incident.incident_id, resolution_type=NO_ACTION),
         ]
         # One after the other: at once, a Resolve that works would be why the other is refused.
         outcomes = [(await asyncio.gather(call(), return_exceptions=True))[0] for call in calls]
-        failures = [
-            read_refusal(outcome) for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)
-        ]
+        failures = [read_refusal(outcome) for outcome in outcomes if isinstance(outcome, CallError)]
         assert failures
         for refusal in failures:
             assert refusal.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
@@ -153,18 +150,16 @@ async def test_database_errors_are_not_disclosed_to_callers(database: str, break
 async def test_a_graceful_stop_finishes_the_call_in_flight(database: str) -> None:
     async with (
         healthy_service("incident", database) as service,
-        incident_stub(service.address) as stub,
+        incidents_at(service.address) as incidents,
         connected(database) as rows,
         connected(database) as locker,
     ):
-        incident = await opened(stub)
+        incident = await incidents.opened()
         async with locker.transaction():
             await locker.execute(
                 "SELECT FROM incidents WHERE incident_id = $1 FOR UPDATE", incident.incident_id
             )
-            call = asyncio.ensure_future(
-                stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION))
-            )
+            call = asyncio.ensure_future(incidents.resolve(incident.incident_id, resolution_type=NO_ACTION))
             await eventually(
                 lambda: rows.fetchval(
                     "SELECT count(*) FROM pg_stat_activity "
@@ -195,23 +190,19 @@ async def test_the_service_is_unavailable_during_a_database_outage_and_recovers(
         postgres.create_database("incident")
         async with (
             healthy_service("incident", postgres.url("incident")) as service,
-            incident_stub(service.address) as stub,
+            incidents_at(service.address) as incidents,
         ):
-            incident = await opened(stub)
+            incident = await incidents.opened()
             await asyncio.to_thread(postgres.stop)
-            refusal = await refused(stub.Get(pb.GetRequest(incident_id=incident.incident_id)))
+            refusal = await refused(incidents.get(incident.incident_id))
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
             assert refusal.retry_after_seconds
-            refusal = await refused(
-                stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION))
-            )
+            refusal = await refused(incidents.resolve(incident.incident_id, resolution_type=NO_ACTION))
             assert refusal.code is grpc.StatusCode.UNAVAILABLE
             await eventually(lambda: health(service.address), lambda status: status == NOT_SERVING)
             await asyncio.to_thread(postgres.start)
             await service.healthy()
-            answer = await stub.Resolve(
-                pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION)
-            )
+            answer = await incidents.resolve(incident.incident_id, resolution_type=NO_ACTION)
             assert not answer.already_resolved
             async with connected(postgres.url("incident")) as rows:
                 waiting = "SELECT count(*) FROM outbox WHERE state = 'PENDING'"

@@ -11,13 +11,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.tables import metadata
 from servicekit.database.engine import create_engine
 from servicekit.database.migrations import Migrations
+from tests.callers import incidents_at
 from tests.databases import empty_database
-from tests.incident.incidents import HUMAN, RESOLVED, effects_settled, incident_stub, opened, resolved, token
-from tests.incident.stats import read_stats
+from tests.incident.incidents import HUMAN, RESOLVED, effects_settled, token
 from tests.services import healthy_service
 
 MIGRATIONS = "incident:migrations"
@@ -93,7 +92,7 @@ async def test_each_migration_is_reversible_and_the_first_leaves_nothing() -> No
     async with empty_database() as url:
         engine = create_engine(url, application_name="tests", pool_size=1)
         try:
-            steps = {"base": await schema(url)}
+            steps: dict[str, Any] = {"base": await schema(url)}
             for revision in revisions():
                 await migrations.upgrade(engine, revision=revision)
                 steps[revision] = await schema(url)
@@ -134,16 +133,16 @@ async def columns_of(url: str) -> Mapping[str, Sequence[str]]:
 async def test_an_upgrade_keeps_the_data_of_a_database_in_use(database: str, revision: str) -> None:
     """From `revision` to the newest; the rows before the upgrade are made from rows of today."""
     symptom = token()
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
-        done = await resolved(stub, title=f"{symptom} down", labels={"zone": "a"}, request_id=token())
-        await stub.Reopen(pb.ReopenRequest(incident_id=done.incident_id, reason="it came back"))
-        await stub.Resolve(pb.ResolveRequest(incident_id=done.incident_id, resolution_type=HUMAN))
-        waiting = await opened(stub, fingerprint=token())
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        done = await incidents.resolved(title=f"{symptom} down", labels={"zone": "a"}, request_id=token())
+        await incidents.reopen(done.incident_id, reason="it came back")
+        await incidents.resolve(done.incident_id, resolution_type=HUMAN)
+        waiting = await incidents.opened(fingerprint=token())
         connection = await asyncpg.connect(database)
         await effects_settled(connection)
         await connection.close()
-        before = await read_stats(service.address)
-        done = (await stub.Get(pb.GetRequest(incident_id=done.incident_id))).incident
+        before = await incidents.stats()
+        done = await incidents.get(done.incident_id)
 
     engine = create_engine(database, application_name="tests", pool_size=1)
     try:
@@ -160,15 +159,15 @@ async def test_an_upgrade_keeps_the_data_of_a_database_in_use(database: str, rev
         await engine.dispose()
     assert await contents(database, known) == old
 
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
-        assert (await stub.Get(pb.GetRequest(incident_id=done.incident_id))).incident == done
-        after = await read_stats(service.address)
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        assert await incidents.get(done.incident_id) == done
+        after = await incidents.stats()
         for each in (before, after):
             each.ClearField("read_time")
         assert after == before
-        matches = (await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=symptom))).matches
+        matches = (await incidents.search_knowledge(symptom).page()).matches
         assert [match.entry.incident_id for match in matches] == [done.incident_id] * 2
-        answer = await stub.Resolve(pb.ResolveRequest(incident_id=waiting.incident_id, resolution_type=HUMAN))
+        answer = await incidents.resolve(waiting.incident_id, resolution_type=HUMAN)
         assert (answer.incident.state, answer.already_resolved) == (RESOLVED, False)
 
 

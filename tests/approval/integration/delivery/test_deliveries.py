@@ -9,10 +9,10 @@ import pytest
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Approvals, DeliveryState, Incidents, State
 from tests.approval.fronted import Fronted
 from tests.approval.schemas import rows
 from tests.approval.scripted_incidents import hang, pass_on
+from tests.callers import Approvals, DeliveryState, Incidents, State
 from tests.rpc_errors import refused
 from tests.services import RunningService
 
@@ -65,7 +65,7 @@ async def test_a_dead_letter_that_is_re_queued_is_delivered_when_its_incident_ex
     approval = await _executed_for_unknown(fronted, incident_id)
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
     before = await _parked(fronted.approvals)
-    await incidents.opened(incident_id=incident_id)
+    await incidents.opened_id(incident_id=incident_id)
     back = await fronted.approvals.retry_delivery(parked.delivery_id)
     assert back.state == DeliveryState.STATE_PENDING
     assert back.HasField("next_attempt_time")
@@ -92,7 +92,7 @@ async def test_concurrent_retries_of_a_dead_letter_all_succeed_and_it_is_deliver
     incident_id = _new_id()
     approval = await _executed_for_unknown(fronted, incident_id)
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)
-    await incidents.opened(incident_id=incident_id)
+    await incidents.opened_id(incident_id=incident_id)
     # None of them can be too late: what is delivered is not answered before it is healed.
     fronted.front.behaviour = hang
     found = await asyncio.gather(*(fronted.approvals.retry_delivery(parked.delivery_id) for _ in range(10)))
@@ -103,7 +103,7 @@ async def test_concurrent_retries_of_a_dead_letter_all_succeed_and_it_is_deliver
 
 
 async def test_a_done_delivery_cannot_be_re_queued(approvals: Approvals, incidents: Incidents) -> None:
-    approval = await approvals.executed(await incidents.opened())
+    approval = await approvals.executed(await incidents.opened_id())
     done = await approvals.until_delivery(approval.approval_id, DeliveryState.STATE_DONE)
     refusal = await refused(approvals.retry_delivery(done.delivery_id))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "DELIVERY_DONE")
@@ -119,7 +119,7 @@ async def test_an_unknown_delivery_is_not_found(approvals: Approvals, delivery_i
 async def test_deliveries_are_listed_newest_first_page_by_page(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    executed = [(await approvals.executed(await incidents.opened())).approval_id for _ in range(5)]
+    executed = [(await approvals.executed(await incidents.opened_id())).approval_id for _ in range(5)]
     found: list[str] = []
     token = ""
     while not set(executed) <= set(found):
@@ -132,7 +132,7 @@ async def test_deliveries_are_listed_newest_first_page_by_page(
 
 
 async def test_the_last_page_of_deliveries_has_no_token(approvals: Approvals, incidents: Incidents) -> None:
-    approval = await approvals.executed(await incidents.opened())
+    approval = await approvals.executed(await incidents.opened_id())
     page = await approvals.list_deliveries(approval_id=approval.approval_id, page_size=1).page()
     assert len(page.deliveries) == 1
     assert page.next_page_token == ""
@@ -151,7 +151,7 @@ STATES: dict[str, tuple[list[Any], int]] = {
 async def test_deliveries_are_filtered_by_state_and_approval(
     approvals: Approvals, incidents: Incidents, states: list[Any], count: int
 ) -> None:
-    approval = await approvals.executed(await incidents.opened())
+    approval = await approvals.executed(await incidents.opened_id())
     await approvals.until_delivered(approval.approval_id)
     found = await approvals.list_deliveries(states=states, approval_id=approval.approval_id).page()
     assert len(found.deliveries) == count
@@ -159,7 +159,7 @@ async def test_deliveries_are_filtered_by_state_and_approval(
 
 async def test_a_token_of_other_deliveries_is_refused(approvals: Approvals, incidents: Incidents) -> None:
     for _ in range(2):
-        await approvals.executed(await incidents.opened())
+        await approvals.executed(await incidents.opened_id())
     token = (await approvals.list_deliveries(page_size=1).page()).next_page_token
     refusal = await refused(
         approvals.list_deliveries(states=[DeliveryState.STATE_DONE], page_token=token).page()

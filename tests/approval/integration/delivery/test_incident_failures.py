@@ -8,10 +8,10 @@ import pytest
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import DeliveryState, Incidents, State
 from tests.approval.fronted import Fronted
 from tests.approval.schemas import rows
 from tests.approval.scripted_incidents import Behaviour, answer, hang, lose_the_reply, pass_on
+from tests.callers import DeliveryState, Incidents, State
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -59,7 +59,7 @@ async def test_a_failed_resolve_is_retried_with_backoff_and_leaves_the_execution
     fronted: Fronted, incidents: Incidents, behaviour: Behaviour | None, error: str, resolved: bool
 ) -> None:
     approvals = fronted.approvals
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id)
     await _fail(fronted, behaviour)
 
@@ -108,7 +108,7 @@ async def test_a_failed_resolve_is_retried_with_backoff_and_leaves_the_execution
 
 
 async def test_a_failed_resolve_is_retried_with_backoff(fronted: Fronted, incidents: Incidents) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await fronted.approvals.approved(incident_id)
     fronted.front.behaviour = answer(grpc.StatusCode.INTERNAL)
     await fronted.approvals.execute(approval.approval_id)
@@ -134,7 +134,7 @@ async def test_an_error_that_only_an_operator_can_fix_is_logged_as_an_error(
     fronted: Fronted, incidents: Incidents, code: grpc.StatusCode
 ) -> None:
     fronted.front.behaviour = answer(code)
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await fronted.approvals.executed(incident_id)
     alarm = await fronted.service.logged("delivery_refused", code=code.name)
     assert alarm["level"] == "error"
@@ -147,7 +147,7 @@ async def test_a_delivery_with_a_permanent_error_is_parked_until_it_is_re_queued
     fronted: Fronted, incidents: Incidents, code: grpc.StatusCode
 ) -> None:
     approvals = fronted.approvals
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id)
     fronted.front.behaviour = answer(code)
     assert (await approvals.execute(approval.approval_id)).approval.state == State.STATE_SUCCEEDED
@@ -172,7 +172,7 @@ async def test_a_backlog_is_delivered_in_batches_and_each_job_is_marked_by_its_o
 ) -> None:
     approvals = fronted.approvals
     await fronted.front.stop()
-    known = [await incidents.opened() for _ in range(30)]
+    known = [await incidents.opened_id() for _ in range(30)]
     unknown = [f"INC-20200101-{number:012X}" for number in range(5)]
     backlog: dict[str, approval_pb2.Approval] = {}
     for incident_id in (*known, *unknown):
@@ -198,11 +198,11 @@ async def test_a_backlog_is_delivered_in_batches_and_each_job_is_marked_by_its_o
 
 async def test_a_fault_of_one_delivery_delays_no_other(fronted: Fronted, incidents: Incidents) -> None:
     approvals = fronted.approvals
-    hanging = await approvals.approved(await incidents.opened())
+    hanging = await approvals.approved(await incidents.opened_id())
     fronted.front.behaviour = hang
     await approvals.execute(hanging.approval_id)
     fronted.front.behaviour = pass_on
-    other = await approvals.executed(await incidents.opened())
+    other = await approvals.executed(await incidents.opened_id())
     await asyncio.gather(
         approvals.until_delivered(other.approval_id), approvals.until_delivered(hanging.approval_id)
     )
@@ -211,7 +211,7 @@ async def test_a_fault_of_one_delivery_delays_no_other(fronted: Fronted, inciden
 async def test_a_password_in_a_peers_error_is_neither_stored_nor_logged(
     fronted: Fronted, incidents: Incidents
 ) -> None:
-    approval = await fronted.approvals.approved(await incidents.opened())
+    approval = await fronted.approvals.approved(await incidents.opened_id())
     fronted.front.behaviour = answer(
         grpc.StatusCode.INTERNAL, f"cannot reach postgresql://flywheel:{SECRET}@db/incident"
     )
@@ -232,7 +232,7 @@ async def test_a_password_in_a_peers_error_is_neither_stored_nor_logged(
 async def test_a_long_error_of_a_peer_is_truncated_to_the_limit_of_the_contract(
     fronted: Fronted, incidents: Incidents
 ) -> None:
-    approval = await fronted.approvals.approved(await incidents.opened())
+    approval = await fronted.approvals.approved(await incidents.opened_id())
     fronted.front.behaviour = answer(grpc.StatusCode.NOT_FOUND, "x" * 3000)
     await fronted.approvals.execute(approval.approval_id)
     parked = await fronted.approvals.until_delivery(approval.approval_id, DeliveryState.STATE_PARKED)

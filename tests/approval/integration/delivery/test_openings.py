@@ -5,10 +5,10 @@ import pytest
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.fronted import Fronted
 from tests.approval.schemas import rows
 from tests.approval.scripted_incidents import answer, hang, lose_the_reply, pass_on
+from tests.callers import Approvals, Incidents, State
 from tests.eventually import eventually
 from tests.services import RunningService
 
@@ -32,7 +32,7 @@ async def until_acknowledged_and_still_open(
 async def test_an_approval_keeps_the_opening_that_it_was_proposed_for(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.resolved()
+    incident_id = (await incidents.resolved()).incident_id
     await reopen(incidents, incident_id)
     approval = await approvals.proposed(incident_id)
     assert approval.incident_opening == 2
@@ -42,7 +42,7 @@ async def test_an_approval_keeps_the_opening_that_it_was_proposed_for(
 async def test_the_opening_of_an_unverified_proposal_is_not_known(
     fronted: Fronted, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     await fronted.front.stop()
     try:
         approval = await fronted.approvals.proposed(incident_id)
@@ -54,7 +54,7 @@ async def test_the_opening_of_an_unverified_proposal_is_not_known(
 async def test_a_delivery_whose_reply_was_lost_leaves_an_incident_that_was_reopened_since(
     fronted: Fronted, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     fronted.front.behaviour = lose_the_reply
     approval = await fronted.approvals.executed(incident_id)
     await eventually(lambda: incidents.get(incident_id), lambda found: found.state != OPEN)
@@ -66,7 +66,7 @@ async def test_a_delivery_whose_reply_was_lost_leaves_an_incident_that_was_reope
 async def test_a_late_delivery_leaves_an_incident_that_was_resolved_by_hand_and_reopened(
     fronted: Fronted, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     fronted.front.behaviour = hang
     approval = await fronted.approvals.executed(incident_id)
     await incidents.resolve(incident_id, resolution_type="HUMAN")
@@ -78,7 +78,7 @@ async def test_a_late_delivery_leaves_an_incident_that_was_resolved_by_hand_and_
 async def test_a_no_action_executed_after_the_reopen_succeeds_and_changes_nothing(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id)
     await incidents.resolve(incident_id, resolution_type="HUMAN")
     await reopen(incidents, incident_id)
@@ -90,7 +90,7 @@ async def test_a_no_action_executed_after_the_reopen_succeeds_and_changes_nothin
 async def test_an_unverified_approval_leaves_an_incident_that_was_reopened_after_its_execution(
     fronted: Fronted, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     await fronted.front.stop()
     approval = await fronted.approvals.executed(incident_id)
     await incidents.resolve(incident_id, resolution_type="HUMAN")
@@ -102,7 +102,7 @@ async def test_an_unverified_approval_leaves_an_incident_that_was_reopened_after
 async def test_a_reconciled_delivery_leaves_an_incident_that_was_reopened_since(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.executed(incident_id)
     await approvals.until_delivered(approval.approval_id)
     await reopen(incidents, incident_id)
@@ -117,7 +117,7 @@ async def test_a_reconciled_delivery_leaves_an_incident_that_was_reopened_since(
 
 
 async def test_batched_deliveries_keep_their_openings(fronted: Fronted, incidents: Incidents) -> None:
-    incident_ids = [await incidents.opened() for _ in range(6)]
+    incident_ids = [await incidents.opened_id() for _ in range(6)]
     fronted.front.behaviour = answer(grpc.StatusCode.UNAVAILABLE)
     approved = [await fronted.approvals.executed(each) for each in incident_ids]
     for each in incident_ids[:3]:

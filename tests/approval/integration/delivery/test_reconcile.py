@@ -6,10 +6,10 @@ import asyncpg
 import pytest
 
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Approvals, DeliveryState, Incidents, State
 from tests.approval.hooks import Hooked
 from tests.approval.repairs import logged
 from tests.approval.schemas import rows
+from tests.callers import Approvals, DeliveryState, Incidents, State
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -44,7 +44,7 @@ async def _set_back(service: RunningService, incident_id: str) -> None:
 async def test_a_missing_resolve_is_found_and_queued_once(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    approval = await approvals.executed(await incidents.opened())
+    approval = await approvals.executed(await incidents.opened_id())
     await approvals.until_delivered(approval.approval_id)
     await _lose(approval_service, approval.approval_id)
     missing = await approvals.reconcile(validate_only=True)
@@ -60,7 +60,7 @@ async def test_a_missing_resolve_is_found_and_queued_once(
 async def test_concurrent_reconciliations_count_each_approval_once(
     approvals: Approvals, replica: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    approval = await approvals.executed(await incidents.opened())
+    approval = await approvals.executed(await incidents.opened_id())
     await approvals.until_delivered(approval.approval_id)
     await _lose(approval_service, approval.approval_id)
     answers = await asyncio.gather(*((approvals, replica)[turn % 2].reconcile() for turn in range(6)))
@@ -71,7 +71,7 @@ async def test_concurrent_reconciliations_count_each_approval_once(
 async def test_an_approval_that_is_being_acknowledged_is_not_queued_again(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    approval = await approvals.executed(await incidents.opened())
+    approval = await approvals.executed(await incidents.opened_id())
     await approvals.until_delivered(approval.approval_id)
     await _lose(approval_service, approval.approval_id)
     connection = await asyncpg.connect(approval_service.database_url)
@@ -92,7 +92,7 @@ async def test_an_approval_that_is_being_acknowledged_is_not_queued_again(
 async def test_a_missing_resolve_is_queued_by_the_periodic_reconciliation(
     restless: Approvals, incidents: Incidents, restless_service: RunningService
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await restless.executed(incident_id)
     await restless.until_delivered(approval.approval_id)
     await _lose(restless_service, approval.approval_id)
@@ -105,7 +105,7 @@ async def test_a_missing_resolve_of_an_operation_is_queued_as_auto_repaired_and_
     hooked: Hooked, incidents: Incidents, incident_service: RunningService
 ) -> None:
     approvals = hooked.approvals
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval_id = (await approvals.executed(incident_id, hooked.new_action())).approval_id
     await approvals.until_delivered(approval_id)
     # Both databases as a restore from older backups leaves them: executed, and neither queued nor acknowledged.

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.integration.racing import repeat
 from tests.approval.schemas import rows
+from tests.callers import Approvals, Incidents, State
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -19,7 +19,7 @@ async def test_a_hundred_concurrent_executions_are_idempotent(
     incidents: Incidents,
     approval_service: RunningService,
 ) -> None:
-    approval_id = (await approvals.approved(await incidents.opened())).approval_id
+    approval_id = (await approvals.approved(await incidents.opened_id())).approval_id
     before = await _noops(approvals)
     answers = await asyncio.gather(
         *((approvals, replica)[turn % 2].execute(approval_id) for turn in range(100))
@@ -40,7 +40,7 @@ async def test_executions_concurrent_with_auto_execute_are_idempotent(
     before = await _noops(approvals)
 
     async def one_round() -> None:
-        approval_id = (await approvals.approved(await incidents.opened(), auto_execute=True)).approval_id
+        approval_id = (await approvals.approved(await incidents.opened_id(), auto_execute=True)).approval_id
         answers = await asyncio.gather(approvals.execute(approval_id), replica.execute(approval_id))
         assert sum(not answer.already_executed for answer in answers) <= 1
         await approvals.until_delivered(approval_id)
@@ -52,7 +52,7 @@ async def test_executions_concurrent_with_auto_execute_are_idempotent(
 async def test_executions_and_concurrent_acknowledgements_do_not_disturb_each_other(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
-    ids = [(await approvals.approved(await incidents.opened())).approval_id for _ in range(60)]
+    ids = [(await approvals.approved(await incidents.opened_id())).approval_id for _ in range(60)]
     for _ in range(3):
         answers = await asyncio.gather(
             *(service.execute(approval_id) for approval_id in ids for service in (approvals, replica))

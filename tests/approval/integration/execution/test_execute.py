@@ -10,14 +10,14 @@ import pytest
 
 from awoooi.client import DeadlineExceededError
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import (
+from tests.approval.schemas import contents, rows
+from tests.callers import (
     NO_ACTION,
     UNPARSABLE,
     Approvals,
     Incidents,
     State,
 )
-from tests.approval.schemas import contents, rows
 from tests.eventually import eventually
 from tests.services import RunningService
 
@@ -32,7 +32,7 @@ async def test_a_no_action_succeeds_resolves_its_incident_once_and_is_no_repair(
     approval_service: RunningService,
     incident_service: RunningService,
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id)
     answer = await approvals.execute(approval.approval_id)
     assert not answer.already_executed
@@ -77,7 +77,7 @@ async def test_execute_is_idempotent_and_writes_nothing_the_second_time(
     approval_service: RunningService,
     incident_service: RunningService,
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.executed(incident_id)
     delivered = await approvals.until_delivered(approval.approval_id)
     before = await contents(approval_service.database_url), await contents(incident_service.database_url)
@@ -97,7 +97,7 @@ async def test_resolving_is_idempotent_for_an_incident_that_was_resolved_by_hand
     approval_service: RunningService,
     incident_service: RunningService,
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id)
     by_hand = (await incidents.resolve(incident_id, resolution_type="HUMAN")).incident
     await approvals.execute(approval.approval_id)
@@ -117,7 +117,7 @@ async def test_resolving_is_idempotent_for_an_incident_that_was_resolved_by_hand
 async def test_two_approvals_of_one_incident_resolve_it_once(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     ids = [(await approvals.approved(incident_id)).approval_id for _ in range(2)]
     await asyncio.gather(*(approvals.execute(approval_id) for approval_id in ids))
     for approval_id in ids:
@@ -129,7 +129,7 @@ async def test_two_approvals_of_one_incident_resolve_it_once(
 async def test_an_action_that_cannot_be_parsed_fails_and_resolves_nothing(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id, UNPARSABLE)
     answer = await approvals.execute(approval.approval_id)
     assert answer.approval.state == State.STATE_FAILED
@@ -152,7 +152,7 @@ async def test_an_action_that_cannot_be_parsed_fails_and_resolves_nothing(
 async def test_a_deadline_of_the_caller_does_not_stop_an_execution(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval_id = (await approvals.approved(incident_id)).approval_id
     async with _held(approval_service, approval_id):
         with pytest.raises(DeadlineExceededError):

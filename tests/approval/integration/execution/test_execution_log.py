@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.approval.callers import Approvals, Incidents
 from tests.approval.schemas import rows
+from tests.callers import Approvals, Incidents
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -13,14 +13,14 @@ async def test_no_action_and_unparsable_actions_leave_no_row_in_the_execution_lo
     approvals: Approvals, incidents: Incidents
 ) -> None:
     for action in ("NO_ACTION", "whatever"):
-        approval = await approvals.executed(await incidents.opened(), action)
+        approval = await approvals.executed(await incidents.opened_id(), action)
         assert not (await approvals.list_executions(approval_id=approval.approval_id).page()).executions
 
 
 async def test_the_execution_log_is_filtered_and_paged_newest_first(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    approval = await approvals.proposed(await incidents.opened())
+    approval = await approvals.proposed(await incidents.opened_id())
     for succeeded in (True, False, True):
         await rows(
             approval_service.database_url,

@@ -6,7 +6,6 @@ import pytest
 
 from approval.actions.parsed import parse
 from awoooi.approval.v1 import approval_service_pb2 as pb
-from tests.approval.callers import Incidents, State
 from tests.approval.integration.racing import (
     ROUNDS,
     SAME,
@@ -18,6 +17,7 @@ from tests.approval.integration.racing import (
     race,
 )
 from tests.approval.schemas import rows
+from tests.callers import Incidents, State
 from tests.receiver import status
 from tests.rpc_errors import Refused
 
@@ -28,7 +28,7 @@ async def test_two_concurrent_executions_of_a_no_action_are_idempotent(
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
-    ids = await copies(racers.url, await one.approved(await incidents.opened()), SAME)
+    ids = await copies(racers.url, await one.approved(await incidents.opened_id()), SAME)
 
     async def one_round(number: int, approval_id: str) -> None:
         first, second = racers.pair(number)
@@ -60,7 +60,7 @@ async def test_of_two_concurrent_executions_of_an_operation_one_runs_it(
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
-    original = await one.approved(await incidents.opened(), f"HTTP POST hook-{ROUNDS}")
+    original = await one.approved(await incidents.opened_id(), f"HTTP POST hook-{ROUNDS}")
     ids = await copies(racers.url, original, [_on_hook(number) for number in range(ROUNDS)])
     # One that worked would resolve the incident, and leave nothing to run for the others.
     racers.hooks.answers.extend([status(500)] * (2 * ROUNDS))

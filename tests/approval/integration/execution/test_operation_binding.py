@@ -8,7 +8,6 @@ import pytest
 import pytest_asyncio
 
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Incidents, State
 from tests.approval.fronted import CHECK_TIMEOUT
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service
 from tests.approval.repairs import EventType, Repairs, logged, repairs, timeline_events
@@ -21,6 +20,7 @@ from tests.approval.scripted_incidents import (
     pass_on,
     scripted_incidents,
 )
+from tests.callers import Incidents, State
 from tests.eventually import eventually
 from tests.receiver import receiver
 from tests.rpc_errors import refused
@@ -82,7 +82,7 @@ async def test_an_action_that_is_parsed_differently_now_is_not_run(
 ) -> None:
     approvals = hooked.approvals
     before = await repairs(approvals)
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     proposed = await approvals.proposed(incident_id, hooked.new_action(), auto_execute=auto_execute)
     approval_id = proposed.approval_id
     # While the incident service is unreachable the worker retries, so the row can be changed before the execution.
@@ -111,7 +111,7 @@ async def test_an_operation_approved_for_an_opening_that_is_over_is_cancelled_an
     hooked: Hooked, incidents: Incidents
 ) -> None:
     approvals = hooked.approvals
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     # On a loaded machine the look-up of the incident may take too long; then the opening is not known.
     approved = await eventually(
         lambda: approvals.approved(incident_id, hooked.new_action()), lambda found: found.incident_verified
@@ -135,7 +135,7 @@ async def test_an_incident_that_was_resolved_meanwhile_needs_no_operation(
 ) -> None:
     approvals = hooked.approvals
     before = await repairs(approvals)
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     proposed = await approvals.proposed(incident_id, hooked.new_action(), auto_execute=auto_execute)
     by_hand = (await incidents.resolve(incident_id, resolution_type="HUMAN")).incident
     approval_id = (await approvals.approve(proposed.approval_id)).approval_id
@@ -180,7 +180,7 @@ async def test_an_operation_waits_for_an_unreachable_incident_service_and_runs_o
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents, behaviour: Behaviour | None
 ) -> None:
     approvals = hooked.approvals
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     proposed = await approvals.proposed(incident_id, hooked.new_action(), auto_execute=True)
     await _break(front, behaviour)
     approval_id = (await approvals.approve(proposed.approval_id)).approval_id
@@ -208,7 +208,7 @@ async def test_an_operation_waits_for_an_unreachable_incident_service_and_runs_o
 async def test_an_operation_whose_incident_was_resolved_during_an_outage_is_not_run_after_it(
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     proposed = await hooked.approvals.proposed(incident_id, hooked.new_action(), auto_execute=True)
     await front.stop()
     approval_id = (await hooked.approvals.approve(proposed.approval_id)).approval_id
@@ -224,7 +224,7 @@ async def test_an_operation_that_was_cancelled_during_an_outage_is_not_run_after
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
     approvals = hooked.approvals
-    proposed = await approvals.proposed(await incidents.opened(), hooked.new_action(), auto_execute=True)
+    proposed = await approvals.proposed(await incidents.opened_id(), hooked.new_action(), auto_execute=True)
     await front.stop()
     approval_id = (await approvals.approve(proposed.approval_id)).approval_id
     await approvals.cancel(approval_id)
@@ -254,7 +254,7 @@ async def test_an_operation_for_an_incident_that_does_not_exist_is_not_run(
 async def test_a_no_action_does_not_look_up_its_incident(
     hooked: Hooked, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
-    approval = await hooked.approvals.approved(await incidents.opened())
+    approval = await hooked.approvals.approved(await incidents.opened_id())
     await front.stop()
     async with asyncio.timeout(CHECK_TIMEOUT.total_seconds() * 20):
         executed = (await hooked.approvals.execute(approval.approval_id)).approval

@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 
 from awoooi.approval.v1 import approval_pb2
-from tests.approval.callers import RESTART, Incidents, State
 from tests.approval.hooks import Hooked, hook_variables, hooked_service
 from tests.approval.repairs import (
     EventType,
@@ -21,6 +20,7 @@ from tests.approval.repairs import (
     timeline_events,
 )
 from tests.approval.schemas import approval_database, rows
+from tests.callers import RESTART, Incidents, State
 from tests.receiver import Held, Receiver, receiver, status
 from tests.services import RunningService
 
@@ -67,7 +67,7 @@ async def other_process(
 
 
 async def _executed(limited: Hooked, incidents: Incidents, action: str) -> approval_pb2.Approval:
-    return await limited.approvals.executed(await incidents.opened(), action)
+    return await limited.approvals.executed(await incidents.opened_id(), action)
 
 
 async def _pass(limited: Hooked, approval: approval_pb2.Approval, time: str) -> None:
@@ -96,7 +96,7 @@ async def test_a_second_operation_within_the_cool_down_fails_before_anything_run
     assert first.state == State.STATE_SUCCEEDED
     before = await repairs(limited.approvals)
 
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     second = await limited.approvals.executed(incident_id, action)
     assert _is_cooling_down(second)
     assert not limited.requests_for(second.approval_id)
@@ -119,7 +119,7 @@ async def test_a_second_operation_within_the_cool_down_fails_before_anything_run
 async def test_the_cool_down_applies_to_queued_executions(limited: Hooked, incidents: Incidents) -> None:
     action = limited.new_action()
     await _executed(limited, incidents, action)
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     second = await limited.approvals.approved(incident_id, action, auto_execute=True)
     await timeline_events(incidents, incident_id, EventType.TYPE_EXECUTION_FAILED)
     assert _is_cooling_down(await limited.approvals.get(second.approval_id))
@@ -174,7 +174,8 @@ async def test_concurrent_operations_of_two_processes_on_one_target_run_once(
         held = Held(status(200))
         limited.receiver.answers.append(held)
         ids = [
-            (await limited.approvals.approved(await incidents.opened(), action)).approval_id for _ in range(2)
+            (await limited.approvals.approved(await incidents.opened_id(), action)).approval_id
+            for _ in range(2)
         ]
         calls = [
             asyncio.create_task(process.approvals.execute(approval_id))

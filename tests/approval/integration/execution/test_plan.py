@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.approval.callers import NO_ACTION, RESTART, UNPARSABLE, Approvals, Incidents
 from tests.approval.integration.execution.unapproved import unapproved
 from tests.approval.schemas import contents
+from tests.callers import NO_ACTION, RESTART, UNPARSABLE, Approvals, Incidents
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -30,9 +30,9 @@ async def test_a_plan_has_operation_and_checks_and_writes_nothing(
 ) -> None:
     action, how, failing = case
     if how == "approved":
-        approval = await approvals.approved(await incidents.opened(), action)
+        approval = await approvals.approved(await incidents.opened_id(), action)
     elif how == "executed":
-        approval = await approvals.executed(await incidents.opened(), action)
+        approval = await approvals.executed(await incidents.opened_id(), action)
         approval = await approvals.until_delivered(approval.approval_id)
     else:
         approval = await unapproved(approvals, incidents, approval_service, how)
@@ -51,5 +51,5 @@ async def test_a_plan_has_operation_and_checks_and_writes_nothing(
 
 
 async def test_the_response_of_an_execution_has_no_plan(approvals: Approvals, incidents: Incidents) -> None:
-    approval = await approvals.approved(await incidents.opened())
+    approval = await approvals.approved(await incidents.opened_id())
     assert not (await approvals.execute(approval.approval_id)).HasField("plan")

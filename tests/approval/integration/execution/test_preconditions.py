@@ -3,9 +3,9 @@
 import grpc
 import pytest
 
-from tests.approval.callers import RESTART, Approvals, Incidents, State
 from tests.approval.integration.execution.unapproved import unapproved
 from tests.approval.schemas import rows
+from tests.callers import RESTART, Approvals, Incidents, State
 from tests.rpc_errors import refused
 from tests.services import RunningService
 
@@ -25,7 +25,7 @@ REAL = {
 async def test_an_operation_without_an_executor_is_refused_and_stays_approved(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, action: str
 ) -> None:
-    approval = await approvals.approved(await incidents.opened(), action)
+    approval = await approvals.approved(await incidents.opened_id(), action)
     refusal = await refused(approvals.execute(approval.approval_id))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "EXECUTOR_MISSING")
     assert await approvals.get(approval.approval_id) == approval
@@ -75,7 +75,7 @@ CHANGES = {
 async def test_an_action_that_was_changed_since_its_approval_is_not_executed(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, change: str
 ) -> None:
-    approval_id = (await approvals.approved(await incidents.opened())).approval_id
+    approval_id = (await approvals.approved(await incidents.opened_id())).approval_id
     await rows(approval_service.database_url, change, approval_id)
     refusal = await refused(approvals.execute(approval_id))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ACTION_CHANGED")
@@ -87,7 +87,7 @@ async def test_an_action_that_was_changed_since_its_approval_is_not_executed(
 async def test_the_stored_operation_is_bound_to_the_approved_action(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    approval_id = (await approvals.approved(await incidents.opened(), RESTART)).approval_id
+    approval_id = (await approvals.approved(await incidents.opened_id(), RESTART)).approval_id
     # The stored operation is what would be run: changed to a NO_ACTION after the approval, it must not be executed.
     await rows(
         approval_service.database_url,
@@ -101,7 +101,7 @@ async def test_the_stored_operation_is_bound_to_the_approved_action(
 async def test_a_stale_etag_is_refused_and_the_current_one_accepted(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    proposed = await approvals.proposed(await incidents.opened())
+    proposed = await approvals.proposed(await incidents.opened_id())
     approved = await approvals.approve(proposed.approval_id)
     refusal = await refused(approvals.execute(proposed.approval_id, etag=proposed.etag))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "APPROVAL_CHANGED")

@@ -7,10 +7,10 @@ from contextlib import suppress
 import grpc
 import pytest
 
-from tests.approval.callers import Incidents, State
 from tests.approval.hooks import Hooked
 from tests.approval.repairs import logged, until_ended
 from tests.approval.schemas import rows
+from tests.callers import Incidents, State
 from tests.eventually import eventually
 from tests.receiver import Held, status
 from tests.rpc_errors import refused
@@ -22,7 +22,7 @@ async def test_the_duration_of_an_operation_is_on_record(hooked: Hooked, inciden
     held = Held(status(200))
     hooked.receiver.answers.append(held)
     approval = await hooked.approvals.approved(
-        await incidents.opened(), hooked.new_action(), auto_execute=True
+        await incidents.opened_id(), hooked.new_action(), auto_execute=True
     )
     await eventually(lambda: _is_called(hooked, approval.approval_id))
     running = await hooked.approvals.get(approval.approval_id)
@@ -43,7 +43,7 @@ async def test_a_running_operation_survives_its_caller_and_allows_no_transition(
     approvals = hooked.approvals
     held = Held(status(200))
     hooked.receiver.answers.append(held)
-    approval_id = (await approvals.approved(await incidents.opened(), hooked.new_action())).approval_id
+    approval_id = (await approvals.approved(await incidents.opened_id(), hooked.new_action())).approval_id
     calling = asyncio.create_task(approvals.execute(approval_id))
     await eventually(lambda: _is_called(hooked, approval_id))
     calling.cancel()
@@ -71,7 +71,7 @@ async def test_an_operation_does_not_expire_while_it_runs(hooked: Hooked, incide
     approvals = hooked.approvals
     held = Held(status(200))
     hooked.receiver.answers.append(held)
-    approval = await approvals.approved(await incidents.opened(), hooked.new_action(), auto_execute=True)
+    approval = await approvals.approved(await incidents.opened_id(), hooked.new_action(), auto_execute=True)
     await eventually(lambda: _is_called(hooked, approval.approval_id))
     await rows(
         hooked.service.database_url,

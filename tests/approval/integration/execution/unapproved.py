@@ -1,8 +1,8 @@
 """Approvals that may not be executed."""
 
 from awoooi.approval.v1 import approval_pb2
-from tests.approval.callers import Approvals, Incidents
 from tests.approval.schemas import rows
+from tests.callers import Approvals, Incidents
 from tests.services import RunningService
 
 
@@ -10,7 +10,7 @@ async def unapproved(
     approvals: Approvals, incidents: Incidents, service: RunningService, how: str
 ) -> approval_pb2.Approval:
     """An approval that is pending, rejected or expired."""
-    approval = await approvals.proposed(await incidents.opened())
+    approval = await approvals.proposed(await incidents.opened_id())
     if how == "rejected":
         return await approvals.reject(approval.approval_id)
     if how == "expired":

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.approval.callers import Approvals
 from tests.approval.integration.executors.operated import Operated, allowed_service, healthy_cluster
 from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer
+from tests.callers import Approvals
 from tests.services import RunningService
 
 

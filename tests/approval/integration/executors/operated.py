@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from approval.executors.kubernetes.allow_list import KINDS
-from tests.approval.callers import Approvals, approvals_at
 from tests.approval.conftest import AT_REST
 from tests.approval.hooks import WITHOUT_LIMITS
 from tests.approval.schemas import approval_database
@@ -19,6 +18,7 @@ from tests.approval.unit.executors.kubernetes.objects import (
     replica_set,
     stateful_set,
 )
+from tests.callers import Approvals, approvals_at
 from tests.services import healthy_service
 
 

@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import RESTART, Approvals, Incidents, State, approvals_at
 from tests.approval.conftest import AT_REST
 from tests.approval.hooks import WITHOUT_LIMITS
 from tests.approval.repairs import EventType, assert_left_open, logged, timeline_events, until_ended
 from tests.approval.schemas import approval_database
+from tests.callers import RESTART, Approvals, Incidents, State, approvals_at
 from tests.services import RunningService, ServiceProcess, healthy_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -73,7 +73,7 @@ def plugged(plugged_service: Plugged) -> Plugged:
 
 
 async def test_an_executor_of_another_package_runs_operations(plugged: Plugged, incidents: Incidents) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await plugged.approvals.approved(incident_id, ROLLBACK, auto_execute=True)
     done = await plugged.approvals.until_delivered(approval.approval_id)
     assert (done.state, done.outcome_message) == (State.STATE_SUCCEEDED, f"{plugged.program} has done it")
@@ -87,7 +87,7 @@ async def test_an_executor_of_another_package_runs_operations(plugged: Plugged, 
 
 async def test_its_failure_is_on_record(plugged: Plugged, incidents: Incidents) -> None:
     plugged.program.with_name("code").write_text("3")
-    approval = await plugged.approvals.approved(await incidents.opened(), ROLLBACK, auto_execute=True)
+    approval = await plugged.approvals.approved(await incidents.opened_id(), ROLLBACK, auto_execute=True)
     failed = await until_ended(plugged.approvals, approval.approval_id)
     assert (failed.state, failed.outcome_message) == (State.STATE_FAILED, f"{plugged.program} ended with 3")
     [row] = await logged(plugged.approvals, approval.approval_id)
@@ -97,7 +97,7 @@ async def test_its_failure_is_on_record(plugged: Plugged, incidents: Incidents) 
 
 
 async def test_its_plan_is_shown_and_nothing_is_called(plugged: Plugged, incidents: Incidents) -> None:
-    approval = await plugged.approvals.approved(await incidents.opened(), ROLLBACK)
+    approval = await plugged.approvals.approved(await incidents.opened_id(), ROLLBACK)
     plan = (await plugged.approvals.execute(approval.approval_id, validate_only=True)).plan
     assert plan.operation == approval.operation
     assert [(check.name, check.passed, check.message) for check in plan.checks[-2:]] == [
@@ -111,7 +111,7 @@ async def test_its_plan_is_shown_and_nothing_is_called(plugged: Plugged, inciden
 async def test_a_plan_of_another_package_reports_a_failed_check(
     plugged: Plugged, incidents: Incidents
 ) -> None:
-    approval = await plugged.approvals.approved(await incidents.opened(), ROLLBACK)
+    approval = await plugged.approvals.approved(await incidents.opened_id(), ROLLBACK)
     away = plugged.program.rename(plugged.program.with_name("away"))
     try:
         plan = (await plugged.approvals.execute(approval.approval_id, validate_only=True)).plan
@@ -123,7 +123,7 @@ async def test_a_plan_of_another_package_reports_a_failed_check(
 async def test_an_operation_of_another_kind_waits_for_its_executor(
     plugged: Plugged, incidents: Incidents
 ) -> None:
-    approval = await plugged.approvals.approved(await incidents.opened(), RESTART, auto_execute=True)
+    approval = await plugged.approvals.approved(await incidents.opened_id(), RESTART, auto_execute=True)
     plan = (await plugged.approvals.execute(approval.approval_id, validate_only=True)).plan
     assert [(check.name, check.message) for check in plan.checks if not check.passed] == [
         ("executor_present", "no executor runs RESTART")

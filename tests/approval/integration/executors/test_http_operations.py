@@ -6,7 +6,6 @@ import pytest
 import pytest_asyncio
 
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Incidents, State
 from tests.approval.hooks import WITHOUT_LIMITS, Hooked, hook_variables, hooked_service, is_signed
 from tests.approval.repairs import (
     EventType,
@@ -18,6 +17,7 @@ from tests.approval.repairs import (
     until_ended,
 )
 from tests.approval.schemas import approval_database
+from tests.callers import Incidents, State
 from tests.receiver import Answer, Held, hang_up, receiver, reset, status
 from tests.services import RunningService
 
@@ -32,7 +32,7 @@ async def test_a_hook_that_answers_2xx_repairs_and_resolves_the_incident(
 ) -> None:
     approvals, action = hooked.approvals, hooked.new_action()
     before = await repairs(approvals)
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id, action, auto_execute=True)
     approval_id = approval.approval_id
 
@@ -81,7 +81,7 @@ async def test_a_hook_that_answers_2xx_repairs_and_resolves_the_incident(
 @pytest.mark.parametrize("code", [200, 201, 202, 299])
 async def test_every_2xx_is_a_success(hooked: Hooked, incidents: Incidents, code: int) -> None:
     hooked.receiver.answers.append(status(code))
-    done = await hooked.approvals.executed(await incidents.opened(), hooked.new_action())
+    done = await hooked.approvals.executed(await incidents.opened_id(), hooked.new_action())
     assert done.state == State.STATE_SUCCEEDED
     assert done.outcome_message.endswith(f" answered {code}")
 
@@ -127,7 +127,7 @@ async def test_a_failing_hook_is_called_once_and_leaves_the_incident_open(
     held = Held(status(200))
     used.receiver.answers.append(answer or held)
     before = await repairs(used.approvals)
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await used.approvals.approved(incident_id, used.new_action(), auto_execute=True)
 
     failed = await until_ended(used.approvals, approval.approval_id)
@@ -154,7 +154,7 @@ async def test_a_failing_hook_is_called_once_and_leaves_the_incident_open(
 
 
 async def test_a_plan_names_the_hook_and_does_not_call_it(hooked: Hooked, incidents: Incidents) -> None:
-    approval = await hooked.approvals.approved(await incidents.opened(), hooked.new_action())
+    approval = await hooked.approvals.approved(await incidents.opened_id(), hooked.new_action())
     answer = await hooked.approvals.execute(approval.approval_id, validate_only=True)
     assert answer.approval == approval
     assert answer.plan.operation == approval.operation
@@ -171,7 +171,7 @@ async def test_a_plan_names_the_hook_and_does_not_call_it(hooked: Hooked, incide
 async def test_a_hook_that_is_not_configured_fails_when_it_is_executed_and_in_the_plan(
     hooked: Hooked, incidents: Incidents
 ) -> None:
-    approval = await hooked.approvals.approved(await incidents.opened(), "HTTP POST another")
+    approval = await hooked.approvals.approved(await incidents.opened_id(), "HTTP POST another")
     plan = (await hooked.approvals.execute(approval.approval_id, validate_only=True)).plan
     assert [(check.name, check.message) for check in plan.checks if not check.passed] == [
         ("hook_configured", "no hook another is configured")

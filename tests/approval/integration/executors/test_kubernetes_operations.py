@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Incidents, State
 from tests.approval.integration.executors.operated import Operated, allowed_service, healthy_cluster
 from tests.approval.repairs import (
     EventType,
@@ -25,6 +24,7 @@ from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServe
 from tests.approval.unit.executors.kubernetes.objects import (
     progressing,
 )
+from tests.callers import Incidents, State
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -96,7 +96,7 @@ async def test_an_operation_that_works_is_on_record_and_resolves_the_incident(
     approvals, cluster = operated.approvals, operated.cluster
     cluster.steps.extend(dict(step) for step in works.steps)
     before = await repairs(approvals)
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id, works.action, auto_execute=True)
 
     done = await approvals.until_delivered(approval.approval_id)
@@ -126,7 +126,7 @@ async def test_a_change_that_conflicts_with_a_concurrent_one_is_retried_and_succ
 ) -> None:
     operated.cluster.fail("PATCH", "deployments", status(409), status(409))
     operated.cluster.steps.append(HEALTHY)
-    done = await operated.approvals.executed(await incidents.opened(), RESTART)
+    done = await operated.approvals.executed(await incidents.opened_id(), RESTART)
     assert done.state == State.STATE_SUCCEEDED
     assert len(operated.cluster.changes()) == 3
 
@@ -181,7 +181,7 @@ async def test_an_operation_that_fails_is_on_record_and_leaves_the_incident_open
     cluster.faults.extend(fails.faults)
     cluster.steps.extend(dict(step) for step in fails.steps)
     before = await repairs(approvals)
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id, fails.action, auto_execute=True)
 
     failed = await until_ended(approvals, approval.approval_id)
@@ -213,7 +213,7 @@ async def test_a_rollout_that_does_not_get_healthy_fails_at_the_timeout_of_the_o
         ) as approvals,
     ):
         cluster.steps.append(STUCK)
-        failed = await approvals.executed(await incidents.opened(), RESTART)
+        failed = await approvals.executed(await incidents.opened_id(), RESTART)
         assert failed.state == State.STATE_FAILED
         assert failed.outcome_message == (
             f"restarted {WEB}, but it was not done within 8 s: 1 of 3 replicas updated"
@@ -225,7 +225,7 @@ async def test_a_rollout_that_does_not_get_healthy_fails_at_the_timeout_of_the_o
 
 
 async def test_a_plan_is_a_server_side_dry_run(operated: Operated, incidents: Incidents) -> None:
-    approval = await operated.approvals.approved(await incidents.opened(), SCALE)
+    approval = await operated.approvals.approved(await incidents.opened_id(), SCALE)
     plan = (await operated.approvals.execute(approval.approval_id, validate_only=True)).plan
     assert [(check.name, check.passed, check.message) for check in plan.checks[-2:]] == [
         ("object_exists", True, "3 replicas, revision 7"),
@@ -241,7 +241,7 @@ async def test_a_plan_reports_a_change_that_the_cluster_would_reject(
     operated: Operated, incidents: Incidents
 ) -> None:
     operated.cluster.fail("PATCH", "deployments", status(403))
-    approval = await operated.approvals.approved(await incidents.opened(), SCALE)
+    approval = await operated.approvals.approved(await incidents.opened_id(), SCALE)
     plan = (await operated.approvals.execute(approval.approval_id, validate_only=True)).plan
     assert [(check.name, check.message) for check in plan.checks if not check.passed] == [
         ("change_accepted", f"forbidden: the service may not scale {WEB}")

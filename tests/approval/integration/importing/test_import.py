@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from approval.importing.importer import ApprovalImporter
-from tests.approval.callers import Approvals, Incidents, State, approvals_at
 from tests.approval.schemas import contents, rows
+from tests.callers import Approvals, Incidents, State, approvals_at
 from tests.imports import (
     Imported,
     approval,
@@ -105,7 +105,7 @@ async def test_every_imported_state_is_counted_and_logged_as_by_calls(
 async def test_an_imported_approval_is_served_and_follows_the_same_rules(
     database: str, importing: Import, incident_service: RunningService, incidents: Incidents
 ) -> None:
-    open_incident = await incidents.opened()
+    open_incident = await incidents.opened_id()
     lines = one_of_each()
     lines[6]["incident_id"] = lines[7]["incident_id"] = open_incident
     # Those that wait must not have expired by now.
@@ -228,7 +228,7 @@ async def test_an_import_leaves_the_counters_that_the_same_calls_would(
 
 
 async def _by_calls(approvals: Approvals, incidents: Incidents) -> None:
-    executed = await approvals.executed(await incidents.opened())
+    executed = await approvals.executed(await incidents.opened_id())
     await approvals.until_delivered(executed.approval_id)
-    await approvals.reject((await approvals.proposed(await incidents.opened())).approval_id)
-    await approvals.proposed(await incidents.opened())
+    await approvals.reject((await approvals.proposed(await incidents.opened_id())).approval_id)
+    await approvals.proposed(await incidents.opened_id())

@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from awoooi.approval.v1 import approval_pb2
-from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.integration.racing import race, repeat
+from tests.callers import Approvals, Incidents, State
 from tests.rpc_errors import Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -19,7 +19,7 @@ ROUNDS = 200
 async def test_of_a_concurrent_approval_and_rejection_one_decides_and_the_other_gets_the_current_state(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
 
     async def one_round() -> str:
         approval_id = (await approvals.proposed(incident_id)).approval_id
@@ -45,7 +45,7 @@ async def test_of_a_concurrent_approval_and_rejection_one_decides_and_the_other_
 async def test_of_two_concurrent_approvals_one_approves_and_the_other_gets_the_current_state(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
 
     async def one_round() -> None:
         approval_id = (await approvals.proposed(incident_id)).approval_id
@@ -63,7 +63,7 @@ async def test_of_two_concurrent_approvals_one_approves_and_the_other_gets_the_c
 async def test_concurrent_approvals_of_one_actor_are_idempotent(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
 
     async def one_round() -> None:
         approval_id = (await approvals.proposed(incident_id, required_approvals=2)).approval_id
@@ -78,7 +78,7 @@ async def test_concurrent_approvals_of_one_actor_are_idempotent(
 async def test_three_concurrent_approvals_complete_a_quorum_of_two_once(
     approvals: Approvals, replica: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
 
     async def one_round() -> None:
         approval_id = (await approvals.proposed(incident_id, required_approvals=2)).approval_id

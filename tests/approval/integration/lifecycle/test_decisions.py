@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from awoooi.approval.v1 import approval_pb2
-from tests.approval.callers import RESTART, Approvals, Incidents, State
 from tests.approval.schemas import rows
+from tests.callers import RESTART, Approvals, Incidents, State
 from tests.eventually import eventually
 from tests.rpc_errors import Refused, refused
 from tests.services import RunningService
@@ -31,7 +31,7 @@ def _assert_not_allowed(refusal: Refused, *, current: str, allowed: str) -> None
 async def test_one_approving_decision_is_enough_when_one_is_required(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    proposed = await approvals.proposed(await incidents.opened())
+    proposed = await approvals.proposed(await incidents.opened_id())
     approval = await approvals.approve(proposed.approval_id, actor="alice", reason="looks right")
     assert approval.state == State.STATE_APPROVED
     (decision,) = approval.decisions
@@ -49,7 +49,7 @@ async def test_one_approving_decision_is_enough_when_one_is_required(
 async def test_two_distinct_approvers_are_needed_when_two_are_required(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    approval = await approvals.proposed(await incidents.opened(), required_approvals=2)
+    approval = await approvals.proposed(await incidents.opened_id(), required_approvals=2)
     approval = await approvals.approve(approval.approval_id, actor="alice")
     assert approval.state == State.STATE_PENDING
     assert not approval.HasField("decide_time")
@@ -63,7 +63,7 @@ async def test_two_distinct_approvers_are_needed_when_two_are_required(
 async def test_approving_twice_is_idempotent_and_counts_once(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    proposed = await approvals.proposed(await incidents.opened(), required_approvals=2)
+    proposed = await approvals.proposed(await incidents.opened_id(), required_approvals=2)
     once = await approvals.approve(proposed.approval_id, actor="alice", reason="first")
     twice = await approvals.approve(proposed.approval_id, actor="alice", reason="second")
     assert twice == once
@@ -73,7 +73,7 @@ async def test_approving_twice_is_idempotent_and_counts_once(
 async def test_approving_again_is_idempotent_whatever_the_state_and_the_etag(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    approval = await approvals.executed(await incidents.opened())
+    approval = await approvals.executed(await incidents.opened_id())
     again = await approvals.approve(approval.approval_id, etag="stale")
     assert again.state == State.STATE_SUCCEEDED
     assert len(again.decisions) == 1
@@ -82,7 +82,7 @@ async def test_approving_again_is_idempotent_whatever_the_state_and_the_etag(
 async def test_one_rejecting_decision_is_enough_whatever_the_quorum(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    approval = await approvals.proposed(await incidents.opened(), required_approvals=3)
+    approval = await approvals.proposed(await incidents.opened_id(), required_approvals=3)
     await approvals.approve(approval.approval_id, actor="alice")
     rejected = await approvals.reject(approval.approval_id, actor="bob", reason="too risky")
     assert rejected.state == State.STATE_REJECTED
@@ -97,7 +97,7 @@ async def test_one_rejecting_decision_is_enough_whatever_the_quorum(
 
 @pytest.mark.parametrize("decide", ["approve", "reject"])
 async def test_self_approval_is_refused(approvals: Approvals, incidents: Incidents, decide: str) -> None:
-    proposed = await approvals.proposed(await incidents.opened(), actor="ai")
+    proposed = await approvals.proposed(await incidents.opened_id(), actor="ai")
     refusal = await refused(getattr(approvals, decide)(proposed.approval_id, actor="ai"))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL")
     assert await approvals.get(proposed.approval_id) == proposed
@@ -114,7 +114,7 @@ async def test_an_unknown_approval_is_not_found(approvals: Approvals, decide: st
 async def test_a_stale_etag_is_refused_and_the_current_one_accepted(
     approvals: Approvals, incidents: Incidents, decide: str
 ) -> None:
-    proposed = await approvals.proposed(await incidents.opened(), required_approvals=3)
+    proposed = await approvals.proposed(await incidents.opened_id(), required_approvals=3)
     changed = await approvals.approve(proposed.approval_id, actor="alice")
     refusal = await refused(getattr(approvals, decide)(proposed.approval_id, actor="bob", etag=proposed.etag))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "APPROVAL_CHANGED")
@@ -135,7 +135,7 @@ DECIDED: dict[str, tuple[str, str]] = {
 async def test_a_decided_approval_cannot_be_decided_by_another_actor(
     approvals: Approvals, incidents: Incidents, decide: str, before: str, state: str
 ) -> None:
-    proposed = await approvals.proposed(await incidents.opened())
+    proposed = await approvals.proposed(await incidents.opened_id())
     decided = await getattr(approvals, before)(proposed.approval_id, actor="alice")
     refusal = await refused(getattr(approvals, decide)(proposed.approval_id, actor="bob"))
     _assert_not_allowed(refusal, current=state, allowed="PENDING")
@@ -146,7 +146,7 @@ async def test_a_decided_approval_cannot_be_decided_by_another_actor(
 async def test_an_executed_approval_cannot_be_decided(
     approvals: Approvals, incidents: Incidents, decide: str
 ) -> None:
-    approval = await approvals.executed(await incidents.opened())
+    approval = await approvals.executed(await incidents.opened_id())
     refusal = await refused(getattr(approvals, decide)(approval.approval_id, actor="bob"))
     _assert_not_allowed(refusal, current="SUCCEEDED", allowed="PENDING")
 
@@ -155,7 +155,7 @@ async def test_an_executed_approval_cannot_be_decided(
 async def test_a_conflicting_decision_of_the_same_actor_is_refused(
     approvals: Approvals, incidents: Incidents, before: str, after: str
 ) -> None:
-    proposed = await approvals.proposed(await incidents.opened())
+    proposed = await approvals.proposed(await incidents.opened_id())
     decided = await getattr(approvals, before)(proposed.approval_id, actor="alice")
     refusal = await refused(getattr(approvals, after)(proposed.approval_id, actor="alice"))
     assert refusal.code is grpc.StatusCode.FAILED_PRECONDITION
@@ -168,7 +168,7 @@ async def test_a_conflicting_decision_of_the_same_actor_is_refused(
 async def test_a_conflicting_decision_gets_the_current_and_the_allowed_states(
     approvals: Approvals, incidents: Incidents, before: str, after: str, state: str
 ) -> None:
-    proposed = await approvals.proposed(await incidents.opened())
+    proposed = await approvals.proposed(await incidents.opened_id())
     await getattr(approvals, before)(proposed.approval_id, actor="alice")
     refusal = await refused(getattr(approvals, after)(proposed.approval_id, actor="alice"))
     assert refusal.metadata == {"current_state": state, "allowed_states": "PENDING"}
@@ -187,7 +187,7 @@ async def _let_expire(service: RunningService, approval_id: str) -> None:
 async def test_an_expired_approval_cannot_be_decided(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, decide: str
 ) -> None:
-    approval_id = (await approvals.proposed(await incidents.opened())).approval_id
+    approval_id = (await approvals.proposed(await incidents.opened_id())).approval_id
     await _let_expire(approval_service, approval_id)
     refusal = await refused(getattr(approvals, decide)(approval_id))
     _assert_not_allowed(refusal, current="EXPIRED", allowed="PENDING")
@@ -195,7 +195,7 @@ async def test_an_expired_approval_cannot_be_decided(
 
 
 async def test_the_ttl_of_the_proposal_sets_its_expiry(approvals: Approvals, incidents: Incidents) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     short = await approvals.proposed(incident_id, ttl=timedelta(seconds=0.001))
     long = await approvals.proposed(incident_id, ttl=timedelta(seconds=3600))
     refusal = await refused(approvals.approve(short.approval_id))
@@ -206,7 +206,7 @@ async def test_the_ttl_of_the_proposal_sets_its_expiry(approvals: Approvals, inc
 async def test_a_quorum_approves_with_its_last_decision_and_executes_once(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    proposed = await approvals.proposed(await incidents.opened(), required_approvals=3, auto_execute=True)
+    proposed = await approvals.proposed(await incidents.opened_id(), required_approvals=3, auto_execute=True)
     await asyncio.gather(
         *(approvals.approve(proposed.approval_id, actor=actor) for actor in ("alice", "bob", "carol"))
     )
@@ -217,7 +217,7 @@ async def test_a_quorum_approves_with_its_last_decision_and_executes_once(
 async def test_with_auto_execute_an_approval_is_executed_without_another_call(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.approved(incident_id, auto_execute=True)
     assert approval.state in (State.STATE_APPROVED, State.STATE_EXECUTING, State.STATE_SUCCEEDED)
     delivered = await approvals.until_delivered(approval.approval_id)
@@ -228,7 +228,7 @@ async def test_with_auto_execute_an_approval_is_executed_without_another_call(
 async def test_with_auto_execute_an_unparsable_action_fails_without_another_call(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    approval = await approvals.approved(await incidents.opened(), "do something", auto_execute=True)
+    approval = await approvals.approved(await incidents.opened_id(), "do something", auto_execute=True)
     failed = await eventually(
         lambda: approvals.get(approval.approval_id), lambda found: found.state == State.STATE_FAILED
     )
@@ -245,7 +245,7 @@ WAITING: dict[str, dict[str, Any]] = {
 async def test_without_auto_execute_or_an_executor_nothing_is_queued(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, fields: dict[str, Any]
 ) -> None:
-    approval = await approvals.approved(await incidents.opened(), **fields)
+    approval = await approvals.approved(await incidents.opened_id(), **fields)
     # Queued in the deciding transaction or never.
     jobs = await rows(
         approval_service.database_url, "SELECT topic FROM outbox WHERE dedup_key = $1", approval.approval_id

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.schemas import rows
+from tests.callers import Approvals, Incidents, State
 from tests.eventually import eventually
 from tests.rpc_errors import refused
 from tests.services import RunningService
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def test_an_approval_that_is_not_executed_before_its_expiry_expires_and_resolves_nothing(
     restless: Approvals, incidents: Incidents, restless_service: RunningService, state: str
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     made = restless.proposed if state == "PENDING" else restless.approved
     approval = await made(incident_id, ttl=timedelta(seconds=3600))
     await rows(
@@ -39,8 +39,8 @@ async def test_an_approval_that_is_not_executed_before_its_expiry_expires_and_re
 async def test_an_approval_that_was_executed_before_its_expiry_does_not_expire(
     restless: Approvals, incidents: Incidents, restless_service: RunningService
 ) -> None:
-    executed = await restless.executed(await incidents.opened())
-    bystander = await restless.proposed(await incidents.opened())
+    executed = await restless.executed(await incidents.opened_id())
+    bystander = await restless.proposed(await incidents.opened_id())
     await rows(
         restless_service.database_url,
         "UPDATE approvals SET expire_time = now() WHERE approval_id = ANY($1)",

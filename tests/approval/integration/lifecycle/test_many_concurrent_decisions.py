@@ -9,7 +9,6 @@ import grpc
 import pytest
 
 from awoooi.approval.v1 import approval_pb2
-from tests.approval.callers import Incidents, State
 from tests.approval.integration.racing import (
     ROUNDS,
     SAME,
@@ -22,6 +21,7 @@ from tests.approval.integration.racing import (
     states,
 )
 from tests.approval.schemas import rows
+from tests.callers import Incidents, State
 from tests.eventually import eventually
 from tests.rpc_errors import Refused
 
@@ -52,7 +52,7 @@ async def test_of_two_concurrent_approvals_one_approves_and_the_action_is_execut
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
-    original = await one.proposed(await incidents.opened(), auto_execute=True)
+    original = await one.proposed(await incidents.opened_id(), auto_execute=True)
     ids = await copies(racers.url, original, SAME)
 
     async def one_round(number: int, approval_id: str) -> str:
@@ -76,7 +76,7 @@ async def test_of_a_concurrent_approval_and_rejection_one_decides_and_only_an_ap
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
-    original = await one.proposed(await incidents.opened(), auto_execute=True)
+    original = await one.proposed(await incidents.opened_id(), auto_execute=True)
     ids = await copies(racers.url, original, SAME)
 
     async def one_round(number: int, approval_id: str) -> str:
@@ -110,7 +110,7 @@ async def test_concurrent_approvals_complete_a_quorum_of_two_once_and_the_propos
 ) -> None:
     one, other = racers.pair(2)
     original = await one.proposed(
-        await incidents.opened(), actor="proposer", required_approvals=2, auto_execute=True
+        await incidents.opened_id(), actor="proposer", required_approvals=2, auto_execute=True
     )
     ids = await copies(racers.url, original, SAME[: ROUNDS // 4])
     may = ("alice", "bob", "carol")
@@ -147,7 +147,7 @@ async def test_of_a_concurrent_expiry_and_approval_one_wins_and_an_expired_appro
     racers: Racers, incidents: Incidents
 ) -> None:
     one, _ = racers.pair(0)
-    original = await one.proposed(await incidents.opened(), auto_execute=True)
+    original = await one.proposed(await incidents.opened_id(), auto_execute=True)
     ids = await copies(racers.url, original, SAME)
     # The longest time until the expiry, in seconds. It is adjusted by each winner, so that on any machine each wins about
     # as often.

@@ -13,10 +13,10 @@ import pytest
 from approval.actions.grammar import parse_action
 from approval.actions.parsed import action_hash
 from awoooi.approval.v1 import approval_pb2
-from tests.approval.callers import Approvals, Incidents, State
 from tests.approval.fronted import CHECK_TIMEOUT, Fronted
 from tests.approval.schemas import rows
 from tests.approval.scripted_incidents import answer, hang
+from tests.callers import Approvals, Incidents, State
 from tests.rpc_errors import refused
 from tests.services import RunningService
 
@@ -26,7 +26,7 @@ UNKNOWN = "INC-20200101-00000000DEAD"
 
 
 async def test_a_proposal_is_recorded_as_it_was_made(approvals: Approvals, incidents: Incidents) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await approvals.proposed(
         incident_id,
         "SCALE Deployment/api --replicas=3 -n prod",
@@ -70,7 +70,7 @@ async def test_an_unset_field_has_the_default_of_the_contract(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     # None leaves a field out.
-    approval = await approvals.proposed(await incidents.opened(), auto_execute=None)
+    approval = await approvals.proposed(await incidents.opened_id(), auto_execute=None)
     assert approval.auto_execute
     assert approval.required_approvals == 1
     assert not approval.HasField("confidence")
@@ -82,14 +82,14 @@ async def test_an_unset_field_has_the_default_of_the_contract(
 async def test_an_action_that_cannot_be_parsed_is_recorded_with_the_reason(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    approval = await approvals.proposed(await incidents.opened(), "RESTART deployment/api")
+    approval = await approvals.proposed(await incidents.opened_id(), "RESTART deployment/api")
     assert approval.state == State.STATE_PENDING
     assert not approval.HasField("operation")
     assert approval.parse_error == "at character 23: expected a namespace: -n NAME"
 
 
 async def test_a_confidence_of_zero_is_not_unset(approvals: Approvals, incidents: Incidents) -> None:
-    approval = await approvals.proposed(await incidents.opened(), confidence=0.0)
+    approval = await approvals.proposed(await incidents.opened_id(), confidence=0.0)
     assert approval.HasField("confidence")
     assert approval.confidence == 0.0
 
@@ -104,7 +104,7 @@ async def test_an_unknown_incident_is_refused(approvals: Approvals, approval_ser
 async def test_a_resolved_incident_is_refused(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    incident_id = await incidents.resolved()
+    incident_id = (await incidents.resolved()).incident_id
     refusal = await refused(approvals.proposed(incident_id))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INCIDENT_RESOLVED")
     assert refusal.resource == ("awoooi.incident.v1.Incident", incident_id)
@@ -114,7 +114,7 @@ async def test_a_resolved_incident_is_refused(
 async def test_a_retry_of_a_proposal_is_idempotent_and_writes_nothing(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     request_id = str(uuid.uuid4())
     first = await approvals.proposed(incident_id, request_id=request_id)
     assert await approvals.proposed(incident_id, request_id=request_id) == first
@@ -124,7 +124,7 @@ async def test_a_retry_of_a_proposal_is_idempotent_and_writes_nothing(
 async def test_a_retry_of_a_proposal_returns_the_current_record(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     request_id = str(uuid.uuid4())
     approval = await approvals.proposed(incident_id, request_id=request_id)
     rejected = await approvals.reject(approval.approval_id)
@@ -148,7 +148,7 @@ OTHER_CONTENT: dict[str, dict[str, Any]] = {
 async def test_a_request_id_with_other_content_is_refused(
     approvals: Approvals, incidents: Incidents, other: dict[str, Any]
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     request_id = str(uuid.uuid4())
     await approvals.proposed(incident_id, request_id=request_id)
     refusal = await refused(approvals.proposed(incident_id, request_id=request_id, **other))
@@ -159,15 +159,15 @@ async def test_a_request_id_for_another_incident_is_refused(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     request_id = str(uuid.uuid4())
-    await approvals.proposed(await incidents.opened(), request_id=request_id)
-    refusal = await refused(approvals.proposed(await incidents.opened(), request_id=request_id))
+    await approvals.proposed(await incidents.opened_id(), request_id=request_id)
+    refusal = await refused(approvals.proposed(await incidents.opened_id(), request_id=request_id))
     assert refusal.reason == "REQUEST_ID_REUSED"
 
 
 async def test_concurrent_proposals_with_one_request_id_are_idempotent(
     approvals: Approvals, replica: Approvals, incidents: Incidents, approval_service: RunningService
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     request_id = str(uuid.uuid4())
     before = await _pending(approvals)
     found = await asyncio.gather(
@@ -181,7 +181,7 @@ async def test_concurrent_proposals_with_one_request_id_are_idempotent(
 async def test_without_a_request_id_two_equal_proposals_are_two(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     first, second = await asyncio.gather(approvals.proposed(incident_id), approvals.proposed(incident_id))
     assert first.approval_id != second.approval_id
 

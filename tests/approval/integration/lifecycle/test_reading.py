@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1 import approval_service_pb2 as pb
-from tests.approval.callers import (
+from tests.callers import (
     NO_ACTION,
     RESTART,
     UNPARSABLE,
@@ -43,7 +43,7 @@ class Shelf:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shelf(approvals: Approvals, incidents: Incidents) -> AsyncIterator[Shelf]:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     ids: dict[str, str] = {}
     for word, action, risk in (
         ("pending", NO_ACTION, approval_pb2.RISK_LOW),
@@ -157,7 +157,7 @@ async def test_pages_of_every_order_have_no_gap_and_no_repetition(
 
 
 async def test_a_concurrent_proposal_does_not_shift_pages(approvals: Approvals, incidents: Incidents) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     ids = [(await approvals.proposed(incident_id)).approval_id for _ in range(4)]
     first = await approvals.list(incident_id=incident_id, page_size=2).page()
     await approvals.proposed(incident_id)
@@ -231,7 +231,7 @@ async def test_a_forged_token_is_refused(approvals: Approvals, shelf: Shelf, for
 
 async def test_a_token_of_the_deliveries_is_refused(approvals: Approvals, incidents: Incidents) -> None:
     for _ in range(2):
-        await approvals.executed(await incidents.opened())
+        await approvals.executed(await incidents.opened_id())
     token = (await approvals.list_deliveries(page_size=1).page()).next_page_token
     assert token
     refusal = await refused(approvals.list(page_token=token).page())

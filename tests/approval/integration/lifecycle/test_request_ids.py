@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from tests.approval.callers import Approvals, Incidents
+from tests.callers import Approvals, Incidents
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def test_a_proposal_with_another_callers_request_id_is_a_proposal_of_its_own(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     key = secrets.token_hex(8)
     first = await approvals.proposed(incident_id, actor="alice", request_id=key)
     other = await approvals.proposed(incident_id, "NO_ACTION: look again", actor="bob", request_id=key)

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.approval.callers import approvals_at
 from tests.approval.conftest import AT_REST
 from tests.approval.fronted import CHECK_TIMEOUT
 from tests.approval.integration.policy.ruled import POLICY, Ruled
 from tests.approval.schemas import approval_database
 from tests.approval.scripted_incidents import pass_on, scripted_incidents
+from tests.callers import approvals_at
 from tests.services import RunningService, healthy_service
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.approval.callers import Approvals, State
 from tests.approval.scripted_incidents import ScriptedIncidents
+from tests.callers import Approvals, State
 from tests.services import RunningService
 
 POLICY = """

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from awoooi.approval.v1 import approval_pb2
-from tests.approval.callers import NO_ACTION, Approvals, Incidents, approvals_at
 from tests.approval.integration.policy.ruled import APPROVED, OTHER_POLICY, PENDING, POLICY, Ruled
 from tests.approval.schemas import approval_database
 from tests.approval.scripted_incidents import Context, Forward, pass_on
+from tests.callers import NO_ACTION, Approvals, Incidents, approvals_at
 from tests.eventually import eventually
 from tests.services import RunningService, ServiceProcess, healthy_service
 
@@ -46,7 +46,7 @@ SWITCHED_OFF: dict[str, tuple[Callable[[Path], object], str]] = {
 async def test_the_kill_switch_applies_from_the_next_proposal(
     ruled: Ruled, incidents: Incidents, switch_off: Callable[[Path], object], reason: str
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     assert (await ruled.approvals.proposed(incident_id)).state == APPROVED
     logged = len(ruled.service.events("auto_approval_off"))
 
@@ -70,7 +70,7 @@ async def test_the_kill_switch_applies_from_the_next_proposal(
 async def test_a_kill_switch_used_during_the_look_up_of_the_incident_applies(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
 
     async def throw(forward: Forward, context: Context) -> Any:
         ruled.switch_file.write_text("off\n")
@@ -84,14 +84,14 @@ async def test_a_person_may_approve_while_auto_approval_is_disabled(
     ruled: Ruled, incidents: Incidents
 ) -> None:
     ruled.switch_file.write_text("off\n")
-    approval = await ruled.approvals.proposed(await incidents.opened(), auto_execute=True)
+    approval = await ruled.approvals.proposed(await incidents.opened_id(), auto_execute=True)
     await ruled.approvals.approve(approval.approval_id)
     delivered = await ruled.approvals.until_delivered(approval.approval_id)
     assert [decision.policy_rule for decision in delivered.decisions] == [""]
 
 
 async def test_a_changed_policy_applies_from_the_next_proposal(ruled: Ruled, incidents: Incidents) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     critical: dict[str, Any] = {"risk": approval_pb2.RISK_CRITICAL}
     assert (await ruled.approvals.proposed(incident_id, **critical)).state == PENDING
     ruled.policy_file.write_text(OTHER_POLICY)
@@ -117,7 +117,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
 async def test_a_broken_policy_approves_nothing_until_it_is_repaired(
     ruled: Ruled, incidents: Incidents, damage: Callable[[Path], object], problem: str
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     assert (await ruled.approvals.proposed(incident_id)).state == APPROVED
     damage(ruled.policy_file)
     assert (await ruled.approvals.proposed(incident_id)).state == PENDING
@@ -129,7 +129,7 @@ async def test_a_broken_policy_approves_nothing_until_it_is_repaired(
 async def test_a_service_without_a_policy_approves_nothing(
     approvals: Approvals, incidents: Incidents
 ) -> None:
-    approval = await approvals.proposed(await incidents.opened(), auto_execute=True)
+    approval = await approvals.proposed(await incidents.opened_id(), auto_execute=True)
     assert approval.state == PENDING
     await approvals.cancel(approval.approval_id)
 
@@ -153,7 +153,7 @@ async def test_disabled_by_the_variable_no_file_is_read(
         approvals_at(running.address) as found,
     ):
         await running.logged("auto_approval_off", reason="APPROVAL_AUTO_APPROVE is off")
-        assert (await found.proposed(await incidents.opened(), NO_ACTION)).state == PENDING
+        assert (await found.proposed(await incidents.opened_id(), NO_ACTION)).state == PENDING
 
 
 async def test_a_policy_that_cannot_be_used_stops_the_start_and_names_every_mistake(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.incident.v1 import incident_pb2
-from tests.approval.callers import Approvals, Incidents
 from tests.approval.integration.policy.ruled import (
     APPROVED,
     PENDING,
@@ -18,6 +17,7 @@ from tests.approval.integration.policy.ruled import (
     Ruled,
 )
 from tests.approval.schemas import rows
+from tests.callers import Approvals, Incidents
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def test_a_no_action_that_a_rule_approves_resolves_its_incident(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     proposed = await ruled.approvals.proposed(incident_id, actor="ai", auto_execute=True)
     (decision,) = proposed.decisions
     assert decision.actor == "policy:observe"
@@ -49,7 +49,7 @@ async def test_a_no_action_that_a_rule_approves_resolves_its_incident(
 
 
 async def test_the_timeline_of_the_incident_names_the_rule(ruled: Ruled, incidents: Incidents) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     approval = await ruled.approvals.proposed(incident_id, actor="ai")
     types = (incident_pb2.IncidentEvent.TYPE_PROPOSED, incident_pb2.IncidentEvent.TYPE_APPROVED)
     events = await eventually(
@@ -68,7 +68,7 @@ async def test_the_timeline_of_the_incident_names_the_rule(ruled: Ruled, inciden
 async def test_decision_and_execution_are_committed_with_the_proposal(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    approval = await ruled.approvals.proposed(await incidents.opened(), auto_execute=True)
+    approval = await ruled.approvals.proposed(await incidents.opened_id(), auto_execute=True)
     # now() is one time for all that a transaction writes.
     assert approval.decisions[0].decide_time == approval.create_time
     assert approval.decide_time == approval.create_time
@@ -84,7 +84,7 @@ async def test_decision_and_execution_are_committed_with_the_proposal(
 
 
 async def test_an_operation_that_a_rule_approves_is_run(ruled: Ruled, incidents: Incidents) -> None:
-    incident_id = await incidents.opened(severity=incident_pb2.SEVERITY_LOW)
+    incident_id = await incidents.opened_id(severity=incident_pb2.SEVERITY_LOW)
     approval = await ruled.approvals.proposed(incident_id, STAGING, confidence=0.9, auto_execute=True)
     assert approval.decisions[0].policy_rule == "repair-staging"
     delivered = await ruled.approvals.until_delivered(approval.approval_id)
@@ -96,7 +96,7 @@ async def test_an_operation_that_a_rule_approves_is_run(ruled: Ruled, incidents:
 async def test_without_auto_execute_an_approved_proposal_waits_for_execute(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    approval = await ruled.approvals.proposed(await incidents.opened(), auto_execute=False)
+    approval = await ruled.approvals.proposed(await incidents.opened_id(), auto_execute=False)
     assert approval.state == APPROVED
     answer = await ruled.approvals.execute(approval.approval_id, etag=approval.etag)
     assert answer.approval.state == SUCCEEDED
@@ -118,7 +118,7 @@ NO_RULE: dict[str, dict[str, Any]] = {
 async def test_a_proposal_that_no_rule_matches_stays_pending(
     ruled: Ruled, incidents: Incidents, proposal: dict[str, Any]
 ) -> None:
-    incident_id = await incidents.opened(severity=incident_pb2.SEVERITY_LOW)
+    incident_id = await incidents.opened_id(severity=incident_pb2.SEVERITY_LOW)
     approval = await ruled.approvals.proposed(incident_id, auto_execute=True, **proposal)
     assert approval.state == PENDING
     assert not approval.decisions
@@ -130,7 +130,7 @@ async def test_a_rule_matches_the_severity_of_the_incident(
     ruled: Ruled, incidents: Incidents, severity: incident_pb2.Severity.ValueType
 ) -> None:
     approval = await ruled.approvals.proposed(
-        await incidents.opened(severity=severity), STAGING, confidence=1.0
+        await incidents.opened_id(severity=severity), STAGING, confidence=1.0
     )
     assert approval.state == (APPROVED if severity == incident_pb2.SEVERITY_LOW else PENDING)
 
@@ -138,7 +138,7 @@ async def test_a_rule_matches_the_severity_of_the_incident(
 async def test_a_caller_with_the_name_of_a_rule_is_not_recorded_as_a_rule(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    approval = await ruled.approvals.proposed(await incidents.opened(), required_approvals=2)
+    approval = await ruled.approvals.proposed(await incidents.opened_id(), required_approvals=2)
     decided = await ruled.approvals.approve(approval.approval_id, actor="policy:observe")
     assert decided.state == PENDING
     assert [decision.policy_rule for decision in decided.decisions] == [""]
@@ -159,7 +159,7 @@ async def test_while_the_incident_service_is_unreachable_rules_approve_only_no_a
 async def test_a_retry_of_a_proposal_is_idempotent_after_a_change_of_the_rules(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     first = await ruled.approvals.proposed(incident_id, request_id="once")
     assert first.state == APPROVED
     ruled.switch_file.write_text("off\n")
@@ -173,7 +173,7 @@ async def test_a_retry_of_a_proposal_is_idempotent_after_a_change_of_the_rules(
 async def test_concurrent_proposals_with_one_request_id_are_approved_once(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     found = await asyncio.gather(
         *(ruled.approvals.proposed(incident_id, request_id="together") for _ in range(20))
     )
@@ -184,7 +184,7 @@ async def test_concurrent_proposals_with_one_request_id_are_approved_once(
 async def test_concurrent_decisions_of_rules_and_people_do_not_deadlock(
     ruled: Ruled, incidents: Incidents
 ) -> None:
-    incident_id = await incidents.opened()
+    incident_id = await incidents.opened_id()
     waiting = [await ruled.approvals.proposed(incident_id, risk=approval_pb2.RISK_HIGH) for _ in range(40)]
     before = await _counts(ruled.approvals)
     await asyncio.gather(

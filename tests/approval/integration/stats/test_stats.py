@@ -9,7 +9,10 @@ import pytest_asyncio
 
 from awoooi.flywheel.v1 import flywheel_stats_pb2
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
-from tests.approval.callers import (
+from tests.approval.fronted import Fronted
+from tests.approval.schemas import approval_database, rows
+from tests.approval.scripted_incidents import ScriptedIncidents, scripted_incidents
+from tests.callers import (
     RESTART,
     UNPARSABLE,
     Approvals,
@@ -18,9 +21,6 @@ from tests.approval.callers import (
     State,
     approvals_at,
 )
-from tests.approval.fronted import Fronted
-from tests.approval.schemas import approval_database, rows
-from tests.approval.scripted_incidents import ScriptedIncidents, scripted_incidents
 from tests.services import RunningService, healthy_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -80,7 +80,7 @@ async def test_the_stats_follow_every_transition(
         for section in ("incidents", "resolutions", "side_effects"):
             assert not figures.HasField(section)
 
-        incident_ids = [await incidents.opened() for _ in range(6)]
+        incident_ids = [await incidents.opened_id() for _ in range(6)]
         await approvals.proposed(incident_ids[0])
         await approvals.approved(incident_ids[1], RESTART)
         rejected = await approvals.proposed(incident_ids[2])
@@ -170,7 +170,7 @@ async def _counters_survive(
 
 async def test_lists_and_hours_are_in_the_full_view_only(fronted: Fronted, incidents: Incidents) -> None:
     approvals = fronted.approvals
-    pending = await approvals.proposed(await incidents.opened())
+    pending = await approvals.proposed(await incidents.opened_id())
     await fronted.front.stop()
     waiting = await approvals.executed("INC-20200101-00000000DEAD")
     basic = await approvals.stats()
@@ -194,7 +194,7 @@ async def test_a_cancelled_indeterminate_execution_is_counted_in_its_hour(
     fronted: Fronted, incidents: Incidents
 ) -> None:
     approvals = fronted.approvals
-    approval = await approvals.approved(await incidents.opened(), RESTART)
+    approval = await approvals.approved(await incidents.opened_id(), RESTART)
     # As a process that died in the middle of the operation leaves it.
     await rows(
         fronted.service.database_url,

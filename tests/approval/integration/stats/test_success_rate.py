@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.approval.callers import Incidents, State
 from tests.approval.hooks import WITHOUT_LIMITS, hook_variables, hooked_service
 from tests.approval.schemas import approval_database
+from tests.callers import Incidents, State
 from tests.receiver import receiver, status
 from tests.services import RunningService
 
@@ -24,13 +24,13 @@ async def test_the_success_rate_is_withheld_below_the_minimum_of_samples_of_a_se
         async with hooked_service(url, hooks, variables) as rated:
             for code, succeeded in ((200, True), (500, False), (200, True)):
                 hooks.answers.append(status(code))
-                done = await rated.approvals.executed(await incidents.opened(), rated.new_action())
+                done = await rated.approvals.executed(await incidents.opened_id(), rated.new_action())
                 assert (done.state == State.STATE_SUCCEEDED) is succeeded
-            await rated.approvals.executed(await incidents.opened())
+            await rated.approvals.executed(await incidents.opened_id())
             figures = (await rated.approvals.stats()).executions
             assert (figures.samples, figures.successes, figures.noop_executions_total) == (3, 2, 1)
             assert not figures.HasField("success_rate")
-            await rated.approvals.executed(await incidents.opened(), rated.new_action())
+            await rated.approvals.executed(await incidents.opened_id(), rated.new_action())
             figures = (await rated.approvals.stats()).executions
             assert (figures.samples, figures.successes) == (4, 3)
             assert figures.success_rate == pytest.approx(0.75)

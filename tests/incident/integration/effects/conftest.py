@@ -1,7 +1,6 @@
 """A service that is connected to external systems, for each file of tests."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
@@ -11,11 +10,6 @@ from tests.incident.side_effects import (
     connected_service,
 )
 from tests.migrated import migrate_incident
-
-if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

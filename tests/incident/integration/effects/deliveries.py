@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.callers import Incidents, incidents_at
 from tests.eventually import eventually
-from tests.incident.incidents import HUMAN, incident_stub, opened
+from tests.incident.incidents import HUMAN
 from tests.receiver import Received, Receiver
 from tests.services import RunningService, healthy_service
 
 if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
     Connection = asyncpg.Connection[asyncpg.Record]
 
 SECRET = "sesame-open-yourself"
@@ -30,7 +28,7 @@ class DeliveringService:
     """A service and its three receivers."""
 
     service: RunningService
-    stub: "IncidentServiceAsyncStub"
+    incidents: Incidents
     rows: "Connection"
     webhook: Receiver
     people: Receiver
@@ -40,14 +38,15 @@ class DeliveringService:
         self, *, resolution_type: incident_pb2.ResolutionType.ValueType = HUMAN, **fields: Any
     ) -> incident_pb2.Incident:
         """Open an incident and resolve it."""
-        incident = await opened(self.stub, **fields)
+        incident = await self.incidents.opened(**fields)
         return await self.resolve(incident.incident_id, resolution_type)
 
     async def resolve(
         self, incident_id: str, resolution_type: incident_pb2.ResolutionType.ValueType = HUMAN
     ) -> incident_pb2.Incident:
-        request = pb.ResolveRequest(incident_id=incident_id, resolution_type=resolution_type, note="observed")
-        return (await self.stub.Resolve(request)).incident
+        return (
+            await self.incidents.resolve(incident_id, resolution_type=resolution_type, note="observed")
+        ).incident
 
     async def effect(
         self,
@@ -58,10 +57,10 @@ class DeliveringService:
         number: int = 1,
     ) -> incident_pb2.SideEffect:
         """Return a side effect as soon as it is in a state."""
-        request = pb.ListSideEffectsRequest(incident_id=incident_id, effects=[effect])
+        request: dict[str, Any] = {"incident_id": incident_id, "effects": [effect]}
 
         async def find() -> incident_pb2.SideEffect:
-            found = (await self.stub.ListSideEffects(request)).side_effects
+            found = (await self.incidents.list_side_effects(**request).page()).side_effects
             return next(each for each in found if each.resolution_number == number)
 
         wanted = incident_pb2.SideEffect.State.Value(f"STATE_{state}")
@@ -70,7 +69,7 @@ class DeliveringService:
     async def events(self, incident_id: str, event_type: str, effect: str) -> list[str]:
         """The summaries of an incident's events of a type about an effect."""
         wanted = incident_pb2.IncidentEvent.Type.Value(f"TYPE_{event_type}")
-        answer = await self.stub.ListEvents(pb.ListEventsRequest(incident_id=incident_id, types=[wanted]))
+        answer = await self.incidents.list_events(incident_id, types=[wanted]).page()
         return [event.summary for event in answer.events if event.attributes["effect"] == effect]
 
     async def posts(self, incident_id: str) -> list[Received]:
@@ -104,10 +103,10 @@ async def delivering_service(
     environment = dict(settings(webhook, people, others)) | variables
     async with (
         healthy_service("incident", database, variables=environment) as service,
-        incident_stub(service.address) as stub,
+        incidents_at(service.address) as incidents,
     ):
         rows = await asyncpg.connect(database)
         try:
-            yield DeliveringService(service, stub, rows, webhook, people, others)
+            yield DeliveringService(service, incidents, rows, webhook, people, others)
         finally:
             await rows.close()

@@ -10,11 +10,12 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
+from awoooi.client import CallError
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.callers import incidents_at
 from tests.databases import cloned_database
 from tests.eventually import eventually
-from tests.incident.incidents import incident_stub, token
+from tests.incident.incidents import token
 from tests.incident.integration.effects.deliveries import (
     NOTIFICATION,
     POSTMORTEM,
@@ -63,16 +64,16 @@ async def test_disabled_resolution_types_are_skipped_with_the_reason(delivering:
         assert await delivering.events(incident.incident_id, "EFFECT_SKIPPED", kind) == [skipped.skip_reason]
     await delivering.effect(incident.incident_id, WEBHOOK, "DONE")
     assert delivering.messages(delivering.people, title) == []
-    with pytest.raises(grpc.aio.AioRpcError) as missing:
-        await delivering.stub.GetPostmortem(pb.GetPostmortemRequest(incident_id=incident.incident_id))
-    assert missing.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(CallError) as missing:
+        await delivering.incidents.get_postmortem(incident.incident_id)
+    assert missing.value.code is grpc.StatusCode.NOT_FOUND
 
 
 async def test_postmortems_are_rendered_with_the_configured_template(delivering: DeliveringService) -> None:
     incident = await delivering.resolved(title="memory\tfull")
     await delivering.effect(incident.incident_id, POSTMORTEM, "DONE")
-    answer = await delivering.stub.GetPostmortem(pb.GetPostmortemRequest(incident_id=incident.incident_id))
-    assert answer.postmortem.markdown == "# Ours: memory full\n"
+    answer = await delivering.incidents.get_postmortem(incident.incident_id)
+    assert answer.markdown == "# Ours: memory full\n"
 
 
 async def test_a_template_that_fails_on_one_incident_parks_that_postmortem_only(
@@ -84,8 +85,7 @@ async def test_a_template_that_fails_on_one_incident_parks_that_postmortem_only(
     await delivering.effect(works.incident_id, POSTMORTEM, "DONE")
     parked = await delivering.effect(fails.incident_id, POSTMORTEM, "PARKED")
     assert re.fullmatch(r"INCIDENT_POSTMORTEM_TEMPLATE: \S+/ours\.md\.j2 line 3: .*zero.*", parked.last_error)
-    request = pb.RetrySideEffectRequest(incident_id=fails.incident_id, effect=POSTMORTEM)
-    await delivering.stub.RetrySideEffect(request)
+    await delivering.incidents.retry_side_effect(fails.incident_id, effect=POSTMORTEM)
 
     async def reasons() -> list[str]:
         return await delivering.events(fails.incident_id, "EFFECT_PARKED", "POSTMORTEM")
@@ -97,9 +97,9 @@ async def test_a_template_that_fails_on_one_incident_parks_that_postmortem_only(
 async def test_without_external_systems_both_effects_are_skipped_with_the_reason(
     service: RunningService,
 ) -> None:
-    async with incident_stub(service.address) as stub:
+    async with incidents_at(service.address) as incidents:
         rows = await asyncpg.connect(service.database_url)
-        quiet = DeliveringService(service, stub, rows, Receiver(""), Receiver(""), Receiver(""))
+        quiet = DeliveringService(service, incidents, rows, Receiver(""), Receiver(""), Receiver(""))
         incident = await quiet.resolved()
         for effect, variable in ((NOTIFICATION, "INCIDENT_NOTIFY_URLS"), (WEBHOOK, "INCIDENT_WEBHOOK_URL")):
             skipped = await quiet.effect(incident.incident_id, effect, "SKIPPED")

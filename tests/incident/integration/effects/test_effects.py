@@ -5,26 +5,17 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import grpc
 import pytest
 
-from awoooi.incident.v1 import incident_service_pb2 as pb
+from awoooi.client import CallError
 from incident.model import Effect
+from tests.callers import incidents_at
 from tests.eventually import eventually
-from tests.incident.incidents import (
-    HUMAN,
-    NO_ACTION,
-    RESOLVED,
-    create_request,
-    event_types,
-    incident_stub,
-    opened,
-    resolved,
-    token,
-)
+from tests.incident.incidents import HUMAN, NO_ACTION, RESOLVED, token
 from tests.services import RunningService, healthy_service
 
 if TYPE_CHECKING:
@@ -77,8 +68,8 @@ async def counted(rows: "Rows") -> int:
 async def test_every_effect_of_a_resolution_takes_effect_exactly_once(
     service: RunningService, rows: "Rows"
 ) -> None:
-    async with incident_stub(service.address) as stub:
-        incident = await resolved(stub)
+    async with incidents_at(service.address) as incidents:
+        incident = await incidents.resolved()
         await settled(rows, incident.incident_id)
         await took_effect_once(rows, incident.incident_id)
         disposition = await rows.fetchrow(
@@ -88,19 +79,19 @@ async def test_every_effect_of_a_resolution_takes_effect_exactly_once(
         assert (disposition["resolution_type"], disposition["severity"]) == ("NO_ACTION", "HIGH")
         taken = incident.resolve_time.ToDatetime() - incident.create_time.ToDatetime()
         assert disposition["resolution_seconds"] == pytest.approx(taken.total_seconds(), abs=1e-3)
-        assert (await event_types(stub, incident.incident_id))[:2] == ["OPENED", "RESOLVED"]
+        assert (await incidents.event_types(incident.incident_id))[:2] == ["OPENED", "RESOLVED"]
 
 
 async def test_the_postmortem_has_the_timeline_and_escapes_markup(
     service: RunningService, rows: "Rows"
 ) -> None:
-    async with incident_stub(service.address, actor="alice") as stub:
+    async with incidents_at(service.address, actor="alice") as incidents:
         fingerprint = token()
-        incident = await opened(stub, fingerprint=fingerprint, title="disk\n# full", description="> at night")
-        await stub.Create(create_request(fingerprint=fingerprint))
-        await stub.Resolve(
-            pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN, note="cleaned\n# up")
+        incident = await incidents.opened(
+            fingerprint=fingerprint, title="disk\n# full", description="> at night"
         )
+        await incidents.report(fingerprint=fingerprint)
+        await incidents.resolve(incident.incident_id, resolution_type=HUMAN, note="cleaned\n# up")
         await settled(rows, incident.incident_id)
     markdown = await rows.fetchval(
         "SELECT markdown FROM postmortems WHERE incident_id = $1", incident.incident_id
@@ -116,14 +107,10 @@ async def test_concurrent_resolutions_each_take_effect_exactly_once(
     service: RunningService, rows: "Rows"
 ) -> None:
     before = await counted(rows)
-    async with incident_stub(service.address) as stub:
-        ids = [(await opened(stub)).incident_id for _ in range(50)]
+    async with incidents_at(service.address) as incidents:
+        ids = [(await incidents.opened()).incident_id for _ in range(50)]
         await asyncio.gather(
-            *(
-                stub.Resolve(pb.ResolveRequest(incident_id=one, resolution_type=NO_ACTION))
-                for one in ids
-                for _ in range(4)
-            )
+            *(incidents.resolve(one, resolution_type=NO_ACTION) for one in ids for _ in range(4))
         )
     for one in ids:
         await settled(rows, one)
@@ -137,11 +124,11 @@ async def test_after_a_kill_during_an_effect_a_second_process_takes_over_the_lea
 ) -> None:
     async with connected(database) as rows:
         async with healthy_service("incident", database, variables={"FAILPOINTS": failpoint}) as doomed:
-            async with incident_stub(doomed.address) as stub:
-                incident = await opened(stub)
-                request = pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION)
+            async with incidents_at(doomed.address) as incidents:
+                incident = await incidents.opened()
+                request: dict[str, Any] = {"incident_id": incident.incident_id, "resolution_type": NO_ACTION}
                 # The process may be killed before the response; the commit counts.
-                await asyncio.gather(stub.Resolve(request), return_exceptions=True)
+                await asyncio.gather(incidents.resolve(**request), return_exceptions=True)
             assert await doomed.ended() == -signal.SIGKILL
         state = "SELECT state FROM incidents WHERE incident_id = $1"
         assert await rows.fetchval(state, incident.incident_id) == "RESOLVED"
@@ -151,8 +138,8 @@ async def test_after_a_kill_during_an_effect_a_second_process_takes_over_the_lea
             await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
             await settled(rows, incident.incident_id)
             await took_effect_once(rows, incident.incident_id)
-            async with incident_stub(second.address) as stub:
-                again = await stub.Resolve(request)
+            async with incidents_at(second.address) as incidents:
+                again = await incidents.resolve(**request)
             assert again.already_resolved
         assert await counted(rows) == 1
         attempts = "SELECT max(attempts) FROM outbox"
@@ -163,14 +150,14 @@ async def test_after_a_kill_between_commit_and_response_a_retry_of_resolve_is_id
     database: str,
 ) -> None:
     async with connected(database) as rows, connected(database) as locker:
-        async with healthy_service("incident", database) as doomed, incident_stub(doomed.address) as stub:
-            incident = await opened(stub)
-            request = pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION)
+        async with healthy_service("incident", database) as doomed, incidents_at(doomed.address) as incidents:
+            incident = await incidents.opened()
+            request: dict[str, Any] = {"incident_id": incident.incident_id, "resolution_type": NO_ACTION}
             async with locker.transaction():
                 await locker.execute(
                     "SELECT FROM incidents WHERE incident_id = $1 FOR UPDATE", incident.incident_id
                 )
-                call = asyncio.ensure_future(stub.Resolve(request))
+                call = asyncio.ensure_future(incidents.resolve(**request))
                 await eventually(
                     lambda: rows.fetchval(
                         "SELECT count(*) FROM pg_stat_activity "
@@ -184,27 +171,28 @@ async def test_after_a_kill_between_commit_and_response_a_retry_of_resolve_is_id
             assert not call.done()
             doomed.send(signal.SIGKILL)
             (error,) = await asyncio.gather(call, return_exceptions=True)
-            assert isinstance(error, grpc.aio.AioRpcError)
-            assert error.code() is grpc.StatusCode.UNAVAILABLE
-        async with healthy_service("incident", database) as second, incident_stub(second.address) as stub:
-            again = await stub.Resolve(request)
+            assert isinstance(error, CallError)
+            assert error.code is grpc.StatusCode.UNAVAILABLE
+        async with healthy_service("incident", database) as second, incidents_at(second.address) as incidents:
+            again = await incidents.resolve(**request)
             assert again.already_resolved
             assert (again.incident.state, again.incident.resolution_number) == (RESOLVED, 1)
             await settled(rows, incident.incident_id)
             await took_effect_once(rows, incident.incident_id)
-            assert (await event_types(stub, incident.incident_id)).count("RESOLVED") == 1
+            assert (await incidents.event_types(incident.incident_id)).count("RESOLVED") == 1
 
 
 async def test_a_kill_before_the_commit_rolls_everything_back(database: str) -> None:
     async with connected(database) as rows, connected(database) as locker:
-        async with healthy_service("incident", database) as doomed, incident_stub(doomed.address) as stub:
-            incident = await opened(stub)
-            request = pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION)
+        async with healthy_service("incident", database) as doomed, incidents_at(doomed.address) as incidents:
+            incident = await incidents.opened()
             async with locker.transaction():
                 await locker.execute(
                     "SELECT FROM incidents WHERE incident_id = $1 FOR UPDATE", incident.incident_id
                 )
-                call = asyncio.ensure_future(stub.Resolve(request))
+                call = asyncio.ensure_future(
+                    incidents.resolve(incident.incident_id, resolution_type=NO_ACTION)
+                )
                 waiting = (
                     "SELECT count(*) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND wait_event_type = 'Lock'"

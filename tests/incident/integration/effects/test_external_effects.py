@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
@@ -14,7 +14,7 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from tests.databases import cloned_database
 from tests.eventually import eventually
-from tests.incident.incidents import NO_ACTION, opened, token
+from tests.incident.incidents import NO_ACTION, token
 from tests.incident.integration.effects.deliveries import (
     NOTIFICATION,
     SECRET,
@@ -73,14 +73,14 @@ async def test_a_resolution_is_delivered_to_the_webhook_and_to_every_notificatio
         "open_time": "",
         "resolve_time": "",
         "seconds_to_resolve": 0,
-        "resolved_by": "tester",
+        "resolved_by": "operator",
         "approval_id": "",
         "action": "",
         "note": "observed",
     }
     for to in (delivering.people, delivering.others):
         (message,) = delivering.messages(to, title)
-        assert message.startswith(f"{incident.incident_id}, severity HIGH\nHUMAN by tester, ")
+        assert message.startswith(f"{incident.incident_id}, severity HIGH\nHUMAN by operator, ")
     for effect in ("WEBHOOK", "NOTIFICATION"):
         assert await delivering.events(incident.incident_id, "EFFECT_DONE", effect) == [""]
 
@@ -107,9 +107,7 @@ async def test_a_refused_delivery_is_a_dead_letter_and_done_after_a_retry(
     assert parked.last_error == "the receiver answered 400"
     assert await delivering.events(incident.incident_id, "EFFECT_PARKED", "WEBHOOK") == [parked.last_error]
 
-    await delivering.stub.RetrySideEffect(
-        pb.RetrySideEffectRequest(incident_id=incident.incident_id, effect=WEBHOOK)
-    )
+    await delivering.incidents.retry_side_effect(incident.incident_id, effect=WEBHOOK)
     done = await delivering.effect(incident.incident_id, WEBHOOK, "DONE")
     posts = await delivering.posts(incident.incident_id)
     assert [post.headers["webhook-id"] for post in posts] == [parked.delivery_id] * 2
@@ -120,10 +118,10 @@ async def test_a_refused_delivery_is_a_dead_letter_and_done_after_a_retry(
 async def test_retry_after_extends_the_backoff(delivering: DeliveringService) -> None:
     delivering.webhook.answers.append(status(429, headers={"Retry-After": "3000"}))
     incident = await delivering.resolved()
-    request = pb.ListSideEffectsRequest(incident_id=incident.incident_id, effects=[WEBHOOK])
+    request: dict[str, Any] = {"incident_id": incident.incident_id, "effects": [WEBHOOK]}
 
     async def question() -> incident_pb2.SideEffect:
-        return (await delivering.stub.ListSideEffects(request)).side_effects[0]
+        return (await delivering.incidents.list_side_effects(**request).page()).side_effects[0]
 
     effect = await eventually(question, lambda found: bool(found.last_error))
     assert effect.state == incident_pb2.SideEffect.STATE_PENDING
@@ -140,9 +138,7 @@ async def test_a_retry_notifies_only_receivers_that_were_not_notified(delivering
     incident = await delivering.resolved(title=title)
     parked = await delivering.effect(incident.incident_id, NOTIFICATION, "PARKED")
     assert parked.last_error == "URL 2 (JSON): answered 404"
-    await delivering.stub.RetrySideEffect(
-        pb.RetrySideEffectRequest(incident_id=incident.incident_id, effect=NOTIFICATION)
-    )
+    await delivering.incidents.retry_side_effect(incident.incident_id, effect=NOTIFICATION)
     await delivering.effect(incident.incident_id, NOTIFICATION, "DONE")
     assert (
         len(delivering.messages(delivering.people, title)),
@@ -153,7 +149,7 @@ async def test_a_retry_notifies_only_receivers_that_were_not_notified(delivering
 async def test_the_next_resolution_has_a_delivery_id_of_its_own(delivering: DeliveringService) -> None:
     incident = await delivering.resolved()
     await delivering.effect(incident.incident_id, WEBHOOK, "DONE")
-    await delivering.stub.Reopen(pb.ReopenRequest(incident_id=incident.incident_id, reason="it came back"))
+    await delivering.incidents.reopen(incident.incident_id, reason="it came back")
     await delivering.resolve(incident.incident_id)
     await delivering.effect(incident.incident_id, WEBHOOK, "DONE", number=2)
     assert [post.content["delivery_id"] for post in await delivering.posts(incident.incident_id)] == [
@@ -163,12 +159,12 @@ async def test_the_next_resolution_has_a_delivery_id_of_its_own(delivering: Deli
 
 
 async def test_a_batch_of_resolutions_is_delivered_once_each(delivering: DeliveringService) -> None:
-    incidents = await asyncio.gather(*(opened(delivering.stub) for _ in range(40)))
+    incidents = await asyncio.gather(*(delivering.incidents.opened() for _ in range(40)))
     items = [
         pb.BatchResolveRequest.Item(incident_id=incident.incident_id, resolution_type=NO_ACTION)
         for incident in incidents
     ]
-    await delivering.stub.BatchResolve(pb.BatchResolveRequest(items=items))
+    await delivering.incidents.batch_resolve(items)
     for incident in incidents:
         await delivering.effect(incident.incident_id, WEBHOOK, "DONE")
         assert len(await delivering.posts(incident.incident_id)) == 1

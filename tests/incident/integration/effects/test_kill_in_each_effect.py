@@ -10,9 +10,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
-from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled, event_types, opened
+from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled
 from tests.incident.side_effects import EFFECTS, ConnectedService, SideEffect, connected_service, side_effects
 from tests.services import TIMEOUT_SECONDS
 
@@ -60,13 +59,13 @@ async def test_after_a_kill_before_or_after_any_effect_each_takes_effect_exactly
         await effects_settled(rows)
         deliveries += received_by(last)
         for (effect, _), incident_id in killed.items():
-            found = await side_effects(last.stub, incident_id)
+            found = await side_effects(last.incidents, incident_id)
             assert {each.state for each in found.values()} == {SideEffect.STATE_DONE}
             assert set(found) == set(EFFECTS)
             assert found[SideEffect.Effect.Value(f"EFFECT_{effect}")].attempts == 2
-            types = await event_types(last.stub, incident_id)
+            types = await last.incidents.event_types(incident_id)
             assert (types.count("RESOLVED"), types.count("EFFECT_DONE")) == (1, len(Effect))
-            again = await last.stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN))
+            again = await last.incidents.resolve(incident_id, resolution_type=HUMAN)
             assert again.already_resolved
 
     for table in ("postmortems", "dispositions", "knowledge_uses"):
@@ -90,9 +89,10 @@ async def test_after_a_kill_before_or_after_any_effect_each_takes_effect_exactly
 
 async def resolved(doomed: ConnectedService, title: str) -> str:
     """Open and resolve an incident; the process may die before the response."""
-    incident_id = (await opened(doomed.stub, title=title)).incident_id
-    request = pb.ResolveRequest(incident_id=incident_id, resolution_type=NO_ACTION)
-    await asyncio.gather(doomed.stub.Resolve(request), return_exceptions=True)
+    incident_id = (await doomed.incidents.opened(title=title)).incident_id
+    await asyncio.gather(
+        doomed.incidents.resolve(incident_id, resolution_type=NO_ACTION), return_exceptions=True
+    )
     return incident_id
 
 

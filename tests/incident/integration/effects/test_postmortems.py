@@ -2,28 +2,17 @@
 
 import re
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 import pytest_asyncio
 
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
+from tests.callers import Incidents, incidents_at
 from tests.databases import cloned_database
-from tests.incident.incidents import (
-    HUMAN,
-    NO_ACTION,
-    UNKNOWN_ID,
-    create_request,
-    event_types,
-    incident_stub,
-    opened,
-    resolved,
-    token,
-)
+from tests.incident.incidents import HUMAN, NO_ACTION, UNKNOWN_ID, token
 from tests.incident.side_effects import POSTMORTEM, SideEffect, ended, side_effect, side_effects
-from tests.incident.stats import read_stats
 from tests.migrated import migrate_incident
 from tests.rpc_errors import refused
 from tests.services import RunningService, healthy_service
@@ -31,17 +20,13 @@ from tests.services import RunningService, healthy_service
 if TYPE_CHECKING:
     import asyncpg
 
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 AUTO_REPAIRED = incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
 
 
-async def postmortem(stub: "Stub", incident_id: str, number: int = 0) -> incident_pb2.Postmortem:
-    request = pb.GetPostmortemRequest(incident_id=incident_id, resolution_number=number)
-    return (await stub.GetPostmortem(request)).postmortem
+async def postmortem(incidents: Incidents, incident_id: str, number: int = 0) -> incident_pb2.Postmortem:
+    return await incidents.get_postmortem(incident_id, resolution_number=number)
 
 
 async def test_a_postmortem_has_the_symptoms_the_actions_and_the_time_to_resolve(
@@ -49,48 +34,42 @@ async def test_a_postmortem_has_the_symptoms_the_actions_and_the_time_to_resolve
 ) -> None:
     fingerprint = token()
     async with (
-        incident_stub(service.address, actor="detector") as detector,
-        incident_stub(service.address, actor="alice") as alice,
+        incidents_at(service.address, actor="detector") as detector,
+        incidents_at(service.address, actor="alice") as alice,
     ):
-        incident = await opened(
-            detector,
+        incident = await detector.opened(
             title="disk full on db-1",
             description="97 % of /var\nand rising",
             source="alertmanager",
             fingerprint=fingerprint,
             severity=incident_pb2.SEVERITY_CRITICAL,
         )
-        await detector.Create(create_request(fingerprint=fingerprint))
-        await alice.StartInvestigation(pb.StartInvestigationRequest(incident_id=incident.incident_id))
+        await detector.report(title="disk full on db-1", fingerprint=fingerprint)
+        await alice.start_investigation(incident.incident_id)
         for kind, summary in (
             ("PROPOSED", "RESTART deployment/db"),
             ("EXECUTION_FAILED", "no such deployment"),
         ):
-            await alice.AddEvent(
-                pb.AddEventRequest(
-                    event_id=token(),
-                    incident_id=incident.incident_id,
-                    type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{kind}"),
-                    summary=summary,
-                )
+            await alice.add_event(
+                incident.incident_id,
+                event_id=token(),
+                type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{kind}"),
+                summary=summary,
             )
         await rows.execute(
             "UPDATE incidents SET open_time = open_time - interval '423 s' WHERE incident_id = $1",
             incident.incident_id,
         )
-        request = pb.ResolveRequest(
-            incident_id=incident.incident_id, resolution_type=AUTO_REPAIRED, note="old logs removed"
-        )
-        end = (await alice.Resolve(request)).incident
+        end = (
+            await alice.resolve(incident.incident_id, resolution_type=AUTO_REPAIRED, note="old logs removed")
+        ).incident
         await ended(alice, incident.incident_id)
         # An event after the resolution is not part of its postmortem.
-        await alice.AddEvent(
-            pb.AddEventRequest(
-                event_id=token(),
-                incident_id=incident.incident_id,
-                type=incident_pb2.IncidentEvent.TYPE_NOTE,
-                summary="said later",
-            )
+        await alice.add_event(
+            incident.incident_id,
+            event_id=token(),
+            type=incident_pb2.IncidentEvent.TYPE_NOTE,
+            summary="said later",
         )
         written = await postmortem(alice, incident.incident_id)
     assert (written.incident_id, written.resolution_number, written.resolution_type) == (
@@ -123,18 +102,20 @@ async def test_a_postmortem_has_the_symptoms_the_actions_and_the_time_to_resolve
     ]
 
 
-async def test_every_resolution_has_its_own_postmortem_and_the_latest_is_the_default(stub: "Stub") -> None:
-    incident_id = (await resolved(stub)).incident_id
-    await ended(stub, incident_id)
-    first = await postmortem(stub, incident_id)
-    await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="it came back"))
+async def test_every_resolution_has_its_own_postmortem_and_the_latest_is_the_default(
+    incidents: Incidents,
+) -> None:
+    incident_id = (await incidents.resolved()).incident_id
+    await ended(incidents, incident_id)
+    first = await postmortem(incidents, incident_id)
+    await incidents.reopen(incident_id, reason="it came back")
     # Of an incident that is open again, the latest is still that of the resolution before.
-    assert await postmortem(stub, incident_id) == first
-    await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=HUMAN, note="replaced it"))
-    await ended(stub, incident_id, number=2)
-    second = await postmortem(stub, incident_id)
-    assert await postmortem(stub, incident_id, 1) == first
-    assert await postmortem(stub, incident_id, 2) == second
+    assert await postmortem(incidents, incident_id) == first
+    await incidents.resolve(incident_id, resolution_type=HUMAN, note="replaced it")
+    await ended(incidents, incident_id, number=2)
+    second = await postmortem(incidents, incident_id)
+    assert await postmortem(incidents, incident_id, 1) == first
+    assert await postmortem(incidents, incident_id, 2) == second
     assert (first.resolution_type, second.resolution_type) == (NO_ACTION, HUMAN)
     assert "replaced it" in second.markdown
     assert "replaced it" not in first.markdown
@@ -142,26 +123,28 @@ async def test_every_resolution_has_its_own_postmortem_and_the_latest_is_the_def
     assert "observed" in second.markdown
 
 
-async def test_a_missing_postmortem_is_not_found_and_the_reason_tells_why(stub: "Stub", rows: "Rows") -> None:
-    refusal = await refused(postmortem(stub, UNKNOWN_ID))
+async def test_a_missing_postmortem_is_not_found_and_the_reason_tells_why(
+    incidents: Incidents, rows: "Rows"
+) -> None:
+    refusal = await refused(postmortem(incidents, UNKNOWN_ID))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
 
-    incident_id = (await opened(stub)).incident_id
-    refusal = await refused(postmortem(stub, incident_id))
+    incident_id = (await incidents.opened()).incident_id
+    refusal = await refused(postmortem(incidents, incident_id))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED")
     assert refusal.resource == ("awoooi.incident.v1.Incident", incident_id)
 
     async with rows.transaction():
         # Nothing is written while this is held.
         await rows.execute("LOCK TABLE postmortems IN SHARE MODE")
-        await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=NO_ACTION))
-        refusal = await refused(postmortem(stub, incident_id))
+        await incidents.resolve(incident_id, resolution_type=NO_ACTION)
+        refusal = await refused(postmortem(incidents, incident_id))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
-        assert (await side_effects(stub, incident_id))[POSTMORTEM].state == SideEffect.STATE_PENDING
-    await ended(stub, incident_id)
-    assert (await postmortem(stub, incident_id)).resolution_number == 1
+        assert (await side_effects(incidents, incident_id))[POSTMORTEM].state == SideEffect.STATE_PENDING
+    await ended(incidents, incident_id)
+    assert (await postmortem(incidents, incident_id)).resolution_number == 1
 
-    refusal = await refused(postmortem(stub, incident_id, 2))
+    refusal = await refused(postmortem(incidents, incident_id, 2))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
 
 
@@ -172,7 +155,10 @@ async def particular(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     template.write_text(
         "{{ title }}: {{ how }} ({{ labels['host'] | default('nowhere') }})", encoding="utf-8"
     )
-    variables = {"INCIDENT_POSTMORTEM_TEMPLATE": f"{template}", "INCIDENT_POSTMORTEM_SKIP": "NO_ACTION"}
+    variables: dict[str, Any] = {
+        "INCIDENT_POSTMORTEM_TEMPLATE": f"{template}",
+        "INCIDENT_POSTMORTEM_SKIP": "NO_ACTION",
+    }
     async with (
         cloned_database("incident", migrate_incident) as database,
         healthy_service("incident", database, variables=variables) as running,
@@ -183,29 +169,29 @@ async def particular(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 async def test_postmortems_of_a_disabled_resolution_type_are_skipped_with_the_reason(
     particular: RunningService,
 ) -> None:
-    async with incident_stub(particular.address) as stub:
-        incident_id = (await resolved(stub)).incident_id
-        skipped = await side_effect(stub, incident_id, POSTMORTEM, "SKIPPED")
+    async with incidents_at(particular.address) as incidents:
+        incident_id = (await incidents.resolved()).incident_id
+        skipped = await side_effect(incidents, incident_id, POSTMORTEM, "SKIPPED")
         assert skipped.skip_reason == "INCIDENT_POSTMORTEM_SKIP leaves out NO_ACTION"
         assert skipped.last_error == ""
         assert skipped.HasField("done_time")
-        refusal = await refused(postmortem(stub, incident_id))
+        refusal = await refused(postmortem(incidents, incident_id))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN")
-        await ended(stub, incident_id)
+        await ended(incidents, incident_id)
         # Only the postmortem is skipped.
-        types = await event_types(stub, incident_id)
+        types = await incidents.event_types(incident_id)
         assert (types.count("EFFECT_SKIPPED"), types.count("EFFECT_DONE")) == (1, 2)
-    written = (await read_stats(particular.address)).resolutions.postmortems_24h
+        written = (await incidents.stats()).resolutions.postmortems_24h
     assert not [each for each in written if each.resolution_type == NO_ACTION and each.count]
 
 
 async def test_other_postmortems_are_rendered_with_the_configured_template(
     particular: RunningService,
 ) -> None:
-    async with incident_stub(particular.address) as stub:
-        incident = await opened(stub, title="swap full", labels={"host": "db-2"})
-        await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN))
-        await side_effect(stub, incident.incident_id, POSTMORTEM, "DONE")
-        written = await postmortem(stub, incident.incident_id)
+    async with incidents_at(particular.address) as incidents:
+        incident = await incidents.opened(title="swap full", labels={"host": "db-2"})
+        await incidents.resolve(incident.incident_id, resolution_type=HUMAN)
+        await side_effect(incidents, incident.incident_id, POSTMORTEM, "DONE")
+        written = await postmortem(incidents, incident.incident_id)
     assert written.markdown == "swap full: A person repaired it. (db-2)"
     assert written.resolution_type == HUMAN

@@ -1,18 +1,12 @@
 """ListSideEffects: the side effects of a resolution, their criteria and pages."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
 
-from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.incidents import (
-    HUMAN,
-    UNKNOWN_ID,
-    opened,
-    resolved,
-)
+from tests.incident.incidents import HUMAN, UNKNOWN_ID
 from tests.incident.integration.effects.dead_letters import parked, retry
 from tests.incident.side_effects import (
     EFFECTS,
@@ -27,17 +21,12 @@ from tests.incident.side_effects import (
 )
 from tests.rpc_errors import refused
 
-if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_a_done_effect_has_its_time_and_its_number_of_attempts(connected: ConnectedService) -> None:
-    incident = await resolved(connected.stub)
-    found = await ended(connected.stub, incident.incident_id)
+    incident = await connected.incidents.resolved()
+    found = await ended(connected.incidents, incident.incident_id)
     assert set(found) == set(EFFECTS)
     for effect, each in found.items():
         name = SideEffect.Effect.Name(effect).removeprefix("EFFECT_").lower()
@@ -57,10 +46,10 @@ async def test_a_done_effect_has_its_time_and_its_number_of_attempts(connected: 
 async def test_an_unknown_incident_is_not_found_and_an_unresolved_one_has_no_side_effects(
     connected: ConnectedService,
 ) -> None:
-    answer = await refused(connected.stub.ListSideEffects(pb.ListSideEffectsRequest(incident_id=UNKNOWN_ID)))
+    answer = await refused(connected.incidents.list_side_effects(incident_id=UNKNOWN_ID).page())
     assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
-    unresolved = await opened(connected.stub)
-    assert await side_effects(connected.stub, unresolved.incident_id) == {}
+    unresolved = await connected.incidents.opened()
+    assert await side_effects(connected.incidents, unresolved.incident_id) == {}
 
 
 async def test_every_criterion_filters_and_criteria_are_combined(connected: ConnectedService) -> None:
@@ -68,8 +57,8 @@ async def test_every_criterion_filters_and_criteria_are_combined(connected: Conn
     incident_id = refused_effect.incident_id
 
     async def found(**fields: Any) -> set[Number]:
-        request = pb.ListSideEffectsRequest(incident_id=incident_id, **fields)
-        return {each.effect for each in (await connected.stub.ListSideEffects(request)).side_effects}
+        listing = connected.incidents.list_side_effects(incident_id=incident_id, **fields)
+        return {each.effect async for each in listing}
 
     assert await found() == set(EFFECTS)
     assert await found(states=[SideEffect.STATE_PARKED]) == {WEBHOOK}
@@ -77,32 +66,27 @@ async def test_every_criterion_filters_and_criteria_are_combined(connected: Conn
     assert await found(states=[SideEffect.STATE_DONE, SideEffect.STATE_PARKED]) == set(EFFECTS)
     assert await found(effects=[KNOWLEDGE, WEBHOOK]) == {KNOWLEDGE, WEBHOOK}
     assert await found(effects=[KNOWLEDGE], states=[SideEffect.STATE_PARKED]) == set()
-    await connected.stub.RetrySideEffect(retry(incident_id))
-    await side_effect(connected.stub, incident_id, WEBHOOK, "DONE")
+    await retry(connected.incidents, incident_id)
+    await side_effect(connected.incidents, incident_id, WEBHOOK, "DONE")
 
 
 @pytest.mark.parametrize("of_one", [True, False], ids=["of an incident", "of all"])
 async def test_pages_have_every_effect_once_newest_first(connected: ConnectedService, of_one: bool) -> None:
-    incident = await resolved(connected.stub)
+    incident = await connected.incidents.resolved()
     for number in (1, 2):
-        await ended(connected.stub, incident.incident_id, number=number)
-        await connected.stub.Reopen(pb.ReopenRequest(incident_id=incident.incident_id, reason="again"))
-        request = pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN)
-        await connected.stub.Resolve(request)
-    await ended(connected.stub, incident.incident_id, number=3)
+        await ended(connected.incidents, incident.incident_id, number=number)
+        await connected.incidents.reopen(incident.incident_id, reason="again")
+        await connected.incidents.resolve(incident.incident_id, resolution_type=HUMAN)
+    await ended(connected.incidents, incident.incident_id, number=3)
 
-    asked = pb.ListSideEffectsRequest(incident_id=incident.incident_id if of_one else "", page_size=4)
+    incident_id = incident.incident_id if of_one else ""
     found: list[SideEffect] = []
-    while True:
-        answer = await connected.stub.ListSideEffects(asked)
-        assert len(answer.side_effects) <= 4
-        found += answer.side_effects
-        if not answer.next_page_token:
-            break
-        asked.page_token = answer.next_page_token
-        if not of_one:
+    async for page in connected.incidents.list_side_effects(incident_id=incident_id, page_size=4).pages():
+        assert len(page.side_effects) <= 4
+        found += page.side_effects
+        if not of_one and page.next_page_token:
             # Effects enqueued meanwhile are newer than every following page.
-            await resolved(connected.stub)
+            await connected.incidents.resolved()
     mine = [each for each in found if each.incident_id == incident.incident_id]
     assert [each.resolution_number for each in mine] == [3] * 5 + [2] * 5 + [1] * 5
     assert len({each.delivery_id for each in found}) == len(found)
@@ -121,11 +105,11 @@ async def test_pages_have_every_effect_once_newest_first(connected: ConnectedSer
 async def test_a_page_token_is_bound_to_its_filter(
     connected: ConnectedService, other: dict[str, Any]
 ) -> None:
-    incident = await resolved(connected.stub)
+    incident = await connected.incidents.resolved()
     fields: dict[str, Any] = {"incident_id": incident.incident_id, "page_size": 1}
-    first = await connected.stub.ListSideEffects(pb.ListSideEffectsRequest(**fields))
-    good = pb.ListSideEffectsRequest(**(fields | {"page_size": 2}), page_token=first.next_page_token)
-    assert len((await connected.stub.ListSideEffects(good)).side_effects) == 2
-    request = pb.ListSideEffectsRequest(**(fields | other), page_token=first.next_page_token)
-    answer = await refused(connected.stub.ListSideEffects(request))
+    first = await connected.incidents.list_side_effects(**fields).page()
+    good: dict[str, Any] = {**fields | {"page_size": 2}, "page_token": first.next_page_token}
+    assert len((await connected.incidents.list_side_effects(**good).page()).side_effects) == 2
+    request: dict[str, Any] = {**fields | other, "page_token": first.next_page_token}
+    answer = await refused(connected.incidents.list_side_effects(**request).page())
     assert (answer.code, answer.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))

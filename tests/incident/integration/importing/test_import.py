@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.importing.importer import IncidentImporter
+from tests.callers import incidents_at
 from tests.imports import (
     LONG_AGO,
     Imported,
@@ -23,7 +24,6 @@ from tests.imports import (
     resolved_incident,
     write_lines,
 )
-from tests.incident.incidents import incident_stub
 from tests.incident.integration.importing.rows import counters, fetch
 from tests.services import healthy_service
 
@@ -73,8 +73,8 @@ async def test_imported_rows_equal_those_that_rpcs_write(database: str, importin
     )
     assert (done.succeeded, done.problems) == (True, [])
     assert (done.counts["new"], done.counts["known"]) == (3, 0)
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
-        listed = (await stub.List(pb.ListRequest(order=pb.ListRequest.ORDER_CREATE_TIME_ASC))).incidents
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        listed = (await incidents.list(order=pb.ListRequest.ORDER_CREATE_TIME_ASC).page()).incidents
         assert [each.incident_id for each in listed] == [incident_id(number) for number in (1, 2, 3)]
         stuck, resolved, waiting = listed
         assert (stuck.state, stuck.occurrence_count, stuck.opened_by) == (
@@ -93,9 +93,9 @@ async def test_imported_rows_equal_those_that_rpcs_write(database: str, importin
         )
         assert _time(resolved.resolve_time) == _time(resolved.last_progress_time) == time(at(660))
         assert waiting.state == incident_pb2.Incident.STATE_OPEN
-        found = (await stub.List(pb.ListRequest(stuck=True))).incidents
+        found = (await incidents.list(stuck=True).page()).incidents
         assert {each.incident_id for each in found} == {incident_id(1), incident_id(3)}
-        events = (await stub.ListEvents(pb.ListEventsRequest(incident_id=incident_id(1)))).events
+        events = (await incidents.list_events(incident_id(1)).page()).events
         assert [event.type for event in events] == [
             Event.TYPE_OPENED,
             Event.TYPE_INVESTIGATION_STARTED,
@@ -109,9 +109,7 @@ async def test_imported_rows_equal_those_that_rpcs_write(database: str, importin
         ]
         assert events[3].attributes == {"approval_id": approval_id(1), "approved_by": "alice"}
         # An imported resolution runs no side effect; they are listed with the reason.
-        effects = (
-            await stub.ListSideEffects(pb.ListSideEffectsRequest(incident_id=incident_id(2)))
-        ).side_effects
+        effects = (await incidents.list_side_effects(incident_id=incident_id(2)).page()).side_effects
         assert {each.effect: each.state for each in effects} == {
             effect: incident_pb2.SideEffect.STATE_DONE
             if effect == incident_pb2.SideEffect.EFFECT_DISPOSITION
@@ -120,10 +118,8 @@ async def test_imported_rows_equal_those_that_rpcs_write(database: str, importin
         }
         assert all("imported" in each.skip_reason for each in effects if each.skip_reason)
         # Resolved once more, it is a new resolution with effects of its own.
-        await stub.Reopen(pb.ReopenRequest(incident_id=incident_id(2), reason="it is back"))
-        again = await stub.Resolve(
-            pb.ResolveRequest(incident_id=incident_id(2), resolution_type=incident_pb2.RESOLUTION_TYPE_HUMAN)
-        )
+        await incidents.reopen(incident_id(2), reason="it is back")
+        again = await incidents.resolve(incident_id(2), resolution_type=incident_pb2.RESOLUTION_TYPE_HUMAN)
         assert again.incident.resolution_number == 2
     assert await fetch(database, "SELECT incident_id FROM postmortems WHERE resolution_number = 1") == []
 

@@ -10,15 +10,13 @@ import pytest
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
+from tests.callers import Incidents
 from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled, new_id
 from tests.rpc_errors import read_status, refused
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 Item = pb.BatchResolveRequest.Item
@@ -77,13 +75,11 @@ async def kept(rows: "Rows", ids: Sequence[str]) -> Mapping[str, Sequence[Any]]:
 
 
 async def test_each_of_a_thousand_items_has_its_own_result_and_its_effects_exactly_once(
-    stub: "Stub", rows: "Rows"
+    incidents: Incidents, rows: "Rows"
 ) -> None:
     unresolved = [*await insert(rows, "OPEN", 350), *await insert(rows, "INVESTIGATING", 150)]
     done = await insert(rows, "OPEN", 150)
-    await stub.BatchResolve(
-        pb.BatchResolveRequest(items=[Item(incident_id=each, resolution_type=HUMAN) for each in done])
-    )
+    await incidents.batch_resolve([Item(incident_id=each, resolution_type=HUMAN) for each in done])
     await effects_settled(rows)
     done_before = await kept(rows, done)
 
@@ -114,8 +110,8 @@ async def test_each_of_a_thousand_items_has_its_own_result_and_its_effects_exact
     ]
     assert len(expected) == 1000
 
-    request = pb.BatchResolveRequest(items=[item for item, _ in expected])
-    results = (await stub.BatchResolve(request)).results
+    request: dict[str, Any] = {"items": [item for item, _ in expected]}
+    results = await incidents.batch_resolve(**request)
     assert [outcome(result) for result in results] == [wanted for _, wanted in expected]
     assert [result.incident_id for result in results] == [
         "" if item.incident_id in MALFORMED else item.incident_id for item, _ in expected
@@ -135,7 +131,7 @@ async def test_each_of_a_thousand_items_has_its_own_result_and_its_effects_exact
     assert set(Counter(tuple(event) for event in events).values()) == {1}
 
     # The same call again, as after a lost reply: the same incidents, and nothing more is done.
-    again = (await stub.BatchResolve(request)).results
+    again = await incidents.batch_resolve(**request)
     assert [outcome(result) for result in again] == [
         (True, NO_ACTION, 1) if wanted == resolved_here else wanted for _, wanted in expected
     ]
@@ -144,12 +140,12 @@ async def test_each_of_a_thousand_items_has_its_own_result_and_its_effects_exact
 
 @pytest.mark.parametrize("valid", [True, False], ids=["good items", "items that are none"])
 async def test_a_batch_of_more_than_a_thousand_items_is_refused_as_a_whole(
-    stub: "Stub", rows: "Rows", valid: bool
+    incidents: Incidents, rows: "Rows", valid: bool
 ) -> None:
     (incident_id,) = await insert(rows, "OPEN", 1)
     items = [Item(incident_id=incident_id, resolution_type=NO_ACTION)]
     items += [Item(incident_id=new_id(), resolution_type=NO_ACTION) if valid else Item()] * 1000
-    refusal = await refused(stub.BatchResolve(pb.BatchResolveRequest(items=items)))
+    refusal = await refused(incidents.batch_resolve(items))
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("items",))
     state = await rows.fetchval("SELECT state FROM incidents WHERE incident_id = $1", incident_id)
     assert state == "OPEN"

@@ -9,55 +9,41 @@ import pytest
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
-from tests.incident.incidents import (
-    HUMAN,
-    NO_ACTION,
-    RESOLVED,
-    UNKNOWN_ID,
-    event_types,
-    incident_stub,
-    opened,
-    resolved,
-)
+from tests.callers import Incidents, incidents_at
+from tests.incident.incidents import HUMAN, NO_ACTION, RESOLVED, UNKNOWN_ID
 from tests.rpc_errors import read_status, refused
 from tests.services import RunningService
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 Item = pb.BatchResolveRequest.Item
 
 
-def batch(*items: Item | str) -> pb.BatchResolveRequest:
-    """A batch of items; an id alone is resolved as NO_ACTION."""
-    return pb.BatchResolveRequest(
-        items=[
-            Item(incident_id=item, resolution_type=NO_ACTION) if isinstance(item, str) else item
-            for item in items
-        ]
-    )
+def batch(*items: Item | str) -> list[Item]:
+    """Items; an id alone is resolved as NO_ACTION."""
+    return [
+        Item(incident_id=item, resolution_type=NO_ACTION) if isinstance(item, str) else item for item in items
+    ]
 
 
 async def test_each_item_is_resolved_with_its_own_content(service: RunningService) -> None:
-    async with incident_stub(service.address, actor="batcher") as stub:
-        one, two = (await opened(stub)).incident_id, (await opened(stub)).incident_id
-        answer = await stub.BatchResolve(
+    async with incidents_at(service.address, actor="batcher") as incidents:
+        one, two = (await incidents.opened()).incident_id, (await incidents.opened()).incident_id
+        results = await incidents.batch_resolve(
             batch(Item(incident_id=one, resolution_type=HUMAN, note="by hand"), two)
         )
-        assert [result.incident_id for result in answer.results] == [one, two]
-        first = (await stub.Get(pb.GetRequest(incident_id=one))).incident
+        assert [result.incident_id for result in results] == [one, two]
+        first = await incidents.get(one)
         assert (first.state, first.resolution_type, first.resolution_note, first.resolved_by) == (
             RESOLVED,
             HUMAN,
             "by hand",
             "batcher",
         )
-        result = answer.results[0].resolved
+        result = results[0].resolved
         assert not result.already_resolved
         assert (result.resolution_type, result.resolve_time, result.resolution_number, result.etag) == (
             HUMAN,
@@ -65,12 +51,12 @@ async def test_each_item_is_resolved_with_its_own_content(service: RunningServic
             1,
             first.etag,
         )
-        assert answer.results[1].resolved.resolution_type == NO_ACTION
+        assert results[1].resolved.resolution_type == NO_ACTION
 
 
-async def test_invalid_items_fail_alone_and_results_keep_the_order(stub: "Stub") -> None:
-    fresh, done = (await opened(stub)).incident_id, await resolved(stub)
-    answer = await stub.BatchResolve(
+async def test_invalid_items_fail_alone_and_results_keep_the_order(incidents: Incidents) -> None:
+    fresh, done = (await incidents.opened()).incident_id, await incidents.resolved()
+    results = await incidents.batch_resolve(
         batch(
             "nonsense",
             fresh,
@@ -84,7 +70,6 @@ async def test_invalid_items_fail_alone_and_results_keep_the_order(stub: "Stub")
             fresh,
         )
     )
-    results = answer.results
     assert [result.incident_id for result in results] == [
         "",
         fresh,
@@ -117,28 +102,28 @@ async def test_invalid_items_fail_alone_and_results_keep_the_order(stub: "Stub")
     assert results[9].resolved.already_resolved
 
 
-async def test_of_two_items_for_one_incident_the_first_resolves_it(stub: "Stub") -> None:
-    incident_id = (await opened(stub)).incident_id
-    answer = await stub.BatchResolve(
+async def test_of_two_items_for_one_incident_the_first_resolves_it(incidents: Incidents) -> None:
+    incident_id = (await incidents.opened()).incident_id
+    results = await incidents.batch_resolve(
         batch(
             Item(incident_id=incident_id, resolution_type=HUMAN, note="first"),
             Item(incident_id=incident_id, resolution_type=NO_ACTION, note="second"),
             incident_id,
         )
     )
-    assert [result.resolved.already_resolved for result in answer.results] == [False, True, True]
-    assert {result.resolved.resolution_type for result in answer.results} == {HUMAN}
-    assert (await stub.Get(pb.GetRequest(incident_id=incident_id))).incident.resolution_note == "first"
-    assert (await event_types(stub, incident_id)).count("RESOLVED") == 1
+    assert [result.resolved.already_resolved for result in results] == [False, True, True]
+    assert {result.resolved.resolution_type for result in results} == {HUMAN}
+    assert (await incidents.get(incident_id)).resolution_note == "first"
+    assert (await incidents.event_types(incident_id)).count("RESOLVED") == 1
 
 
 @pytest.mark.parametrize("items", [0, 1001])
-async def test_no_item_or_more_than_a_thousand_are_refused(stub: "Stub", items: int) -> None:
-    refusal = await refused(stub.BatchResolve(batch(*[UNKNOWN_ID] * items)))
+async def test_no_item_or_more_than_a_thousand_are_refused(incidents: Incidents, items: int) -> None:
+    refusal = await refused(incidents.batch_resolve(batch(*[UNKNOWN_ID] * items)))
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("items",))
 
 
-async def test_a_thousand_items_are_resolved_in_one_call(stub: "Stub", rows: "Rows") -> None:
+async def test_a_thousand_items_are_resolved_in_one_call(incidents: Incidents, rows: "Rows") -> None:
     ids = [f"INC-20260101-{number:08X}" for number in range(1000)]
     await rows.execute(
         """
@@ -148,10 +133,10 @@ async def test_a_thousand_items_are_resolved_in_one_call(stub: "Stub", rows: "Ro
         """,
         ids,
     )
-    answer = await stub.BatchResolve(batch(*ids))
-    assert [result.incident_id for result in answer.results] == ids
-    assert not any(result.resolved.already_resolved for result in answer.results)
-    assert all(result.resolved.resolution_number == 1 for result in answer.results)
+    results = await incidents.batch_resolve(batch(*ids))
+    assert [result.incident_id for result in results] == ids
+    assert not any(result.resolved.already_resolved for result in results)
+    assert all(result.resolved.resolution_number == 1 for result in results)
     jobs = await rows.fetch(
         "SELECT topic, count(*) AS jobs FROM outbox WHERE payload->>'incident_id' = ANY ($1) GROUP BY topic",
         ids,
@@ -162,20 +147,18 @@ async def test_a_thousand_items_are_resolved_in_one_call(stub: "Stub", rows: "Ro
 async def test_concurrent_batches_and_resolves_of_the_same_incidents_resolve_each_once(
     service: RunningService, rows: "Rows"
 ) -> None:
-    async with incident_stub(service.address) as one, incident_stub(service.address) as two:
-        ids = [(await opened(one)).incident_id for _ in range(30)]
+    async with incidents_at(service.address) as one, incidents_at(service.address) as two:
+        ids = [(await one.opened()).incident_id for _ in range(30)]
         batches = await asyncio.gather(
-            one.BatchResolve(batch(*ids)),
-            two.BatchResolve(batch(*reversed(ids))),
-            *(two.BatchResolve(batch(*ids[start:], *ids[:start])) for start in (7, 13, 22)),
+            one.batch_resolve(batch(*ids)),
+            two.batch_resolve(batch(*reversed(ids))),
+            *(two.batch_resolve(batch(*ids[start:], *ids[:start])) for start in (7, 13, 22)),
         )
-        singles = await asyncio.gather(
-            *(one.Resolve(pb.ResolveRequest(incident_id=i, resolution_type=HUMAN)) for i in ids)
-        )
+        singles = await asyncio.gather(*(one.resolve(i, resolution_type=HUMAN) for i in ids))
     winners = Counter(
         result.incident_id
-        for answer in batches
-        for result in answer.results
+        for results in batches
+        for result in results
         if not result.resolved.already_resolved
     )
     assert winners == dict.fromkeys(ids, 1)
@@ -184,8 +167,10 @@ async def test_concurrent_batches_and_resolves_of_the_same_incidents_resolve_eac
     assert await rows.fetchval(events, ids) == 30
 
 
-async def test_a_batch_logs_the_same_events_as_a_resolve(service: RunningService, stub: "Stub") -> None:
-    done, unknown = (await resolved(stub)).incident_id, "INC-20200101-00000000BEEF"
-    await stub.BatchResolve(batch(done, unknown))
+async def test_a_batch_logs_the_same_events_as_a_resolve(
+    service: RunningService, incidents: Incidents
+) -> None:
+    done, unknown = (await incidents.resolved()).incident_id, "INC-20200101-00000000BEEF"
+    await incidents.batch_resolve(batch(done, unknown))
     await service.logged("incident_resolve_skipped_already_resolved", incident_id=done)
     await service.logged("incident_not_found_for_resolve", incident_id=unknown)

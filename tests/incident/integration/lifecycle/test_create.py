@@ -9,18 +9,9 @@ import grpc
 import pytest
 
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.incidents import (
-    NO_ACTION,
-    OPEN,
-    RESOLVED,
-    create_request,
-    event_types,
-    incident_stub,
-    new_id,
-    opened,
-    token,
-)
+from tests.callers import Incidents, incidents_at
+from tests.incident.incidents import NO_ACTION, OPEN, RESOLVED, new_id, token
+from tests.incident.wire import create_request
 from tests.rpc_errors import refused
 from tests.services import RunningService
 
@@ -29,7 +20,6 @@ if TYPE_CHECKING:
 
     from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
 
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 CONTENT: dict[str, Any] = {
@@ -41,9 +31,9 @@ CONTENT: dict[str, Any] = {
 }
 
 
-async def test_an_incident_opens_with_the_content_of_the_request(stub: "Stub") -> None:
+async def test_an_incident_opens_with_the_content_of_the_request(incidents: Incidents) -> None:
     fingerprint = token()
-    answer = await stub.Create(create_request(**CONTENT, fingerprint=fingerprint))
+    answer = await incidents.report(**CONTENT, fingerprint=fingerprint)
     incident = answer.incident
     assert not answer.deduplicated
     assert re.fullmatch(r"INC-[0-9]{8}-[0-9A-F]{6,12}", incident.incident_id)
@@ -51,7 +41,7 @@ async def test_an_incident_opens_with_the_content_of_the_request(stub: "Stub") -
     assert incident.state == OPEN
     assert incident.fingerprint == fingerprint
     assert incident.occurrence_count == 1
-    assert incident.opened_by == "tester"
+    assert incident.opened_by == "operator"
     assert incident.resolution_number == 0
     assert incident.resolution_type == incident_pb2.RESOLUTION_TYPE_UNSPECIFIED
     assert not incident.resolution_note
@@ -62,18 +52,18 @@ async def test_an_incident_opens_with_the_content_of_the_request(stub: "Stub") -
     assert (
         incident.create_time == incident.update_time == incident.last_seen_time == incident.last_progress_time
     )
-    assert await event_types(stub, incident.incident_id) == ["OPENED"]
-    assert (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident == incident
+    assert await incidents.event_types(incident.incident_id) == ["OPENED"]
+    assert await incidents.get(incident.incident_id) == incident
 
 
-async def test_an_incident_opens_with_the_requested_id(stub: "Stub") -> None:
+async def test_an_incident_opens_with_the_requested_id(incidents: Incidents) -> None:
     wanted = new_id()
-    assert (await opened(stub, incident_id=wanted)).incident_id == wanted
+    assert (await incidents.opened(incident_id=wanted)).incident_id == wanted
 
 
 @pytest.mark.parametrize("key", ["request_id", "incident_id"])
 async def test_create_is_idempotent_and_a_repetition_writes_nothing(
-    stub: "Stub", rows: "Rows", key: str
+    stub: "IncidentServiceAsyncStub", rows: "Rows", key: str
 ) -> None:
     request = create_request(**CONTENT, **{key: new_id()})
     first = await stub.Create(request)
@@ -83,11 +73,11 @@ async def test_create_is_idempotent_and_a_repetition_writes_nothing(
     assert await written(rows, first.incident.incident_id) == before
 
 
-async def test_a_retry_of_create_returns_the_incident_as_it_is_now(stub: "Stub") -> None:
-    request = create_request(request_id=token())
-    incident = (await stub.Create(request)).incident
-    await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=NO_ACTION))
-    assert (await stub.Create(request)).incident.state == RESOLVED
+async def test_a_retry_of_create_returns_the_incident_as_it_is_now(incidents: Incidents) -> None:
+    request_id = token()
+    incident = await incidents.opened(request_id=request_id)
+    await incidents.resolve(incident.incident_id, resolution_type=NO_ACTION)
+    assert (await incidents.opened(request_id=request_id)).state == RESOLVED
 
 
 OTHER_CONTENT: dict[str, dict[str, Any]] = {
@@ -105,27 +95,29 @@ OTHER_CONTENT: dict[str, dict[str, Any]] = {
     ("key", "reason"), [("request_id", "REQUEST_ID_REUSED"), ("incident_id", "INCIDENT_ID_TAKEN")]
 )
 async def test_an_idempotency_key_reused_with_other_content_is_refused(
-    stub: "Stub", rows: "Rows", key: str, reason: str, other: dict[str, Any]
+    incidents: Incidents, rows: "Rows", key: str, reason: str, other: dict[str, Any]
 ) -> None:
     value = new_id()
-    first = (await stub.Create(create_request(**CONTENT, **{key: value}))).incident
+    first = (await incidents.report(**CONTENT, **{key: value})).incident
     before = await written(rows, first.incident_id)
-    refusal = await refused(stub.Create(create_request(**(CONTENT | other), **{key: value})))
+    refusal = await refused(incidents.report(**CONTENT | other, **{key: value}))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ALREADY_EXISTS, reason)
     assert await written(rows, first.incident_id) == before
 
 
-async def test_a_request_id_reused_for_another_incident_id_is_refused(stub: "Stub") -> None:
+async def test_a_request_id_reused_for_another_incident_id_is_refused(incidents: Incidents) -> None:
     request_id = token()
-    await opened(stub, request_id=request_id, incident_id=new_id())
-    refusal = await refused(stub.Create(create_request(request_id=request_id, incident_id=new_id())))
+    await incidents.opened(request_id=request_id, incident_id=new_id())
+    refusal = await refused(incidents.report(request_id=request_id, incident_id=new_id()))
     assert refusal.code is grpc.StatusCode.ALREADY_EXISTS
 
 
-async def test_a_report_with_the_fingerprint_of_an_unresolved_incident_is_deduplicated(stub: "Stub") -> None:
+async def test_a_report_with_the_fingerprint_of_an_unresolved_incident_is_deduplicated(
+    incidents: Incidents,
+) -> None:
     fingerprint = token()
-    first = await opened(stub, fingerprint=fingerprint)
-    answer = await stub.Create(create_request(title="again", fingerprint=fingerprint))
+    first = await incidents.opened(fingerprint=fingerprint)
+    answer = await incidents.report(title="again", fingerprint=fingerprint)
     assert answer.deduplicated
     counted = answer.incident
     assert counted.incident_id == first.incident_id
@@ -134,48 +126,48 @@ async def test_a_report_with_the_fingerprint_of_an_unresolved_incident_is_dedupl
     assert counted.last_progress_time == first.last_progress_time
     assert counted.last_seen_time.ToDatetime() > first.last_seen_time.ToDatetime()
     assert counted.etag != first.etag
-    assert await event_types(stub, first.incident_id) == ["OPENED", "DEDUPLICATED"]
+    assert await incidents.event_types(first.incident_id) == ["OPENED", "DEDUPLICATED"]
 
 
-async def test_a_retry_of_a_deduplicated_report_is_idempotent(stub: "Stub") -> None:
+async def test_a_retry_of_a_deduplicated_report_is_idempotent(incidents: Incidents) -> None:
     fingerprint = token()
-    await opened(stub, fingerprint=fingerprint)
-    request = create_request(fingerprint=fingerprint, request_id=token())
-    first, again = await stub.Create(request), await stub.Create(request)
+    await incidents.opened(fingerprint=fingerprint)
+    report = {"fingerprint": fingerprint, "request_id": token()}
+    first, again = [await incidents.report(**report) for _ in range(2)]
     assert first == again
     assert again.deduplicated
     assert again.incident.occurrence_count == 2
 
 
-async def test_a_report_after_the_resolution_opens_a_new_incident(stub: "Stub") -> None:
+async def test_a_report_after_the_resolution_opens_a_new_incident(incidents: Incidents) -> None:
     fingerprint = token()
-    first = await opened(stub, fingerprint=fingerprint)
-    await stub.Resolve(pb.ResolveRequest(incident_id=first.incident_id, resolution_type=NO_ACTION))
-    answer = await stub.Create(create_request(fingerprint=fingerprint))
+    first = await incidents.opened(fingerprint=fingerprint)
+    await incidents.resolve(first.incident_id, resolution_type=NO_ACTION)
+    answer = await incidents.report(fingerprint=fingerprint)
     assert not answer.deduplicated
     assert answer.incident.incident_id != first.incident_id
 
 
-async def test_without_a_fingerprint_nothing_is_deduplicated(stub: "Stub") -> None:
-    first, second = await opened(stub), await opened(stub)
+async def test_without_a_fingerprint_nothing_is_deduplicated(incidents: Incidents) -> None:
+    first, second = await incidents.opened(), await incidents.opened()
     assert first.incident_id != second.incident_id
 
 
-async def test_concurrent_reports_with_one_fingerprint_open_one_incident(stub: "Stub") -> None:
+async def test_concurrent_reports_with_one_fingerprint_open_one_incident(incidents: Incidents) -> None:
     fingerprint = token()
     answers = await asyncio.gather(
-        *(stub.Create(create_request(fingerprint=fingerprint, source=f"s{number}")) for number in range(50))
+        *(incidents.report(fingerprint=fingerprint, source=f"s{number}") for number in range(50))
     )
     assert len({answer.incident.incident_id for answer in answers}) == 1
     assert Counter(answer.deduplicated for answer in answers) == {False: 1, True: 49}
     assert sorted(answer.incident.occurrence_count for answer in answers) == list(range(1, 51))
-    types = await event_types(stub, answers[0].incident.incident_id)
+    types = await incidents.event_types(answers[0].incident.incident_id)
     assert Counter(types) == {"OPENED": 1, "DEDUPLICATED": 49}
 
 
 @pytest.mark.parametrize("key", ["request_id", "incident_id"])
 async def test_concurrent_retries_with_one_idempotency_key_open_one_incident(
-    stub: "Stub", rows: "Rows", key: str
+    stub: "IncidentServiceAsyncStub", rows: "Rows", key: str
 ) -> None:
     request = create_request(title=token(), **{key: new_id()})
     answers = await asyncio.gather(*(stub.Create(request) for _ in range(50)))
@@ -185,13 +177,13 @@ async def test_concurrent_retries_with_one_idempotency_key_open_one_incident(
 
 
 async def test_a_report_concurrent_with_a_resolution_is_never_lost(service: RunningService) -> None:
-    async with incident_stub(service.address) as one, incident_stub(service.address) as two:
+    async with incidents_at(service.address) as one, incidents_at(service.address) as two:
         for _ in range(10):
             fingerprint = token()
-            first = await opened(one, fingerprint=fingerprint)
+            first = await one.opened(fingerprint=fingerprint)
             resolution, report = await asyncio.gather(
-                one.Resolve(pb.ResolveRequest(incident_id=first.incident_id, resolution_type=NO_ACTION)),
-                two.Create(create_request(fingerprint=fingerprint)),
+                one.resolve(first.incident_id, resolution_type=NO_ACTION),
+                two.report(fingerprint=fingerprint),
             )
             assert not resolution.already_resolved
             same = report.incident.incident_id == first.incident_id

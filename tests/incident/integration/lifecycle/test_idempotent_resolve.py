@@ -11,14 +11,12 @@ import pytest_asyncio
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from flywheel.postgres.embedded import EmbeddedPostgres
+from tests.callers import Incidents, incidents_at
 from tests.eventually import eventually
-from tests.incident.incidents import HUMAN, effects_settled, incident_stub, opened, resolved
+from tests.incident.incidents import HUMAN, effects_settled
 from tests.services import healthy_service
 
 if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 # No background writes: no vacuum, no checkpoint, no running-transactions record.
@@ -48,9 +46,9 @@ async def quiet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple
 
 
 @pytest_asyncio.fixture
-async def stub(quiet: tuple[str, str]) -> "AsyncIterator[Stub]":
-    async with incident_stub(quiet[0]) as stub:
-        yield stub
+async def incidents(quiet: tuple[str, str]) -> AsyncIterator[Incidents]:
+    async with incidents_at(quiet[0]) as found:
+        yield found
 
 
 @pytest_asyncio.fixture
@@ -95,26 +93,29 @@ async def wal(rows: "Rows") -> str:
     return (await eventually(look, lambda seen: seen[0] == seen[1]))[0]
 
 
-async def test_a_resolve_writes_to_the_write_ahead_log(stub: "Stub", rows: "Rows") -> None:
+async def test_a_resolve_writes_to_the_write_ahead_log(incidents: Incidents, rows: "Rows") -> None:
     """The premise of the tests below: a write moves the log."""
-    incident = await opened(stub)
+    incident = await incidents.opened()
     before = await wal(rows)
-    await stub.Resolve(pb.ResolveRequest(incident_id=incident.incident_id, resolution_type=HUMAN))
+    await incidents.resolve(incident.incident_id, resolution_type=HUMAN)
     assert await wal(rows) != before
 
 
 @pytest.mark.parametrize("callers", [1, 100])
-async def test_an_idempotent_resolve_writes_nothing(stub: "Stub", rows: "Rows", callers: int) -> None:
-    incident = await resolved(stub)
+async def test_an_idempotent_resolve_writes_nothing(incidents: Incidents, rows: "Rows", callers: int) -> None:
+    incident = await incidents.resolved()
     await effects_settled(rows)
-    again = pb.ResolveRequest(
-        incident_id=incident.incident_id, resolution_type=HUMAN, note="another", etag="stale"
-    )
+    again: dict[str, Any] = {
+        "incident_id": incident.incident_id,
+        "resolution_type": HUMAN,
+        "note": "another",
+        "etag": "stale",
+    }
     # The first read sets hint bits; from now on reads leave the pages as they are.
-    await stub.Resolve(again)
+    await incidents.resolve(**again)
     rows_before, wal_before = await everything(rows), await wal(rows)
     transaction_before = await rows.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
-    answers = await asyncio.gather(*(stub.Resolve(again) for _ in range(callers)))
+    answers = await asyncio.gather(*(incidents.resolve(**again) for _ in range(callers)))
     assert await wal(rows) == wal_before
     assert await everything(rows) == rows_before
     # Not even a transaction id was used.
@@ -122,14 +123,12 @@ async def test_an_idempotent_resolve_writes_nothing(stub: "Stub", rows: "Rows", 
     assert all(answer.already_resolved and answer.incident == incident for answer in answers)
 
 
-async def test_an_idempotent_batch_resolve_writes_nothing(stub: "Stub", rows: "Rows") -> None:
-    ids = [(await resolved(stub)).incident_id for _ in range(5)]
+async def test_an_idempotent_batch_resolve_writes_nothing(incidents: Incidents, rows: "Rows") -> None:
+    ids = [(await incidents.resolved()).incident_id for _ in range(5)]
     await effects_settled(rows)
-    again = pb.BatchResolveRequest(
-        items=[pb.BatchResolveRequest.Item(incident_id=one, resolution_type=HUMAN) for one in ids]
-    )
-    await stub.BatchResolve(again)
+    again = [pb.BatchResolveRequest.Item(incident_id=one, resolution_type=HUMAN) for one in ids]
+    await incidents.batch_resolve(again)
     before = await everything(rows), await wal(rows)
-    answer = await stub.BatchResolve(again)
+    results = await incidents.batch_resolve(again)
     assert (await everything(rows), await wal(rows)) == before
-    assert all(result.resolved.already_resolved for result in answer.results)
+    assert all(result.resolved.already_resolved for result in results)

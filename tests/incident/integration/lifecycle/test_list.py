@@ -1,7 +1,7 @@
 """Get and List: criteria, order, pages, page tokens."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -9,66 +9,48 @@ import pytest
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.incidents import (
-    HUMAN,
-    INVESTIGATING,
-    NO_ACTION,
-    OPEN,
-    RESOLVED,
-    UNKNOWN_ID,
-    opened,
-    resolved,
-    token,
-)
+from tests.callers import Incidents
+from tests.incident.incidents import HUMAN, INVESTIGATING, NO_ACTION, OPEN, RESOLVED, UNKNOWN_ID, token
 from tests.rpc_errors import refused
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 Order = pb.ListRequest.Order
 
 
-async def pages(stub: "Stub", request: pb.ListRequest, page_size: int) -> list[list[str]]:
+async def pages(incidents: Incidents, **fields: Any) -> list[list[str]]:
     """The ids on every page."""
-    found: list[list[str]] = []
-    asked = pb.ListRequest()
-    asked.CopyFrom(request)
-    asked.page_size = page_size
-    while True:
-        answer = await stub.List(asked)
-        found.append([incident.incident_id for incident in answer.incidents])
-        if not answer.next_page_token:
-            return found
-        asked.page_token = answer.next_page_token
+    return [
+        [incident.incident_id for incident in page.incidents]
+        async for page in incidents.list(**fields).pages()
+    ]
 
 
-async def listed(stub: "Stub", **fields: Any) -> list[str]:
-    """The ids that a List finds."""
-    return [incident.incident_id for incident in (await stub.List(pb.ListRequest(**fields))).incidents]
+async def listed(incidents: Incidents, **fields: Any) -> list[str]:
+    """The ids on the first page."""
+    return [incident.incident_id for incident in (await incidents.list(**fields).page()).incidents]
 
 
-async def test_an_unknown_incident_is_not_found(stub: "Stub") -> None:
-    refusal = await refused(stub.Get(pb.GetRequest(incident_id=UNKNOWN_ID)))
+async def test_an_unknown_incident_is_not_found(incidents: Incidents) -> None:
+    refusal = await refused(incidents.get(UNKNOWN_ID))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
     assert refusal.resource == ("awoooi.incident.v1.Incident", UNKNOWN_ID)
-    refusal = await refused(stub.ListEvents(pb.ListEventsRequest(incident_id=UNKNOWN_ID)))
+    refusal = await refused(incidents.list_events(UNKNOWN_ID).page())
     assert refusal.code is grpc.StatusCode.NOT_FOUND
 
 
-async def test_every_criterion_filters_and_criteria_are_combined(stub: "Stub") -> None:
+async def test_every_criterion_filters_and_criteria_are_combined(incidents: Incidents) -> None:
     mark = {"test": token()}
-    high = await opened(stub, labels=mark | {"zone": "a"})
-    low = await opened(
-        stub, labels=mark | {"zone": "b"}, severity=incident_pb2.SEVERITY_LOW, fingerprint=token()
+    high = await incidents.opened(labels=mark | {"zone": "a"})
+    low = await incidents.opened(
+        labels=mark | {"zone": "b"}, severity=incident_pb2.SEVERITY_LOW, fingerprint=token()
     )
-    started = await opened(stub, labels=mark)
-    await stub.StartInvestigation(pb.StartInvestigationRequest(incident_id=started.incident_id))
-    done = await resolved(stub, labels=mark)
+    started = await incidents.opened(labels=mark)
+    await incidents.start_investigation(started.incident_id)
+    done = await incidents.resolved(labels=mark)
     names = {
         high.incident_id: "high",
         low.incident_id: "low",
@@ -78,7 +60,7 @@ async def test_every_criterion_filters_and_criteria_are_combined(stub: "Stub") -
 
     async def found(**fields: Any) -> set[str]:
         labels = mark | fields.pop("labels", {})
-        return {names[one] for one in await listed(stub, labels=labels, **fields)}
+        return {names[one] for one in await listed(incidents, labels=labels, **fields)}
 
     assert await found() == set(names.values())
     assert await found(states=[OPEN]) == {"high", "low"}
@@ -98,16 +80,16 @@ async def test_every_criterion_filters_and_criteria_are_combined(stub: "Stub") -
 
 
 async def test_stuck_incidents_are_unresolved_and_without_progress_for_too_long(
-    stub: "Stub", rows: "Rows"
+    incidents: Incidents, rows: "Rows"
 ) -> None:
     mark = {"test": token()}
-    old, _fresh, done = [await opened(stub, labels=mark) for _ in range(3)]
-    await stub.Resolve(pb.ResolveRequest(incident_id=done.incident_id, resolution_type=HUMAN))
+    old, _fresh, done = [await incidents.opened(labels=mark) for _ in range(3)]
+    await incidents.resolve(done.incident_id, resolution_type=HUMAN)
     await rows.execute(
         "UPDATE incidents SET last_progress_time = now() - interval '31 minutes' WHERE incident_id = ANY ($1)",
         [old.incident_id, done.incident_id],
     )
-    assert await listed(stub, labels=mark, stuck=True) == [old.incident_id]
+    assert await listed(incidents, labels=mark, stuck=True) == [old.incident_id]
 
 
 ORDERS: list[tuple[int, str, bool]] = [
@@ -122,7 +104,7 @@ ORDERS: list[tuple[int, str, bool]] = [
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("page_size", [1, 3, 4, 100])
 async def test_pages_have_every_incident_once_in_order_ties_included(
-    stub: "Stub", rows: "Rows", order: tuple[Any, str, bool], page_size: int
+    incidents: Incidents, rows: "Rows", order: tuple[Any, str, bool], page_size: int
 ) -> None:
     number, column, descending = order
     mark = token()
@@ -148,22 +130,24 @@ async def test_pages_have_every_incident_once_in_order_ties_included(
             mark,
         )
     ]
-    found = await pages(stub, pb.ListRequest(labels={"test": mark}, order=number), page_size)
+    found = await pages(incidents, labels={"test": mark}, order=number, page_size=page_size)
     assert [one for page in found for one in page] == expected
     assert all(len(page) == page_size for page in found[:-1])
 
 
-async def test_incidents_opened_between_pages_do_not_shift_the_next_pages(stub: "Stub") -> None:
+async def test_incidents_opened_between_pages_do_not_shift_the_next_pages(incidents: Incidents) -> None:
     mark = {"test": token()}
-    ids = [(await opened(stub, labels=mark)).incident_id for _ in range(6)]
-    first = await stub.List(pb.ListRequest(labels=mark, page_size=3))
-    await opened(stub, labels=mark)
-    rest = await stub.List(pb.ListRequest(labels=mark, page_size=3, page_token=first.next_page_token))
+    ids = [(await incidents.opened(labels=mark)).incident_id for _ in range(6)]
+    first = await incidents.list(labels=mark, page_size=3).page()
+    await incidents.opened(labels=mark)
+    rest = await incidents.list(labels=mark, page_size=3, page_token=first.next_page_token).page()
     found = [incident.incident_id for answer in (first, rest) for incident in answer.incidents]
     assert found == ids[::-1]
 
 
-async def test_the_page_size_is_fifty_by_default_and_at_most_a_thousand(stub: "Stub", rows: "Rows") -> None:
+async def test_the_page_size_is_fifty_by_default_and_at_most_a_thousand(
+    incidents: Incidents, rows: "Rows"
+) -> None:
     mark = token()
     await rows.execute(
         """
@@ -175,12 +159,12 @@ async def test_the_page_size_is_fifty_by_default_and_at_most_a_thousand(stub: "S
         """,
         mark,
     )
-    assert len(await listed(stub, labels={"test": mark})) == 50
-    assert len(await listed(stub, labels={"test": mark}, page_size=2**31 - 1)) == 1000
+    assert len(await listed(incidents, labels={"test": mark})) == 50
+    assert len(await listed(incidents, labels={"test": mark}, page_size=2**31 - 1)) == 1000
 
 
 async def test_a_page_of_large_incidents_fits_into_the_default_message_limit(
-    stub: "Stub", rows: "Rows"
+    incidents: Incidents, rows: "Rows"
 ) -> None:
     """The contract allows a page that is shorter than requested; the default limit of a client is 4 MiB."""
     mark = token()
@@ -194,25 +178,22 @@ async def test_a_page_of_large_incidents_fits_into_the_default_message_limit(
         """,
         mark,
     )
-    found = await pages(stub, pb.ListRequest(labels={"test": mark}), 1000)
+    found = await pages(incidents, labels={"test": mark}, page_size=1000)
     assert len({one for page in found for one in page}) == 700
 
 
-async def token_of(stub: "Stub", request: pb.ListRequest) -> str:
-    asked = pb.ListRequest()
-    asked.CopyFrom(request)
-    asked.page_size = 1
-    answer = await stub.List(asked)
-    assert answer.next_page_token
-    return answer.next_page_token
+async def token_of(incidents: Incidents, labels: Mapping[str, str]) -> str:
+    page = await incidents.list(labels=labels, page_size=1).page()
+    assert page.next_page_token
+    return page.next_page_token
 
 
-async def test_a_page_token_is_bound_to_its_filter_and_order(stub: "Stub") -> None:
+async def test_a_page_token_is_bound_to_its_filter_and_order(incidents: Incidents) -> None:
     mark = {"test": token()}
     for _ in range(3):
-        await opened(stub, labels=mark)
-    given = await token_of(stub, pb.ListRequest(labels=mark))
-    assert await listed(stub, labels=mark, page_size=7, page_token=given)
+        await incidents.opened(labels=mark)
+    given = await token_of(incidents, mark)
+    assert await listed(incidents, labels=mark, page_size=7, page_token=given)
     others: list[dict[str, Any]] = [
         {},
         {"labels": {"test": "other"}},
@@ -222,7 +203,7 @@ async def test_a_page_token_is_bound_to_its_filter_and_order(stub: "Stub") -> No
         {"labels": mark, "fingerprint": "x"},
     ]
     for other in others:
-        refusal = await refused(stub.List(pb.ListRequest(page_token=given, **other)))
+        refusal = await refused(incidents.list(page_token=given, **other).page())
         assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",)), other
 
 
@@ -237,37 +218,30 @@ async def test_a_page_token_is_bound_to_its_filter_and_order(stub: "Stub") -> No
     ],
     ids=["cut", "other signature", "other position", "twice", "made up"],
 )
-async def test_a_forged_page_token_is_refused(stub: "Stub", forge: Callable[[str], str]) -> None:
+async def test_a_forged_page_token_is_refused(incidents: Incidents, forge: Callable[[str], str]) -> None:
     mark = {"test": token()}
     for _ in range(2):
-        await opened(stub, labels=mark)
-    given = await token_of(stub, pb.ListRequest(labels=mark))
-    refusal = await refused(stub.List(pb.ListRequest(labels=mark, page_token=forge(given))))
+        await incidents.opened(labels=mark)
+    given = await token_of(incidents, mark)
+    refusal = await refused(incidents.list(labels=mark, page_token=forge(given)).page())
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 
 
-async def test_a_page_token_of_another_list_is_refused(stub: "Stub") -> None:
+async def test_a_page_token_of_another_list_is_refused(incidents: Incidents) -> None:
     mark = {"test": token()}
-    incident = await opened(stub, labels=mark)
-    await opened(stub, labels=mark)
-    given = await token_of(stub, pb.ListRequest(labels=mark))
-    refusal = await refused(
-        stub.ListEvents(pb.ListEventsRequest(incident_id=incident.incident_id, page_token=given))
-    )
+    incident = await incidents.opened(labels=mark)
+    await incidents.opened(labels=mark)
+    given = await token_of(incidents, mark)
+    refusal = await refused(incidents.list_events(incident.incident_id, page_token=given).page())
     assert refusal.fields == ("page_token",)
 
 
-async def resolve(stub: "Stub", request: pb.ResolveRequest) -> None:
-    await stub.Resolve(request)
-
-
-async def test_a_list_concurrent_with_resolutions_has_each_incident_once(stub: "Stub") -> None:
+async def test_a_list_concurrent_with_resolutions_has_each_incident_once(incidents: Incidents) -> None:
     mark = {"test": token()}
-    ids = [(await opened(stub, labels=mark)).incident_id for _ in range(20)]
+    ids = [(await incidents.opened(labels=mark)).incident_id for _ in range(20)]
     async with asyncio.TaskGroup() as group:
-        listing = group.create_task(pages(stub, pb.ListRequest(labels=mark), 3))
+        listing = group.create_task(pages(incidents, labels=mark, page_size=3))
         for one in ids:
-            request = pb.ResolveRequest(incident_id=one, resolution_type=NO_ACTION)
-            group.create_task(resolve(stub, request))
+            group.create_task(incidents.resolve(one, resolution_type=NO_ACTION))
     found = listing.result()
     assert sorted(one for page in found for one in page) == sorted(ids)

@@ -2,47 +2,40 @@
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import grpc
 import pytest
 
+from awoooi.client import CallError
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
-from tests.incident.incidents import (
-    HUMAN,
-    INVESTIGATING,
-    NO_ACTION,
-    RESOLVED,
-    UNKNOWN_ID,
-    event_types,
-    incident_stub,
-    opened,
-    resolved,
-    token,
-)
+from tests.callers import Incidents, incidents_at
+from tests.incident.incidents import HUMAN, INVESTIGATING, NO_ACTION, RESOLVED, UNKNOWN_ID, token
 from tests.rpc_errors import refused
 from tests.services import RunningService
 
 if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 
-def resolve(incident_id: str, **fields: object) -> pb.ResolveRequest:
-    return pb.ResolveRequest(**({"incident_id": incident_id, "resolution_type": NO_ACTION} | fields))  # type: ignore[arg-type]
+async def resolve(incidents: Incidents, incident_id: str, **fields: Any) -> pb.ResolveResponse:
+    return await incidents.resolve(incident_id, **({"resolution_type": NO_ACTION} | fields))
 
 
-def start(incident_id: str, etag: str = "") -> pb.StartInvestigationRequest:
-    return pb.StartInvestigationRequest(incident_id=incident_id, etag=etag)
+async def start(incidents: Incidents, incident_id: str, etag: str = "") -> incident_pb2.Incident:
+    return await incidents.start_investigation(incident_id, etag=etag)
 
 
-async def investigated(stub: "Stub") -> incident_pb2.Incident:
-    return (await stub.StartInvestigation(start((await opened(stub)).incident_id))).incident
+async def opened(incidents: Incidents) -> incident_pb2.Incident:
+    return await incidents.opened()
+
+
+async def investigated(incidents: Incidents) -> incident_pb2.Incident:
+    return await start(incidents, (await incidents.opened()).incident_id)
 
 
 TYPES = [number for number in incident_pb2.ResolutionType.values() if number]
@@ -50,10 +43,12 @@ TYPES = [number for number in incident_pb2.ResolutionType.values() if number]
 
 @pytest.mark.parametrize("kind", TYPES, ids=incident_pb2.ResolutionType.Name)
 @pytest.mark.parametrize("begin", [opened, investigated], ids=["open", "investigating"])
-async def test_an_unresolved_incident_is_resolved(service: RunningService, begin: object, kind: int) -> None:
-    async with incident_stub(service.address, actor="alice@example.org") as stub:
-        before = await begin(stub)  # type: ignore[operator]
-        answer = await stub.Resolve(resolve(before.incident_id, resolution_type=kind, note="did\nthis ☂"))
+async def test_an_unresolved_incident_is_resolved(
+    service: RunningService, begin: Callable[[Incidents], Awaitable[incident_pb2.Incident]], kind: int
+) -> None:
+    async with incidents_at(service.address, actor="alice@example.org") as incidents:
+        before = await begin(incidents)
+        answer = await resolve(incidents, before.incident_id, resolution_type=kind, note="did\nthis ☂")
         after = answer.incident
         assert not answer.already_resolved
         assert after.state == RESOLVED
@@ -64,7 +59,7 @@ async def test_an_unresolved_incident_is_resolved(service: RunningService, begin
         assert after.resolve_time == after.update_time == after.last_progress_time
         assert after.resolve_time.ToDatetime() > before.create_time.ToDatetime()
         assert after.etag != before.etag
-        assert (await stub.Get(pb.GetRequest(incident_id=before.incident_id))).incident == after
+        assert await incidents.get(before.incident_id) == after
         unchanged = (
             "title",
             "severity",
@@ -77,15 +72,13 @@ async def test_an_unresolved_incident_is_resolved(service: RunningService, begin
         assert [getattr(after, name) for name in unchanged] == [getattr(before, name) for name in unchanged]
 
 
-async def test_the_resolution_is_on_the_timeline(stub: "Stub") -> None:
-    incident = await resolved(stub)
-    answer = await stub.ListEvents(
-        pb.ListEventsRequest(
-            incident_id=incident.incident_id, types=[incident_pb2.IncidentEvent.TYPE_RESOLVED]
-        )
-    )
+async def test_the_resolution_is_on_the_timeline(incidents: Incidents) -> None:
+    incident = await incidents.resolved()
+    answer = await incidents.list_events(
+        incident.incident_id, types=[incident_pb2.IncidentEvent.TYPE_RESOLVED]
+    ).page()
     (event,) = answer.events
-    assert (event.actor, event.summary, event.resolution_number) == ("tester", "observed", 1)
+    assert (event.actor, event.summary, event.resolution_number) == ("operator", "observed", 1)
     assert event.attributes["resolution_type"] == "NO_ACTION"
     assert event.event_time == incident.resolve_time
 
@@ -96,13 +89,13 @@ async def test_the_resolution_is_on_the_timeline(stub: "Stub") -> None:
     ids=["the same", "another type", "another note", "a stale etag", "the current etag"],
 )
 async def test_resolve_is_idempotent_for_a_resolved_incident(
-    service: RunningService, stub: "Stub", fields: dict[str, object]
+    service: RunningService, incidents: Incidents, fields: dict[str, object]
 ) -> None:
-    incident = await resolved(stub)
+    incident = await incidents.resolved()
     if fields.get("etag") == "current":
         fields = {"etag": incident.etag}
-    async with incident_stub(service.address, actor="somebody-else") as other:
-        answer = await other.Resolve(resolve(incident.incident_id, **fields))
+    async with incidents_at(service.address, actor="somebody-else") as other:
+        answer = await resolve(other, incident.incident_id, **fields)
     assert answer.already_resolved
     assert answer.incident == incident
     logged = await service.logged(
@@ -111,53 +104,53 @@ async def test_resolve_is_idempotent_for_a_resolved_incident(
     assert logged["level"] == "info"
 
 
-async def test_an_unknown_incident_is_not_found(service: RunningService, stub: "Stub") -> None:
-    refusal = await refused(stub.Resolve(resolve(UNKNOWN_ID)))
+async def test_an_unknown_incident_is_not_found(service: RunningService, incidents: Incidents) -> None:
+    refusal = await refused(resolve(incidents, UNKNOWN_ID))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
     assert refusal.resource == ("awoooi.incident.v1.Incident", UNKNOWN_ID)
-    line = await service.logged("incident_not_found_for_resolve", incident_id=UNKNOWN_ID, actor="tester")
+    line = await service.logged("incident_not_found_for_resolve", incident_id=UNKNOWN_ID, actor="operator")
     assert line["level"] == "warning"
 
 
-async def test_a_resolve_with_the_current_etag_succeeds(stub: "Stub") -> None:
-    incident = await opened(stub)
-    answer = await stub.Resolve(resolve(incident.incident_id, etag=incident.etag))
+async def test_a_resolve_with_the_current_etag_succeeds(incidents: Incidents) -> None:
+    incident = await incidents.opened()
+    answer = await resolve(incidents, incident.incident_id, etag=incident.etag)
     assert not answer.already_resolved
 
 
 @pytest.mark.parametrize(
     "etag", ["0", "2", "01", "+1", "1.0", "x", "9" * 18, "9" * 19, "9" * 128, "-1", "!~", "1e0"]
 )
-@pytest.mark.parametrize("rpc", ["Resolve", "StartInvestigation"])
+@pytest.mark.parametrize("transition", [resolve, start], ids=["Resolve", "StartInvestigation"])
 async def test_a_resolve_with_a_stale_etag_is_refused_and_writes_nothing(
-    stub: "Stub", rpc: str, etag: str
+    incidents: Incidents, transition: Callable[..., Awaitable[object]], etag: str
 ) -> None:
-    incident = await opened(stub)
+    incident = await incidents.opened()
     assert incident.etag == "1", "the table above rests on it"
-    request = (resolve if rpc == "Resolve" else start)(incident.incident_id, etag=etag)
-    refusal = await refused(getattr(stub, rpc)(request))
+    refusal = await refused(transition(incidents, incident.incident_id, etag=etag))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "INCIDENT_CHANGED")
     assert refusal.resource == ("awoooi.incident.v1.Incident", incident.incident_id)
-    assert (await stub.Get(pb.GetRequest(incident_id=incident.incident_id))).incident == incident
-    assert await event_types(stub, incident.incident_id) == ["OPENED"]
+    assert await incidents.get(incident.incident_id) == incident
+    assert await incidents.event_types(incident.incident_id) == ["OPENED"]
 
 
-async def test_every_change_makes_the_etag_stale(stub: "Stub") -> None:
+async def test_every_change_makes_the_etag_stale(incidents: Incidents) -> None:
     fingerprint = token()
-    incident = await opened(stub, fingerprint=fingerprint)
-    await opened(stub, fingerprint=fingerprint)
-    refusal = await refused(stub.Resolve(resolve(incident.incident_id, etag=incident.etag)))
+    incident = await incidents.opened(fingerprint=fingerprint)
+    await incidents.opened(fingerprint=fingerprint)
+    refusal = await refused(resolve(incidents, incident.incident_id, etag=incident.etag))
     assert refusal.code is grpc.StatusCode.ABORTED
 
 
 async def test_of_two_concurrent_resolves_with_one_etag_one_wins_and_the_other_gets_the_record(
     service: RunningService,
 ) -> None:
-    async with incident_stub(service.address) as one, incident_stub(service.address) as two:
+    async with incidents_at(service.address) as one, incidents_at(service.address) as two:
         for _ in range(20):
-            incident = await opened(one)
-            request = resolve(incident.incident_id, etag=incident.etag)
-            answers = await asyncio.gather(one.Resolve(request), two.Resolve(request))
+            incident = await one.opened()
+            answers = await asyncio.gather(
+                *(resolve(each, incident.incident_id, etag=incident.etag) for each in (one, two))
+            )
             assert sorted(answer.already_resolved for answer in answers) == [False, True]
             assert answers[0].incident == answers[1].incident
 
@@ -165,53 +158,50 @@ async def test_of_two_concurrent_resolves_with_one_etag_one_wins_and_the_other_g
 async def test_a_hundred_concurrent_resolves_are_one_transition(
     service: RunningService, rows: "Rows"
 ) -> None:
-    async with incident_stub(service.address) as one, incident_stub(service.address) as two:
-        incident_id = (await opened(one)).incident_id
+    async with incidents_at(service.address) as one, incidents_at(service.address) as two:
+        incident_id = (await one.opened()).incident_id
         answers = await asyncio.gather(
-            *(
-                (one, two)[number % 2].Resolve(resolve(incident_id, note=f"caller {number}"))
-                for number in range(100)
-            )
+            *(resolve((one, two)[number % 2], incident_id, note=f"caller {number}") for number in range(100))
         )
         assert Counter(answer.already_resolved for answer in answers) == {False: 1, True: 99}
         assert len({answer.incident.SerializeToString(deterministic=True) for answer in answers}) == 1
-        assert (await event_types(one, incident_id)).count("RESOLVED") == 1
+        assert (await one.event_types(incident_id)).count("RESOLVED") == 1
     jobs = await rows.fetch("SELECT topic FROM outbox WHERE payload->>'incident_id' = $1", incident_id)
     assert Counter(row["topic"] for row in jobs) == {effect.topic: 1 for effect in Effect}
 
 
 async def test_a_group_commit_resolves_each_incident_for_its_own_caller(service: RunningService) -> None:
-    async with incident_stub(service.address) as stub:
-        ids = [(await opened(stub)).incident_id for _ in range(60)]
-        answers = await asyncio.gather(*(stub.Resolve(resolve(one, note=f"note of {one}")) for one in ids))
+    async with incidents_at(service.address) as incidents:
+        ids = [(await incidents.opened()).incident_id for _ in range(60)]
+        answers = await asyncio.gather(*(resolve(incidents, one, note=f"note of {one}") for one in ids))
     assert [answer.incident.incident_id for answer in answers] == ids
     assert [answer.incident.resolution_note for answer in answers] == [f"note of {one}" for one in ids]
 
 
-async def test_an_invalid_resolve_fails_no_other_of_its_group_commit(stub: "Stub") -> None:
-    good = [(await opened(stub)).incident_id for _ in range(10)]
-    stale = (await opened(stub)).incident_id
+async def test_an_invalid_resolve_fails_no_other_of_its_group_commit(incidents: Incidents) -> None:
+    good = [(await incidents.opened()).incident_id for _ in range(10)]
+    stale = (await incidents.opened()).incident_id
     answers = await asyncio.gather(
-        *(stub.Resolve(resolve(one)) for one in good),
-        stub.Resolve(resolve(UNKNOWN_ID)),
-        stub.Resolve(resolve(stale, etag="7")),
+        *(resolve(incidents, one) for one in good),
+        resolve(incidents, UNKNOWN_ID),
+        resolve(incidents, stale, etag="7"),
         return_exceptions=True,
     )
     assert not any(isinstance(answer, BaseException) for answer in answers[:10])
-    codes = [answer.code() for answer in answers[10:] if isinstance(answer, grpc.aio.AioRpcError)]
+    codes = [answer.code for answer in answers[10:] if isinstance(answer, CallError)]
     assert codes == [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ABORTED]
 
 
 async def test_a_resolve_that_waited_for_a_concurrent_change_resolves_the_changed_incident(
-    stub: "Stub", rows: "Rows"
+    incidents: Incidents, rows: "Rows"
 ) -> None:
-    incident = await opened(stub)
+    incident = await incidents.opened()
     async with rows.transaction():
         await rows.execute(
             "UPDATE incidents SET version = version + 1, state = 'INVESTIGATING' WHERE incident_id = $1",
             incident.incident_id,
         )
-        call = asyncio.ensure_future(stub.Resolve(resolve(incident.incident_id)))
+        call = asyncio.ensure_future(resolve(incidents, incident.incident_id))
         await waits_for_a_lock(rows)
     answer = await call
     assert not answer.already_resolved
@@ -219,14 +209,14 @@ async def test_a_resolve_that_waited_for_a_concurrent_change_resolves_the_change
 
 
 async def test_a_resolve_with_an_etag_that_waited_for_a_concurrent_change_is_refused(
-    stub: "Stub", rows: "Rows"
+    incidents: Incidents, rows: "Rows"
 ) -> None:
-    incident = await opened(stub)
+    incident = await incidents.opened()
     async with rows.transaction():
         await rows.execute(
             "UPDATE incidents SET version = version + 1 WHERE incident_id = $1", incident.incident_id
         )
-        call = asyncio.ensure_future(stub.Resolve(resolve(incident.incident_id, etag=incident.etag)))
+        call = asyncio.ensure_future(resolve(incidents, incident.incident_id, etag=incident.etag))
         await waits_for_a_lock(rows)
     assert (await refused(call)).code is grpc.StatusCode.ABORTED
 
@@ -243,42 +233,42 @@ async def waits_for_a_lock(rows: "Rows") -> None:
             await rows.execute("SELECT pg_stat_clear_snapshot()")
 
 
-async def test_an_open_incident_is_investigated(stub: "Stub") -> None:
-    before = await opened(stub)
-    after = (await stub.StartInvestigation(start(before.incident_id, before.etag))).incident
+async def test_an_open_incident_is_investigated(incidents: Incidents) -> None:
+    before = await incidents.opened()
+    after = await start(incidents, before.incident_id, before.etag)
     assert after.state == INVESTIGATING
     assert after.investigate_time == after.update_time == after.last_progress_time
     assert after.etag != before.etag
     assert not after.HasField("resolve_time")
-    assert await event_types(stub, before.incident_id) == ["OPENED", "INVESTIGATION_STARTED"]
+    assert await incidents.event_types(before.incident_id) == ["OPENED", "INVESTIGATION_STARTED"]
 
 
 @pytest.mark.parametrize("etag", ["", "stale"])
-async def test_start_investigation_is_idempotent(stub: "Stub", etag: str) -> None:
-    before = await investigated(stub)
-    assert (await stub.StartInvestigation(start(before.incident_id, etag))).incident == before
-    assert await event_types(stub, before.incident_id) == ["OPENED", "INVESTIGATION_STARTED"]
+async def test_start_investigation_is_idempotent(incidents: Incidents, etag: str) -> None:
+    before = await investigated(incidents)
+    assert await start(incidents, before.incident_id, etag) == before
+    assert await incidents.event_types(before.incident_id) == ["OPENED", "INVESTIGATION_STARTED"]
 
 
-async def test_concurrent_starts_of_an_investigation_write_one_event(stub: "Stub") -> None:
-    incident_id = (await opened(stub)).incident_id
-    answers = await asyncio.gather(*(stub.StartInvestigation(start(incident_id)) for _ in range(30)))
-    assert len({answer.incident.SerializeToString(deterministic=True) for answer in answers}) == 1
-    assert await event_types(stub, incident_id) == ["OPENED", "INVESTIGATION_STARTED"]
+async def test_concurrent_starts_of_an_investigation_write_one_event(incidents: Incidents) -> None:
+    incident_id = (await incidents.opened()).incident_id
+    started = await asyncio.gather(*(start(incidents, incident_id) for _ in range(30)))
+    assert len({each.SerializeToString(deterministic=True) for each in started}) == 1
+    assert await incidents.event_types(incident_id) == ["OPENED", "INVESTIGATION_STARTED"]
 
 
-async def test_a_resolved_incident_is_not_investigated(stub: "Stub") -> None:
-    before = await resolved(stub)
-    refusal = await refused(stub.StartInvestigation(start(before.incident_id)))
+async def test_a_resolved_incident_is_not_investigated(incidents: Incidents) -> None:
+    before = await incidents.resolved()
+    refusal = await refused(start(incidents, before.incident_id))
     assert (refusal.code, refusal.reason) == (
         grpc.StatusCode.FAILED_PRECONDITION,
         "INCIDENT_STATE_NOT_ALLOWED",
     )
     assert refusal.metadata == {"current_state": "RESOLVED", "allowed_states": "OPEN"}
     assert refusal.preconditions == ("is RESOLVED, must be one of: OPEN",)
-    assert (await stub.Get(pb.GetRequest(incident_id=before.incident_id))).incident == before
+    assert await incidents.get(before.incident_id) == before
 
 
-async def test_an_unknown_incident_is_not_investigated(stub: "Stub") -> None:
-    refusal = await refused(stub.StartInvestigation(start(UNKNOWN_ID)))
+async def test_an_unknown_incident_is_not_investigated(incidents: Incidents) -> None:
+    refusal = await refused(start(incidents, UNKNOWN_ID))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")

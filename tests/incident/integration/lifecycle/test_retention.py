@@ -12,25 +12,14 @@ import pytest_asyncio
 
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.lifecycle.retention import remove_old
 from incident.model import Effect
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
+from tests.callers import incidents_at
 from tests.eventually import eventually
-from tests.incident.incidents import (
-    HUMAN,
-    NO_ACTION,
-    create_request,
-    effects_settled,
-    incident_stub,
-    new_id,
-    opened,
-    resolved,
-    token,
-)
-from tests.incident.stats import read_stats
+from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled, new_id, token
 from tests.rpc_errors import refused
 from tests.services import healthy_service
 
@@ -225,12 +214,12 @@ async def test_a_service_with_retention_removes_old_incidents_and_its_counters_d
     database: str, rows: "Rows"
 ) -> None:
     request_id, symptom = token(), token()
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
-        old = [await resolved(stub, severity=severity) for severity in (1, 2, 2, 3)]
-        old.append(await resolved(stub, title=f"{symptom} down", request_id=request_id))
-        await stub.Reopen(pb.ReopenRequest(incident_id=old[0].incident_id, reason="it came back"))
-        await stub.Resolve(pb.ResolveRequest(incident_id=old[0].incident_id, resolution_type=HUMAN))
-        young, unresolved = await resolved(stub), await opened(stub)
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        old = [await incidents.resolved(severity=severity) for severity in (1, 2, 2, 3)]
+        old.append(await incidents.resolved(title=f"{symptom} down", request_id=request_id))
+        await incidents.reopen(old[0].incident_id, reason="it came back")
+        await incidents.resolve(old[0].incident_id, resolution_type=HUMAN)
+        young, unresolved = await incidents.resolved(), await incidents.opened()
         await effects_settled(rows)
         await rows.execute(
             """
@@ -243,26 +232,26 @@ async def test_a_service_with_retention_removes_old_incidents_and_its_counters_d
             await insert_resolved(rows, days_ago=40)
         # This service would have removed incidents at its start; without a retention none is ever due.
         assert len(await left(rows)) == 230 + 7
-        before = await read_stats(service.address)
+        before = await incidents.stats()
 
     async with (
         healthy_service("incident", database, variables={"INCIDENT_RETENTION": "30d"}) as service,
-        incident_stub(service.address) as stub,
+        incidents_at(service.address) as incidents,
     ):
         expected = {young.incident_id, unresolved.incident_id}
         await eventually(lambda: left(rows), lambda found: found == expected)
         await service.logged("incidents_removed", incidents=35)
         batches = [event["incidents"] for event in service.events("incidents_removed")]
         assert batches == [100, 100, 35]
-        assert totals(await read_stats(service.address)) == totals(before)
+        assert totals(await incidents.stats()) == totals(before)
         of_removed = await rows.fetchval("SELECT count(*) FROM outbox WHERE state <> 'PENDING'")
         assert of_removed == len(Effect)
         # Knowledge stays; the incident is unknown, also to a retry of its Create.
-        (match,) = (await stub.SearchKnowledge(pb.SearchKnowledgeRequest(query=symptom))).matches
+        (match,) = (await incidents.search_knowledge(symptom).page()).matches
         assert match.entry.incident_id == old[-1].incident_id
-        refusal = await refused(stub.Get(pb.GetRequest(incident_id=old[-1].incident_id)))
+        refusal = await refused(incidents.get(old[-1].incident_id))
         assert refusal.code is grpc.StatusCode.NOT_FOUND
-        again = await stub.Create(create_request(title=f"{symptom} down", request_id=request_id))
+        again = await incidents.report(title=f"{symptom} down", request_id=request_id)
         assert again.incident.incident_id != old[-1].incident_id
 
 

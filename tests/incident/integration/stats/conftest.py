@@ -1,29 +1,24 @@
 """A service of its own for the stats: only one test at a time changes them."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest_asyncio
 
+from tests.callers import Incidents, incidents_at
 from tests.databases import cloned_database
 from tests.eventually import eventually
-from tests.incident.incidents import (
-    incident_stub,
-)
 from tests.migrated import migrate_incident
 from tests.services import RunningService, healthy_service
 
 if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running() -> AsyncIterator[RunningService]:
-    variables = {"INCIDENT_STUCK_AFTER": "45m"}
+    variables: dict[str, Any] = {"INCIDENT_STUCK_AFTER": "45m"}
     async with (
         cloned_database("incident", migrate_incident) as database,
         healthy_service("incident", database, variables=variables) as service,
@@ -49,6 +44,6 @@ async def alone(running: RunningService, alone_rows: "Rows") -> RunningService:
 
 
 @pytest_asyncio.fixture
-async def alone_stub(alone: RunningService) -> "AsyncIterator[Stub]":
-    async with incident_stub(alone.address) as stub:
-        yield stub
+async def alone_incidents(alone: RunningService) -> AsyncIterator[Incidents]:
+    async with incidents_at(alone.address) as incidents:
+        yield incidents

@@ -9,23 +9,13 @@ import pytest
 
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
-from tests.incident.incidents import (
-    INVESTIGATING,
-    effects_settled,
-    opened,
-    resolved,
-)
+from tests.callers import Incidents
+from tests.incident.incidents import INVESTIGATING, effects_settled
 from tests.incident.integration.stats.aged import age
 from tests.incident.side_effects import EFFECTS, POSTMORTEM, WEBHOOK, SideEffect
-from tests.incident.stats import FULL, read_stats
-from tests.services import RunningService
 
 if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 
@@ -43,26 +33,26 @@ NOTHING_WAITS = {
 
 
 async def test_the_full_view_lists_the_twenty_incidents_stuck_longest(
-    alone: RunningService, alone_stub: "Stub", alone_rows: "Rows"
+    alone_incidents: Incidents, alone_rows: "Rows"
 ) -> None:
-    incidents = [await opened(alone_stub, title=f"number {number}") for number in range(25)]
-    await alone_stub.StartInvestigation(pb.StartInvestigationRequest(incident_id=incidents[7].incident_id))
+    incidents = [await alone_incidents.opened(title=f"number {number}") for number in range(25)]
+    await alone_incidents.start_investigation(incidents[7].incident_id)
     for number, incident in enumerate(incidents):
         await age(alone_rows, "last_progress_time", [incident.incident_id], timedelta(hours=1 + number))
-    found = await read_stats(alone.address, FULL)
+    found = await alone_incidents.stats("FULL")
     assert found.incidents.stuck == 25
     listed = found.incidents.stuck_incidents
     assert [each.title for each in listed] == [f"number {number}" for number in range(24, 4, -1)]
     (started,) = [each for each in listed if each.incident_id == incidents[7].incident_id]
     assert (started.state, started.severity) == (INVESTIGATING, incident_pb2.SEVERITY_HIGH)
-    since = (await alone_stub.Get(pb.GetRequest(incident_id=started.incident_id))).incident.last_progress_time
+    since = (await alone_incidents.get(started.incident_id)).last_progress_time
     assert started.last_progress_time == since
 
 
 async def test_pending_and_parked_effects_are_counted_and_listed(
-    alone: RunningService, alone_stub: "Stub", alone_rows: "Rows"
+    alone_incidents: Incidents, alone_rows: "Rows"
 ) -> None:
-    incidents = [await resolved(alone_stub) for _ in range(13)]
+    incidents = [await alone_incidents.resolved() for _ in range(13)]
     await effects_settled(alone_rows)
     # As after so many failures; tried again not before tomorrow.
     for state, effect, chosen in (
@@ -81,13 +71,13 @@ async def test_pending_and_parked_effects_are_counted_and_listed(
                 effect.topic,
                 incident.incident_id,
             )
-    basic = await read_stats(alone.address)
+    basic = await alone_incidents.stats()
     assert side_effects(basic) == NOTHING_WAITS | {
         (WEBHOOK, SideEffect.STATE_PENDING): 13,
         (POSTMORTEM, SideEffect.STATE_PARKED): 9,
     }
     assert basic.side_effects.oldest_pending_seconds == pytest.approx(22 * 60, abs=300)
-    waiting = (await read_stats(alone.address, FULL)).side_effects.waiting
+    waiting = (await alone_incidents.stats("FULL")).side_effects.waiting
     assert [(each.effect, each.incident_id) for each in waiting] == [
         *((POSTMORTEM, each.incident_id) for each in reversed(incidents[:9])),
         *((WEBHOOK, each.incident_id) for each in list(reversed(incidents))[:11]),
@@ -96,9 +86,9 @@ async def test_pending_and_parked_effects_are_counted_and_listed(
 
 
 async def test_the_full_view_has_each_of_the_last_24_hours(
-    alone: RunningService, alone_stub: "Stub", alone_rows: "Rows"
+    alone_incidents: Incidents, alone_rows: "Rows"
 ) -> None:
-    incidents = [await resolved(alone_stub) for _ in range(5)]
+    incidents = [await alone_incidents.resolved() for _ in range(5)]
     await effects_settled(alone_rows)
     this_hour: datetime = await alone_rows.fetchval("SELECT date_trunc('hour', now())")
     opened_in, resolved_in = (
@@ -112,7 +102,7 @@ async def test_the_full_view_has_each_of_the_last_24_hours(
             ("UPDATE dispositions SET resolve_time = $1 WHERE incident_id = $2", end),
         ):
             await alone_rows.execute(statement, time + half, incident.incident_id)
-    found = await read_stats(alone.address, FULL)
+    found = await alone_incidents.stats("FULL")
     hours = found.incidents.hours
     read_in = found.read_time.ToDatetime(UTC).replace(minute=0, second=0, microsecond=0)
     starts = [read_in - timedelta(hours=ago) for ago in range(23, -1, -1)]
@@ -123,13 +113,13 @@ async def test_the_full_view_has_each_of_the_last_24_hours(
 
 
 async def test_the_basic_view_has_the_stats_without_the_lists(
-    alone: RunningService, alone_stub: "Stub", alone_rows: "Rows"
+    alone_incidents: Incidents, alone_rows: "Rows"
 ) -> None:
-    incident = await opened(alone_stub)
+    incident = await alone_incidents.opened()
     await age(alone_rows, "last_progress_time", [incident.incident_id], timedelta(days=1))
-    basic = await read_stats(alone.address)
-    unspecified = await read_stats(alone.address, stats_pb.GetFlywheelStatsRequest.VIEW_UNSPECIFIED)
-    full = await read_stats(alone.address, FULL)
+    basic = await alone_incidents.stats()
+    unspecified = await alone_incidents.stats(stats_pb.GetFlywheelStatsRequest.VIEW_UNSPECIFIED)
+    full = await alone_incidents.stats("FULL")
     assert len(full.incidents.stuck_incidents) == 1
     assert len(full.incidents.hours) == 24
     for each in (basic, unspecified, full):

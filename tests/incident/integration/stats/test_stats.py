@@ -11,30 +11,14 @@ import pytest
 from awoooi.flywheel.v1 import flywheel_stats_pb2
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.incidents import (
-    HUMAN,
-    INVESTIGATING,
-    NO_ACTION,
-    OPEN,
-    create_request,
-    effects_settled,
-    incident_stub,
-    opened,
-    resolved,
-    stats_stub,
-    token,
-)
+from tests.callers import Incidents, incidents_at
+from tests.incident.incidents import HUMAN, INVESTIGATING, NO_ACTION, OPEN, effects_settled, token
 from tests.incident.integration.stats.aged import age
 from tests.incident.side_effects import EFFECTS, SideEffect
-from tests.incident.stats import read_stats
 from tests.rpc_errors import refused
 from tests.services import RunningService, healthy_service
 
 if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 Reason = flywheel_stats_pb2.StuckReason
@@ -63,12 +47,12 @@ NOTHING_WAITS = {
 }
 
 
-async def resolve(stub: "Stub", incident_id: str, resolution_type: Any = NO_ACTION) -> None:
-    await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=resolution_type))
+async def resolve(incidents: Incidents, incident_id: str, resolution_type: Any = NO_ACTION) -> None:
+    await incidents.resolve(incident_id, resolution_type=resolution_type)
 
 
-async def test_every_enum_value_is_present_at_zero(alone: RunningService) -> None:
-    found = await read_stats(alone.address)
+async def test_every_enum_value_is_present_at_zero(alone_incidents: Incidents) -> None:
+    found = await alone_incidents.stats()
     assert by(found.incidents.incidents, "state") == {OPEN: 0, INVESTIGATING: 0}
     assert found.incidents.stuck == 0
     assert by(found.incidents.stuck_by_reason, "reason") == dict.fromkeys(Reason.values()[1:], 0)
@@ -90,29 +74,29 @@ async def test_every_enum_value_is_present_at_zero(alone: RunningService) -> Non
 
 
 async def test_incidents_are_counted_by_state_severity_and_resolution_type(
-    alone: RunningService, alone_stub: "Stub", alone_rows: "Rows"
+    alone_incidents: Incidents, alone_rows: "Rows"
 ) -> None:
     fingerprint = token()
-    await opened(alone_stub, severity=incident_pb2.SEVERITY_CRITICAL, fingerprint=fingerprint)
-    await alone_stub.Create(create_request(fingerprint=fingerprint))
-    request = create_request(severity=incident_pb2.SEVERITY_INFO, request_id=token())
+    await alone_incidents.opened(severity=incident_pb2.SEVERITY_CRITICAL, fingerprint=fingerprint)
+    await alone_incidents.report(fingerprint=fingerprint)
+    request = {"severity": "INFO", "request_id": token()}
     for _ in range(2):
-        await alone_stub.Create(request)
+        await alone_incidents.report(**request)
     for _ in range(2):
-        incident = await opened(alone_stub)
-        await alone_stub.StartInvestigation(pb.StartInvestigationRequest(incident_id=incident.incident_id))
+        incident = await alone_incidents.opened()
+        await alone_incidents.start_investigation(incident.incident_id)
     for resolution_type in TYPES:
-        incident = await opened(alone_stub, severity=incident_pb2.SEVERITY_LOW)
-        await resolve(alone_stub, incident.incident_id, resolution_type)
-        await resolve(alone_stub, incident.incident_id, HUMAN)
-    reopened = await resolved(alone_stub)
-    await alone_stub.Reopen(pb.ReopenRequest(incident_id=reopened.incident_id, reason="it came back"))
-    again = await resolved(alone_stub)
-    await alone_stub.Reopen(pb.ReopenRequest(incident_id=again.incident_id, reason="it came back"))
-    await resolve(alone_stub, again.incident_id, HUMAN)
+        incident = await alone_incidents.opened(severity=incident_pb2.SEVERITY_LOW)
+        await resolve(alone_incidents, incident.incident_id, resolution_type)
+        await resolve(alone_incidents, incident.incident_id, HUMAN)
+    reopened = await alone_incidents.resolved()
+    await alone_incidents.reopen(reopened.incident_id, reason="it came back")
+    again = await alone_incidents.resolved()
+    await alone_incidents.reopen(again.incident_id, reason="it came back")
+    await resolve(alone_incidents, again.incident_id, HUMAN)
     await effects_settled(alone_rows)
 
-    found = await read_stats(alone.address)
+    found = await alone_incidents.stats()
     assert by(found.incidents.incidents, "state") == {OPEN: 3, INVESTIGATING: 2}
     assert by(found.incidents.opened_total, "severity") == {
         incident_pb2.SEVERITY_CRITICAL: 1,
@@ -132,23 +116,23 @@ async def test_incidents_are_counted_by_state_severity_and_resolution_type(
         "UPDATE postmortems SET create_time = now() - interval '24 h 1 s' WHERE incident_id = $1",
         again.incident_id,
     )
-    later = await read_stats(alone.address)
+    later = await alone_incidents.stats()
     assert by(later.resolutions.postmortems_24h, "resolution_type") == expected | {NO_ACTION: 2, HUMAN: 1}
     assert later.resolutions.resolved_total == found.resolutions.resolved_total
 
 
 async def test_the_time_to_resolve_is_measured_from_the_opening_or_the_reopening(
-    alone: RunningService, alone_stub: "Stub", alone_rows: "Rows"
+    alone_incidents: Incidents, alone_rows: "Rows"
 ) -> None:
     # Far enough below a bound that a slow test stays below it.
-    incidents = [await opened(alone_stub) for _ in range(5)]
+    incidents = [await alone_incidents.opened() for _ in range(5)]
     for incident, seconds in zip(incidents, (0, 200, 200, 40_000, 10 * 86_400), strict=True):
         await age(alone_rows, "open_time", [incident.incident_id], timedelta(seconds=seconds))
-        await resolve(alone_stub, incident.incident_id)
-    await alone_stub.Reopen(pb.ReopenRequest(incident_id=incidents[-1].incident_id, reason="it came back"))
-    await resolve(alone_stub, incidents[-1].incident_id)
+        await resolve(alone_incidents, incident.incident_id)
+    await alone_incidents.reopen(incidents[-1].incident_id, reason="it came back")
+    await resolve(alone_incidents, incidents[-1].incident_id)
     await effects_settled(alone_rows)
-    histogram = (await read_stats(alone.address)).resolutions.resolution_seconds
+    histogram = (await alone_incidents.stats()).resolutions.resolution_seconds
     assert {bucket.upper_bound: bucket.cumulative_count for bucket in histogram.buckets} == dict(
         zip(BOUNDS, [2, 4, 4, 4, 4, 4, 5, 5, 5, 5], strict=True)
     )
@@ -157,19 +141,17 @@ async def test_the_time_to_resolve_is_measured_from_the_opening_or_the_reopening
 
 
 async def test_stats_are_the_same_from_every_replica(
-    alone: RunningService, alone_stub: "Stub", alone_rows: "Rows"
+    alone: RunningService, alone_incidents: Incidents, alone_rows: "Rows"
 ) -> None:
-    await resolved(alone_stub)
+    await alone_incidents.resolved()
     async with (
         healthy_service("incident", alone.database_url) as other,
-        incident_stub(other.address) as other_stub,
+        incidents_at(other.address) as other_incidents,
     ):
-        await resolved(other_stub)
+        await other_incidents.resolved()
         await effects_settled(alone_rows)
-        found = [await read_stats(alone.address), await read_stats(other.address)]
-        async with stats_stub(other.address) as stats:
-            request = stats_pb.GetFlywheelStatsRequest(view=99)  # type: ignore[arg-type]  # no such view
-            refusal = await refused(stats.GetFlywheelStats(request))
+        found = [await alone_incidents.stats(), await other_incidents.stats()]
+        refusal = await refused(other_incidents.stats(99))  # type: ignore[arg-type]  # no such view
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("view",))
     assert {by(each.incidents.opened_total, "severity")[2] for each in found} == {2}
     assert {each.resolutions.resolution_seconds.count for each in found} == {2}

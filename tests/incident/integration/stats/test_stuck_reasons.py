@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING
 
 from awoooi.flywheel.v1 import flywheel_stats_pb2
 from awoooi.incident.v1 import incident_pb2
-from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.incidents import NO_ACTION, opened, resolved, token
+from tests.callers import Incidents
+from tests.incident.incidents import NO_ACTION, token
 from tests.incident.integration.stats.aged import age
-from tests.incident.stats import FULL, read_stats
-from tests.services import RunningService
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
-    Stub = IncidentServiceAsyncStub
     Rows = asyncpg.Connection[asyncpg.Record]
 
 Reason = flywheel_stats_pb2.StuckReason
@@ -66,39 +61,37 @@ STUCK: dict[str, tuple[Sequence[Entry], str]] = {
 }
 
 
-async def record(stub: "Stub", incident_id: str, entry: Entry) -> None:
+async def record(incidents: Incidents, incident_id: str, entry: Entry) -> None:
     kind, approval = entry
     if kind == "REOPENED":
-        await stub.Resolve(pb.ResolveRequest(incident_id=incident_id, resolution_type=NO_ACTION))
-        await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="it came back"))
+        await incidents.resolve(incident_id, resolution_type=NO_ACTION)
+        await incidents.reopen(incident_id, reason="it came back")
         return
     attributes = {} if approval is None else {"approval_id": f"APR-20260507-00000{approval}"}
-    await stub.AddEvent(
-        pb.AddEventRequest(
-            event_id=token(),
-            incident_id=incident_id,
-            type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{kind}"),
-            summary="as it was",
-            attributes=attributes,
-        )
+    await incidents.add_event(
+        incident_id,
+        event_id=token(),
+        type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{kind}"),
+        summary="as it was",
+        attributes=attributes,
     )
 
 
 async def test_stuck_incidents_are_counted_by_the_reason_on_their_timelines(
-    service: RunningService, stub: "Stub", rows: "Rows"
+    incidents: Incidents, rows: "Rows"
 ) -> None:
     ids: dict[str, str] = {}
     for title, (entries, _) in STUCK.items():
-        ids[(await opened(stub, title=title)).incident_id] = title
+        ids[(await incidents.opened(title=title)).incident_id] = title
         incident_id = list(ids)[-1]
         for entry in entries:
-            await record(stub, incident_id, entry)
+            await record(incidents, incident_id, entry)
     # Neither is stuck: one has made progress in time, one is resolved.
-    await age(rows, "last_progress_time", [(await opened(stub)).incident_id], timedelta(minutes=29))
-    await age(rows, "last_progress_time", [(await resolved(stub)).incident_id], timedelta(days=1))
+    await age(rows, "last_progress_time", [(await incidents.opened()).incident_id], timedelta(minutes=29))
+    await age(rows, "last_progress_time", [(await incidents.resolved()).incident_id], timedelta(days=1))
     await age(rows, "last_progress_time", list(ids), timedelta(minutes=31))
 
-    found = await read_stats(service.address, FULL)
+    found = await incidents.stats("FULL")
     reasons = {
         ids[each.incident_id]: Reason.Name(each.reason).removeprefix("STUCK_REASON_")
         for each in found.incidents.stuck_incidents

@@ -1,26 +1,15 @@
 """Watch: which changes come, in which order, and from where on."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import pytest
 
 from awoooi.incident.v1 import incident_pb2
-from tests.incident.incidents import (
-    INVESTIGATING,
-    OPEN,
-    RESOLVED,
-    create_request,
-    new_id,
-    opened,
-    resolved,
-    token,
-)
+from tests.callers import Incidents
+from tests.incident.incidents import INVESTIGATING, OPEN, RESOLVED, new_id, token
 from tests.incident.integration.watch.watching import OWN_EFFECTS, Watcher, act, note, type_name, watching
 from tests.services import RunningService
-
-if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
 
 HIGH = incident_pb2.SEVERITY_HIGH
 MEDIUM = incident_pb2.SEVERITY_MEDIUM
@@ -33,20 +22,20 @@ INSERT_NOTE = """
 
 
 async def test_a_stream_begins_with_a_heartbeat_that_it_can_be_resumed_from(
-    stub: "IncidentServiceAsyncStub",
+    incidents: Incidents,
 ) -> None:
-    await opened(stub)
-    watcher = await watching(stub)
+    await incidents.opened()
+    watcher = await watching(incidents)
     assert [(r.HasField("incident"), r.HasField("event")) for r in watcher.responses] == [(False, False)]
 
 
 async def test_a_new_stream_has_exactly_the_changes_committed_after_it_began(
-    stub: "IncidentServiceAsyncStub",
+    incidents: Incidents,
 ) -> None:
     labels = {"test": token()}
-    await opened(stub, labels=labels)
-    watcher = await watching(stub, labels=labels)
-    later = await opened(stub, labels=labels)
+    await incidents.opened(labels=labels)
+    watcher = await watching(incidents, labels=labels)
+    later = await incidents.opened(labels=labels)
     change = await watcher.change()
     assert change.incident == later
     assert type_name(change.event) == "OPENED"
@@ -54,23 +43,23 @@ async def test_a_new_stream_has_exactly_the_changes_committed_after_it_began(
 
 
 async def test_the_incident_of_a_change_is_at_least_as_new_as_the_event(
-    stub: "IncidentServiceAsyncStub",
+    incidents: Incidents,
 ) -> None:
     labels = {"test": token()}
-    start = await watching(stub, labels=labels)
-    incident = await resolved(stub, labels=labels)
-    resumed = await watching(stub, labels=labels, resume_token=start.token)
+    start = await watching(incidents, labels=labels)
+    incident = await incidents.resolved(labels=labels)
+    resumed = await watching(incidents, labels=labels, resume_token=start.token)
     first = await resumed.change()
     assert type_name(first.event) == "OPENED"
     assert (first.incident.incident_id, first.incident.state) == (incident.incident_id, RESOLVED)
 
 
 async def test_a_change_that_commits_late_neither_delays_others_nor_is_lost(
-    stub: "IncidentServiceAsyncStub", service: RunningService
+    incidents: Incidents, service: RunningService
 ) -> None:
     labels = {"test": token()}
-    incident_id = (await opened(stub, labels=labels)).incident_id
-    watcher = await watching(stub, labels=labels)
+    incident_id = (await incidents.opened(labels=labels)).incident_id
+    watcher = await watching(incidents, labels=labels)
     first, second, late = (f"{token()}-{n}" for n in ("first", "second", "late"))
     slow = await asyncpg.connect(service.database_url)
     try:
@@ -78,25 +67,25 @@ async def test_a_change_that_commits_late_neither_delays_others_nor_is_lost(
         await transaction.start()
         # It takes its transaction id and its sequence number now, before the two others.
         await slow.execute(INSERT_NOTE, late, incident_id)
-        await note(stub, incident_id, first)
-        await note(stub, incident_id, second)
+        await note(incidents, incident_id, first)
+        await note(incidents, incident_id, second)
         assert await watcher.until_event(second) == [first, second]
         meanwhile = watcher.token
         await transaction.commit()
     finally:
         await slow.close()
     assert await watcher.until_event(late) == [first, second, late]
-    resumed = await watching(stub, labels=labels, resume_token=meanwhile)
+    resumed = await watching(incidents, labels=labels, resume_token=meanwhile)
     assert await resumed.until_event(late) == [late]
 
 
 async def test_missed_changes_of_an_incident_are_in_commit_order(
-    stub: "IncidentServiceAsyncStub", service: RunningService
+    incidents: Incidents, service: RunningService
 ) -> None:
     labels = {"test": token()}
-    incident_id = (await opened(stub, labels=labels)).incident_id
-    start = await watching(stub, labels=labels)
-    start.call.cancel()
+    incident_id = (await incidents.opened(labels=labels)).incident_id
+    start = await watching(incidents, labels=labels)
+    start.stream.close()
     first, second = f"{token()}-first", f"{token()}-second"
     waits = await asyncpg.connect(service.database_url)
     goes = await asyncpg.connect(service.database_url)
@@ -111,24 +100,24 @@ async def test_missed_changes_of_an_incident_are_in_commit_order(
     finally:
         await waits.close()
         await goes.close()
-    resumed = await watching(stub, labels=labels, resume_token=start.token)
+    resumed = await watching(incidents, labels=labels, resume_token=start.token)
     assert await resumed.until_event(second) == [first, second]
 
 
 async def test_a_stream_resumes_after_any_response_without_gap_or_duplicate(
-    stub: "IncidentServiceAsyncStub",
+    incidents: Incidents,
 ) -> None:
     labels = {"test": token()}
-    start = await watching(stub, labels=labels)
-    resolved_ids = [(await resolved(stub, labels=labels)).incident_id for _ in range(3)]
+    start = await watching(incidents, labels=labels)
+    resolved_ids = [(await incidents.resolved(labels=labels)).incident_id for _ in range(3)]
     end = token()
-    await note(stub, resolved_ids[-1], end)
+    await note(incidents, resolved_ids[-1], end)
     everything = await start.until_event(end)
     for place, response in enumerate(start.responses[:-1]):
-        resumed = await watching(stub, labels=labels, resume_token=response.resume_token)
+        resumed = await watching(incidents, labels=labels, resume_token=response.resume_token)
         # Transactions that ran side by side may have either order.
         assert sorted(await resumed.until_event(end)) == sorted(everything[place:])
-        resumed.call.cancel()
+        resumed.stream.close()
 
 
 @pytest.mark.parametrize(
@@ -179,7 +168,7 @@ async def test_a_stream_resumes_after_any_response_without_gap_or_duplicate(
     ],
 )
 async def test_only_changes_that_match_all_criteria_come_live_and_missed(
-    stub: "IncidentServiceAsyncStub", fields: dict[str, Any], expected: str
+    incidents: Incidents, fields: dict[str, Any], expected: str
 ) -> None:
     test = token()
     ids = {name: new_id() for name in "ABC"}
@@ -190,26 +179,24 @@ async def test_only_changes_that_match_all_criteria_come_live_and_missed(
         fields = fields | {"incident_id": ids[fields["incident_id"]]}
     fields = fields | {"labels": fields.get("labels", {}) | {"test": test}}
 
-    live = await watching(stub, **fields)
+    live = await watching(incidents, **fields)
     beginning = live.token
     for name, severity, zone in (("A", HIGH, "us"), ("B", LOW, "eu"), ("C", MEDIUM, "us")):
-        await stub.Create(
-            create_request(
-                incident_id=ids[name],
-                severity=severity,
-                labels={"test": test, "zone": zone},
-                fingerprint=f"{name}-{test}",
-            )
+        await incidents.report(
+            incident_id=ids[name],
+            severity=severity,
+            labels={"test": test, "zone": zone},
+            fingerprint=f"{name}-{test}",
         )
-    await act(stub, "start", ids["A"])
-    await note(stub, ids["A"], token())
-    await act(stub, "resolve", ids["A"])
-    await act(stub, "resolve", ids["B"])
-    await act(stub, "reopen", ids["A"])
-    await act(stub, "start", ids["A"])
+    await act(incidents, "start", ids["A"])
+    await note(incidents, ids["A"], token())
+    await act(incidents, "resolve", ids["A"])
+    await act(incidents, "resolve", ids["B"])
+    await act(incidents, "reopen", ids["A"])
+    await act(incidents, "start", ids["A"])
     for name in "ABC":
-        await note(stub, ids[name], token())
-    missed = await watching(stub, resume_token=beginning, **fields)
+        await note(incidents, ids[name], token())
+    missed = await watching(incidents, resume_token=beginning, **fields)
     for watcher in (live, missed):
         assert await _story(watcher, names, len(expected.split(", "))) == expected
 

@@ -1,22 +1,19 @@
 """Watch: existing incidents before the first change."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Any
 
 import asyncpg
 import pytest
 
-from awoooi.incident.v1 import incident_service_pb2 as pb
-from tests.incident.incidents import incident_stub, new_id, opened, token
+from tests.callers import Incidents, incidents_at
+from tests.incident.incidents import new_id, token
 from tests.incident.integration.watch.watching import Watcher, note, type_name, watching
 from tests.services import RunningService
 
-if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
-
 
 async def test_existing_incidents_come_once_each_then_every_change_without_a_gap(
-    stub: "IncidentServiceAsyncStub", service: RunningService, rows: "asyncpg.Connection[asyncpg.Record]"
+    incidents: Incidents, service: RunningService, rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     labels = {"test": token()}
     await _insert_incidents(rows, labels["test"], 1200)
@@ -24,12 +21,12 @@ async def test_existing_incidents_come_once_each_then_every_change_without_a_gap
 
     async def keep_writing() -> None:
         while not stop.is_set():
-            incident = await opened(stub, labels=labels)
-            await stub.StartInvestigation(pb.StartInvestigationRequest(incident_id=incident.incident_id))
+            incident = await incidents.opened(labels=labels)
+            await incidents.start_investigation(incident.incident_id)
 
-    async with incident_stub(service.address) as watch_stub, asyncio.TaskGroup() as tasks:
+    async with incidents_at(service.address) as watching_incidents, asyncio.TaskGroup() as tasks:
         writers = [tasks.create_task(keep_writing()) for _ in range(3)]
-        watcher = Watcher(watch_stub.Watch(pb.WatchRequest(labels=labels, include_existing=True)))
+        watcher = Watcher(watching_incidents.watch(labels=labels, include_existing=True, heartbeats=True))
         while not (await watcher.read()).resume_token:
             pass
         existing = [response.incident.incident_id for response in watcher.responses[:-1]]
@@ -38,7 +35,7 @@ async def test_existing_incidents_come_once_each_then_every_change_without_a_gap
         stop.set()
         await asyncio.wait(writers)
         last = token()
-        await note(stub, existing[0], last)
+        await note(incidents, existing[0], last)
         await watcher.until_event(last)
 
     known: dict[str, int] = {}
@@ -69,31 +66,31 @@ async def _insert_incidents(rows: "asyncpg.Connection[asyncpg.Record]", test: st
     ("fields", "comes"),
     [
         pytest.param({}, True, id="no other filter"),
-        pytest.param({"states": ["STATE_OPEN"]}, True, id="its state"),
-        pytest.param({"states": ["STATE_RESOLVED"]}, False, id="another state"),
-        pytest.param({"severities": ["SEVERITY_HIGH"]}, True, id="its severity"),
-        pytest.param({"severities": ["SEVERITY_LOW"]}, False, id="another severity"),
+        pytest.param({"states": ["OPEN"]}, True, id="its state"),
+        pytest.param({"states": ["RESOLVED"]}, False, id="another state"),
+        pytest.param({"severities": ["HIGH"]}, True, id="its severity"),
+        pytest.param({"severities": ["LOW"]}, False, id="another severity"),
     ],
 )
 @pytest.mark.parametrize("by_id", [pytest.param(True, id="by id"), pytest.param(False, id="by label")])
 async def test_an_existing_incident_comes_when_it_matches_now(
-    stub: "IncidentServiceAsyncStub", fields: dict[str, list[str]], by_id: bool, comes: bool
+    incidents: Incidents, fields: dict[str, list[str]], by_id: bool, comes: bool
 ) -> None:
     labels = {"test": token()}
-    incident = await opened(stub, labels=labels)
-    narrow = {"incident_id": incident.incident_id} if by_id else {"labels": labels}
-    watcher = await watching(stub, include_existing=True, **fields, **narrow)
+    incident = await incidents.opened(labels=labels)
+    narrow: dict[str, Any] = {"incident_id": incident.incident_id} if by_id else {"labels": labels}
+    watcher = await watching(incidents, include_existing=True, **fields, **narrow)
     assert [response.incident for response in watcher.responses[:-1]] == ([incident] if comes else [])
     assert all(not response.resume_token for response in watcher.responses[:-1])
 
 
 async def test_missed_changes_of_incidents_removed_by_retention_are_skipped(
-    stub: "IncidentServiceAsyncStub", rows: "asyncpg.Connection[asyncpg.Record]"
+    incidents: Incidents, rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     labels = {"test": token()}
-    start = await watching(stub, labels=labels)
-    removed, kept = await opened(stub, labels=labels), await opened(stub, labels=labels)
+    start = await watching(incidents, labels=labels)
+    removed, kept = await incidents.opened(labels=labels), await incidents.opened(labels=labels)
     await rows.execute("DELETE FROM incidents WHERE incident_id = $1", removed.incident_id)
-    resumed = await watching(stub, labels=labels, resume_token=start.token)
+    resumed = await watching(incidents, labels=labels, resume_token=start.token)
     assert (await resumed.change()).incident == kept
     assert [type_name(change.event) for change in resumed.changes] == ["OPENED"]

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 from grpc import StatusCode
@@ -13,16 +12,14 @@ from incident.watch.epoch import FIRST_EPOCH, Epochs
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
+from tests.callers import Incidents, incidents_at
 from tests.databases import empty_database
 from tests.dumps import dump, own_cluster, restore
 from tests.eventually import eventually
-from tests.incident.incidents import incident_stub, opened, token
+from tests.incident.incidents import token
 from tests.incident.integration.watch.watching import Watcher, note, watching
 from tests.rpc_errors import Refused, refused
 from tests.services import healthy_service
-
-if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
 
 
 async def use_up_ids(database: str) -> None:
@@ -58,8 +55,8 @@ async def idle(database: str, watching_processes: int) -> None:
         await connection.close()
 
 
-async def resuming_refused(stub: "IncidentServiceAsyncStub", given: str) -> Refused:
-    return await refused(watching(stub, resume_token=given))
+async def resuming_refused(incidents: Incidents, given: str) -> Refused:
+    return await refused(watching(incidents, resume_token=given))
 
 
 @asynccontextmanager
@@ -70,10 +67,10 @@ async def moved(tmp_path: Path, *, user: str = "postgres") -> AsyncIterator[tupl
         await asyncio.to_thread(old.create_database, "incident")
         url = old.url("incident")
         await use_up_ids(url)
-        async with healthy_service("incident", url) as service, incident_stub(service.address) as stub:
-            given = (await watching(stub)).token
+        async with healthy_service("incident", url) as service, incidents_at(service.address) as incidents:
+            given = (await watching(incidents)).token
             for _ in range(3):
-                await opened(stub)
+                await incidents.opened()
         await dump(url, file)
     async with own_cluster(tmp_path / "new") as new:
         connection = await asyncpg.connect(new.url("postgres"))
@@ -87,12 +84,12 @@ async def moved(tmp_path: Path, *, user: str = "postgres") -> AsyncIterator[tupl
         yield url, given
 
 
-async def new_changes_only(stub: "IncidentServiceAsyncStub", watchers: list[Watcher], database: str) -> None:
+async def new_changes_only(incidents: Incidents, watchers: list[Watcher], database: str) -> None:
     """Assert that these watchers get what happens now and nothing that is old, also when the ids reach those of old."""
-    incident = await opened(stub)
+    incident = await incidents.opened()
     await use_up_ids(database)
     last = token()
-    await note(stub, incident.incident_id, last)
+    await note(incidents, incident.incident_id, last)
     for watcher in watchers:
         await watcher.until_event(last)
         assert {each.event.incident_id for each in watcher.changes} == {incident.incident_id}
@@ -104,13 +101,13 @@ async def test_replicas_on_a_moved_database_tell_new_changes_only_and_are_idle(t
         moved(tmp_path) as (database, given),
         healthy_service("incident", database) as one,
         healthy_service("incident", database) as other,
-        incident_stub(one.address) as first,
-        incident_stub(other.address) as second,
+        incidents_at(one.address) as first,
+        incidents_at(other.address) as second,
     ):
-        watchers = [await watching(stub) for stub in (first, second)]
+        watchers = [await watching(incidents) for incidents in (first, second)]
         await idle(database, 2)
-        for stub in (first, second):
-            refusal = await resuming_refused(stub, given)
+        for incidents in (first, second):
+            refusal = await resuming_refused(incidents, given)
             assert (refusal.code, refusal.reason, refusal.fields) == (
                 StatusCode.INVALID_ARGUMENT,
                 "RESUME_TOKEN_OF_OTHER_DATABASE",
@@ -125,12 +122,12 @@ async def test_without_the_right_to_read_the_clusters_identity_a_move_is_noticed
     async with (
         moved(tmp_path, user="app") as (database, given),
         healthy_service("incident", database) as service,
-        incident_stub(service.address) as stub,
+        incidents_at(service.address) as incidents,
     ):
-        watcher = await watching(stub)
+        watcher = await watching(incidents)
         await idle(database, 1)
-        assert (await resuming_refused(stub, given)).reason == "RESUME_TOKEN_OF_OTHER_DATABASE"
-        await new_changes_only(stub, [watcher], database)
+        assert (await resuming_refused(incidents, given)).reason == "RESUME_TOKEN_OF_OTHER_DATABASE"
+        await new_changes_only(incidents, [watcher], database)
 
 
 async def test_a_database_moved_before_the_service_knew_of_epochs_is_repaired(tmp_path: Path) -> None:
@@ -140,14 +137,14 @@ async def test_a_database_moved_before_the_service_knew_of_epochs_is_repaired(tm
         await connection.close()
         async with (
             healthy_service("incident", database) as service,
-            incident_stub(service.address) as stub,
+            incidents_at(service.address) as incidents,
         ):
-            await idle_after_watching(stub, database)
-            assert (await resuming_refused(stub, given)).reason == "RESUME_TOKEN_OF_OTHER_DATABASE"
+            await idle_after_watching(incidents, database)
+            assert (await resuming_refused(incidents, given)).reason == "RESUME_TOKEN_OF_OTHER_DATABASE"
 
 
-async def idle_after_watching(stub: "IncidentServiceAsyncStub", database: str) -> None:
-    watcher = await watching(stub)
+async def idle_after_watching(incidents: Incidents, database: str) -> None:
+    watcher = await watching(incidents)
     await idle(database, 1)
     assert watcher.changes == []
 
@@ -155,25 +152,25 @@ async def idle_after_watching(stub: "IncidentServiceAsyncStub", database: str) -
 async def test_a_database_restored_beside_the_old_one_refuses_the_old_ones_tokens(
     database: str, tmp_path: Path
 ) -> None:
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
-        await opened(stub)
-        given = (await watching(stub)).token
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        await incidents.opened()
+        given = (await watching(incidents)).token
         # As long as the database stays, so do its tokens.
-        await watching(stub, resume_token=given)
+        await watching(incidents, resume_token=given)
     await dump(database, tmp_path / "incident.dump")
     async with empty_database() as restored:
         await restore(tmp_path / "incident.dump", restored)
         async with (
             healthy_service("incident", restored) as service,
-            incident_stub(service.address) as stub,
+            incidents_at(service.address) as incidents,
         ):
-            assert (await resuming_refused(stub, given)).reason == "RESUME_TOKEN_OF_OTHER_DATABASE"
+            assert (await resuming_refused(incidents, given)).reason == "RESUME_TOKEN_OF_OTHER_DATABASE"
 
 
 async def test_processes_that_repair_at_once_in_small_batches_begin_one_epoch(database: str) -> None:
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
         for _ in range(20):
-            await opened(stub)
+            await incidents.opened()
     connection = await asyncpg.connect(database)
     engines = [create_engine(database, application_name="tests", pool_size=2) for _ in range(4)]
     try:
@@ -192,9 +189,9 @@ async def test_processes_that_repair_at_once_in_small_batches_begin_one_epoch(da
 
 
 async def test_a_repair_is_finished_after_the_death_of_the_process_that_began_it(database: str) -> None:
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
         for _ in range(3):
-            await opened(stub)
+            await incidents.opened()
     connection = await asyncpg.connect(database)
     engine = create_engine(database, application_name="tests", pool_size=2)
     try:

@@ -3,30 +3,20 @@
 import asyncio
 import signal
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import asyncpg
-import grpc.aio
 import pytest
 from grpc import StatusCode
 
-from awoooi.client import IncidentClient
+from awoooi.client import CallError, IncidentClient
 from awoooi.incident.v1 import incident_pb2
+from tests.callers import Incidents, incidents_at
 from tests.eventually import eventually
-from tests.incident.incidents import (
-    effects_settled,
-    incident_stub,
-    opened,
-    resolved,
-    token,
-)
+from tests.incident.incidents import effects_settled, token
 from tests.incident.integration.watch.audience import Audience, killed_service
 from tests.incident.integration.watch.watching import act, note, watching
 from tests.rpc_errors import read_refusal
 from tests.services import TIMEOUT_SECONDS, healthy_service
-
-if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
 
 WATCHERS = 50
 INCIDENTS = 40
@@ -95,56 +85,56 @@ def _changes_of_state(events: Sequence[incident_pb2.IncidentEvent]) -> Mapping[s
 async def test_a_resume_token_is_valid_on_another_server_and_after_a_restart_without_gap_or_duplicate(
     database: str,
 ) -> None:
-    async with healthy_service("incident", database) as first, incident_stub(first.address) as stub:
-        watcher = await watching(stub)
-        incident_id = (await opened(stub)).incident_id
+    async with healthy_service("incident", database) as first, incidents_at(first.address) as incidents:
+        watcher = await watching(incidents)
+        incident_id = (await incidents.opened()).incident_id
         opened_event = (await watcher.change()).event.event_id
-        async with healthy_service("incident", database) as second, incident_stub(second.address) as other:
-            await note(stub, incident_id, "at-the-first")
+        async with healthy_service("incident", database) as second, incidents_at(second.address) as other:
+            await note(incidents, incident_id, "at-the-first")
             elsewhere = await watching(other, resume_token=watcher.token)
             assert await elsewhere.until_event("at-the-first") == ["at-the-first"]
-    async with healthy_service("incident", database) as third, incident_stub(third.address) as stub:
-        await note(stub, incident_id, "after-all")
+    async with healthy_service("incident", database) as third, incidents_at(third.address) as incidents:
+        await note(incidents, incident_id, "after-all")
         for passed, resume_token in (
             ([opened_event, "at-the-first", "after-all"], watcher.responses[0].resume_token),
             (["at-the-first", "after-all"], watcher.token),
             (["after-all"], elsewhere.token),
         ):
-            resumed = await watching(stub, resume_token=resume_token)
+            resumed = await watching(incidents, resume_token=resume_token)
             assert await resumed.until_event("after-all") == passed
 
 
 async def test_a_graceful_stop_ends_streams_at_once_with_their_resume_token(
     database: str,
 ) -> None:
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
-        watcher = await watching(stub)
-        incident_id = (await opened(stub)).incident_id
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        watcher = await watching(incidents)
+        incident_id = (await incidents.opened()).incident_id
         await watcher.change()
         service.send(signal.SIGTERM)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
+        with pytest.raises(CallError) as caught:
             await watcher.read()
         refusal = read_refusal(caught.value)
         assert (refusal.code, refusal.reason) == (StatusCode.UNAVAILABLE, "WATCH_ENDED")
         assert await service.ended() == 0
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
-        await act(stub, "start", incident_id)
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        await act(incidents, "start", incident_id)
         for resume_token in (watcher.token, refusal.metadata["resume_token"]):
-            resumed = await watching(stub, resume_token=resume_token)
+            resumed = await watching(incidents, resume_token=resume_token)
             assert (await resumed.change()).incident.state == incident_pb2.Incident.STATE_INVESTIGATING
             assert len(resumed.changes) == 1
 
 
 async def test_streams_survive_a_lost_database_connection_without_a_gap(
-    stub: "IncidentServiceAsyncStub", rows: "asyncpg.Connection[asyncpg.Record]"
+    incidents: Incidents, rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     labels = {"test": token()}
-    watcher = await watching(stub, labels=labels)
+    watcher = await watching(incidents, labels=labels)
     feeding = await eventually(lambda: rows.fetchval(FEEDING))
     await rows.execute("SELECT pg_terminate_backend($1)", feeding)
-    incident = await resolved(stub, labels=labels)
+    incident = await incidents.resolved(labels=labels)
     last = token()
-    await note(stub, incident.incident_id, last)
+    await note(incidents, incident.incident_id, last)
     came = await watcher.until_event(last)
     written = await rows.fetch(
         "SELECT event_id FROM incident_events WHERE incident_id = $1 AND event_id = ANY ($2)",
@@ -173,16 +163,16 @@ async def test_writers_notify_only_while_a_tailer_has_requested_it(
     await connection.add_listener(
         "incident_events", lambda *arguments: notifications.put_nowait(str(arguments[-1]))
     )
-    async with healthy_service("incident", database) as service, incident_stub(service.address) as stub:
-        await opened(stub)
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        await incidents.opened()
         await connection.execute("NOTIFY incident_events, 'no watcher'")
         assert await _next(notifications) == "no watcher"
-        watcher = await watching(stub)
+        watcher = await watching(incidents)
         await eventually(lambda: connection.fetchval(FEEDING))
-        await opened(stub)
+        await incidents.opened()
         assert await _next(notifications) == ""
         await watcher.change()
-        watcher.call.cancel()
+        watcher.stream.close()
         await eventually(lambda: connection.fetchval(FEEDING), lambda pid: pid is None)
     await connection.close()
 

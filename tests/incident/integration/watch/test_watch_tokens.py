@@ -1,7 +1,7 @@
 """Watch: which resume tokens are taken."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import pytest
@@ -13,12 +13,10 @@ from incident.watch.epoch import FIRST_EPOCH
 from incident.watch.mapping import make_token
 from incident.watch.model import Position, ResumePoint, Snapshot
 from servicekit.rpc.page_tokens import PageTokens
-from tests.incident.incidents import OPEN, opened, token
+from tests.callers import Incidents
+from tests.incident.incidents import OPEN, token
 from tests.incident.integration.watch.watching import act, type_name, watching
 from tests.rpc_errors import refused
-
-if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
 
 HIGH = incident_pb2.SEVERITY_HIGH
 
@@ -34,13 +32,13 @@ HIGH = incident_pb2.SEVERITY_HIGH
     ],
 )
 async def test_a_forged_resume_token_is_refused(
-    stub: "IncidentServiceAsyncStub", make: Callable[[str, str], str]
+    incidents: Incidents, make: Callable[[str, str], str]
 ) -> None:
     for _ in range(2):
-        await opened(stub)
-    page = (await stub.List(pb.ListRequest(page_size=1))).next_page_token
-    given = (await watching(stub)).token
-    refusal = await refused(stub.Watch(pb.WatchRequest(resume_token=make(given, page))).read())
+        await incidents.opened()
+    page = (await incidents.list(page_size=1).page()).next_page_token
+    given = (await watching(incidents)).token
+    refusal = await refused(anext(incidents.watch(resume_token=make(given, page))))
     assert (refusal.code, refusal.reason, refusal.fields) == (
         StatusCode.INVALID_ARGUMENT,
         "INVALID_ARGUMENT",
@@ -59,30 +57,30 @@ async def test_a_forged_resume_token_is_refused(
     ],
 )
 async def test_a_resume_token_of_another_filter_is_refused(
-    stub: "IncidentServiceAsyncStub", other: dict[str, Any]
+    incidents: Incidents, other: dict[str, Any]
 ) -> None:
-    fields = {"labels": {"team": "a"}}
-    given = (await watching(stub, **fields)).token
-    refusal = await refused(stub.Watch(pb.WatchRequest(**(fields | other), resume_token=given)).read())
+    fields: dict[str, Any] = {"labels": {"team": "a"}}
+    given = (await watching(incidents, **fields)).token
+    refusal = await refused(anext(incidents.watch(**fields | other, resume_token=given)))
     assert (refusal.code, refusal.fields) == (StatusCode.INVALID_ARGUMENT, ("resume_token",))
 
 
-async def test_a_resume_token_is_not_bound_to_include_existing(stub: "IncidentServiceAsyncStub") -> None:
+async def test_a_resume_token_is_not_bound_to_include_existing(incidents: Incidents) -> None:
     labels = {"test": token()}
-    existing = await opened(stub, labels=labels)
-    first = await watching(stub, labels=labels, include_existing=True)
+    existing = await incidents.opened(labels=labels)
+    first = await watching(incidents, labels=labels, include_existing=True)
     assert [response.incident for response in first.responses[:-1]] == [existing]
-    await act(stub, "start", existing.incident_id)
+    await act(incidents, "start", existing.incident_id)
     for include_existing in (True, False):
         resumed = await watching(
-            stub, labels=labels, include_existing=include_existing, resume_token=first.token
+            incidents, labels=labels, include_existing=include_existing, resume_token=first.token
         )
         assert type_name((await resumed.change()).event) == "INVESTIGATION_STARTED"
         assert len(resumed.responses) == 2
 
 
 async def test_a_resume_token_ahead_of_the_database_is_refused(
-    stub: "IncidentServiceAsyncStub", rows: "asyncpg.Connection[asyncpg.Record]"
+    incidents: Incidents, rows: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     # As after a restore from a backup that is older than the token.
     tokens = PageTokens()
@@ -90,7 +88,7 @@ async def test_a_resume_token_ahead_of_the_database_is_refused(
     later = make_token(pb.WatchRequest(), tokens)(
         ResumePoint(Position.at(Snapshot(1 << 40, 1 << 40)), FIRST_EPOCH)
     )
-    refusal = await refused(stub.Watch(pb.WatchRequest(resume_token=later)).read())
+    refusal = await refused(anext(incidents.watch(resume_token=later)))
     assert (refusal.code, refusal.reason, refusal.fields) == (
         StatusCode.INVALID_ARGUMENT,
         "RESUME_TOKEN_AHEAD",
@@ -98,6 +96,6 @@ async def test_a_resume_token_ahead_of_the_database_is_refused(
     )
 
 
-async def test_an_invalid_filter_is_refused_and_its_field_named(stub: "IncidentServiceAsyncStub") -> None:
-    refusal = await refused(stub.Watch(pb.WatchRequest(incident_id="INC-1")).read())
+async def test_an_invalid_filter_is_refused_and_its_field_named(incidents: Incidents) -> None:
+    refusal = await refused(anext(incidents.watch(incident_id="INC-1")))
     assert (refusal.code, refusal.fields) == (StatusCode.INVALID_ARGUMENT, ("incident_id",))

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
+from awoooi.client.watching import AsyncWatch
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
@@ -24,10 +25,8 @@ from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder
+from tests.callers import Incidents
 from tests.services import TIMEOUT_SECONDS
-
-if TYPE_CHECKING:
-    from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
 
 OWN_EFFECTS = ("EFFECT_DONE", "EFFECT_SKIPPED", "EFFECT_PARKED")
 
@@ -95,7 +94,7 @@ def type_name(event: incident_pb2.IncidentEvent) -> str:
 class Watcher:
     """A stream and its responses so far."""
 
-    call: Any
+    stream: AsyncWatch[pb.WatchResponse]
     responses: list[pb.WatchResponse] = field(default_factory=list)
 
     @property
@@ -111,8 +110,7 @@ class Watcher:
     async def read(self) -> pb.WatchResponse:
         """The next response. Raises the error that the stream ends with."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            response: pb.WatchResponse = await self.call.read()
-        assert isinstance(response, pb.WatchResponse), "the stream ended well"
+            response = await anext(self.stream)
         self.responses.append(response)
         return response
 
@@ -129,40 +127,29 @@ class Watcher:
         return [response.event.event_id for response in self.changes]
 
 
-async def watching(stub: "IncidentServiceAsyncStub", **fields: Any) -> Watcher:
+async def watching(incidents: Incidents, **fields: Any) -> Watcher:
     """A stream with these fields that has begun: its first response, which carries a token, was read."""
-    watcher = Watcher(stub.Watch(pb.WatchRequest(**fields)))
+    watcher = Watcher(incidents.watch(heartbeats=True, **fields))
     while not (await watcher.read()).resume_token:
         pass
     return watcher
 
 
-async def note(
-    stub: "IncidentServiceAsyncStub", incident_id: str, event_id: str, *, summary: str = "seen"
-) -> None:
+async def note(incidents: Incidents, incident_id: str, event_id: str, *, summary: str = "seen") -> None:
     """Add a NOTE to an incident's timeline."""
-    await stub.AddEvent(
-        pb.AddEventRequest(
-            event_id=event_id,
-            incident_id=incident_id,
-            type=incident_pb2.IncidentEvent.TYPE_NOTE,
-            summary=summary,
-        )
+    await incidents.add_event(
+        incident_id, event_id=event_id, type=incident_pb2.IncidentEvent.TYPE_NOTE, summary=summary
     )
 
 
-async def act(stub: "IncidentServiceAsyncStub", what: str, incident_id: str) -> None:
+async def act(incidents: Incidents, what: str, incident_id: str) -> None:
     """Bring an incident into another state: `start`, `resolve` or `reopen`."""
     match what:
         case "start":
-            await stub.StartInvestigation(pb.StartInvestigationRequest(incident_id=incident_id))
+            await incidents.start_investigation(incident_id)
         case "resolve":
-            await stub.Resolve(
-                pb.ResolveRequest(
-                    incident_id=incident_id, resolution_type=incident_pb2.RESOLUTION_TYPE_NO_ACTION
-                )
-            )
+            await incidents.resolve(incident_id, resolution_type=incident_pb2.RESOLUTION_TYPE_NO_ACTION)
         case "reopen":
-            await stub.Reopen(pb.ReopenRequest(incident_id=incident_id, reason="back again"))
+            await incidents.reopen(incident_id, reason="back again")
         case _:
             raise ValueError(what)

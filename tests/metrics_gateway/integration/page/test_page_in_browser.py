@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
-from tests.approval.callers import approvals_at, incidents_at
 from tests.approval.schemas import approval_database, incident_database
+from tests.callers import approvals_at, incidents_at
 from tests.metrics_gateway.integration.page.chromium import DESKTOP_WIDTH, PHONE_WIDTH, Browser, chromium
 from tests.metrics_gateway.integration.running_gateway import running_gateway
 from tests.metrics_gateway.integration.stats_server import StatsServer, always, stats_server
@@ -268,7 +268,7 @@ async def test_over_real_services_it_lists_the_stuck_incident(browser: Browser) 
         await see(browser, url)
         assert browser.text("h1") == "All is well"
 
-        incident_id = await incidents.opened(title=title)
+        incident_id = await incidents.opened_id(title=title)
         proposed = await approvals.proposed(incident_id, "NO_ACTION: <b>observe</b>")
         await see(browser, url)
         assert browser.text("h1") == "1 incident is stuck"

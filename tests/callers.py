@@ -9,9 +9,10 @@ import grpc.aio
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from awoooi.client import NO_RETRIES, ApprovalClient, IncidentClient, StatsClient
-from awoooi.client.values import View
+from awoooi.client.values import ResolutionType, View
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_service
 from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as incident_service
 from tests.eventually import eventually
 from tests.services import TIMEOUT_SECONDS
 
@@ -80,20 +81,30 @@ class Approvals(ApprovalClient):
 class Incidents(IncidentClient):
     """The incident service, called by an operator, and what tests prepare."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        super().__init__(channel, actor="operator", timeout=TIMEOUT_SECONDS, retry=NO_RETRIES)
+    def __init__(self, channel: grpc.aio.Channel, *, actor: str = "operator") -> None:
+        super().__init__(channel, actor=actor, timeout=TIMEOUT_SECONDS, retry=NO_RETRIES)
         self._stats = StatsClient(channel, timeout=TIMEOUT_SECONDS, retry=NO_RETRIES)
 
-    async def opened(self, **fields: Any) -> str:
-        """The id of a new incident."""
-        asked = {"title": "api answers slowly", "severity": "HIGH", "actor": "detector"} | fields
-        return (await self.create(**asked)).incident.incident_id
+    async def report(self, **fields: Any) -> incident_service.CreateResponse:
+        """Create with these fields and valid ones."""
+        valid: dict[str, Any] = {"title": "api answers slowly", "severity": "HIGH"}
+        return await self.create(**(valid | fields))
 
-    async def resolved(self, **fields: Any) -> str:
-        """The id of a new incident that somebody resolved."""
-        incident_id = await self.opened(**fields)
-        await self.resolve(incident_id, resolution_type="HUMAN")
-        return incident_id
+    async def opened(self, **fields: Any) -> incident_pb2.Incident:
+        """A new incident."""
+        return (await self.report(**fields)).incident
+
+    async def opened_id(self, **fields: Any) -> str:
+        """The id of a new incident that a detector opened."""
+        return (await self.opened(actor="detector", **fields)).incident_id
+
+    async def resolved(
+        self, *, resolution_type: ResolutionType = "NO_ACTION", note: str = "observed", **fields: Any
+    ) -> incident_pb2.Incident:
+        """A new incident that was resolved."""
+        opened = await self.opened(**fields)
+        response = await self.resolve(opened.incident_id, resolution_type=resolution_type, note=note)
+        return response.incident
 
     async def events(
         self, incident_id: str, *types: incident_pb2.IncidentEvent.Type.ValueType
@@ -101,9 +112,14 @@ class Incidents(IncidentClient):
         """The incident's timeline, or its events of these types."""
         return [event async for event in self.list_events(incident_id, types=types)]
 
-    async def stats(self) -> stats_service.GetFlywheelStatsResponse:
+    async def event_types(self, incident_id: str) -> list[str]:
+        """The types on an incident's timeline, in order."""
+        name = incident_pb2.IncidentEvent.Type.Name
+        return [name(event.type).removeprefix("TYPE_") for event in await self.events(incident_id)]
+
+    async def stats(self, view: View = "BASIC") -> stats_service.GetFlywheelStatsResponse:
         """The incident service's statistics."""
-        return await self._stats.get_flywheel_stats()
+        return await self._stats.get_flywheel_stats(view=view)
 
 
 @asynccontextmanager
@@ -114,10 +130,10 @@ async def approvals_at(address: str) -> AsyncIterator[Approvals]:
 
 
 @asynccontextmanager
-async def incidents_at(address: str) -> AsyncIterator[Incidents]:
+async def incidents_at(address: str, *, actor: str = "operator") -> AsyncIterator[Incidents]:
     """The incident service at an address, over a channel that never retries by itself."""
     async with _channel(address) as channel:
-        yield Incidents(channel)
+        yield Incidents(channel, actor=actor)
 
 
 @asynccontextmanager
