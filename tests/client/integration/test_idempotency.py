@@ -130,7 +130,7 @@ CASES: Mapping[str, Case] = {
 }
 # Re-queueing what is dead-lettered: tests/incident and tests/approval send these again.
 ELSEWHERE = {f"{INCIDENTS}/RetrySideEffect", f"{APPROVALS}/RetryDelivery"}
-READS = ("Get", "List", "Watch", "Search")
+READS = ("Get", "List", "Lookup", "Watch", "Search")
 
 
 @pytest_asyncio.fixture

@@ -35,7 +35,7 @@ REQUIRED: Mapping[str, Any] = {
     "title": "disk full",
     "severity": "HIGH",
     "resolution_type": "HUMAN",
-    "items": [incident_service.BatchResolveRequest.Item(incident_id="INC-20260507-99ADF2")],
+    "items": [{"incident_id": "INC-20260507-99ADF2"}],
     "reason": "again",
     "type": "NOTE",
     "effect": "WEBHOOK",

@@ -169,6 +169,19 @@ class IncidentMethods:
         )
 
     @UnaryMethod
+    def lookup_incidents(
+        self, items: Iterable[pb.LookupIncidentsRequest.Item], **options: Unpack[CallOptions]
+    ) -> Call[Sequence[pb.LookupIncidentsResponse.Result]]:
+        """Look up to 1000 incidents up and return one result per item, in order. An unknown one has no state."""
+        request = pb.LookupIncidentsRequest(items=items)
+        return Call(
+            f"{SERVICE}/LookupIncidents",
+            request,
+            lambda response: pb.LookupIncidentsResponse.FromString(response).results,
+            options,
+        )
+
+    @UnaryMethod
     def reopen(
         self,
         incident_id: str,

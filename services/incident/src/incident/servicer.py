@@ -99,6 +99,11 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         outcomes = await self._resolve.batch_resolve(items.commands)
         return mapping.batch_response(request, items, outcomes, self._errors)
 
+    async def LookupIncidents(
+        self, request: pb.LookupIncidentsRequest, context: Context
+    ) -> pb.LookupIncidentsResponse:
+        return mapping.lookup_response(await self._incidents.look_up(mapping.lookups(request)))
+
     async def Reopen(self, request: pb.ReopenRequest, context: Context) -> pb.ReopenResponse:
         incident = await self._incidents.reopen(mapping.reopen_command(request, actor=current_actor()))
         return pb.ReopenResponse(incident=mapping.incident_to_proto(incident))

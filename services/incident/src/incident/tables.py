@@ -152,6 +152,15 @@ create_requests = Table(
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
 )
 
+removed_incidents = Table(
+    "removed_incidents",
+    metadata,
+    # Resolved incidents that retention has removed: an id that is in neither table was never here.
+    Column("incident_id", Text, primary_key=True),
+    Column("openings", Integer, nullable=False),
+    Column("remove_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+)
+
 postmortems = Table(
     "postmortems",
     metadata,

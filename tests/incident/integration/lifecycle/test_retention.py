@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.lifecycle.retention import remove_old
 from incident.model import Effect
 from servicekit.database.engine import create_engine
@@ -19,7 +20,7 @@ from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from tests.callers import incidents_at
 from tests.eventually import eventually
-from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled, new_id, token
+from tests.incident.incidents import HUMAN, NO_ACTION, OPEN, RESOLVED, effects_settled, new_id, token
 from tests.rpc_errors import refused
 from tests.services import healthy_service
 
@@ -262,3 +263,32 @@ def totals(found: stats_pb.GetFlywheelStatsResponse) -> Sequence[Any]:
     assert severities[incident_pb2.SEVERITY_HIGH] == 5
     assert (types[NO_ACTION], types[HUMAN]) == (6, 1)
     return [severities, types, found.resolutions.resolution_seconds]
+
+
+async def test_removed_incidents_are_told_from_unknown_ones(
+    transactions: Transactions, rows: "Rows", database: str
+) -> None:
+    removed = [await insert_resolved(rows, days_ago=31, resolutions=number) for number in (1, 3)]
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 2
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        items = [pb.LookupIncidentsRequest.Item(incident_id=each) for each in [*removed, new_id()]]
+        first, second, unknown = await incidents.lookup_incidents(items)
+        assert [(each.state, each.opening, each.removed) for each in (first, second)] == [
+            (RESOLVED, 1, True),
+            (RESOLVED, 3, True),
+        ]
+        assert (unknown.state, unknown.removed) == (incident_pb2.Incident.STATE_UNSPECIFIED, False)
+        # An id that is given again is the new incident's, and is remembered again when that is removed.
+        await incidents.opened(incident_id=removed[1])
+        (again,) = await incidents.lookup_incidents(items[1:2])
+        assert (again.state, again.opening, again.removed) == (OPEN, 1, False)
+    await rows.execute(
+        """
+        UPDATE incidents SET state = 'RESOLVED', resolution_type = 'HUMAN', resolution_number = 1,
+            resolve_time = now() - interval '31 days'
+        """
+    )
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 1
+    assert (
+        await rows.fetchval("SELECT openings FROM removed_incidents WHERE incident_id = $1", removed[1]) == 1
+    )

@@ -45,11 +45,14 @@ def optional_timestamp(time: datetime | None) -> Timestamp | None:
     return None if time is None else to_timestamp(time)
 
 
-def optional_time(request: Message, field: str) -> datetime | None:
-    """Return the time in an optional field, None when it is unset. Raises the error that names the field."""
+def optional_time(request: Message, field: str, *, within: str = "") -> datetime | None:
+    """Return the time in an optional field, None when it is unset. Raises the error that names the field.
+
+    `within` is the path of a message in a request, such as `items[1].`.
+    """
     if not request.HasField(field):
         return None
     try:
         return from_timestamp(getattr(request, field))
     except ValueError as exc:
-        raise invalid_argument(FieldViolation(field, str(exc))) from None
+        raise invalid_argument(FieldViolation(f"{within}{field}", str(exc))) from None

@@ -658,6 +658,126 @@ class BatchResolveResponse(_message.Message):
 Global___BatchResolveResponse: _TypeAlias = BatchResolveResponse  # noqa: Y015
 
 @_typing.final
+class LookupIncidentsRequest(_message.Message):
+    """The request of LookupIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        """An incident, and a Resolve of it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        INCIDENT_ID_FIELD_NUMBER: _builtins.int
+        APPROVAL_ID_FIELD_NUMBER: _builtins.int
+        OPENING_FIELD_NUMBER: _builtins.int
+        EXECUTE_TIME_FIELD_NUMBER: _builtins.int
+        incident_id: _builtins.str
+        """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
+        approval_id: _builtins.str
+        """Optional. As in the Resolve: `APR-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
+        opening: _builtins.int
+        """Optional. As in the Resolve: the opening that it is for. 0: the current one."""
+        @_builtins.property
+        def execute_time(self) -> _timestamp_pb2.Timestamp:
+            """Optional. As in the Resolve: when the action of `approval_id` was executed; years 1 to 9999."""
+
+        def __init__(
+            self,
+            *,
+            incident_id: _builtins.str = ...,
+            approval_id: _builtins.str = ...,
+            opening: _builtins.int = ...,
+            execute_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["execute_time", b"execute_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "execute_time", b"execute_time", "incident_id", b"incident_id", "opening", b"opening"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupIncidentsRequest.Item]:
+        """Required. 1 to 1000 items. An incident may be named more than once."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___LookupIncidentsRequest.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupIncidentsRequest: _TypeAlias = LookupIncidentsRequest  # noqa: Y015
+
+@_typing.final
+class LookupIncidentsResponse(_message.Message):
+    """The response of LookupIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        """What is known of one item's incident."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        INCIDENT_ID_FIELD_NUMBER: _builtins.int
+        STATE_FIELD_NUMBER: _builtins.int
+        OPENING_FIELD_NUMBER: _builtins.int
+        REMOVED_FIELD_NUMBER: _builtins.int
+        RESOLVABLE_FIELD_NUMBER: _builtins.int
+        incident_id: _builtins.str
+        """The item's `incident_id`."""
+        state: _incident_pb2.Incident.State.ValueType
+        """The state now. UNSPECIFIED: there is no incident with this id, and there was none that retention removed."""
+        opening: _builtins.int
+        """`Incident.opening`; 0 when it is unknown."""
+        removed: _builtins.bool
+        """True when retention has removed the incident, which was RESOLVED."""
+        resolvable: _builtins.bool
+        """True when a Resolve with the item's fields would resolve the incident: it is unresolved, and the opening
+        that the Resolve is for is not over.
+        """
+        def __init__(
+            self,
+            *,
+            incident_id: _builtins.str = ...,
+            state: _incident_pb2.Incident.State.ValueType = ...,
+            opening: _builtins.int = ...,
+            removed: _builtins.bool = ...,
+            resolvable: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["incident_id", b"incident_id", "opening", b"opening", "removed", b"removed", "resolvable", b"resolvable", "state", b"state"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupIncidentsResponse.Result]:
+        """One result per item, in the order of the items."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___LookupIncidentsResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupIncidentsResponse: _TypeAlias = LookupIncidentsResponse  # noqa: Y015
+
+@_typing.final
 class ReopenRequest(_message.Message):
     """The request of Reopen."""
 

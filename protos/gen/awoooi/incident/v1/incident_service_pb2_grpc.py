@@ -72,6 +72,11 @@ class IncidentServiceStub:
                 request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.BatchResolveRequest.SerializeToString,
                 response_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.BatchResolveResponse.FromString,
                 _registered_method=True)
+        self.LookupIncidents = channel.unary_unary(
+                '/awoooi.incident.v1.IncidentService/LookupIncidents',
+                request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.LookupIncidentsRequest.SerializeToString,
+                response_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.LookupIncidentsResponse.FromString,
+                _registered_method=True)
         self.Reopen = channel.unary_unary(
                 '/awoooi.incident.v1.IncidentService/Reopen',
                 request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.ReopenRequest.SerializeToString,
@@ -202,6 +207,17 @@ class IncidentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LookupIncidents(self, request, context):
+        """Says of up to 1000 incidents which exist, in which state and opening they are, and whether a Resolve would
+        resolve them. Nothing is written. For a caller that compares what was acknowledged to it with what is here,
+        after a restore from a backup for example.
+
+        All results are of one moment. Errors: INVALID_ARGUMENT for no item, an invalid one or more than 1000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Reopen(self, request, context):
         """Moves a RESOLVED incident back to OPEN and writes REOPENED. The next Resolve takes the next resolution
         number, so the side effects run once more, by intent.
@@ -317,6 +333,11 @@ def add_IncidentServiceServicer_to_server(servicer, server):
                     servicer.BatchResolve,
                     request_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.BatchResolveRequest.FromString,
                     response_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.BatchResolveResponse.SerializeToString,
+            ),
+            'LookupIncidents': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookupIncidents,
+                    request_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.LookupIncidentsRequest.FromString,
+                    response_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.LookupIncidentsResponse.SerializeToString,
             ),
             'Reopen': grpc.unary_unary_rpc_method_handler(
                     servicer.Reopen,
@@ -529,6 +550,33 @@ class IncidentService:
             '/awoooi.incident.v1.IncidentService/BatchResolve',
             awoooi_dot_incident_dot_v1_dot_incident__service__pb2.BatchResolveRequest.SerializeToString,
             awoooi_dot_incident_dot_v1_dot_incident__service__pb2.BatchResolveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookupIncidents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/awoooi.incident.v1.IncidentService/LookupIncidents',
+            awoooi_dot_incident_dot_v1_dot_incident__service__pb2.LookupIncidentsRequest.SerializeToString,
+            awoooi_dot_incident_dot_v1_dot_incident__service__pb2.LookupIncidentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

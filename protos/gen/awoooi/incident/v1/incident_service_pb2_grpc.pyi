@@ -93,6 +93,13 @@ class IncidentServiceStub:
     When the call itself fails, any of the items may have been resolved; it is idempotent, so a retry is
     safe. Errors: INVALID_ARGUMENT for no item or more than 1000.
     """
+    LookupIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.LookupIncidentsRequest, _incident_service_pb2.LookupIncidentsResponse]
+    """Says of up to 1000 incidents which exist, in which state and opening they are, and whether a Resolve would
+    resolve them. Nothing is written. For a caller that compares what was acknowledged to it with what is here,
+    after a restore from a backup for example.
+
+    All results are of one moment. Errors: INVALID_ARGUMENT for no item, an invalid one or more than 1000.
+    """
     Reopen: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ReopenRequest, _incident_service_pb2.ReopenResponse]
     """Moves a RESOLVED incident back to OPEN and writes REOPENED. The next Resolve takes the next resolution
     number, so the side effects run once more, by intent.
@@ -209,6 +216,13 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
 
     When the call itself fails, any of the items may have been resolved; it is idempotent, so a retry is
     safe. Errors: INVALID_ARGUMENT for no item or more than 1000.
+    """
+    LookupIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.LookupIncidentsRequest, _incident_service_pb2.LookupIncidentsResponse]  # type: ignore[assignment]
+    """Says of up to 1000 incidents which exist, in which state and opening they are, and whether a Resolve would
+    resolve them. Nothing is written. For a caller that compares what was acknowledged to it with what is here,
+    after a restore from a backup for example.
+
+    All results are of one moment. Errors: INVALID_ARGUMENT for no item, an invalid one or more than 1000.
     """
     Reopen: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ReopenRequest, _incident_service_pb2.ReopenResponse]  # type: ignore[assignment]
     """Moves a RESOLVED incident back to OPEN and writes REOPENED. The next Resolve takes the next resolution
@@ -353,6 +367,18 @@ class IncidentServiceServicer:
 
         When the call itself fails, any of the items may have been resolved; it is idempotent, so a retry is
         safe. Errors: INVALID_ARGUMENT for no item or more than 1000.
+        """
+
+    def LookupIncidents(
+        self,
+        request: _incident_service_pb2.LookupIncidentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.LookupIncidentsResponse, _abc.Awaitable[_incident_service_pb2.LookupIncidentsResponse]]:
+        """Says of up to 1000 incidents which exist, in which state and opening they are, and whether a Resolve would
+        resolve them. Nothing is written. For a caller that compares what was acknowledged to it with what is here,
+        after a restore from a backup for example.
+
+        All results are of one moment. Errors: INVALID_ARGUMENT for no item, an invalid one or more than 1000.
         """
 
     def Reopen(

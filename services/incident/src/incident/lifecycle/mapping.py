@@ -7,6 +7,8 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.lifecycle.model import (
     IncidentFilter,
+    Lookup,
+    LookupResult,
     NewEvent,
     NewIncident,
     Order,
@@ -179,6 +181,33 @@ def _resolved_to_proto(result: ResolveResult) -> pb.BatchResolveResponse.Resolve
     if result.incident.resolution_type is not None:
         message.resolution_type = RESOLUTION_TYPES.to_wire(result.incident.resolution_type)
     return message
+
+
+def lookups(request: pb.LookupIncidentsRequest) -> Sequence[Lookup]:
+    """Read a LookupIncidents."""
+    return [
+        Lookup(
+            item.incident_id,
+            item.approval_id,
+            item.opening,
+            optional_time(item, "execute_time", within=f"items[{index}]."),
+        )
+        for index, item in enumerate(request.items)
+    ]
+
+
+def lookup_response(results: Sequence[LookupResult]) -> pb.LookupIncidentsResponse:
+    """Return the response of a LookupIncidents. An incident that is unknown has no state."""
+    response = pb.LookupIncidentsResponse()
+    for result in results:
+        response.results.add(
+            incident_id=result.incident_id,
+            state=None if result.state is None else STATES.to_wire(result.state),
+            opening=result.opening,
+            removed=result.is_removed,
+            resolvable=result.is_resolvable,
+        )
+    return response
 
 
 def reopen_command(request: pb.ReopenRequest, *, actor: str) -> ReopenCommand:

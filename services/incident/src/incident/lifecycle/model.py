@@ -134,6 +134,27 @@ class ResolveResult:
     already_resolved: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The question whether an incident exists, and whether a resolve with these fields would resolve it."""
+
+    incident_id: str
+    approval_id: str
+    opening: int
+    execute_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookupResult:
+    """What is known of an incident: its state (None: unknown id) and opening, and whether that resolve would resolve it."""
+
+    incident_id: str
+    state: State | None
+    opening: int
+    is_removed: bool
+    is_resolvable: bool
+
+
 # The outcome of one command of a batch: its result, or the error that is its own.
 ResolveOutcome: TypeAlias = ResolveResult | Exception
 

@@ -17,6 +17,21 @@ from incident.model import ALLOWED_FROM, Effect, Incident, Transition
 from servicekit.outbox.queue import Job
 from servicekit.outbox.sql import insert_jobs
 
+# Of a `command` and the row of its incident: the opening that the command is for has ended. Null is false.
+OPENING_IS_OVER = """
+    CASE
+        WHEN opening > 0 THEN opening <= resolution_number
+        WHEN approval_id = '' OR resolution_number = 0 THEN FALSE
+        ELSE open_time > execute_time OR EXISTS (
+            SELECT FROM generate_series(1, resolution_number) AS number
+            CROSS JOIN LATERAL (
+                SELECT incident_events.attributes FROM incident_events
+                WHERE event_id = 'service:incident/' || command.incident_id || '/resolved/' || number
+                OFFSET 0) AS resolution
+            WHERE resolution.attributes ->> 'approval_id' = command.approval_id)
+        END
+"""
+
 # One statement is one transaction: guard, transition, timeline event and side-effect jobs, for a whole group commit.
 # - `locked` locks the rows in id order, so that two such statements cannot deadlock. Rows that are RESOLVED already are
 #   neither locked nor written. A row that a concurrent transaction resolves is waited for, re-checked and left.
@@ -37,17 +52,7 @@ _RESOLVE = incident_statement(
         SELECT incident_id, resolution_number, open_time FROM incidents WHERE incident_id = ANY (:incident_ids)
     ), over AS (
         SELECT incident_id FROM command JOIN seen USING (incident_id)
-        WHERE CASE
-            WHEN opening > 0 THEN opening <= resolution_number
-            WHEN approval_id = '' OR resolution_number = 0 THEN FALSE
-            ELSE open_time > execute_time OR EXISTS (
-                SELECT FROM generate_series(1, resolution_number) AS number
-                CROSS JOIN LATERAL (
-                    SELECT incident_events.attributes FROM incident_events
-                    WHERE event_id = 'service:incident/' || command.incident_id || '/resolved/' || number
-                    OFFSET 0) AS resolution
-                WHERE resolution.attributes ->> 'approval_id' = command.approval_id)
-            END
+        WHERE {OPENING_IS_OVER}
     ), locked AS (
         SELECT incident_id, version, resolution_number FROM incidents
         WHERE incident_id = ANY (:incident_ids) AND state = ANY (:from_states)

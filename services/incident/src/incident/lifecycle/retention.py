@@ -1,4 +1,4 @@
-"""Retention: removes incidents that were resolved long ago, with all their rows, in small batches."""
+"""Retention: removes incidents that were resolved long ago, with all their rows but their ids, in small batches."""
 
 import asyncio
 from datetime import timedelta
@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Float, Text
+from sqlalchemy.types import Float, Integer, Text
 
 from incident.lifecycle.effect_jobs import dedup_key, dedup_key_sql
 from incident.model import Effect, ResolutionKey
@@ -37,6 +37,12 @@ _LOCK_OLD = text(f"""
 _REMOVE = text("DELETE FROM incidents WHERE incident_id = ANY (:incident_ids)").bindparams(
     bindparam("incident_ids", type_=ARRAY(Text))
 )
+# The id outlives the incident, one that a caller gave to two incidents in turn as well.
+_REMEMBER = text("""
+    INSERT INTO removed_incidents (incident_id, openings)
+    SELECT * FROM unnest(:incident_ids, :openings)
+    ON CONFLICT (incident_id) DO UPDATE SET openings = excluded.openings, remove_time = now()
+""").bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("openings", type_=ARRAY(Integer)))
 
 
 async def remove_old(transactions: Transactions, *, keep: timedelta, limit: int) -> int:
@@ -58,6 +64,13 @@ async def remove_old(transactions: Transactions, *, keep: timedelta, limit: int)
         for topic in topics:
             await remove_ended(connection, topic, keys)
         await connection.execute(_REMOVE, {"incident_ids": list(resolution_numbers)})
+        await connection.execute(
+            _REMEMBER,
+            {
+                "incident_ids": list(resolution_numbers),
+                "openings": list(resolution_numbers.values()),
+            },
+        )
         return len(resolution_numbers)
 
 

@@ -13,13 +13,15 @@ from incident.errors import (
     TransitionNotAllowedError,
 )
 from incident.knowledge import repository as knowledge
-from incident.lifecycle import create_requests, listing, repository, timeline
+from incident.lifecycle import create_requests, listing, lookup_repository, repository, timeline
 from incident.lifecycle.create_requests import ConcurrentCreateError
 from incident.lifecycle.model import (
     CreateResult,
     EventPage,
     IncidentFilter,
     IncidentPage,
+    Lookup,
+    LookupResult,
     NewEvent,
     NewIncident,
     ReopenCommand,
@@ -129,6 +131,11 @@ class IncidentUseCases:
             ),
         )
         return IncidentPage(page, listing.position(criteria, page[-1]) if more else None)
+
+    async def look_up(self, items: Sequence[Lookup]) -> Sequence[LookupResult]:
+        """Return of each item whether its incident exists, and whether that resolve would resolve it; in order."""
+        async with self._transactions.statement() as connection:
+            return await lookup_repository.look_up(connection, items)
 
     async def start_investigation(self, incident_id: str, *, etag: str, actor: str) -> Incident:
         """Bring an OPEN incident to INVESTIGATING. Idempotent: one that is INVESTIGATING is returned as it is.
