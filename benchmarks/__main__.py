@@ -33,7 +33,7 @@ def _step(text: str) -> None:
 
 
 def main() -> int:
-    """Run the command line and return its exit code: 1 when something went wrong, whatever was measured."""
+    """Run the command line and return its exit code: 1 after any failure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="P", help=f"which (default: {' '.join(_BENCHMARKS)})")
     parser.add_argument(
@@ -63,7 +63,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     print(text, end="")
-    # What is kept is a whole run: a part of one beside older figures would compare different days.
+    # What is kept is a whole run: a part of one beside older measurements would compare different days.
     if names == list(_BENCHMARKS) and not arguments.short:
         _RESULTS.write_text(text, encoding="utf-8")
     return 0

@@ -2,4 +2,4 @@
 
 
 class BenchmarkError(Exception):
-    """The benchmark cannot go on, or what it measured means nothing; the text says why."""
+    """The benchmark cannot go on, or what it measured means nothing; the text is the reason."""

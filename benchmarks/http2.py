@@ -16,7 +16,7 @@ _ACK = _END_STREAM = 0x1
 _END_HEADERS = 0x4
 # Length and kind in one number, flags, stream.
 _FRAME_HEADER = struct.Struct(">IBI")
-# What both sides may have in flight until they are told more (RFC 9113, 6.9.2).
+# The initial flow-control window of both sides (RFC 9113, 6.9.2).
 _FIRST_WINDOW = 65_535
 _LARGEST_WINDOW = 2**31 - 1
 _SETTINGS_INITIAL_WINDOW_SIZE = 4

@@ -128,7 +128,7 @@ class Incidents:
         ]
 
     async def effects_pending(self) -> bool:
-        """Tell whether any effect is still to be done."""
+        """Return whether any effect is still to be done."""
         return bool(await self._connection.fetchval(_IS_PENDING))
 
     async def counts(self) -> Counts:

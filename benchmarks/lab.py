@@ -54,7 +54,7 @@ class Lab:
 
     @asynccontextmanager
     async def statements_logged(self) -> AsyncIterator[Callable[[], str]]:
-        """Let PostgreSQL log every statement with its parameters; the value reads the log. A session hears of it late."""
+        """Let PostgreSQL log every statement with its parameters; the value reads the log. A session applies it late."""
         async with _connection(self.database_url) as connection:
             await connection.execute("ALTER SYSTEM SET log_min_duration_statement = 0")
             await connection.execute("SELECT pg_reload_conf()")

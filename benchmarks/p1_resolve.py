@@ -50,6 +50,6 @@ async def measure(lab: Lab, effort: Effort) -> Result:
         goal=Goal.AT_LEAST,
         limit=0.60,
         sides=sides,
-        ratio_of=lambda figures: figures[0] / figures[1],
+        ratio_of=lambda sides: sides[0] / sides[1],
         notes=(until_done, resolved_once),
     )

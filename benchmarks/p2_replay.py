@@ -41,6 +41,6 @@ async def measure(lab: Lab, effort: Effort) -> Result:
             Side("replay", "calls/s", [load.rate for load in service.loads], service.processor),
             Side("echo", "calls/s", [load.rate for load in echo.loads], echo.processor),
         ],
-        ratio_of=lambda figures: figures[0] / figures[1],
+        ratio_of=lambda sides: sides[0] / sides[1],
         notes=["P2: no replay wrote anything; no call failed."],
     )

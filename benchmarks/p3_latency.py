@@ -51,7 +51,7 @@ async def measure(lab: Lab, effort: Effort) -> Result:
         goal=Goal.AT_MOST,
         limit=2.0,
         sides=sides,
-        ratio_of=lambda figures: figures[0] / (figures[1] + figures[2]),
+        ratio_of=lambda sides: sides[0] / (sides[1] + sides[2]),
     )
 
 

@@ -15,12 +15,12 @@ class Goal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a ratio: its figure of each turn, in `unit`, and what a call costs in processor time."""
+    """One side of a ratio: its measurement of each turn, in `unit`, and what a call costs in processor time."""
 
     name: str
     unit: str
     turns: Sequence[float]
-    # Microseconds of one call by process name, over all turns; empty where it says nothing.
+    # Microseconds of one call by process name, over all turns; empty where it is not meaningful.
     processor: str = ""
 
     @property
@@ -39,7 +39,7 @@ class Result:
     goal: Goal
     limit: float
     sides: Sequence[Side]
-    # From the sides' figures (of one turn, or their medians) to the ratio.
+    # From the sides' measurements (of one turn, or their medians) to the ratio.
     ratio_of: Callable[[Sequence[float]], float]
     # Further measured facts, a sentence each.
     notes: Sequence[str] = ()
@@ -52,7 +52,7 @@ class Result:
     @property
     def ratios(self) -> Sequence[float]:
         """The ratio of each turn."""
-        return [self.ratio_of(figures) for figures in zip(*(side.turns for side in self.sides), strict=True)]
+        return [self.ratio_of(turn) for turn in zip(*(side.turns for side in self.sides), strict=True)]
 
     @property
     def reached(self) -> bool:

@@ -63,7 +63,7 @@ def echo_server(response: bytes, log_path: Path) -> Iterator[RunningServer]:
         assert process.stdout is not None
         process.stdin.write(response)
         process.stdin.close()
-        # It prints its address when it listens; an end without one is told by `_wait`.
+        # It prints its address when it listens; an end without one is reported by `_wait`.
         address = process.stdout.readline().decode().strip()
         yield RunningServer(process, _wait(process, lambda: address, log_path), log_path)
 
@@ -78,7 +78,7 @@ def _process(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            # Whatever is set for a service of the user's own does not count here.
+            # Without the settings of the user's own services.
             env={
                 **{name: value for name, value in os.environ.items() if not name.startswith("INCIDENT_")},
                 **environment,
@@ -97,10 +97,10 @@ def _process(
             pipe.close()
 
 
-def _wait(process: "subprocess.Popen[bytes]", ask: Callable[[], T], log_path: Path) -> T:
-    """Return the first true answer of `ask`. Raises BenchmarkError when the process ends or takes too long."""
+def _wait(process: "subprocess.Popen[bytes]", read: Callable[[], T], log_path: Path) -> T:
+    """Return the first true value of `read`. Raises BenchmarkError when the process ends or takes too long."""
     deadline = time.monotonic() + _START_SECONDS
-    while not (answer := ask()):
+    while not (value := read()):
         ended = process.poll() is not None
         if ended or time.monotonic() >= deadline:
             command = str(process.args)
@@ -109,4 +109,4 @@ def _wait(process: "subprocess.Popen[bytes]", ask: Callable[[], T], log_path: Pa
             )
             raise BenchmarkError(f"{command} {happened}; its log ends with:\n{tail(log_path)}")
         time.sleep(_POLL_SECONDS)
-    return answer
+    return value

@@ -41,8 +41,8 @@ class Approvals(ApprovalClient):
         self, incident_id: str, action: str = NO_ACTION, *, actor: str = "proposer", **fields: Any
     ) -> approval_pb2.Approval:
         """Propose an action; it waits for Execute."""
-        asked: dict[str, Any] = {"risk": "LOW", "auto_execute": False} | fields
-        return await self.propose(incident_id, action=action, actor=actor, **asked)
+        proposal: dict[str, Any] = {"risk": "LOW", "auto_execute": False} | fields
+        return await self.propose(incident_id, action=action, actor=actor, **proposal)
 
     async def approved(
         self, incident_id: str, action: str = NO_ACTION, **fields: Any

@@ -1,6 +1,6 @@
 """PostgreSQL for tests: one server for the whole run, one fresh database for each test that asks.
 
-The server is started by whoever needs it first, in whichever worker, and ended with the run. Its data is not durable.
+The first worker that needs the server starts it; it ends with the run. Its data is not durable.
 What a test changes on the server itself (stopping it, killing it) is for a server of the test's own: EmbeddedPostgres on
 a folder below `tmp_path`.
 """
@@ -34,7 +34,7 @@ class SharedRun:
     """The folder that all workers of one run share, with their server in it."""
 
     def __init__(self) -> None:
-        """Make the folder, tell the workers through the environment, and clear away what killed runs left."""
+        """Make the folder, pass it to the workers through the environment, and clear away what killed runs left."""
         for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
             _remove_unless_alive(left)
         self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -91,7 +91,7 @@ async def cloned_database(template: str, migrate: Migrate) -> AsyncIterator[str]
 
 @asynccontextmanager
 async def empty_database(*, template: str = "template1") -> AsyncIterator[str]:
-    """Give the URL of a new database; it is dropped afterwards, whoever is still connected."""
+    """Give the URL of a new database; it is dropped afterwards, open connections notwithstanding."""
     name = f"{template}_{uuid.uuid4().hex}"
     await _administer(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     try:

@@ -49,7 +49,7 @@ def _install(programs: Sequence[str], packages: Sequence[str]) -> str | None:
     try:
         if not _all_found(programs):
             # The lists of what there is are missing or old on most machines. One of several sources may be out of reach:
-            # whether that matters, the installation tells.
+            # the installation fails if that matters.
             _apt_get("update")
             problem = _apt_get("install", "--no-install-recommends", *packages)
             return problem if problem or _all_found(programs) else f"{' '.join(packages)} did not bring them"

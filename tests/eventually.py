@@ -1,4 +1,4 @@
-"""Waiting for what tells nobody when it becomes true."""
+"""Polling a condition that sends no notification."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,11 +9,9 @@ from tests.services import TIMEOUT_SECONDS
 Value = TypeVar("Value")
 
 
-async def eventually(
-    question: Callable[[], Awaitable[Value]], accepted: Callable[[Value], bool] = bool
-) -> Value:
-    """The first answer that is accepted, asking again and again."""
+async def eventually(read: Callable[[], Awaitable[Value]], accepted: Callable[[Value], bool] = bool) -> Value:
+    """The first value that is accepted, read again and again."""
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        while not accepted(answer := await question()):  # noqa: ASYNC110 - asked in another process
+        while not accepted(found := await read()):  # noqa: ASYNC110 - another process changes it
             await asyncio.sleep(0.02)
-        return answer
+        return found

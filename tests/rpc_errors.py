@@ -1,4 +1,4 @@
-"""Reading what a refused caller is told."""
+"""The google.rpc.Status of a refused call."""
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,11 +57,11 @@ def read_refusal(error: CallError | grpc.aio.AioRpcError) -> Refused:
         return read_status(
             status_pb2.Status(code=error.code.value[0], message=error.message, details=error.details)
         )
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError answers all it asks
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError has all that is read
     assert status is not None, f"no google.rpc.Status: {error.code()} {error.details()}"
-    told = read_status(status)
-    assert (told.code, told.message) == (error.code(), error.details())
-    return told
+    found = read_status(status)
+    assert (found.code, found.message) == (error.code(), error.details())
+    return found
 
 
 def read_status(status: status_pb2.Status) -> Refused:

@@ -95,7 +95,7 @@ class ServiceProcess:
         return await asyncio.to_thread(self.wait)
 
     def kill(self) -> None:
-        """End the process with SIGKILL, whatever it does."""
+        """End the process with SIGKILL."""
         self._process.kill()
         self.wait()
 
@@ -121,7 +121,7 @@ class RunningService(ServiceProcess):
             raise
 
     async def healthy(self) -> None:
-        """Return when the health service says SERVING."""
+        """Return when the health service reports SERVING."""
         async with grpc.aio.insecure_channel(self.address) as channel:
             await serving(channel)
 
@@ -130,7 +130,7 @@ class RunningService(ServiceProcess):
 def running_service(
     package: str, database_url: str, *, variables: Mapping[str, str] | None = None
 ) -> Iterator[RunningService]:
-    """A service until the block ends; then it is asked to stop, and killed if it was stopped by a signal before."""
+    """A service until the block ends; then it is killed."""
     service = RunningService(package, database_url, variables=variables)
     try:
         yield service

@@ -16,7 +16,7 @@ class TcpProxy:
         self.target = target
         self.address = ""
         self.swallows_replies = False
-        # Set when a reply was swallowed: the peer has done its work and nobody was told.
+        # Set when a reply was swallowed: the peer has done its work and no caller knows.
         self.swallowed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
         # Connections opened before `silence`: their bytes are read and dropped.

@@ -99,7 +99,7 @@ def _unpack(scratch: Path, major: int) -> Path:
     for package in scratch.glob("*.deb"):
         _run(scratch, "dpkg-deb", "--extract", str(package), str(unpacked))
     for name in ("prometheus", "promtool"):
-        # They depend on the C library only: do they run with the installed one, and is it the version asked for?
+        # They depend on the C library only: do they run with the installed one, and is it the expected version?
         if _major_of(str(unpacked / "usr" / "bin" / name)) != major:
             raise _UnavailableError(
                 f"{name} of Debian {release} does not run here, or is not of version {major}"

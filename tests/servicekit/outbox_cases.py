@@ -180,7 +180,7 @@ async def job(rows: "Rows", key: object, topic: str = "t") -> "asyncpg.Record":
     return row
 
 
-async def becomes(rows: "Rows", state: str, *keys: object, topic: str = "t") -> None:
+async def until_state(rows: "Rows", state: str, *keys: object, topic: str = "t") -> None:
     """Return when all of these jobs are in a state."""
 
     async def missing() -> int:

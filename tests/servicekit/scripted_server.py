@@ -1,4 +1,4 @@
-"""A small service over the real contract, on a real server, which does what a test tells it."""
+"""A small service over the real contract, on a real server, scripted by a test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

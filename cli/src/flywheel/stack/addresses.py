@@ -17,7 +17,7 @@ _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, ne
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host and port to listen on. Port 0 asks for any free one."""
+    """A host and port to listen on. Port 0 is any free one."""
 
     host: str
     port: int

@@ -8,7 +8,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignal(BaseException):
-    """A signal asks the command to end. Like KeyboardInterrupt it is no Exception."""
+    """A signal ends the command. Like KeyboardInterrupt it is no Exception."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

@@ -1,4 +1,4 @@
-"""The approval service. Every RPC is a method of the same name; what each one promises, the contract says."""
+"""The approval service. Every RPC is a method of the same name; the contract has the semantics of each."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -88,7 +88,7 @@ class ApprovalMethods:
         page_token: str = "",
         **options: Unpack[CallOptions],
     ) -> Listing[pb.ListResponse, approval_pb2.Approval]:
-        """Return the approvals that match every given filter, newest first unless `order` says otherwise."""
+        """Return the approvals that match every given filter, newest first by default."""
         request = pb.ListRequest(
             states=enum_values(approval_pb2.Approval.State, "STATE_", states),
             incident_id=incident_id,

@@ -1,4 +1,4 @@
-"""What is asked of a service, described once for async and sync clients: a call, a listing, a stream."""
+"""The description of a call, for async and sync clients: a call, a listing, a stream."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -35,7 +35,7 @@ class ResumableRequest(Request, Protocol):
 
 
 class PageResponse(Protocol):
-    """One page; an empty token says that it is the last."""
+    """One page; an empty token marks the last."""
 
     @property
     def next_page_token(self) -> str:
@@ -69,7 +69,7 @@ class Call(Generic[Result]):
     idempotent: bool = True
 
     def result(self, response: bytes) -> Result:
-        """Return what the response says. Raises InvalidResponseError."""
+        """Parse the response. Raises InvalidResponseError."""
         return _parse(self.method, self.read, response)
 
 
@@ -84,7 +84,7 @@ class Listing(Generic[Page, Item]):
     options: CallOptions
 
     def first(self) -> Call[Page]:
-        """Return the call for the page that the request asks for."""
+        """Return the call for the page of the request."""
         return Call(self.method, self.request, self.read, self.options)
 
     def after(self, page: Page) -> Call[Page] | None:
@@ -110,7 +110,7 @@ class Stream(Generic[Response]):
     options: CallOptions
 
     def response(self, response: bytes) -> Response:
-        """Return what the response says. Raises InvalidResponseError."""
+        """Parse the response. Raises InvalidResponseError."""
         return _parse(self.method, self.read, response)
 
 

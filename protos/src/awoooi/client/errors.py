@@ -56,7 +56,7 @@ class CallError(Exception):
         self.resource = (
             Resource(resource.resource_type, resource.resource_name) if resource.resource_type else None
         )
-        # Seconds. None when the server asks for no particular delay.
+        # Seconds. None without a RetryInfo detail.
         self.retry_delay: float | None = None
         retry = self._detail(error_details_pb2.RetryInfo)
         if retry.HasField("retry_delay"):

@@ -1,4 +1,4 @@
-"""The incident service. Every RPC is a method of the same name; what each one promises, the contract says."""
+"""The incident service. Every RPC is a method of the same name; the contract has the semantics of each."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, Unpack
@@ -90,7 +90,7 @@ class IncidentMethods:
         page_token: str = "",
         **options: Unpack[CallOptions],
     ) -> Listing[pb.ListResponse, incident_pb2.Incident]:
-        """Return the incidents that match every given filter, newest first unless `order` says otherwise."""
+        """Return the incidents that match every given filter, newest first by default."""
         request = pb.ListRequest(
             states=enum_values(incident_pb2.Incident.State, "STATE_", states),
             severities=enum_values(incident_pb2.Severity, "SEVERITY_", severities),
@@ -271,10 +271,10 @@ class IncidentMethods:
     ) -> Stream[pb.WatchResponse]:
         """Return the changes of the incidents that match the filters, as they are committed, until it is closed.
 
-        After UNAVAILABLE it goes on where it was: no change is left out, and one may come twice (`event.event_id`
-        tells). Only while existing incidents are sent there is no such place; UnavailableError is raised then, and the
-        next iteration begins anew. `heartbeats` yields the responses without a change as well: the first one says that
-        the stream has begun.
+        After UNAVAILABLE it goes on where it was: no change is left out, and one may come twice, with the same
+        `event.event_id`. Only while existing incidents are sent there is no such place; UnavailableError is raised then, and the
+        next iteration begins anew. `heartbeats` yields the responses without a change as well: the first one marks
+        the beginning of the stream.
         """
         request = pb.WatchRequest(
             states=enum_values(incident_pb2.Incident.State, "STATE_", states),
@@ -350,7 +350,7 @@ class IncidentMethods:
     def get_postmortem(
         self, incident_id: str, *, resolution_number: int = 0, **options: Unpack[CallOptions]
     ) -> Call[incident_pb2.Postmortem]:
-        """Return the postmortem of one resolution, the latest unless `resolution_number` says otherwise."""
+        """Return the postmortem of one resolution, the latest by default."""
         request = pb.GetPostmortemRequest(incident_id=incident_id, resolution_number=resolution_number)
         return Call(
             f"{SERVICE}/GetPostmortem",

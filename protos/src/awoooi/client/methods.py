@@ -1,6 +1,6 @@
 """One method, two clients: described once, it is a coroutine function of an async client and a plain one of a sync client.
 
-A description is a method that returns what is asked of the service and sends nothing:
+A description is a method that returns the call and sends nothing:
 
     class IncidentMethods:
         @UnaryMethod

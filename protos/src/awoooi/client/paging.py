@@ -16,7 +16,7 @@ class AsyncPager(Generic[Page, Item]):
         self._listing = listing
 
     async def page(self) -> Page:
-        """Return the one page that was asked for: `page_token` and `page_size` say which."""
+        """Return one page: the one of `page_token` and `page_size`."""
         return await self._fetch(self._listing.first())
 
     async def pages(self) -> AsyncIterator[Page]:
@@ -41,7 +41,7 @@ class SyncPager(Generic[Page, Item]):
         self._listing = listing
 
     def page(self) -> Page:
-        """Return the one page that was asked for: `page_token` and `page_size` say which."""
+        """Return one page: the one of `page_token` and `page_size`."""
         return self._fetch(self._listing.first())
 
     def pages(self) -> Iterator[Page]:

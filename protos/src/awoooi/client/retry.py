@@ -14,7 +14,7 @@ class RetryPolicy:
 
     UNAVAILABLE alone is retried: the server was not reached, or it refused the call, or the connection broke on the way
     back; the methods are idempotent, so that the last of these is harmless. DEADLINE_EXCEEDED leaves no time, and
-    ABORTED asks the caller to read again and decide again.
+    After ABORTED the caller reads again and decides again.
     """
 
     # The backoff before attempt n+1 is drawn between 0 and initial_backoff * multiplier**(n-1), max_backoff at most.
@@ -67,5 +67,5 @@ class Attempts:
         backoff = min(self._backoff, self._policy.max_backoff)
         self._backoff = backoff * self._policy.multiplier
         delay = (error.retry_delay or 0.0) + self._jitter(0.0, backoff)
-        # The error says more than the DEADLINE_EXCEEDED that waiting would end with.
+        # The error has more information than the DEADLINE_EXCEEDED that waiting would end with.
         return delay if self._clock() + delay < self._deadline else None

@@ -19,7 +19,7 @@ class Progress(Generic[Response]):
     """How far a stream has come, over all the connections it takes."""
 
     def __init__(self, stream: Stream[Response], attempts: Callable[[], Attempts]) -> None:
-        """Begin where the request says; `attempts` begins the attempts of one opening."""
+        """Begin at the request's token; `attempts` begins the attempts of one opening."""
         self._stream = stream
         self._attempts = attempts
         self._opening: Attempts | None = None

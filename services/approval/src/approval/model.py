@@ -216,5 +216,5 @@ class Severity(StrEnum):
 
 
 def can_be_executed(operation: Operation | None, executable: Collection[OperationKind]) -> bool:
-    """Tell whether this process can execute the operation; None, an unparsable action, needs no executor."""
+    """Return whether this process can execute the operation; None, an unparsable action, needs no executor."""
     return operation is None or operation.kind is OperationKind.NO_ACTION or operation.kind in executable

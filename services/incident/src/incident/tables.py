@@ -98,7 +98,7 @@ incident_events = Table(
     Column("summary", Text, nullable=False),
     Column("attributes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("resolution_number", Integer, nullable=False),
-    # The writing transaction. Neither it nor the sequence is the order of commits, but with a snapshot it tells whether an
+    # The writing transaction. Neither it nor the sequence is the order of commits, but with a snapshot it determines whether an
     # event was visible: Watch finds new events by it.
     Column("xact_id", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
     Index("incident_events_timeline", "incident_id", "sequence"),

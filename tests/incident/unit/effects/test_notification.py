@@ -197,7 +197,7 @@ async def test_a_send_that_fails_after_the_timeout_is_repeated() -> None:
 
 
 async def notified(by: Notifier, progress: Mapping[str, Any]) -> bool:
-    """Send once more and tell whether every receiver is notified."""
+    """Send once more; returns whether every receiver is notified."""
     try:
         await send(by, progress=progress)
     except DeliveryError:

@@ -80,7 +80,7 @@ def test_the_states_around_an_event_follow_from_the_latest_state_changes(
 @pytest.mark.parametrize(
     ("fields", "passes"),
     [
-        pytest.param({}, True, id="nothing asked"),
+        pytest.param({}, True, id="no criteria"),
         pytest.param({"states": (State.OPEN,)}, True, id="the state before"),
         pytest.param({"states": (State.RESOLVED,)}, True, id="the state after"),
         pytest.param({"states": (State.INVESTIGATING,)}, False, id="neither state"),

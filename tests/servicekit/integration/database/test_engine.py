@@ -30,7 +30,7 @@ from servicekit.database.errors import (
 from servicekit.database.migrations import Migrations
 from tests.databases import empty_database
 from tests.eventually import eventually
-from tests.servicekit.outbox_cases import Scripted, becomes, enqueue, running_worker, settings
+from tests.servicekit.outbox_cases import Scripted, enqueue, running_worker, settings, until_state
 
 if TYPE_CHECKING:
     import asyncpg
@@ -104,7 +104,7 @@ async def test_a_server_that_stops_and_starts_again_is_unavailable_in_between_an
             await eventually(lambda: answers(engine))
             await enqueue(engine, range(20, 40))
             rows = await asyncpg.connect(postgres.url("incident"))
-            await becomes(rows, "DONE", *range(40))
+            await until_state(rows, "DONE", *range(40))
             await rows.close()
         assert Counter(handler.completed) == {str(number): 1 for number in range(40)}
         await engine.dispose()

@@ -110,7 +110,7 @@ async def test_a_check_that_fails_is_a_connection_that_fails(database: str) -> N
         await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     engine = create_engine(database, application_name="tests", check=breaks)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, is asked below
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - its class is checked below
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
     assert is_unavailable(caught.value)

@@ -19,7 +19,6 @@ from tests.servicekit.outbox_cases import (
     LEASE,
     Gate,
     Scripted,
-    becomes,
     dispatch_only_worker,
     end_leases,
     ended,
@@ -29,6 +28,7 @@ from tests.servicekit.outbox_cases import (
     running_worker,
     settings,
     transactions,
+    until_state,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 async def listening(rows: "Rows") -> None:
-    """Return when a worker hears notifications on a connection that does nothing else."""
+    """Return when a worker listens for notifications on a connection that does nothing else."""
 
     async def count() -> int:
         found: int = await rows.fetchval(
@@ -55,7 +55,7 @@ async def test_what_is_enqueued_before_the_worker_starts_is_delivered(
     await enqueue(engine, "ab")
     handler = Scripted()
     async with running_worker(engine, handler):
-        await becomes(rows, "DONE", "a", "b")
+        await until_state(rows, "DONE", "a", "b")
     assert sorted(handler.delivered) == ["a", "b"]
     assert sorted(handler.completed) == ["a", "b"]
     assert (await job(rows, "a"))["attempts"] == 1
@@ -67,7 +67,7 @@ async def test_a_commit_wakes_a_worker_that_never_polls(engine: AsyncEngine, row
         await listening(rows)
         for key in "abc":
             await enqueue(engine, key)
-            await becomes(rows, "DONE", key)
+            await until_state(rows, "DONE", key)
 
 
 async def test_a_rollback_wakes_nobody_and_delivers_nothing(engine: AsyncEngine, rows: "Rows") -> None:
@@ -78,7 +78,7 @@ async def test_a_rollback_wakes_nobody_and_delivers_nothing(engine: AsyncEngine,
             await queue.enqueue(connection, jobs_of("a"))
             await connection.rollback()
         await enqueue(engine, "b")
-        await becomes(rows, "DONE", "b")
+        await until_state(rows, "DONE", "b")
     assert handler.delivered == ["b"]
 
 
@@ -89,7 +89,7 @@ async def test_without_any_notification_the_poll_delivers(engine: AsyncEngine, r
         # The first may still be found by looking around at the start; the others by the poll alone.
         for key in "abc":
             await enqueue(engine, key)
-            await becomes(rows, "DONE", key)
+            await until_state(rows, "DONE", key)
 
 
 async def test_a_cut_listening_connection_is_opened_again_and_looks_at_once(
@@ -105,10 +105,10 @@ async def test_a_cut_listening_connection_is_opened_again_and_looks_at_once(
             SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname = current_database() AND query LIKE 'LISTEN%'
         """)
-        await becomes(rows, "DONE", "lost")
+        await until_state(rows, "DONE", "lost")
         await listening(rows)
         await enqueue(engine, ["heard"])
-        await becomes(rows, "DONE", "heard")
+        await until_state(rows, "DONE", "heard")
 
 
 async def test_a_job_inserted_leased_and_dispatched_is_tried_at_once_without_a_claim(
@@ -118,7 +118,7 @@ async def test_a_job_inserted_leased_and_dispatched_is_tried_at_once_without_a_c
     async with running_worker(engine, handler) as worker:
         await listening(rows)
         worker.dispatch(await enqueue(engine, "a", lease=LEASE))
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
     row = await job(rows, "a")
     assert (row["attempts"], row["crashes"]) == (1, 0)
     assert handler.delivered == ["a"]
@@ -134,7 +134,7 @@ async def test_a_job_inserted_leased_whose_process_died_is_delivered_by_another_
         assert handler.delivered == []
         await end_leases(rows)
         worker.wake()
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
     row = await job(rows, "a")
     assert (row["attempts"], row["crashes"]) == (2, 0)
 
@@ -147,7 +147,7 @@ async def test_two_workers_deliver_every_job_once_between_them(engine: AsyncEngi
         running_worker(engine, [Topic("t", two, max_batch=7, concurrency=2)]),
     ):
         await enqueue(engine, range(300, 400))
-        await becomes(rows, "DONE", *range(400))
+        await until_state(rows, "DONE", *range(400))
     assert sorted(map(int, one.delivered + two.delivered)) == list(range(400))
     assert sorted(map(int, one.completed + two.completed)) == list(range(400))
 
@@ -158,7 +158,7 @@ async def test_a_worker_takes_batches_no_larger_than_its_topic_allows(
     handler = Scripted()
     await enqueue(engine, range(25))
     async with running_worker(engine, [Topic("t", handler, max_batch=4)]):
-        await becomes(rows, "DONE", *range(25))
+        await until_state(rows, "DONE", *range(25))
     assert max(len(batch) for batch in handler.batches) == 4
 
 
@@ -167,7 +167,7 @@ async def test_topics_of_another_version_are_left_alone(engine: AsyncEngine, row
     await enqueue(engine, "a", "of-a-newer-version")
     async with running_worker(engine, handler):
         await enqueue(engine, "b")
-        await becomes(rows, "DONE", "b")
+        await until_state(rows, "DONE", "b")
     row = await job(rows, "a", "of-a-newer-version")
     assert (row["state"], row["attempts"]) == ("PENDING", 0)
 
@@ -182,10 +182,10 @@ async def test_a_topic_that_hangs_holds_up_no_other(engine: AsyncEngine, rows: "
         await gate.reached()
         for key in range(20):
             await enqueue(engine, [key])
-        await becomes(rows, "DONE", *range(20))
+        await until_state(rows, "DONE", *range(20))
         assert len(hanging.delivered) == 1
         gate.open.set()
-        await becomes(rows, "DONE", *range(20), topic="slow")
+        await until_state(rows, "DONE", *range(20), topic="slow")
 
 
 class Writes(Scripted):
@@ -205,7 +205,7 @@ WRITTEN = "SELECT count(*) FROM service_keys WHERE name = 'done-a'"
 async def test_what_a_completion_writes_commits_with_the_mark(engine: AsyncEngine, rows: "Rows") -> None:
     async with running_worker(engine, Writes()):
         await enqueue(engine, "a")
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
     written = "SELECT xmin FROM service_keys WHERE name = 'done-a'"
     marked = "SELECT xmin FROM outbox WHERE dedup_key = 'a'"
     assert await rows.fetchval(written) == await rows.fetchval(marked)
@@ -220,12 +220,12 @@ async def test_a_holder_that_lost_its_lease_completes_nothing(engine: AsyncEngin
     await gate.reached()
     await end_leases(rows)
     async with running_worker(engine, quick):
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
     before = await job(rows, "a")
     gate.open.set()
     # The slow worker has finished with it when it delivers the next one.
     holder.dispatch(await enqueue(engine, "b", lease=LEASE))
-    await becomes(rows, "DONE", "b")
+    await until_state(rows, "DONE", "b")
     assert (slow.completed, quick.completed) == (["b"], ["a"])
     assert await job(rows, "a") == before
     assert await rows.fetchval(WRITTEN) == 1
@@ -243,10 +243,10 @@ async def test_of_two_who_mark_at_the_same_moment_one_completes(engine: AsyncEng
         await gates[1].reached()
         for gate in gates:
             gate.open.set()
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
     # The first worker has finished with it when it delivers the next one.
     holder.dispatch(await enqueue(engine, "b", lease=LEASE))
-    await becomes(rows, "DONE", "b")
+    await until_state(rows, "DONE", "b")
     assert (first.completed, second.completed) == (["b"], ["a"])
     assert await rows.fetchval(WRITTEN) == 1
 
@@ -262,8 +262,8 @@ async def test_an_unwanted_job_is_skipped_with_its_reason_and_nothing_runs(
     handler = NotWanted()
     async with running_worker(engine, handler):
         await enqueue(engine, ["x1", "a", "x2"])
-        await becomes(rows, "SKIPPED", "x1", "x2")
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "SKIPPED", "x1", "x2")
+        await until_state(rows, "DONE", "a")
     assert handler.delivered == handler.completed == ["a"]
     assert (await job(rows, "x1"))["last_error"] == "not wanted"
 
@@ -278,7 +278,7 @@ async def test_done_jobs_are_removed_when_they_are_old_enough(engine: AsyncEngin
 
     async with running_worker(engine, Scripted(), settings(keep_done=timedelta(minutes=1))):
         await eventually(left, lambda keys: keys == ["new"])
-        await becomes(rows, "DONE", "new")
+        await until_state(rows, "DONE", "new")
 
 
 @pytest.mark.parametrize("timeout", [LEASE, LEASE + timedelta(seconds=1)], ids=["equal", "longer"])
@@ -303,14 +303,14 @@ async def test_a_stopping_worker_lets_a_batch_finish_releases_the_others_and_beg
     gate.open.set()
     await ended(task)
     assert len(handler.delivered) == 3, "a batch began after the stop"
-    await becomes(rows, "DONE", *handler.delivered)
+    await until_state(rows, "DONE", *handler.delivered)
     left = await rows.fetch("SELECT attempts, crashes, lease_token FROM outbox WHERE state = 'PENDING'")
     assert len(left) == 9
     assert {tuple(row) for row in left} == {(0, 0, None)}
     # Any process may claim them at once.
     other = Scripted()
     async with running_worker(engine, other):
-        await becomes(rows, "DONE", *range(12))
+        await until_state(rows, "DONE", *range(12))
     assert len(other.delivered) == 9
 
 

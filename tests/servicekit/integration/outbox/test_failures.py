@@ -19,7 +19,6 @@ from tests.eventually import eventually
 from tests.servicekit.outbox_cases import (
     Gate,
     Scripted,
-    becomes,
     claim,
     each,
     end_leases,
@@ -28,6 +27,7 @@ from tests.servicekit.outbox_cases import (
     requeue,
     running_worker,
     settings,
+    until_state,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def test_a_permanent_error_parks_its_job_and_says_why(engine: AsyncEngine,
     handler = Scripted(each(lambda _job: PermanentError("NOT_FOUND: no such incident")))
     async with running_worker(engine, handler):
         await enqueue(engine, "a")
-        await becomes(rows, "PARKED", "a")
+        await until_state(rows, "PARKED", "a")
     row = await job(rows, "a")
     assert (row["last_error"], row["attempts"]) == ("NOT_FOUND: no such incident", 1)
     assert handler.parked_jobs == [("a", "NOT_FOUND: no such incident")]
@@ -63,11 +63,11 @@ async def test_a_requeued_dead_letter_is_tried_again_with_all_its_attempts(
     handler = Scripted(each(lambda _job: None if healed else PermanentError("no")))
     async with running_worker(engine, handler) as worker:
         await enqueue(engine, "a")
-        await becomes(rows, "PARKED", "a")
+        await until_state(rows, "PARKED", "a")
         healed = True
         await requeue(engine, "a")
         worker.wake()
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ async def test_any_other_error_is_tried_again_until_it_works(
     # The poll finds what is due again; with no backoff that is at once.
     async with running_worker(engine, Scripted(each(outcome)), settings(poll=timedelta(milliseconds=20))):
         await enqueue(engine, "a")
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
     row = await job(rows, "a")
     assert (row["attempts"], row["crashes"]) == (6, 0)
 
@@ -125,8 +125,8 @@ async def test_one_poison_job_in_a_batch_fails_alone(engine: AsyncEngine, rows: 
     handler = Scripted(each(lambda job: PermanentError("poison") if job.dedup_key == "3" else None))
     await enqueue(engine, range(6))
     async with running_worker(engine, handler):
-        await becomes(rows, "DONE", 0, 1, 2, 4, 5)
-        await becomes(rows, "PARKED", 3)
+        await until_state(rows, "DONE", 0, 1, 2, 4, 5)
+        await until_state(rows, "PARKED", 3)
     assert len(handler.batches) == 1
 
 
@@ -144,7 +144,7 @@ async def test_one_job_whose_completion_fails_fails_alone(engine: AsyncEngine, r
     handler = SpoilsTheTransaction()
     await enqueue(engine, range(6))
     async with running_worker(engine, handler, settings(backoff=SLOW)):
-        await becomes(rows, "DONE", 0, 1, 2, 4, 5)
+        await until_state(rows, "DONE", 0, 1, 2, 4, 5)
         row = await failed_once(rows, "3")
     assert row["state"] == "PENDING"
     assert "22012" in row["last_error"]
@@ -172,7 +172,7 @@ async def test_a_permanent_error_raised_by_a_delivery_parks_all_its_jobs(
 
     await enqueue(engine, "ab")
     async with running_worker(engine, Scripted(deliver)):
-        await becomes(rows, "PARKED", "a", "b")
+        await until_state(rows, "PARKED", "a", "b")
 
 
 async def test_a_delivery_that_takes_too_long_is_ended_and_tried_again(
@@ -185,7 +185,7 @@ async def test_a_delivery_that_takes_too_long_is_ended_and_tried_again(
         row = await failed_once(rows, "a")
         assert row["last_error"] == "TimeoutError"
         gate.open.set()
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
 
 
 @pytest.mark.parametrize("outcomes", [[], [None], [None, None, None]], ids=["none", "fewer", "more"])
@@ -211,7 +211,7 @@ class CannotTell(Scripted):
 async def test_a_job_that_cannot_be_judged_fails_alone(engine: AsyncEngine, rows: "Rows") -> None:
     await enqueue(engine, range(6))
     async with running_worker(engine, CannotTell(), settings(backoff=SLOW)):
-        await becomes(rows, "DONE", 0, 1, 2, 4, 5)
+        await until_state(rows, "DONE", 0, 1, 2, 4, 5)
         assert (await failed_once(rows, "3"))["state"] == "PENDING"
 
 
@@ -252,10 +252,10 @@ async def test_a_job_that_cannot_even_be_parked_stops_neither_the_worker_nor_the
         await end_leases(rows)
     async with running_worker(engine, handler, settings(max_crashes=3)):
         await enqueue(engine, "b")
-        await becomes(rows, "DONE", "b")
+        await until_state(rows, "DONE", "b")
 
 
-async def test_a_bug_in_a_handler_is_told_as_an_error_at_once(engine: AsyncEngine, rows: "Rows") -> None:
+async def test_a_bug_in_a_handler_is_logged_as_an_error_at_once(engine: AsyncEngine, rows: "Rows") -> None:
     def outcome(_job: Job) -> Exception | None:
         return TypeError("'NoneType' object is not iterable")
 
@@ -263,8 +263,8 @@ async def test_a_bug_in_a_handler_is_told_as_an_error_at_once(engine: AsyncEngin
         await enqueue(engine, "a")
         async with running_worker(engine, Scripted(each(outcome)), settings(backoff=SLOW)):
             await failed_once(rows, "a")
-    told = {line["event"]: line["log_level"] for line in log if line.get("topic") == "t"}
-    assert told == {"outbox_handler_bug": "error"}
+    levels = {line["event"]: line["log_level"] for line in log if line.get("topic") == "t"}
+    assert levels == {"outbox_handler_bug": "error"}
 
 
 async def test_a_delivery_cancelled_by_its_own_library_is_tried_again(
@@ -283,7 +283,7 @@ async def test_a_delivery_cancelled_by_its_own_library_is_tried_again(
     await enqueue(engine, "a")
     async with running_worker(engine, Scripted(deliver), settings(poll=timedelta(milliseconds=20))):
         async with asyncio.timeout(10):
-            await becomes(rows, "DONE", "a")
+            await until_state(rows, "DONE", "a")
 
 
 async def test_a_retry_does_not_wait_for_a_clock_that_was_set_back(engine: AsyncEngine, rows: "Rows") -> None:
@@ -295,5 +295,5 @@ async def test_a_retry_does_not_wait_for_a_clock_that_was_set_back(engine: Async
         "UPDATE outbox SET next_attempt_time = now() + interval '1 hour' WHERE dedup_key = 'later'"
     )
     async with running_worker(engine, Scripted()):
-        await becomes(rows, "DONE", "back")
+        await until_state(rows, "DONE", "back")
     assert (await job(rows, "later"))["state"] == "PENDING"

@@ -12,13 +12,13 @@ from servicekit.outbox.queue import Job
 from servicekit.outbox.transaction import Transaction
 from tests.servicekit.outbox_cases import (
     Scripted,
-    becomes,
     each,
     enqueue,
     job,
     requeue,
     running_worker,
     settings,
+    until_state,
 )
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ async def test_what_a_skip_means_is_written_with_its_mark(engine: AsyncEngine, r
     await enqueue(engine, ["a", "x1", "x2", "b", "x1-too"])
     handler = Choosy()
     async with running_worker(engine, handler):
-        await becomes(rows, "SKIPPED", "x1", "x2", "x1-too")
-        await becomes(rows, "DONE", "a", "b")
+        await until_state(rows, "SKIPPED", "x1", "x2", "x1-too")
+        await until_state(rows, "DONE", "a", "b")
     assert sorted(handler.delivered) == ["a", "b"]
     assert await left_out(rows) == {
         "x1: x1 is not wanted",
@@ -80,8 +80,8 @@ async def test_a_skip_that_cannot_be_written_down_is_tried_again(engine: AsyncEn
     patient = settings(poll=timedelta(milliseconds=20))
     async with running_worker(engine, FailsToSkip(), patient):
         # The wanted one is not held up by it.
-        await becomes(rows, "DONE", "a")
-        await becomes(rows, "SKIPPED", "x1")
+        await until_state(rows, "DONE", "a")
+        await until_state(rows, "SKIPPED", "x1")
     assert await left_out(rows) == {"x1: x1 is not wanted"}
     assert (await job(rows, "x1"))["attempts"] == 2
 
@@ -97,25 +97,25 @@ def failing(error: type[DeliveryError] | type[PermanentError], progress: Mapping
 
 async def test_progress_is_in_the_payload_of_the_next_try(engine: AsyncEngine, rows: "Rows") -> None:
     await enqueue(engine, ["a"])
-    async with running_worker(engine, failing(DeliveryError, {"told": ["one"]}), POLLING):
-        await becomes(rows, "DONE", "a")
+    async with running_worker(engine, failing(DeliveryError, {"sent": ["one"]}), POLLING):
+        await until_state(rows, "DONE", "a")
     row = await job(rows, "a")
-    assert row["payload"] == '{"key": "a", "told": ["one"]}'
+    assert row["payload"] == '{"key": "a", "sent": ["one"]}'
     assert row["attempts"] == 2
 
 
 async def test_progress_outlives_parking(engine: AsyncEngine, rows: "Rows") -> None:
     await enqueue(engine, ["a"])
-    async with running_worker(engine, failing(PermanentError, {"told": ["one"]})) as worker:
-        await becomes(rows, "PARKED", "a")
+    async with running_worker(engine, failing(PermanentError, {"sent": ["one"]})) as worker:
+        await until_state(rows, "PARKED", "a")
         row = await job(rows, "a")
-        assert row["payload"] == '{"key": "a", "told": ["one"]}'
+        assert row["payload"] == '{"key": "a", "sent": ["one"]}'
         await requeue(engine, "a")
         worker.wake()
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
 
 
-async def test_the_next_try_is_not_before_the_time_asked_for(engine: AsyncEngine, rows: "Rows") -> None:
+async def test_the_next_attempt_is_not_before_the_requested_time(engine: AsyncEngine, rows: "Rows") -> None:
     await enqueue(engine, ["later", "sooner"])
 
     def outcome(job: Job) -> Exception | None:
@@ -123,7 +123,7 @@ async def test_the_next_try_is_not_before_the_time_asked_for(engine: AsyncEngine
         return DeliveryError("busy", retry_after=wait) if job.attempts == 1 else None
 
     async with running_worker(engine, Scripted(each(outcome)), POLLING):
-        await becomes(rows, "DONE", "sooner")
+        await until_state(rows, "DONE", "sooner")
     row = await job(rows, "later")
     assert (row["state"], row["attempts"], row["last_error"]) == ("PENDING", 1, "busy")
     assert (

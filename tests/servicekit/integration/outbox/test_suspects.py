@@ -15,7 +15,6 @@ from tests.eventually import eventually
 from tests.servicekit.outbox_cases import (
     Gate,
     Scripted,
-    becomes,
     claim,
     end_leases,
     enqueue,
@@ -23,6 +22,7 @@ from tests.servicekit.outbox_cases import (
     jobs_of,
     running_worker,
     settings,
+    until_state,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def test_innocent_jobs_of_a_crash_loop_are_delivered(engine: AsyncEngine, 
     await crash(engine, rows, 2)
     handler = Scripted()
     async with running_worker(engine, handler, settings(**LIMITS)):
-        await becomes(rows, "DONE", *range(5))
+        await until_state(rows, "DONE", *range(5))
     assert handler.parked_jobs == []
     assert sorted(handler.delivered) == ["0", "1", "2", "3", "4"]
 
@@ -78,8 +78,8 @@ async def test_a_suspect_runs_while_no_other_job_of_any_topic_runs(engine: Async
         Topic("other", handler, max_batch=2, concurrency=2),
     ]
     async with running_worker(engine, topics, settings(**LIMITS)):
-        await becomes(rows, "DONE", "s1", "s2", *(f"x{number}" for number in range(20)))
-        await becomes(rows, "DONE", *(f"y{number}" for number in range(20)), topic="other")
+        await until_state(rows, "DONE", "s1", "s2", *(f"x{number}" for number in range(20)))
+        await until_state(rows, "DONE", *(f"y{number}" for number in range(20)), topic="other")
     assert handler.overlapped & {"s1", "s2"} == set()
     assert handler.overlapped, "nothing ran together, so the test shows nothing"
 
@@ -91,9 +91,9 @@ async def test_a_job_that_kills_its_holders_alone_as_well_is_dead_lettered_untri
     await enqueue(engine, "a")
     await crash(engine, rows, 4)
     async with running_worker(engine, handler, settings(**LIMITS)):
-        await becomes(rows, "PARKED", "a")
+        await until_state(rows, "PARKED", "a")
         await enqueue(engine, "b")
-        await becomes(rows, "DONE", "b")
+        await until_state(rows, "DONE", "b")
     assert handler.delivered == ["b"]
     ((key, reason),) = handler.parked_jobs
     assert key == "a"
@@ -105,7 +105,7 @@ async def test_a_job_that_only_makes_a_request_is_never_a_suspect(engine: AsyncE
     await enqueue(engine, range(5))
     await crash(engine, rows, 9)
     async with running_worker(engine, [Topic("t", handler, only_requests=True)], settings(**LIMITS)):
-        await becomes(rows, "DONE", *range(5))
+        await until_state(rows, "DONE", *range(5))
     assert len(handler.batches) == 1
 
 
@@ -113,7 +113,7 @@ async def test_a_delivered_suspect_is_no_suspect_any_more(engine: AsyncEngine, r
     await enqueue(engine, "a")
     await crash(engine, rows, 3)
     async with running_worker(engine, Scripted(), settings(**LIMITS)):
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
     assert (await job(rows, "a"))["crashes"] == 0
 
 
@@ -148,5 +148,5 @@ async def test_concurrent_suspects_run_one_after_the_other(
     await crash(engine, rows, crashes)
     topics = [Topic("t", handler, max_batch=1, concurrency=3)]
     async with running_worker(engine, topics, settings(**LIMITS)):
-        await becomes(rows, "DONE", *range(6))
+        await until_state(rows, "DONE", *range(6))
     assert bool(handler.overlapped) is (crashes == 0)

@@ -18,13 +18,13 @@ from servicekit.outbox.worker import OutboxWorker
 from tests.servicekit.outbox_cases import (
     LEASE,
     Scripted,
-    becomes,
     enqueue,
     job,
     jobs_of,
     running_worker,
     settings,
     transactions,
+    until_state,
 )
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ async def test_a_dispatched_job_is_delivered_without_a_claim(engine: AsyncEngine
         outbox.attach(worker)
         async with Transactions(engine, outbox).begin() as transaction:
             transaction.enqueue(*jobs_of("a"))
-        await becomes(rows, "DONE", "a")
+        await until_state(rows, "DONE", "a")
     assert (await job(rows, "a"))["attempts"] == 1
 
 

@@ -59,31 +59,31 @@ async def test_an_answer_is_counted_and_timed(running: Running) -> None:
     await handled(running, "OK")
 
 
-async def test_a_known_error_is_told_as_its_table_says(running: Running) -> None:
+async def test_a_known_error_has_the_status_of_its_table(running: Running) -> None:
     running.service.answer = raising(KnownError(SECRET))
-    told = await refused(running.stub.Get(VALID))
-    assert (told.code, told.message, told.reason) == (grpc.StatusCode.ABORTED, "known", "KNOWN")
-    assert "hunter2" not in told.wire
+    refusal = await refused(running.stub.Get(VALID))
+    assert (refusal.code, refusal.message, refusal.reason) == (grpc.StatusCode.ABORTED, "known", "KNOWN")
+    assert "hunter2" not in refusal.wire
     await handled(running, "ABORTED")
 
 
-async def test_an_unknown_error_is_internal_and_only_its_id_is_told(running: Running) -> None:
+async def test_an_unknown_error_is_internal_with_nothing_but_its_id(running: Running) -> None:
     running.service.answer = raising(ValueError(SECRET))
     with structlog.testing.capture_logs() as log:
-        told = await refused(running.stub.Get(VALID))
-    assert (told.code, told.message) == (grpc.StatusCode.INTERNAL, "internal error")
-    assert "hunter2" not in told.wire
+        refusal = await refused(running.stub.Get(VALID))
+    assert (refusal.code, refusal.message) == (grpc.StatusCode.INTERNAL, "internal error")
+    assert "hunter2" not in refusal.wire
     (line,) = [line for line in log if line["event"] == "rpc_internal_error"]
-    assert line["correlation_id"] == told.metadata["correlation_id"]
+    assert line["correlation_id"] == refusal.metadata["correlation_id"]
     assert line["method"] == "/awoooi.incident.v1.IncidentService/Get"
     await handled(running, "INTERNAL")
 
 
-async def test_a_pool_that_is_exhausted_may_be_asked_again(running: Running) -> None:
+async def test_an_exhausted_pool_is_retryable(running: Running) -> None:
     running.service.answer = raising(PoolTimeoutError(SECRET))
-    told = await refused(running.stub.Get(VALID))
-    assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "DATABASE_BUSY")
-    assert told.retry_after_seconds == 1
+    refusal = await refused(running.stub.Get(VALID))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "DATABASE_BUSY")
+    assert refusal.retry_after_seconds == 1
 
 
 async def test_a_call_that_its_own_handler_aborted_passes_as_it_is(running: Running) -> None:
@@ -100,8 +100,8 @@ async def test_a_call_that_its_own_handler_aborted_passes_as_it_is(running: Runn
 
 
 async def test_a_method_that_is_not_built_yet_says_so(running: Running) -> None:
-    told = await refused(running.stub.ListEvents(pb.ListEventsRequest(incident_id=VALID.incident_id)))
-    assert (told.code, told.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
+    refusal = await refused(running.stub.ListEvents(pb.ListEventsRequest(incident_id=VALID.incident_id)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
     await handled(running, "UNIMPLEMENTED", "ListEvents")
 
 
@@ -136,8 +136,8 @@ async def test_the_servers_cap_ends_a_call_whose_caller_would_wait_longer(second
     limits = ServerLimits(deadline=timedelta(milliseconds=200))
     async with scripted_server(limits=limits) as running:
         held = running.service.answer = Held()
-        told = await refused(running.stub.Get(VALID, timeout=seconds))
-        assert (told.code, told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+        refusal = await refused(running.stub.Get(VALID, timeout=seconds))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
         assert held.cancelled.is_set()
         await handled(running, "DEADLINE_EXCEEDED")
 
@@ -161,8 +161,8 @@ async def test_a_caller_without_a_name_is_anonymous_also_after_one_with_a_name(r
 
 @pytest.mark.parametrize("actor", ["", " alice", "a b", "-alice", "x" * 129, 'a"b', "a;b", "a=b"], ids=ascii)
 async def test_a_name_that_is_none_is_refused(running: Running, actor: str) -> None:
-    told = await refused(running.stub.Get(VALID, metadata=(("awoooi-actor", actor),)))
-    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("metadata awoooi-actor",))
+    refusal = await refused(running.stub.Get(VALID, metadata=(("awoooi-actor", actor),)))
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("metadata awoooi-actor",))
     assert running.service.calls == 0
 
 
@@ -193,16 +193,16 @@ def test_every_pattern_of_the_contracts_has_words_of_its_own() -> None:
 async def test_a_request_that_breaks_a_rule_names_the_field_and_never_its_value(
     running: Running, incident_id: str
 ) -> None:
-    told = await refused(running.stub.Get(pb.GetRequest(incident_id=incident_id)))
-    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
-    assert set(told.fields) == {"incident_id"}
+    refusal = await refused(running.stub.Get(pb.GetRequest(incident_id=incident_id)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert set(refusal.fields) == {"incident_id"}
     wrong = (
         "must be INC-YYYYMMDD- and 6 to 12 upper-case hexadecimal digits"
         if incident_id
         else "value is required"
     )
-    assert told.message == f"invalid argument: incident_id: {wrong}"
-    assert not incident_id.strip() or incident_id not in told.wire
+    assert refusal.message == f"invalid argument: incident_id: {wrong}"
+    assert not incident_id.strip() or incident_id not in refusal.wire
     assert running.service.calls == 0
     await handled(running, "INVALID_ARGUMENT")
 
@@ -256,16 +256,16 @@ async def test_a_stream_that_fails_midway_ends_with_its_status(
     running.service.stream = stream
     responses = running.stub.Watch(pb.WatchRequest())
     assert await anext(aiter(responses)) == CHANGE
-    told = await refused(anext(aiter(responses)))
-    assert told.code.name == code
-    assert "hunter2" not in told.wire
+    refusal = await refused(anext(aiter(responses)))
+    assert refusal.code.name == code
+    assert "hunter2" not in refusal.wire
     await handled(running, code, "Watch")
 
 
 async def test_a_stream_whose_request_breaks_a_rule_does_not_begin(running: Running) -> None:
     responses = running.stub.Watch(pb.WatchRequest(fingerprint="x" * 257))
-    told = await refused(anext(aiter(responses)))
-    assert (told.code, told.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("fingerprint",))
+    refusal = await refused(anext(aiter(responses)))
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("fingerprint",))
 
 
 async def test_a_stream_that_its_reader_leaves_is_counted_as_cancelled(running: Running) -> None:

@@ -48,7 +48,7 @@ async def health(channel: grpc.aio.Channel, name: str = "") -> int:
 
 
 @pytest.mark.parametrize("name", ["", SERVICE])
-async def test_a_server_is_not_serving_until_it_is_told_so(name: str) -> None:
+async def test_a_server_is_not_serving_until_it_is_set_so(name: str) -> None:
     async with scripted_server() as running:
         assert await health(running.channel, name) == NOT_SERVING
         await running.server.set_serving(True)
@@ -200,7 +200,7 @@ async def test_a_second_server_on_the_same_port_is_refused() -> None:
         assert await running.stub.Get(VALID) == pb.GetResponse()
 
 
-def test_a_server_beyond_loopback_is_refused_unless_told_so() -> None:
+def test_a_server_beyond_loopback_is_refused_without_the_setting() -> None:
     with pytest.raises(ExposedWithoutAuthenticationError):
         ServerBuilder("0.0.0.0:0", errors=ErrorTable({}), registry=CollectorRegistry())
 
@@ -246,7 +246,7 @@ async def test_a_stopping_server_finishes_what_it_began() -> None:
         await stopping
 
 
-async def test_callers_of_a_stopping_server_are_answered_or_told_that_it_is_unavailable() -> None:
+async def test_callers_of_a_stopping_server_get_a_response_or_unavailable() -> None:
     """UNAVAILABLE is the one code that channels try again on another server."""
     for _ in range(5):
         async with scripted_server() as running:
@@ -282,7 +282,7 @@ async def test_a_call_that_does_not_finish_is_ended_at_the_drain_time() -> None:
             await call
 
 
-async def test_an_open_health_watch_is_told_not_serving_and_ended_at_drain() -> None:
+async def test_an_open_health_watch_gets_not_serving_and_ends_at_drain() -> None:
     async with scripted_server() as running:
         await running.server.set_serving(True)
         stub: Any = HealthStub(running.channel)
@@ -422,15 +422,15 @@ async def test_a_channel_comes_back_soon_after_its_server() -> None:
             stub = IncidentServiceStub(channel)
             await stub.Get(VALID, timeout=30)
             await running.server.stop()
-            told = await asyncio.gather(stub.Get(VALID, timeout=30), return_exceptions=True)
-            assert isinstance(told[0], grpc.aio.AioRpcError)
+            outcomes = await asyncio.gather(stub.Get(VALID, timeout=30), return_exceptions=True)
+            assert isinstance(outcomes[0], grpc.aio.AioRpcError)
             async with scripted_server(address=address) as again:
                 await again.server.set_serving(True)
                 codes: set[grpc.StatusCode | None] = set()
 
                 async def answers() -> bool:
-                    (told,) = await asyncio.gather(stub.Get(VALID, timeout=30), return_exceptions=True)
-                    codes.add(told.code() if isinstance(told, grpc.aio.AioRpcError) else None)
+                    (outcome,) = await asyncio.gather(stub.Get(VALID, timeout=30), return_exceptions=True)
+                    codes.add(outcome.code() if isinstance(outcome, grpc.aio.AioRpcError) else None)
                     return None in codes
 
                 await eventually(answers)
@@ -439,6 +439,6 @@ async def test_a_channel_comes_back_soon_after_its_server() -> None:
 
 async def test_requests_are_validated_before_anything_else_reads_them() -> None:
     async with scripted_server() as running:
-        told = await refused(running.stub.Get(pb.GetRequest()))
-        assert told.code is grpc.StatusCode.INVALID_ARGUMENT
+        refusal = await refused(running.stub.Get(pb.GetRequest()))
+        assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
         assert running.service.calls == 0

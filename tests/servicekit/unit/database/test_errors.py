@@ -195,7 +195,7 @@ def test_values_that_the_database_or_the_driver_cannot_take_are_data_errors() ->
         assert not is_unavailable(wrapped(error))
 
 
-def test_a_connection_that_broke_is_unavailable_whatever_the_driver_said() -> None:
+def test_a_broken_connection_is_unavailable_with_every_driver_error() -> None:
     error = wrapped(driver_errors.PostgresSyntaxError("?"), invalidated=True)
     assert is_unavailable(error)
     assert not is_data_error(error)

@@ -1,4 +1,4 @@
-"""What a peer's status means for the delivery that asked it."""
+"""What a peer's status means for a delivery."""
 
 import grpc
 import pytest

@@ -94,14 +94,14 @@ import structlog
 from servicekit.process.log import configure_logging
 configure_logging(service="sample", level="INFO")
 log = structlog.get_logger()
-log.debug("not told")
+log.debug("not logged")
 log.info("plain", text="first\\nsecond\\u2028third", number=1)
 try:
     raise ValueError("postgresql://app:hunter2@db")
 except ValueError:
     log.exception("failed")
 logging.getLogger("library").warning("from a %s", "postgresql://app:hunter2@db")
-logging.getLogger("library").info("not told")
+logging.getLogger("library").info("not logged")
 """
 
 

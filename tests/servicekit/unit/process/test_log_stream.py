@@ -89,8 +89,8 @@ def test_a_reader_that_does_not_read_is_waited_for_once_and_briefly(pipe: tuple[
     while_blocked = stream.dropped
     assert len(os.read(reader, capacity)) > 0
     stream.write("after\n")
-    told = os.read(reader, capacity).decode()
-    assert told.splitlines()[-2:] == [f"({while_blocked} lines of this log were dropped)", "after"]
+    written = os.read(reader, capacity).decode()
+    assert written.splitlines()[-2:] == [f"({while_blocked} lines of this log were dropped)", "after"]
     assert stream.dropped == while_blocked
 
 

@@ -1,4 +1,4 @@
-"""Settings: what is read, and how what cannot be read is told."""
+"""Settings: what is read, and how an invalid value is reported."""
 
 import os
 from datetime import timedelta

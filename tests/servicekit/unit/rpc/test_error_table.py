@@ -1,4 +1,4 @@
-"""The error table: what each class of error tells a caller, and what it never tells."""
+"""The error table: the status that each class of error is mapped to, and what it never contains."""
 
 import asyncio
 from typing import Any
@@ -77,10 +77,10 @@ CASES: dict[str, tuple[Exception, grpc.StatusCode, str]] = {
 
 @pytest.mark.parametrize(("error", "code", "reason"), CASES.values(), ids=CASES.keys())
 def test_what_a_class_of_error_tells(error: Exception, code: grpc.StatusCode, reason: str) -> None:
-    told = read_status(TABLE.status_of(error, method="/a.B/C").to_status())
-    assert (told.code, told.reason) == (code, reason)
-    assert "hunter2" not in told.wire
-    assert "SELECT" not in told.wire
+    refusal = read_status(TABLE.status_of(error, method="/a.B/C").to_status())
+    assert (refusal.code, refusal.reason) == (code, reason)
+    assert "hunter2" not in refusal.wire
+    assert "SELECT" not in refusal.wire
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_what_a_class_of_error_tells(error: Exception, code: grpc.StatusCode, re
     ],
 )
 def test_what_a_driver_error_tells(code: str | None, expected: grpc.StatusCode) -> None:
-    told = read_status(TABLE.status_of(driver_error(code), method="/a.B/C").to_status())
-    assert told.code is expected
-    assert "hunter2" not in told.wire
+    refusal = read_status(TABLE.status_of(driver_error(code), method="/a.B/C").to_status())
+    assert refusal.code is expected
+    assert "hunter2" not in refusal.wire
 
 
 def test_a_connection_that_broke_is_unavailable_whatever_the_driver_said() -> None:
@@ -120,14 +120,14 @@ def test_a_connection_that_broke_is_unavailable_whatever_the_driver_said() -> No
 def test_an_unknown_error_is_in_the_log_whole_under_the_id_that_the_caller_gets() -> None:
     error = ValueError("what really happened")
     with structlog.testing.capture_logs() as log:
-        told = read_status(TABLE.status_of(error, method="/a.B/C").to_status())
-    assert told.message == "internal error"
-    assert list(told.metadata) == ["correlation_id"]
+        refusal = read_status(TABLE.status_of(error, method="/a.B/C").to_status())
+    assert refusal.message == "internal error"
+    assert list(refusal.metadata) == ["correlation_id"]
     (line,) = log
     assert line["event"] == "rpc_internal_error"
     assert line["log_level"] == "error"
     assert line["method"] == "/a.B/C"
-    assert line["correlation_id"] == told.metadata["correlation_id"]
+    assert line["correlation_id"] == refusal.metadata["correlation_id"]
     assert line["exc_info"] is error
 
 
@@ -140,8 +140,8 @@ def test_two_unknown_errors_have_two_ids() -> None:
     "error", [PoolTimeoutError(), DatabaseUnavailableError()], ids=lambda error: type(error).__name__
 )
 def test_what_may_be_tried_again_says_when(error: Exception) -> None:
-    told = read_status(TABLE.status_of(error, method="m").to_status())
-    assert told.retry_after_seconds == 1
+    refusal = read_status(TABLE.status_of(error, method="m").to_status())
+    assert refusal.retry_after_seconds == 1
 
 
 def test_every_detail_of_a_refusal_reaches_the_wire() -> None:
@@ -154,13 +154,13 @@ def test_every_detail_of_a_refusal_reaches_the_wire() -> None:
         precondition=("STATE", "subject", "is A, must be B"),
         resource=("type", "name"),
     )
-    told = read_status(refused.to_status())
-    assert told.metadata == {"a": "b"}
-    assert told.fields == ("x.y",)
-    assert told.descriptions == ("is bad",)
-    assert told.preconditions == ("is A, must be B",)
-    assert told.resource == ("type", "name")
-    assert told.retry_after_seconds is None
+    refusal = read_status(refused.to_status())
+    assert refusal.metadata == {"a": "b"}
+    assert refusal.fields == ("x.y",)
+    assert refusal.descriptions == ("is bad",)
+    assert refusal.preconditions == ("is A, must be B",)
+    assert refusal.resource == ("type", "name")
+    assert refusal.retry_after_seconds is None
 
 
 def test_many_violations_are_cut_off() -> None:

@@ -18,7 +18,7 @@ NOW = 1_800_000_000.0
         pytest.param((408, 429), Verdict.RETRY, id="4xx that ask for a retry"),
         pytest.param((500, 501, 502, 503, 504, 599), Verdict.RETRY, id="5xx"),
         pytest.param((300, 301, 302, 303, 304, 307, 308), Verdict.RETRY, id="redirects"),
-        pytest.param((101,), Verdict.RETRY, id="a protocol that was not asked for"),
+        pytest.param((101,), Verdict.RETRY, id="a protocol that was not requested"),
         pytest.param((600, 999), Verdict.RETRY, id="classes that do not exist"),
     ],
 )

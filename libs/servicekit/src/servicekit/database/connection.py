@@ -56,7 +56,7 @@ class Peers:
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def add(self, connection: Connection) -> None:
-        """Remember a connection as long as it exists."""
+        """Keep a weak reference to a connection."""
         self._connections.add(connection)
 
     def terminate(self) -> None:

@@ -51,7 +51,7 @@ _BY_CODE: Mapping[str, Meaning] = {
 
 _BY_CODE_CLASS: Mapping[str, Meaning] = {
     "03": _DEFECT,
-    "08": _UNAVAILABLE,  # connection exceptions; also what a pooler says about its server
+    "08": _UNAVAILABLE,  # connection exceptions; also a pooler's error about its server
     "09": _DEFECT,
     "0A": _DEFECT,  # feature not supported
     "0B": _DEFECT,
@@ -97,7 +97,7 @@ _BY_CODE_CLASS: Mapping[str, Meaning] = {
 _BY_CLASS: Mapping[type[BaseException], Meaning] = {
     DatabaseUnavailableError: _UNAVAILABLE,
     ForeignDatabaseError: _REFUSED,
-    # asyncpg. An InterfaceError says that the connection is closed or in use; a connection after an internal error of the
+    # asyncpg. An InterfaceError means that the connection is closed or in use; a connection after an internal error of the
     # client is in no known state.
     asyncpg.InterfaceError: _UNAVAILABLE,
     asyncpg.ClientConfigurationError: _REFUSED,
@@ -173,17 +173,17 @@ def _found(exc: BaseException) -> Meaning | None:
 
 
 def is_unavailable(exc: BaseException) -> bool:
-    """Tell whether `exc` means that the database cannot answer now, so that trying again later may work."""
+    """Return whether `exc` means that the database cannot answer now, so that trying again later may work."""
     return meaning_of(exc) in (_UNAVAILABLE, _REFUSED)
 
 
 def is_refused(exc: BaseException) -> bool:
-    """Tell whether `exc` means that the server turns this client away until an operator changes something."""
+    """Return whether `exc` means that the server turns this client away until an operator changes something."""
     return meaning_of(exc) is _REFUSED
 
 
 def is_data_error(exc: BaseException) -> bool:
-    """Tell whether `exc` was caused by the values of a statement, so that other values may pass."""
+    """Return whether `exc` was caused by the values of a statement, so that other values may pass."""
     return meaning_of(exc) is _DATA
 
 
@@ -196,7 +196,7 @@ def sqlstate(exc: BaseException) -> str | None:
 
 
 def constraint_name(exc: BaseException) -> str | None:
-    """Return the name of the constraint that a driver error says was violated, or None."""
+    """Return the name of the constraint that was violated, by a driver error, or None."""
     if not isinstance(exc, DBAPIError):
         return None
     cause = exc.orig.__cause__ if exc.orig is not None else None
@@ -205,7 +205,7 @@ def constraint_name(exc: BaseException) -> str | None:
 
 
 def reason_of(exc: BaseException) -> str:
-    """Return in one line why the database cannot be used, in the server's own words where it has said any.
+    """Return in one line why the database cannot be used, in the server's own words where there are any.
 
     No statement, no parameters, no row: what a server adds to its message as detail is left out.
     """

@@ -10,7 +10,7 @@ _log = structlog.get_logger()
 
 
 class FailureLog:
-    """The failures of one loop. What the database says is logged when it changes, not at every attempt."""
+    """The failures of one loop. The database's message is logged when it changes, not at every attempt."""
 
     def __init__(self, event: str, *, logs_connecting: bool = False, **facts: Any) -> None:
         """`event` is logged with `facts`.

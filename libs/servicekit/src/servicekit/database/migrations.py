@@ -85,7 +85,7 @@ class Migrations:
         await self._run(engine, revision, upgrade=False)
 
     async def is_current(self, engine: AsyncEngine) -> bool:
-        """Tell whether the database is at this version's revision, or at one of a newer version: the two run side by side."""
+        """Return whether the database is at this version's revision, or at one of a newer version: the two run side by side."""
         async with autocommit(engine).connect() as connection:
             schema = await connection.run_sync(self._read)
         return self.judge(schema) in (SchemaState.CURRENT, SchemaState.NEWER)
@@ -105,7 +105,7 @@ class Migrations:
         if not schema.revisions:
             return SchemaState.EMPTY
         if not schema.is_own:
-            # All services number their revisions alike: a known one says nothing.
+            # All services number their revisions alike: a known one proves nothing.
             return SchemaState.FOREIGN
         if schema.revisions == set(self._script.get_heads()):
             return SchemaState.CURRENT

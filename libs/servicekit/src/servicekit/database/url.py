@@ -56,7 +56,7 @@ def _is_libpq_url(url: str) -> bool:
 
 
 def _is_text(url: str) -> bool:
-    """Tell whether it has no control character and no white space at an end, and can be sent."""
+    """Return whether it has no control character and no white space at an end, and can be sent."""
     try:
         url.encode()
     except UnicodeEncodeError:

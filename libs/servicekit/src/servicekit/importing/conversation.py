@@ -16,7 +16,7 @@ WRITE = "write"
 
 
 class Conversation:
-    """Speaks on standard output; with `ask` waits on standard input before anything is written."""
+    """Writes events to standard output; with `ask` waits on standard input before anything is written."""
 
     def __init__(self, files: Sequence[str], *, ask: bool) -> None:
         self._files = files
@@ -46,9 +46,9 @@ class Conversation:
         answer: str = await asyncio.to_thread(sys.stdin.readline)
         return answer.strip() == WRITE
 
-    def done(self, figures: Mapping[str, int]) -> None:
-        """Say what was written."""
-        self._say("done", figures)
+    def done(self, counts: Mapping[str, int]) -> None:
+        """Report what was written."""
+        self._say("done", counts)
 
     @staticmethod
     def _say(event: str, facts: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""One import: read and check everything, ask, write everything, all in one transaction."""
+"""One import: read and check everything, confirm, write everything, all in one transaction."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from servicekit.database.migrations import Migrations
 from servicekit.importing import staging
 from servicekit.importing.conversation import Conversation
 from servicekit.importing.lines import ImportFailedError, LineReader, Problem, SourceLine
+from servicekit.outbox.outbox import Outbox
+from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.failpoints import failpoint
 
 # An import reads and writes whole tables of its own, which the settings of the services' short statements do not fit.
@@ -68,9 +70,9 @@ class LineImporter(Protocol):
         """Yield the lines that do not go together with another one or with what is in the database."""
 
     async def write(
-        self, connection: AsyncConnection, progress: Callable[[int, int], None]
+        self, transaction: Transaction, progress: Callable[[int, int], None]
     ) -> Mapping[str, int]:
-        """Write what was kept, saying how many rows of how many are done; returns the figures of what was done."""
+        """Write what was staged; `progress` gets the rows written and their total. Returns what to report, by name."""
 
 
 async def run_import(
@@ -102,9 +104,10 @@ async def run_import(
             await migrations.upgrade(engine)
         if not await migrations.is_current(engine):
             raise NotMigratedError
-        async with engine.connect() as connection, connection.begin():
-            await _read(connection, importer, reader, conversation)
-            figures = await _write(connection, importer, conversation)
+        # Counters are raised last of all: others that raise the same ones wait from then to the commit only.
+        async with Transactions(engine, Outbox()).begin() as transaction:
+            await _read(transaction.connection, importer, reader, conversation)
+            counts = await _write(transaction, importer, conversation)
             failpoint("import_before_commit", application_name)
         failpoint("import_after_commit", application_name)
     except _DeclinedError:
@@ -117,7 +120,7 @@ async def run_import(
         raise
     finally:
         await close_engine(engine)
-    conversation.done(figures)
+    conversation.done(counts)
     return True
 
 
@@ -149,13 +152,13 @@ async def _read(
 
 
 async def _write(
-    connection: AsyncConnection, importer: LineImporter, conversation: Conversation
+    transaction: Transaction, importer: LineImporter, conversation: Conversation
 ) -> Mapping[str, int]:
-    await staging.lock(connection)
+    await staging.lock(transaction.connection)
     # Once more, with what was committed since the first look: the rows of another import, for example.
-    if not await _check(connection, importer, conversation):
+    if not await _check(transaction.connection, importer, conversation):
         raise _DeclinedError
-    return await importer.write(connection, lambda done, total: conversation.progress("write", done, total))
+    return await importer.write(transaction, lambda done, total: conversation.progress("write", done, total))
 
 
 async def _check(connection: AsyncConnection, importer: LineImporter, conversation: Conversation) -> bool:

@@ -13,7 +13,7 @@ class Worker(Protocol):
     """Runs jobs that this process holds leases on."""
 
     def has_room(self, topic: str, jobs: int) -> bool:
-        """Tell whether the worker can take `jobs` more jobs of a topic now."""
+        """Return whether the worker can take `jobs` more jobs of a topic now."""
 
     def dispatch(self, jobs: Sequence[Job]) -> None:
         """Run leased jobs whose transaction has committed."""

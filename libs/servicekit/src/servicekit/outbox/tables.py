@@ -26,7 +26,7 @@ def define_outbox_table(metadata: MetaData, *, keeps_done: bool) -> Table:
     """Define the table `outbox` in `metadata`; where its worker removes done jobs, `keeps_done` is false.
 
     States: PENDING (to be delivered; in a worker's hands while it has a lease token), DONE, SKIPPED (not wanted,
-    `last_error` says why), PARKED (cannot succeed as it is; an operator looks).
+    `last_error` has the reason), PARKED (dead-lettered until an operator re-queues it).
     """
     now = text("now()")
     # An index entry for every job that is done is paid only where something looks for them.

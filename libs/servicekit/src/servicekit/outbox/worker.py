@@ -96,7 +96,7 @@ class OutboxWorker:
         self._work.set()
 
     def has_room(self, topic: str, jobs: int) -> bool:
-        """Tell whether so many jobs of a topic can be taken now: not when many wait already, nor when stopping."""
+        """Return whether so many jobs of a topic can be taken now: not when many wait already, nor when stopping."""
         runner = self._runners.get(topic)
         return runner is not None and not self._stopping and runner.free >= jobs
 
@@ -155,7 +155,7 @@ class OutboxWorker:
     async def _claim(self) -> None:
         """Claim what is due, as much as the runners have room for."""
         free = {name: runner.free for name, runner in self._runners.items() if runner.free > 0}
-        # Until a claim comes back with less than it asked for, there may be more.
+        # Until a claim returns less than its limit, there may be more.
         self._more_due = True
         if not free:
             return

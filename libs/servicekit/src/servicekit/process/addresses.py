@@ -4,7 +4,7 @@ import ipaddress
 
 
 class ExposedWithoutAuthenticationError(Exception):
-    """The server was asked to listen beyond loopback, where every host could call it under any name."""
+    """The address to listen on is beyond loopback, where every host could call it under any name."""
 
 
 def require_loopback(address: str | None, *, insecure: bool) -> None:
@@ -14,7 +14,7 @@ def require_loopback(address: str | None, *, insecure: bool) -> None:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether `host:port` can be reached from this machine alone."""
+    """Return whether `host:port` can be reached from this machine alone."""
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True

@@ -1,4 +1,4 @@
-"""Standard error that never fails: lines that cannot be written are dropped and counted, and a later line says how many.
+"""Standard error that never fails: lines that cannot be written are dropped and counted, and a later line reports the number.
 
 A full disk, a quota, a closed pipe or a reader that does not read must cost log lines, never the work that logs.
 """
@@ -34,7 +34,7 @@ class LogStream(io.TextIOBase):
     ) -> None:
         """With no descriptor everything is dropped.
 
-        `notice` makes the line that says how many were dropped; `edit` changes every text before it is written.
+        `notice` makes the line that reports how many were dropped; `edit` changes every text before it is written.
         """
         self.notice = notice
         self._descriptor = descriptor
@@ -63,7 +63,7 @@ class LogStream(io.TextIOBase):
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
         try:
             return self._descriptor is not None and os.isatty(self._descriptor)
         except OSError:
@@ -175,7 +175,7 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _is_file(descriptor: int) -> bool:
-    """Tell whether writing to it cannot wait for a reader."""
+    """Return whether writing to it cannot wait for a reader."""
     try:
         return stat.S_ISREG(os.fstat(descriptor).st_mode)
     except OSError:

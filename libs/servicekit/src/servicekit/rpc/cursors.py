@@ -17,7 +17,7 @@ _MAX_PAGE_SIZE = 1000
 
 
 def page_size(requested: int) -> int:
-    """Return how many items a page has: 50 when the request says 0, at most 1000."""
+    """Return how many items a page has: 50 when the request has 0, at most 1000."""
     return min(requested or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
 
 

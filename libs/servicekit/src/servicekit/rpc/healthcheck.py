@@ -14,7 +14,7 @@ _EXIT_USAGE = 2
 
 
 def is_serving(target: str) -> bool:
-    """Tell whether the server at `target` is SERVING within three seconds."""
+    """Return whether the server at `target` is SERVING within three seconds."""
     # A proxy in the environment, which Docker may put into every container, is for other targets.
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:

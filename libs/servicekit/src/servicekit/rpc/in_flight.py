@@ -31,7 +31,7 @@ class InFlightCalls:
             self._idle.set()
 
     def was_busy(self, calls: int) -> bool:
-        """Tell whether `calls` calls were in flight together within the last tenth of a second.
+        """Return whether `calls` calls were in flight together within the last tenth of a second.
 
         Not only now: the calls of a group commit end together, and their callers' next ones are on the way.
         """

@@ -1,4 +1,4 @@
-"""Server reflection in both versions that clients ask for: v1alpha, and v1, which is the same under another name."""
+"""Server reflection in both versions that clients use: v1alpha, and v1, which is the same under another name."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any

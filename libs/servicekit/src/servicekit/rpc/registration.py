@@ -23,7 +23,7 @@ class Registration:
 
     All of it goes to the server as generic handlers: with registered methods grpc.aio keeps one request for each open and
     waits for all of them anew at every call, which costs a tenth of a whole call on a service of fifteen methods. An
-    interceptor would be asked for the handler at every call; here it is composed once.
+    interceptor would look up the handler at every call; here it is composed once.
     """
 
     def __init__(self, server: grpc.aio.Server, wrapper: Wrapper) -> None:

@@ -181,7 +181,7 @@ class Server:
         _log.info("serving", address=self.address)
 
     async def set_serving(self, serving: bool) -> None:
-        """Tell health checks whether the server can do its work now."""
+        """Report to health checks whether the server can do its work now."""
         if serving is self._serving:
             return
         self._serving = serving
@@ -200,7 +200,7 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 await self._drain.drain()
-                # Health has said NOT_SERVING for a moment: balanced callers use another server for their next calls.
+                # Health has reported NOT_SERVING for a moment: balanced callers use another server for their next calls.
                 await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
         self._streams.end()
         await self._server.stop(max(0.0, until - loop.time()))

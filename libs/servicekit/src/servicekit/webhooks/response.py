@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from http import HTTPStatus
 
-# Client errors that ask for a retry.
+# Client errors after which a retry may succeed.
 _RETRYABLE = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 _MAX_RETRY_AFTER = timedelta(hours=1)
 # No date is longer, and a number of so many digits is far beyond an hour.
@@ -24,7 +24,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response: its status, and how long its Retry-After asks to wait. Its text is `answered <status>`."""
+    """A response: its status, and the wait of its Retry-After. Its text is `answered <status>`."""
 
     status: int
     retry_after: timedelta = timedelta(0)
@@ -47,7 +47,7 @@ class Response:
 
 
 def parse_retry_after(value: str, *, now: float) -> timedelta:
-    """Return how long a Retry-After header asks to wait (seconds, or an HTTP date), at most an hour; 0 when invalid.
+    """Return the wait of a Retry-After header (seconds, or an HTTP date), at most an hour; 0 when invalid.
 
     `now` is the Unix time.
     """

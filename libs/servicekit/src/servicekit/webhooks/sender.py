@@ -105,7 +105,7 @@ class WebhookSender:
         except (TimeoutError, httpcore2.TimeoutException):
             raise ResponseTimeoutError(within) from None
         except httpcore2.ConnectError as exc:
-            # Refused, unknown host, bad certificate: its text says which and quotes no URL.
+            # Refused, unknown host, bad certificate: its text names the cause and quotes no URL.
             raise ConnectFailedError(str(exc)) from None
         except _BROKEN as exc:
             # The texts of the others may quote what the peer sent.

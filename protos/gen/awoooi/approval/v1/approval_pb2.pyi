@@ -85,7 +85,7 @@ class Approval(_message.Message):
         incident afterwards.
         """
         STATE_FAILED: Approval._State.ValueType  # 8
-        """Executed and failed, or the action could not be parsed; `outcome_message` says why. Terminal."""
+        """Executed and failed, or the action could not be parsed; `outcome_message` has the reason. Terminal."""
         STATE_INDETERMINATE: Approval._State.ValueType  # 9
         """The process died during the operation: it may or may not have taken effect. Never retried
         automatically.
@@ -116,7 +116,7 @@ class Approval(_message.Message):
     incident afterwards.
     """
     STATE_FAILED: Approval.State.ValueType  # 8
-    """Executed and failed, or the action could not be parsed; `outcome_message` says why. Terminal."""
+    """Executed and failed, or the action could not be parsed; `outcome_message` has the reason. Terminal."""
     STATE_INDETERMINATE: Approval.State.ValueType  # 9
     """The process died during the operation: it may or may not have taken effect. Never retried
     automatically.

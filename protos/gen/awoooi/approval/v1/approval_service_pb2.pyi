@@ -277,7 +277,7 @@ class ListResponse(_message.Message):
     """Opaque. Empty on the last page."""
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Approval]:
-        """A page of approvals in the order asked for. It may be shorter than `page_size` even when more follow,
+        """A page of approvals in the requested order. It may be shorter than `page_size` even when more follow,
         when approvals are large.
         """
 

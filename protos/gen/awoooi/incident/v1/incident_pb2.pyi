@@ -503,7 +503,7 @@ class SideEffect(_message.Message):
         STATE_PARKED: SideEffect._State.ValueType  # 3
         """Dead-lettered: no further retries; RetrySideEffect re-queues it."""
         STATE_SKIPPED: SideEffect._State.ValueType  # 4
-        """Not wanted, by configuration; `skip_reason` says why. Terminal."""
+        """Not wanted, by configuration; `skip_reason` has the reason. Terminal."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Delivery state."""
@@ -517,7 +517,7 @@ class SideEffect(_message.Message):
     STATE_PARKED: SideEffect.State.ValueType  # 3
     """Dead-lettered: no further retries; RetrySideEffect re-queues it."""
     STATE_SKIPPED: SideEffect.State.ValueType  # 4
-    """Not wanted, by configuration; `skip_reason` says why. Terminal."""
+    """Not wanted, by configuration; `skip_reason` has the reason. Terminal."""
 
     INCIDENT_ID_FIELD_NUMBER: _builtins.int
     EFFECT_FIELD_NUMBER: _builtins.int

@@ -327,7 +327,7 @@ class ListResponse(_message.Message):
     """Opaque. Empty on the last page."""
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.Incident]:
-        """A page of incidents in the order asked for. It may be shorter than `page_size` even when more follow,
+        """A page of incidents in the requested order. It may be shorter than `page_size` even when more follow,
         when incidents are large.
         """
 

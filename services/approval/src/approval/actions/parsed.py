@@ -1,4 +1,4 @@
-"""Parses an action at Propose, and tells at Execute whether it would still be parsed as what was approved."""
+"""Parses an action at Propose, and checks at Execute that it would still be parsed as what was approved."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def parse(action: str) -> ParsedAction:
 
 
 def is_unchanged(approval: Approval) -> bool:
-    """Tell whether this version of the grammar still parses the action as what was approved."""
+    """Return whether this version of the grammar still parses the action as what was approved."""
     parsed = parse(approval.action)
     return parsed.operation == approval.operation and parsed.hash == approval.action_hash
 

@@ -1,6 +1,5 @@
 """Imports approvals."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -12,11 +11,11 @@ from approval.delivery.repository import count_unacknowledged
 from approval.importing import repository
 from approval.importing.lines import ApprovalLine
 from approval.importing.rows import approval_row
-from servicekit.database.counters import choose_shard, raise_counters
 from servicekit.importing import staging
 from servicekit.importing.fields import wrong_fields
 from servicekit.importing.lines import Problem, SourceLine
 from servicekit.importing.staging import StagedRow
+from servicekit.outbox.transaction import Transaction
 
 _APPROVAL = "approval"
 
@@ -64,21 +63,18 @@ class ApprovalImporter:
             yield problem
 
     async def write(
-        self, connection: AsyncConnection, progress: Callable[[int, int], None]
+        self, transaction: Transaction, progress: Callable[[int, int], None]
     ) -> Mapping[str, int]:
         """Write approvals, and count them as if each had come to its state by calls. Nothing is executed or enqueued."""
+        connection = transaction.connection
         new, known = await staging.keep_new(connection)
-        amounts: Counter[tuple[str, str]] = Counter()
         for state, outcome, count, noop_resolutions in await repository.count_new(connection):
-            amounts[APPROVALS, state] += count
+            transaction.count(APPROVALS, state, count)
             if outcome is not None:
-                amounts[EXECUTIONS, outcome] += count
+                transaction.count(EXECUTIONS, outcome, count)
             if noop_resolutions:
-                amounts[NOOP_RESOLUTIONS, ""] += noop_resolutions
+                transaction.count(NOOP_RESOLUTIONS, amount=noop_resolutions)
         async for batch in staging.batches(connection, progress):
             await repository.insert_approvals(connection, batch)
         unacknowledged = await count_unacknowledged(connection)
-        # Last: other writers of the same counters wait from here to the commit.
-        if amounts:
-            await raise_counters(connection, amounts, shard=choose_shard())
         return {"new": new, "known": known, "unacknowledged": unacknowledged}

@@ -17,7 +17,7 @@ class TimeOfDay:
     zone: ZoneInfo
 
     def contains(self, instant: datetime) -> bool:
-        """Tell whether the zone's clocks show a time of this part.
+        """Return whether the zone's clocks show a time of this part.
 
         A time that they show twice, at the end of daylight saving time, is in it twice; one that they skip is not.
         """
@@ -48,7 +48,7 @@ class Rule:
         return f"policy:{self.name}"
 
     def matches(self, approval: Approval, operation: Operation, severity: Severity | None) -> bool:
-        """Tell whether every criterion matches; the time of day is that of the approval's creation."""
+        """Return whether every criterion matches; the time of day is that of the approval's creation."""
         return (
             operation.kind in self.actions
             and approval.risk in self.risks

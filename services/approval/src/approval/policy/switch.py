@@ -21,7 +21,7 @@ _NO_RULES = Policy()
 
 
 class AutoApprovalDisabledError(Exception):
-    """Auto-approval is disabled; the message says why."""
+    """Auto-approval is disabled; the message is the reason."""
 
 
 class AutoApproval:
@@ -100,10 +100,10 @@ class AutoApproval:
 
 def _require_on(switch_file: Path) -> None:
     try:
-        says = switch_file.read_text(encoding="utf-8").strip()
+        content = switch_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise AutoApprovalDisabledError(
             f"APPROVAL_AUTO_APPROVE_FILE: {switch_file}: {why_unreadable(exc)}"
         ) from None
-    if says.lower() != "on":
+    if content.lower() != "on":
         raise AutoApprovalDisabledError("APPROVAL_AUTO_APPROVE_FILE does not say on")

@@ -35,7 +35,7 @@ class ApprovalStatsDetails:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalStats:
-    """All stats of this service; `details` only when they were asked for."""
+    """All stats of this service; `details` only when requested."""
 
     # By the database's clock.
     read_time: datetime

@@ -35,7 +35,7 @@ class NeverResolvedError(IncidentError):
 
 
 class PostmortemNotWrittenError(IncidentError):
-    """The postmortem is not written, yet or on purpose: ListSideEffects says which."""
+    """The postmortem is not written, yet or on purpose: ListSideEffects has the reason."""
 
     def __init__(self, incident_id: str) -> None:
         super().__init__()

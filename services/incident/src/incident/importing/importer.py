@@ -1,7 +1,6 @@
 """Imports incidents, and the entries of approvals on their timelines."""
 
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -14,11 +13,11 @@ from incident.importing import repository as import_repository
 from incident.importing import timeline_repository as import_events
 from incident.importing.lines import IncidentLine
 from incident.importing.timeline_lines import ApprovalLine, ImportedEvent
-from servicekit.database.counters import choose_shard, raise_counters
 from servicekit.importing import staging
 from servicekit.importing.fields import wrong_fields
 from servicekit.importing.lines import Problem, SourceLine
 from servicekit.importing.staging import StagedRow
+from servicekit.outbox.transaction import Transaction
 
 _INCIDENT = "incident"
 
@@ -80,23 +79,21 @@ class IncidentImporter:
             yield problem
 
     async def write(
-        self, connection: AsyncConnection, progress: Callable[[int, int], None]
+        self, transaction: Transaction, progress: Callable[[int, int], None]
     ) -> Mapping[str, int]:
         """Write incidents and timelines, and count them as if each had been opened and resolved by an RPC."""
+        connection = transaction.connection
         new, known = await staging.keep_new(connection)
-        amounts: Counter[tuple[str, str]] = Counter()
         for severity, count in (await import_repository.count_opened(connection)).items():
-            amounts[INCIDENTS_OPENED, severity] += count
+            transaction.count(INCIDENTS_OPENED, severity, count)
         # Incidents are the first half of the work, their timelines the second.
         async for batch in staging.batches(connection, lambda done, total: progress(done, 2 * total)):
             resolutions = await import_repository.insert_incidents(connection, batch)
-            amounts.update(count_resolutions(resolutions))
+            for (name, label), amount in count_resolutions(resolutions).items():
+                transaction.count(name, label, amount)
         events = await import_events.insert_events(
             connection, lambda done, total: progress(total + done, 2 * total)
         )
-        # Last of all: concurrent transactions that raise the same counters wait from here to the commit only.
-        if amounts:
-            await raise_counters(connection, amounts, shard=choose_shard())
         return {"new": new, "known": known, "events": events}
 
 

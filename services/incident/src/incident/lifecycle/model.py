@@ -62,7 +62,7 @@ class NewEvent:
     attributes: Mapping[str, str]
 
     def is_same_as(self, stored: Event) -> bool:
-        """Tell whether `stored` was written by a call with this content."""
+        """Return whether `stored` was written by a call with this content."""
         return (
             stored.incident_id == self.incident_id
             and stored.type is self.type

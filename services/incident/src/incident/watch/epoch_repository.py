@@ -21,7 +21,7 @@ class Place:
     table_oid: int
 
     def differs_from(self, other: Self) -> bool:
-        """Tell whether the two are known to differ."""
+        """Return whether the two are known to differ."""
         if (self.database_oid, self.table_oid) != (other.database_oid, other.table_oid):
             return True
         known = {self.system_identifier, other.system_identifier} - {None}

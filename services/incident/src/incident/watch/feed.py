@@ -101,7 +101,7 @@ class Feed:
         return self._watermark
 
     def has_backlog_of(self, watcher: Watcher) -> bool:
-        """Tell whether every change after the place of a watcher that has joined is still in memory.
+        """Return whether every change after the place of a watcher that has joined is still in memory.
 
         Raises FeedEndedError.
         """

@@ -1,7 +1,7 @@
 """Changes, their position in the order of commits, and the filter of a watcher. Knows no database and no wire.
 
 PostgreSQL keeps no order of commits, and neither a sequence number nor a transaction id is one: both are assigned before
-the commit, and a transaction may commit late. What it does tell is the set of transactions that are visible (a snapshot).
+the commit, and a transaction may commit late. The position is the set of visible transactions (a snapshot).
 So changes are read in batches: a batch holds the changes that are visible in one snapshot and were not in the snapshot
 before; every change of a later batch was committed later. Within a batch changes are ordered by sequence number. That is
 the commit order of one incident's state changes, for each takes its number under the incident's lock, and of transactions
@@ -42,7 +42,7 @@ class Snapshot:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.in_progress))}"
 
     def is_older_than(self, other: Self) -> bool:
-        """Tell whether `other` was taken later. Of one database, a later snapshot is a superset of an earlier one."""
+        """Return whether `other` was taken later. Of one database, a later snapshot is a superset of an earlier one."""
         return (self.xmax, -len(self.in_progress)) < (other.xmax, -len(other.in_progress))
 
 
@@ -90,13 +90,13 @@ class WatchFilter:
     incident_id: str = ""
 
     def matches(self, change: Change) -> bool:
-        """Tell whether a change matches: its incident was in one of the states before or after it, and matches the rest."""
+        """Return whether a change matches: its incident was in one of the states before or after it, and matches the rest."""
         if self.states and not {change.state_before, change.state_after}.intersection(self.states):
             return False
         return self._matches_content(change.incident)
 
     def matches_incident(self, incident: Incident) -> bool:
-        """Tell whether an incident matches in its present state."""
+        """Return whether an incident matches in its present state."""
         if self.states and incident.state not in self.states:
             return False
         return self._matches_content(incident)

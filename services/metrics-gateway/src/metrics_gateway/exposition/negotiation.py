@@ -25,7 +25,7 @@ class Format:
         return f"{self.media_type}; version={self.version}{escaping}"
 
 
-# What a client gets that asks for nothing, or for nothing known.
+# The format for a client that accepts none by name, or none that is known.
 DEFAULT = Format("text/plain", "0.0.4")
 OPENMETRICS = Format("application/openmetrics-text", "1.0.0", UNDERSCORES)
 _FORMATS = (DEFAULT, OPENMETRICS, Format("text/plain", "1.0.0", UNDERSCORES))

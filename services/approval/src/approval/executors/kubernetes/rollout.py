@@ -28,7 +28,7 @@ def rollout(kind: str, workload: Json, *, before: Json) -> Rollout:
 
 
 def is_observed(workload: Json) -> bool:
-    """Tell whether the cluster has observed the workload's last change."""
+    """Return whether the cluster has observed the workload's last change."""
     generation: int = workload["metadata"]["generation"]
     return _status(workload, "observedGeneration") >= generation
 
