@@ -10,10 +10,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metrics_gateway.endpoints import Endpoints, build_app
 from metrics_gateway.exposition.registry import Exposition
 from metrics_gateway.page.handler import Page, PageTemplate
-from metrics_gateway.server import HttpServer
 from metrics_gateway.settings import SourceAddress
 from metrics_gateway.sources.deadlines import Deadlines
 from metrics_gateway.sources.source import Source, Sources
+from servicekit.http.limits import HttpLimits, HttpRefusals
+from servicekit.http.server import HttpServer
 from tests.metrics_gateway.scrapes import Scrape, read_text
 from tests.services import TIMEOUT_SECONDS
 
@@ -71,6 +72,7 @@ async def running_gateway(
     hung_timeout: float = 30.0,
     refresh_seconds: int = 3_600,
     arrivals: Arrivals | None = None,
+    limits: HttpLimits | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway that reads `sources` (targets by name), until the block ends. Times are in seconds.
 
@@ -82,17 +84,23 @@ async def running_gateway(
     )
     deadlines = Deadlines(default=default, maximum=maximum, margin=0.5)
     template = PageTemplate(version="1.2.3", refresh_seconds=refresh_seconds)
+    refusals = HttpRefusals()
     app = build_app(
-        Endpoints(all_sources, Exposition("1.2.3"), deadlines), Page(all_sources, template, deadline=default)
+        Endpoints(all_sources, Exposition("1.2.3", refusals), deadlines),
+        Page(all_sources, template, deadline=default),
     )
     counted = arrivals.counted(app) if arrivals else app
-    server = HttpServer(counted, "127.0.0.1:0", drain_seconds=TIMEOUT_SECONDS)
+    server = HttpServer(
+        counted, "127.0.0.1:0", drain_seconds=TIMEOUT_SECONDS, refusals=refusals, limits=limits
+    )
     stop = asyncio.Event()
     serving = asyncio.create_task(server.serve_until(stop))
-    limits = httpx2.Limits(max_connections=None)
     try:
         async with httpx2.AsyncClient(
-            base_url=f"http://{server.address}", timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False
+            base_url=f"http://{server.address}",
+            timeout=TIMEOUT_SECONDS,
+            limits=httpx2.Limits(max_connections=None),
+            trust_env=False,
         ) as client:
             yield Gateway(client)
     finally:

@@ -24,6 +24,7 @@ from servicekit.database.errors import (
 )
 from servicekit.database.failure_log import FailureLog
 from servicekit.database.migrations import Migrations
+from servicekit.http.server import CannotListenError
 from servicekit.importing.importer import ImportRequest, LineImporter, run_import
 from servicekit.importing.lines import ImportFailedError
 from servicekit.process.addresses import ExposedWithoutAuthenticationError
@@ -162,6 +163,8 @@ def _explain(error: Exception, prefix: str) -> tuple[str, int]:
             message = str(error)
         case AddressInUseError():
             message = f"{prefix}_LISTEN: {error} cannot be listened on: another process has it, or it is no address of this machine"
+        case CannotListenError():
+            message = f"{prefix}_METRICS_LISTEN: {error}"
         case BackgroundEndedError():
             message = f"stopped because background work ended: {error}"
     return message, code

@@ -33,6 +33,7 @@ from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServ
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from servicekit.database.engine import close_engine
+from servicekit.http.process_metrics import process_metrics
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
@@ -41,7 +42,6 @@ from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
 from servicekit.rpc.channel import open_channel
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.process_metrics import serve_process_metrics
 from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
 from servicekit.service import Service, run_service
 
@@ -133,7 +133,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     async def ready() -> bool:
         return await migrations.is_current(engine) and page_tokens.key is not None
 
-    serve_process_metrics(settings.metrics_listen, registry, insecure=settings.insecure)
+    own_metrics = process_metrics(settings.metrics_listen, registry)
     await server.start()
     await run_until_stopped(
         server,
@@ -152,6 +152,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                 "reconcile", reconciler.reconcile_batch, every=settings.reconcile_every, delay_first=True
             ),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
+            **own_metrics,
         },
     )
     await runner.drain(_DRAIN_OPERATIONS)

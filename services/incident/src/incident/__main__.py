@@ -27,6 +27,7 @@ from incident.watch.feed import Feed
 from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
 from servicekit.database.engine import close_engine
+from servicekit.http.process_metrics import process_metrics
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.throttle import BackgroundThrottle
 from servicekit.outbox.transaction import Transactions
@@ -35,7 +36,6 @@ from servicekit.process.addresses import require_loopback
 from servicekit.process.signals import stop_event
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.process_metrics import serve_process_metrics
 from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
 from servicekit.service import Service, run_service
 
@@ -105,7 +105,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     async def ready() -> bool:
         return await migrations.is_current(engine) and page_tokens.key is not None
 
-    serve_process_metrics(settings.metrics_listen, registry, insecure=settings.insecure)
+    own_metrics = process_metrics(settings.metrics_listen, registry)
     await server.start()
     await run_until_stopped(
         server,
@@ -116,6 +116,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             "watch": Tailer(transactions, feed, epochs).run(stop),
             "retention": keep_removing(transactions, keep=settings.retention),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
+            **own_metrics,
         },
     )
     await external.close()

@@ -14,10 +14,12 @@ import uvloop
 from metrics_gateway.endpoints import Endpoints, build_app
 from metrics_gateway.exposition.registry import Exposition
 from metrics_gateway.page.handler import Page, PageTemplate
-from metrics_gateway.server import CannotListenError, HttpServer
 from metrics_gateway.settings import GatewaySettings
 from metrics_gateway.sources.deadlines import Deadlines
 from metrics_gateway.sources.source import Source, Sources
+from servicekit.http.admission import AllowedHosts
+from servicekit.http.limits import HttpRefusals
+from servicekit.http.server import CannotListenError, HttpServer
 from servicekit.process.addresses import is_loopback
 from servicekit.process.log import configure_logging, protect_stderr
 from servicekit.process.settings import SettingsError
@@ -50,11 +52,16 @@ async def serve(settings: GatewaySettings) -> None:
         for address in settings.sources
     )
     gateway_version = version(_DISTRIBUTION)
-    endpoints = Endpoints(sources, Exposition(gateway_version), deadlines)
+    refusals = HttpRefusals()
+    endpoints = Endpoints(sources, Exposition(gateway_version, refusals), deadlines)
     page = Page(sources, PageTemplate(version=gateway_version), deadline=deadlines.default)
     try:
         server = HttpServer(
-            build_app(endpoints, page), settings.listen, drain_seconds=deadlines.maximum + _WRITING_SECONDS
+            build_app(endpoints, page),
+            settings.listen,
+            drain_seconds=deadlines.maximum + _WRITING_SECONDS,
+            refusals=refusals,
+            hosts=AllowedHosts(settings.allowed_hosts),
         )
         await server.serve_until(stop)
     finally:

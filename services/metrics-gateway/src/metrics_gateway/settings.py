@@ -11,6 +11,7 @@ from servicekit.process.settings import Address, Duration, Settings, parse_addre
 
 # A source's name becomes a label value, which rules and dashboards quote.
 SOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _MIN = timedelta(milliseconds=1)
 
 
@@ -51,6 +52,17 @@ def parse_sources(value: object) -> object:
     return tuple(sources)
 
 
+def parse_hosts(value: object) -> object:
+    """Turn `metrics.example.com,*.example.org` into host names. Raises ValueError for what is no host name."""
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise ValueError("expected host names without a port, such as metrics.example.com,*.example.org")
+    return names
+
+
 class GatewaySettings(Settings):
     """Listen address, sources and timeouts of the gateway."""
 
@@ -61,6 +73,10 @@ class GatewaySettings(Settings):
     listen: Address = "127.0.0.1:9464"
     # Serve HTTP beyond loopback although there is no authentication. The same as the option --insecure.
     insecure: bool = False
+    # Host names that a request may name, besides addresses, names without a dot and names of a cluster (`*.svc`,
+    # `*.internal`): the page of another site must not read this one under a name of its own (DNS rebinding). `*.` before a
+    # name stands for every name below it, `*` alone for every host.
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_hosts)] = ()
     # The services to read, each with its value of the label `source`. Replicas behind one host name are used in turn.
     sources: Annotated[tuple[SourceAddress, ...], NoDecode, BeforeValidator(parse_sources)] = (
         SourceAddress("incident", "127.0.0.1:50051"),

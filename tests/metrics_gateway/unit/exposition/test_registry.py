@@ -9,6 +9,7 @@ from awoooi.incident.v1.incident_pb2 import Incident
 from metrics_gateway.exposition.negotiation import DEFAULT, OPENMETRICS, Format
 from metrics_gateway.exposition.registry import Exposition, encode
 from metrics_gateway.sources.reading import Reading, Reason
+from servicekit.http.limits import HttpRefusals
 from tests.metrics_gateway.scrapes import Scrape, read_openmetrics, read_text
 from tests.metrics_gateway.valid_responses import READ_TIME, approval_response, incident_response
 from tests.prometheus.programs import promtool
@@ -58,7 +59,7 @@ def reading(source: str, response: GetFlywheelStatsResponse | None) -> Reading:
 
 
 def exposed(*readings: Reading, form: Format = DEFAULT, with_process: bool = False) -> str:
-    registry = Exposition("1.2.3").registry(readings, with_process=with_process)
+    registry = Exposition("1.2.3", HttpRefusals()).registry(readings, with_process=with_process)
     return encode(registry, form)[0].decode()
 
 
@@ -230,7 +231,7 @@ def test_values_outside_a_closed_set_are_summed_as_other() -> None:
 def test_a_section_in_two_sources_is_taken_from_the_first_and_logged_once() -> None:
     first, second = approval_response(), approval_response()
     second.executions.samples = 99
-    exposition = Exposition("1.2.3")
+    exposition = Exposition("1.2.3", HttpRefusals())
     readings = [reading("approval", first), reading("copy", second)]
     with capture_logs() as logs:
         exposition.registry(readings, with_process=False)
@@ -244,7 +245,10 @@ def test_a_section_in_two_sources_is_taken_from_the_first_and_logged_once() -> N
 def test_process_series_are_included_on_request() -> None:
     names = read_text(exposed(*both(), with_process=True)).names()
     assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"} <= names
-    assert names - {name for name in names if name.startswith("process_")} == {name for name, _, _ in SERIES}
+    assert "http_server_refused_total" in names
+    assert names - {name for name in names if name.startswith(("process_", "http_server_"))} == {
+        name for name, _, _ in SERIES
+    }
 
 
 @pytest.mark.parametrize("readings", [both(), [reading("incident", None)]], ids=["all up", "all down"])

@@ -16,6 +16,7 @@ from metrics_gateway.exposition.catalogue import exported_series
 from metrics_gateway.exposition.negotiation import DEFAULT
 from metrics_gateway.exposition.registry import Exposition, encode
 from metrics_gateway.sources.reading import Reading
+from servicekit.http.limits import HttpRefusals
 from tests.metrics_gateway.scrapes import read_text
 from tests.metrics_gateway.unit.rules.rule_files import checked, rule_file
 from tests.metrics_gateway.valid_responses import approval_response, incident_response
@@ -29,7 +30,9 @@ def test_the_catalogue_has_exactly_the_exported_series() -> None:
         Reading(source, response, 0.25, 1.5, {})
         for source, response in (("incident", incident_response()), ("approval", approval_response()))
     ]
-    text = encode(Exposition("1.2.3").registry(readings, with_process=False), DEFAULT)[0].decode()
+    text = encode(Exposition("1.2.3", HttpRefusals()).registry(readings, with_process=False), DEFAULT)[
+        0
+    ].decode()
     samples = read_text(text).samples
     exported = {name: {label.name: label for label in labels} for name, labels in exported_series().items()}
     assert {name for name, _ in samples} == exported.keys()

@@ -13,6 +13,7 @@ from metrics_gateway.exposition.negotiation import DEFAULT, OPENMETRICS
 from metrics_gateway.exposition.registry import Exposition, encode
 from metrics_gateway.sources.reading import Reading
 from metrics_gateway.sources.validation import InvalidResponseError, validate_response
+from servicekit.http.limits import HttpRefusals
 from tests.metrics_gateway.scrapes import read_openmetrics, read_text
 from tests.metrics_gateway.valid_responses import READ_TIME, approval_response, incident_response
 
@@ -207,7 +208,7 @@ def test_every_valid_response_can_be_exposed(response: GetFlywheelStatsResponse)
     except InvalidResponseError:
         return
     reading = Reading("approval", valid, 0.0, 0.0, {})
-    registry = Exposition("0").registry([reading], with_process=False)
+    registry = Exposition("0", HttpRefusals()).registry([reading], with_process=False)
     read_text(encode(registry, DEFAULT)[0].decode())
     read_openmetrics(encode(registry, OPENMETRICS)[0].decode())
 

@@ -11,7 +11,8 @@ from prometheus_client.exposition import choose_encoder
 from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE, SOURCE_FAMILIES, VERSION
 from metrics_gateway.exposition.negotiation import DEFAULT, Format
 from metrics_gateway.sources.reading import Reading, with_section
-from servicekit.rpc.process_metrics import LogCollector
+from servicekit.http.limits import HttpRefusals
+from servicekit.http.process_metrics import LogCollector
 
 _log = structlog.get_logger()
 
@@ -19,8 +20,10 @@ _log = structlog.get_logger()
 class Exposition:
     """Turns readings into a registry, a new one for every scrape, so that no sample of an earlier one can remain."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, refusals: HttpRefusals) -> None:
+        """`refusals` are those of the server whose responses these are."""
         self._version = version
+        self._refusals = refusals
         self._process = ProcessCollector(registry=None)
         self._log = LogCollector()
         self._logged_conflicts: set[tuple[str, str, str]] = set()
@@ -33,6 +36,7 @@ class Exposition:
         if with_process:
             registry.register(self._process)
             registry.register(self._log)
+            registry.register(self._refusals)
         return registry
 
     def _flywheel(self, readings: Sequence[Reading]) -> Iterator[Metric]:

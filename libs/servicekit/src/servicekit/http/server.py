@@ -7,18 +7,19 @@ import logging
 import math
 import socket
 from collections.abc import Iterator
+from functools import partial
+from typing import Any, cast
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from servicekit.http.admission import Admission, AllowedHosts
+from servicekit.http.connections import BoundedConnection, ConnectionPool
+from servicekit.http.limits import HttpLimits, HttpRefusals
+
 _log = structlog.get_logger()
 
-# Prometheus keeps its connection open between scrapes, up to some minutes.
-_KEEP_ALIVE_SECONDS = 180
-# Further concurrent connections get 503: memory stays bounded.
-_CONNECTIONS = 1_000
-_HEADER_BYTES = 16 << 10
 _BACKLOG = 1_024
 
 
@@ -29,10 +30,19 @@ class CannotListenError(Exception):
 class HttpServer:
     """Serves one application on one address."""
 
-    def __init__(self, app: ASGIApp, address: str, *, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        address: str,
+        *,
+        drain_seconds: float,
+        refusals: HttpRefusals,
+        hosts: AllowedHosts | None = None,
+        limits: HttpLimits | None = None,
+    ) -> None:
         """Bind `address` (`host:port`; port 0 lets the system choose).
 
-        `drain_seconds` is how long requests in flight may continue once serving ends. Raises CannotListenError, with the
+        `hosts` are those that a request may name, beside local ones. `drain_seconds` is how long requests in flight may continue once serving ends. Raises CannotListenError, with the
         cause, when the address is in use or not one of this machine's.
         """
         self._socket = _listen(address)
@@ -41,10 +51,12 @@ class HttpServer:
         self.address = f"{host}:{self._socket.getsockname()[1]}"
         # Without a line for every port scanner that speaks no HTTP; errors stay.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        limits = limits or HttpLimits()
         self._server = _Server(
             uvicorn.Config(
-                app,
-                http="h11",
+                Admission(app, limits, refusals, hosts or AllowedHosts()),
+                # uvicorn calls it with its own arguments, as the class that it expects.
+                http=cast(Any, partial(BoundedConnection, ConnectionPool(limits, refusals))),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -52,10 +64,9 @@ class HttpServer:
                 server_header=False,
                 proxy_headers=False,
                 backlog=_BACKLOG,
-                limit_concurrency=_CONNECTIONS,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=math.ceil(limits.idle_time.total_seconds()),
                 timeout_graceful_shutdown=math.ceil(drain_seconds),
-                h11_max_incomplete_event_size=_HEADER_BYTES,
+                h11_max_incomplete_event_size=limits.header_bytes,
             )
         )
 

@@ -1,0 +1,61 @@
+"""A process's own metrics on a port of their own, for those who want them: its RPCs, and lines lost to its log."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, make_asgi_app
+from prometheus_client.core import CounterMetricFamily, Metric
+
+from servicekit.http.admission import AllowedHosts
+from servicekit.http.limits import HttpLimits, HttpRefusals
+from servicekit.http.server import HttpServer
+from servicekit.process.log_stream import dropped_lines
+
+# A scraper or two, and a person.
+_LIMITS = HttpLimits(connections=100, connections_per_peer=50)
+# Counts of RPCs are nothing that another site's page may not read.
+_EVERY_HOST = AllowedHosts(["*"])
+_DRAIN_SECONDS = 1.0
+
+
+class LogCollector:
+    """Counts the lines of this process's log that were dropped."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return `process_log_lines_dropped_total`."""
+        yield CounterMetricFamily(
+            "process_log_lines_dropped",
+            "Lines of this process's log that could not be written.",
+            value=dropped_lines(),
+        )
+
+
+def process_metrics(address: str | None, registry: CollectorRegistry) -> Mapping[str, Awaitable[None]]:
+    """Return the background work that serves `registry` as `/metrics` on `address` until cancelled; none for None.
+
+    Raises CannotListenError.
+    """
+    if address is None:
+        return {}
+    refusals = HttpRefusals()
+    registry.register(LogCollector())
+    registry.register(refusals)
+    server = HttpServer(
+        make_asgi_app(registry),
+        address,
+        drain_seconds=_DRAIN_SECONDS,
+        refusals=refusals,
+        hosts=_EVERY_HOST,
+        limits=_LIMITS,
+    )
+    return {"metrics": _serve(server)}
+
+
+async def _serve(server: HttpServer) -> None:
+    stop = asyncio.Event()
+    serving = asyncio.create_task(server.serve_until(stop))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        stop.set()
+        await serving
