@@ -19,11 +19,9 @@ from tests.approval.repairs import (
     until_ended,
 )
 from tests.approval.unit.executors.kubernetes.cases import DELETE, HEALTHY, RESTART, ROLLBACK
-from tests.approval.unit.executors.kubernetes.cluster_faults import drop, drop_answer, status
+from tests.approval.unit.executors.kubernetes.cluster_faults import afterwards, drop, drop_answer, status
 from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer, Fault
-from tests.approval.unit.executors.kubernetes.objects import (
-    progressing,
-)
+from tests.approval.unit.executors.kubernetes.objects import deployment, progressing
 from tests.callers import Incidents, State
 from tests.services import RunningService
 
@@ -200,6 +198,21 @@ async def test_an_operation_that_fails_is_on_record_and_leaves_the_incident_open
     # Execute is idempotent: the stored failure, and nothing is sent again.
     assert (await approvals.execute(approval.approval_id)).already_executed
     assert len(cluster.changes()) == fails.changes
+
+
+async def test_a_change_that_was_undone_is_a_failure_and_leaves_the_incident_open(
+    operated: Operated, incidents: Incidents
+) -> None:
+    def scale_back() -> None:
+        operated.cluster.add(deployment())
+
+    operated.cluster.fail("PATCH", "deployments", afterwards(scale_back))
+    failed = await operated.approvals.executed(await incidents.opened_id(), SCALE)
+    assert (failed.state, failed.outcome_message) == (
+        State.STATE_FAILED,
+        f"scaled {WEB} from 3 to 5, but: it was changed back meanwhile: 3 replicas, not 5",
+    )
+    await assert_left_open(incidents, operated.approvals, failed)
 
 
 @pytest.mark.slow

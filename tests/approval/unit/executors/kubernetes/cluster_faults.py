@@ -27,6 +27,17 @@ def meanwhile(change: Callable[[], None]) -> Fault:
     return fault
 
 
+def afterwards(change: Callable[[], None]) -> Fault:
+    """Go on, and somebody else changes something before the next request."""
+
+    async def fault(_request: web.BaseRequest, applied: Applied) -> web.StreamResponse:
+        response = applied()
+        change()
+        return response
+
+    return fault
+
+
 async def drop(request: web.BaseRequest, _applied: Applied) -> web.StreamResponse:
     """Drop the connection, and change nothing."""
     assert request.transport is not None

@@ -97,6 +97,8 @@ class ClusterServer:
     # What the next reads of a deleted pod find; None is nothing.
     after_delete: deque[Json | None] = field(default_factory=lambda: deque([None]))
     faults: list[tuple[str, str, Fault]] = field(default_factory=list)
+    # A mutating admission webhook: from the patched workload to the one that is stored.
+    admission: Callable[[Json], Json] = field(default=lambda patched: patched)
     _changed: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, *objects: Json) -> None:
@@ -201,7 +203,7 @@ class ClusterServer:
             after = self.after_delete.popleft() if len(self.after_delete) > 1 else self.after_delete[0]
             self.objects.pop(key, None)
             if after is not None:
-                self.objects[key] = after
+                self.objects[key] = copy.deepcopy(after)
         elif self.steps:
             step = self.steps.popleft() if len(self.steps) > 1 else self.steps[0]
             observed = {"observedGeneration": self.objects[key]["metadata"]["generation"]}
@@ -222,16 +224,30 @@ class ClusterServer:
         before = self.objects[key]
         if subresource == "scale" and content_type != "application/merge-patch+json":
             raise ApiError(400, "a scale has no strategic merge patch")
-        after = _PATCHES[content_type](copy.deepcopy(before), body)
+        after = self.admission(_PATCHES[content_type](copy.deepcopy(before), body))
         if after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]:
             raise ApiError(409, "the object has been modified")
+        if after["spec"] != before["spec"]:
+            after["metadata"]["generation"] += 1
         if not dry_run:
-            after["metadata"]["resourceVersion"] = str(int(before["metadata"]["resourceVersion"]) + 1)
-            if after["spec"] != before["spec"]:
-                after["metadata"]["generation"] += 1
-            self.objects[key] = after
             self._changed.add(key)
-        return after
+        # A patch without a difference writes nothing.
+        if not dry_run and after != before:
+            after["metadata"]["resourceVersion"] = str(int(before["metadata"]["resourceVersion"]) + 1)
+            self.objects[key] = after
+        return _scale(after) if subresource == "scale" else after
+
+
+def _scale(workload: Json) -> Json:
+    metadata, status = workload["metadata"], workload["status"]
+    named = {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion")}
+    return {
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": {**named, "creationTimestamp": metadata["creationTimestamp"]},
+        "spec": {"replicas": workload["spec"]["replicas"]},
+        "status": {"replicas": status["replicas"], "selector": "app.kubernetes.io/name=web"},
+    }
 
 
 def _merge(target: Json, patch: Json) -> Json:

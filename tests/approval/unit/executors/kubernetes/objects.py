@@ -43,12 +43,16 @@ def template(image: str, **labels: str) -> Json:
 
 
 def _owner(kind: str, owner: Json) -> list[Json]:
+    return _owned_by(kind, owner["metadata"]["name"], owner["metadata"]["uid"])
+
+
+def _owned_by(kind: str, name: str, uid: str) -> list[Json]:
     return [
         {
             "apiVersion": "apps/v1",
             "kind": kind,
-            "name": owner["metadata"]["name"],
-            "uid": owner["metadata"]["uid"],
+            "name": name,
+            "uid": uid,
             "controller": True,
             "blockOwnerDeletion": True,
         }
@@ -204,9 +208,18 @@ def controller_revision(owner: Json, *, revision: int, image: str) -> Json:
     }
 
 
-def pod(name: str = "web-7-abcde", *, uid: str = "") -> Json:
-    """A pod that runs."""
+def ending(found: Json) -> Json:
+    """The same object while it is being deleted."""
+    return {**found, "metadata": {**found["metadata"], "deletionTimestamp": "2026-05-07T12:00:00Z"}}
+
+
+def pod(name: str = "web-7-abcde", *, uid: str = "", is_owned: bool = True) -> Json:
+    """A pod that runs, of a ReplicaSet or without an owner."""
     found = _metadata(name)
+    if is_owned:
+        found["ownerReferences"] = _owned_by(
+            "ReplicaSet", "web-7", str(uuid.uuid5(uuid.NAMESPACE_DNS, "web-7"))
+        )
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -46,7 +46,7 @@ async def plan(cluster: ClusterServer, folder: Path, action: str) -> list[PlanCh
         ),
         pytest.param(
             DELETE,
-            "the pod is Running",
+            "the pod is Running, and ReplicaSet/web-7 owns it",
             "the cluster would accept: deleted pod/web-7-abcde in namespace shop",
             id="delete",
         ),

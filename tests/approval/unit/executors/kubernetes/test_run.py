@@ -20,7 +20,13 @@ from tests.approval.unit.executors.kubernetes.cases import (
 )
 from tests.approval.unit.executors.kubernetes.cluster_faults import meanwhile
 from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer
-from tests.approval.unit.executors.kubernetes.objects import daemon_set, deployment, pod, template
+from tests.approval.unit.executors.kubernetes.objects import (
+    daemon_set,
+    deployment,
+    ending,
+    pod,
+    template,
+)
 
 
 async def test_a_restart_annotates_the_pod_template_and_waits_for_the_rollout(
@@ -143,21 +149,20 @@ async def test_a_workload_that_would_not_roll_is_not_changed(
 
 
 async def test_a_deleted_pod_is_waited_for_until_it_is_gone(cluster: ClusterServer, tmp_path: Path) -> None:
-    ending = pod()
     cluster.after_delete.clear()
-    cluster.after_delete.extend([ending, ending, None])
+    cluster.after_delete.extend([ending(pod()), ending(pod()), None])
     said = await run(cluster, tmp_path, DELETE)
     assert said == "deleted pod/web-7-abcde in namespace shop: it is gone"
     [change] = cluster.changes()
     assert (change.method, change.path) == ("DELETE", "/api/v1/namespaces/shop/pods/web-7-abcde")
-    assert change.body == {"preconditions": {"uid": ending["metadata"]["uid"]}}
+    assert change.body == {"preconditions": {"uid": pod()["metadata"]["uid"]}}
 
 
 async def test_a_deleted_pod_of_a_stateful_set_is_replaced_under_its_name(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
     cluster.after_delete.clear()
-    cluster.after_delete.extend([pod(), pod(uid="another")])
+    cluster.after_delete.extend([ending(pod()), pod(uid="another")])
     said = await run(cluster, tmp_path, DELETE)
     assert said == "deleted pod/web-7-abcde in namespace shop: another pod has taken its name"
 

@@ -38,7 +38,7 @@ def refusal(variables: dict[str, str]) -> str:
         pytest.param(
             "KINDS",
             "deployment,secret",
-            "'secret' is none of deployment, statefulset, daemonset, pod",
+            "'secret' is none of deployment, statefulset, daemonset, pod, pod-without-owner",
             id="a kind that no operation has",
         ),
         pytest.param("KUBECONFIG", "/nowhere", "/nowhere: there is no such file", id="a missing file"),

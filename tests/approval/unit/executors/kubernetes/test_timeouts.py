@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.approval.unit.executors.kubernetes.cases import DELETE, RESTART, failure, run
 from tests.approval.unit.executors.kubernetes.cluster_faults import hang, meanwhile
 from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer
-from tests.approval.unit.executors.kubernetes.objects import pod
+from tests.approval.unit.executors.kubernetes.objects import ending, pod
 from tests.services import TIMEOUT_SECONDS
 
 
@@ -33,7 +33,7 @@ async def test_a_rollout_that_does_not_get_healthy_times_out_with_its_last_statu
 async def test_a_pod_that_does_not_end_times_out_with_its_last_status(
     cluster: ClusterServer, tmp_path: Path
 ) -> None:
-    cluster.after_delete[0] = pod()
+    cluster.after_delete[0] = ending(pod())
     said = await out_of_time(cluster, tmp_path, DELETE, "still")
     assert said.endswith(" s: it is still ending")
 

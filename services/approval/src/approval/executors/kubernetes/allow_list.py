@@ -9,8 +9,10 @@ from approval.executors.protocol import PlanCheck
 from approval.model import Operation
 
 _NAMESPACES = "APPROVAL_KUBERNETES_NAMESPACES"
-_KINDS = "APPROVAL_KUBERNETES_KINDS"
-KINDS = ("deployment", "statefulset", "daemonset", "pod")
+KINDS_VARIABLE = "APPROVAL_KUBERNETES_KINDS"
+# Beside `pod`: also pods that nothing creates again.
+POD_WITHOUT_OWNER = "pod-without-owner"
+KINDS = ("deployment", "statefulset", "daemonset", "pod", POD_WITHOUT_OWNER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +31,22 @@ class AllowList:
                 parse_action(f"RESTART deployment/any --namespace={name}")
             except ActionSyntaxError:
                 raise ValueError(f"{_NAMESPACES}: {name!r} is not the name of a namespace") from None
-        kinds = _names(environment, _KINDS)
+        kinds = _names(environment, KINDS_VARIABLE)
         for name in kinds:
             if name not in KINDS:
-                raise ValueError(f"{_KINDS}: {name!r} is none of {', '.join(KINDS)}")
+                raise ValueError(f"{KINDS_VARIABLE}: {name!r} is none of {', '.join(KINDS)}")
         return cls(namespaces, kinds)
+
+    @property
+    def pods_without_owner(self) -> bool:
+        """Whether a pod may be deleted that nothing creates again."""
+        return POD_WITHOUT_OWNER in self.kinds
 
     def checks(self, operation: Operation) -> Sequence[PlanCheck]:
         """Return whether the operation's namespace and kind are allowed."""
         return [
             _check("namespace_allowed", operation.namespace, self.namespaces, _NAMESPACES),
-            _check("kind_allowed", operation.resource_kind, self.kinds, _KINDS),
+            _check("kind_allowed", operation.resource_kind, self.kinds, KINDS_VARIABLE),
         ]
 
 

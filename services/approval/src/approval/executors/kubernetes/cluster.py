@@ -81,15 +81,15 @@ class Cluster:
         revisions = f"{stored_as.replace('_', '')}s in namespace {self._namespace}"
         return await self._call("list", revisions, method, self._namespace, label_selector=selector)
 
-    async def patch(self, body: Json | list[Json], *, dry_run: bool) -> None:
-        """Patch the object: a mapping is a strategic merge patch, a list a JSON patch."""
+    async def patch(self, body: Json | list[Json], *, dry_run: bool) -> Json:
+        """Patch the object, and return it: a mapping is a strategic merge patch, a list a JSON patch."""
         method = getattr(self._apps, f"patch_namespaced_{self._kind}")
-        await self._change("patch", method, body, dry_run=dry_run, field_manager=_FIELD_MANAGER)
+        return await self._change("patch", method, body, dry_run=dry_run, field_manager=_FIELD_MANAGER)
 
-    async def scale(self, replicas: int, *, dry_run: bool) -> None:
-        """Set the number of replicas, by the object's scale subresource."""
+    async def scale(self, replicas: int, *, dry_run: bool) -> Json:
+        """Set the number of replicas, by the object's scale subresource, which is returned."""
         method = getattr(self._apps, f"patch_namespaced_{self._kind}_scale")
-        await self._change(
+        return await self._change(
             "scale",
             method,
             {"spec": {"replicas": replicas}},
@@ -104,12 +104,12 @@ class Cluster:
             "delete", self._core.delete_namespaced_pod, {"preconditions": {"uid": uid}}, dry_run=dry_run
         )
 
-    async def _change(self, verb: str, method: Any, body: Any, *, dry_run: bool, **options: Any) -> None:
+    async def _change(self, verb: str, method: Any, body: Any, *, dry_run: bool, **options: Any) -> Json:
         if dry_run:
             options["dry_run"] = "All"
         self.is_change_unconfirmed = not dry_run
         try:
-            await self._call(
+            response = await self._call(
                 verb,
                 self._object,
                 method,
@@ -124,6 +124,7 @@ class Cluster:
             self.is_change_unconfirmed = False
             raise
         self.is_change_unconfirmed = False
+        return response
 
     async def _call(
         self, verb: str, what: str, method: Any, *arguments: str, uncertain: str = "", **options: Any

@@ -8,8 +8,9 @@ from http import HTTPStatus
 
 from approval.executors.kubernetes.allow_list import AllowList
 from approval.executors.kubernetes.changes import CannotChangeError, Change, change
-from approval.executors.kubernetes.cluster import Cluster, ClusterError, Connector
+from approval.executors.kubernetes.cluster import Cluster, ClusterError, Connector, Json
 from approval.executors.kubernetes.rollout import Rollout, describe, rollout
+from approval.executors.kubernetes.written import Written
 from approval.executors.protocol import OperationFailedError, PlanCheck, RunContext
 from approval.model import Operation, OperationKind
 
@@ -58,7 +59,7 @@ class KubernetesExecutor:
                     PlanCheck(pending, passed=True, message=describe(operation.resource_kind, found))
                 )
                 pending = "change_accepted"
-                would = await change(cluster, operation, dry_run=True)
+                would = await change(cluster, operation, self._allowed, dry_run=True)
                 checks.append(
                     PlanCheck(pending, passed=True, message=f"the cluster would accept: {would.text}")
                 )
@@ -69,9 +70,9 @@ class KubernetesExecutor:
         return checks
 
     async def run(self, operation: Operation, context: RunContext) -> str:
-        """Change the object, wait until it is healthy (a pod: gone), and return what was done.
+        """Change the object, wait until it is healthy with that change (a pod: gone), and return what was done.
 
-        Raises OperationFailedError with the progress. Without a response to a change, the error says that it may have
+        Raises OperationFailedError with the progress, also when the change was undone meanwhile. Without a response to a change, the error says that it may have
         happened.
         """
         failed = [check.message for check in self._allowed.checks(operation) if not check.passed]
@@ -94,12 +95,12 @@ class KubernetesExecutor:
         """Change the object; retried from the read on a conflict or a busy cluster."""
         for pause in self._pace.retries:
             try:
-                return await change(cluster, operation, dry_run=False)
+                return await change(cluster, operation, self._allowed, dry_run=False)
             except ClusterError as exc:
                 if exc.status not in _RETRIABLE:
                     raise
             await asyncio.sleep(pause)
-        return await change(cluster, operation, dry_run=False)
+        return await change(cluster, operation, self._allowed, dry_run=False)
 
     async def _wait(self, cluster: Cluster, operation: Operation, done: Change, progress: "_Progress") -> str:
         while True:
@@ -148,8 +149,8 @@ class _Progress:
 
 
 async def _look(cluster: Cluster, operation: Operation, done: Change) -> Rollout:
-    if operation.kind is not OperationKind.DELETE:
-        return rollout(operation.resource_kind, await cluster.read(), before=done.before)
+    if done.written is not None:
+        return _look_at_workload(operation.resource_kind, await cluster.read(), done.before, done.written)
     try:
         pod = await cluster.read()
     except ClusterError as exc:
@@ -159,3 +160,15 @@ async def _look(cluster: Cluster, operation: Operation, done: Change) -> Rollout
     if pod["metadata"]["uid"] != done.before["metadata"]["uid"]:
         return Rollout("another pod has taken its name", done=True)
     return Rollout("it is still ending")
+
+
+def _look_at_workload(kind: str, workload: Json, before: Json, written: Written) -> Rollout:
+    metadata = workload["metadata"]
+    if metadata["uid"] != before["metadata"]["uid"]:
+        return Rollout("it was deleted meanwhile, and another has taken its name", failed=True)
+    if metadata.get("deletionTimestamp"):
+        return Rollout("it is being deleted", failed=True)
+    difference = written.difference(workload)
+    if difference:
+        return Rollout(f"it was {difference}", failed=True)
+    return rollout(kind, workload, before=before, changes_pods=written.changes_pods)
