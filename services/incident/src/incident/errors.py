@@ -60,3 +60,7 @@ class FingerprintTakenError(IncidentError):
 
 class EventIdTakenError(IncidentError):
     """There is an event with this id and other content."""
+
+
+class EventTimeAheadError(IncidentError):
+    """The event's time is more than 5 minutes in the future."""

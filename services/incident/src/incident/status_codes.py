@@ -13,6 +13,7 @@ from incident.effects.errors import (
 )
 from incident.errors import (
     EventIdTakenError,
+    EventTimeAheadError,
     FingerprintTakenError,
     IncidentChangedError,
     IncidentError,
@@ -95,6 +96,15 @@ def _token_refused(
     )
 
 
+def _event_time_ahead(error: EventTimeAheadError) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        str(error),
+        "EVENT_TIME_AHEAD",
+        field_violations=[FieldViolation("event_time", "must not be more than 5 minutes in the future")],
+    )
+
+
 ERRORS = ErrorTable(
     {
         IncidentNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND"),
@@ -104,6 +114,7 @@ ERRORS = ErrorTable(
         IncidentIdTakenError: _of_incident(grpc.StatusCode.ALREADY_EXISTS, "INCIDENT_ID_TAKEN"),
         FingerprintTakenError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "FINGERPRINT_TAKEN"),
         EventIdTakenError: _plain(grpc.StatusCode.ALREADY_EXISTS, "EVENT_ID_TAKEN"),
+        EventTimeAheadError: _event_time_ahead,
         SideEffectNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "SIDE_EFFECT_NOT_FOUND"),
         SideEffectEndedError: _state_not_allowed("SIDE_EFFECT_ENDED"),
         NeverResolvedError: _of_incident(grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED"),

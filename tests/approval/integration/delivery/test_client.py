@@ -25,7 +25,7 @@ from tests.client.scripted_server import ScriptedServer, refuse, reply, scripted
 ID = "INC-20260507-99ADF2"
 EXECUTED = datetime(2026, 5, 7, 12, tzinfo=UTC)
 RESOLVE = ResolveIntent("APR-20260507-99ADF2", ID, ResolutionType.NO_ACTION, "NO_ACTION", 2, EXECUTED)
-ENTRY = TimelineEntry("APR-20260507-99ADF2/EXECUTED", ID, TimelineEvent.EXECUTED, "done", {})
+ENTRY = TimelineEntry("APR-20260507-99ADF2/EXECUTED", ID, TimelineEvent.EXECUTED, EXECUTED, "done", {})
 UNPARSABLE = reply(b"\xff\xff\xff")
 
 

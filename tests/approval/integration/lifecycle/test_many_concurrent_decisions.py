@@ -190,5 +190,5 @@ async def test_of_a_concurrent_expiry_and_approval_one_wins_and_an_expired_appro
     assert final == {"PENDING": 1, "SUCCEEDED": executed, "EXPIRED": ROUNDS - executed}
     assert await counters(racers.url, "approvals") == final
     assert await counters(racers.url, "executions") == {"NOOP": executed}
-    expired = await rows(racers.url, "SELECT FROM outbox WHERE dedup_key LIKE '%/expired'")
+    expired = await rows(racers.url, "SELECT FROM outbox WHERE dedup_key LIKE '%/expired/%'")
     assert len(expired) == final["EXPIRED"]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -195,3 +196,39 @@ async def test_other_postmortems_are_rendered_with_the_configured_template(
         written = await postmortem(incidents, incident.incident_id)
     assert written.markdown == "swap full: A person repaired it. (db-2)"
     assert written.resolution_type == HUMAN
+
+
+async def test_a_postmortem_is_in_the_order_in_which_things_happened(incidents: Incidents) -> None:
+    incident = await incidents.opened()
+    opened_at = incident.create_time.ToDatetime(UTC)
+    # As they arrive after an outage; two have the same time. The last is of a caller whose clock is ahead: it was written
+    # before the resolution, so it did not happen after it.
+    for kind, seconds in (
+        ("EXECUTED", 0.04),
+        ("NOTE", 0.03),
+        ("APPROVED", 0.02),
+        ("PROPOSED", 0.02),
+        ("EXECUTION_FAILED", 240.0),
+    ):
+        await incidents.add_event(
+            incident.incident_id,
+            event_id=token(),
+            type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{kind}"),
+            event_time=opened_at + timedelta(seconds=seconds),
+            summary=kind.lower(),
+        )
+    await incidents.resolve(incident.incident_id, resolution_type=HUMAN)
+    await ended(incidents, incident.incident_id)
+    written = (await postmortem(incidents, incident.incident_id)).markdown
+    timeline = written.split("\n## Timeline\n")[1].split("\n## ")[0]
+    assert re.findall(r" UTC ([A-Z_]+) by", timeline) == [
+        "OPENED",
+        "PROPOSED",
+        "APPROVED",
+        "NOTE",
+        "EXECUTED",
+        "EXECUTION_FAILED",
+        "RESOLVED",
+    ]
+    tried = written.split("\n## What was tried\n")[1].split("\n## ")[0]
+    assert re.findall(r" UTC ([A-Z_]+) by", tried) == ["PROPOSED", "APPROVED", "EXECUTED", "EXECUTION_FAILED"]

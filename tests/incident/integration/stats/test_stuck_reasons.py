@@ -1,7 +1,7 @@
 """The reasons of stuck incidents, from the approvals on their timelines."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from awoooi.flywheel.v1 import flywheel_stats_pb2
@@ -61,7 +61,47 @@ STUCK: dict[str, tuple[Sequence[Entry], str]] = {
 }
 
 
-async def record(incidents: Incidents, incident_id: str, entry: Entry) -> None:
+# The same by the time when each happened, in minutes; the entries arrive in this order. The reopening is now.
+LATE: dict[str, tuple[Sequence[tuple[str, int, int]], str]] = {
+    "an execution before the reopening, delivered after it": (
+        [("PROPOSED", 1, -9), ("APPROVED", 1, -8), ("EXECUTED", 1, -7)],
+        "NO_APPROVAL",
+    ),
+    "a failure before the reopening, delivered after it": ([("EXECUTION_FAILED", 1, -7)], "NO_APPROVAL"),
+    "an earlier proposal, delivered after a later failure": (
+        [("EXECUTION_FAILED", 1, 2), ("PROPOSED", 2, 1)],
+        "EXECUTION_FAILED",
+    ),
+}
+
+
+async def test_the_reason_follows_when_things_happened_not_when_they_were_delivered(
+    incidents: Incidents, rows: "Rows"
+) -> None:
+    ids: dict[str, str] = {}
+    for title, (entries, _) in LATE.items():
+        incident_id = await incidents.opened_id(title=title)
+        ids[incident_id] = title
+        await record(incidents, incident_id, ("REOPENED", None))
+        reopened = (await incidents.get(incident_id)).last_progress_time.ToDatetime(UTC)
+        for kind, approval, minutes in entries:
+            happened = reopened + timedelta(minutes=minutes)
+            await record(incidents, incident_id, (kind, approval), event_time=happened)
+    await age(rows, "last_progress_time", list(ids), timedelta(minutes=31))
+    found = await incidents.stats("FULL")
+    reasons = {
+        ids[each.incident_id]: Reason.Name(each.reason).removeprefix("STUCK_REASON_")
+        for each in found.incidents.stuck_incidents
+        if each.incident_id in ids
+    }
+    assert reasons == {title: reason for title, (_, reason) in LATE.items()}
+    for incident_id in ids:
+        await incidents.resolve(incident_id, resolution_type=NO_ACTION)
+
+
+async def record(
+    incidents: Incidents, incident_id: str, entry: Entry, *, event_time: datetime | None = None
+) -> None:
     kind, approval = entry
     if kind == "REOPENED":
         await incidents.resolve(incident_id, resolution_type=NO_ACTION)
@@ -72,6 +112,7 @@ async def record(incidents: Incidents, incident_id: str, entry: Entry) -> None:
         incident_id,
         event_id=token(),
         type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{kind}"),
+        event_time=event_time,
         summary="as it was",
         attributes=attributes,
     )

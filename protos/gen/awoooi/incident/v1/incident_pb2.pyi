@@ -246,8 +246,9 @@ class Incident(_message.Message):
     @_builtins.property
     def last_progress_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it last made progress: opened, investigated, proposed, approved, executed, resolved or
-        reopened. Repeated reports and notes do not count. An unresolved incident whose last progress is longer
-        ago than the server's threshold (30 minutes by default) is stuck.
+        reopened. Repeated reports and notes do not count. It is when that happened, not when it was reported: late
+        news of earlier progress leaves it unchanged. An unresolved incident whose last progress is longer ago than
+        the server's threshold (30 minutes by default) is stuck.
         """
 
     def __init__(
@@ -411,13 +412,13 @@ class IncidentEvent(_message.Message):
     resolution_number: _builtins.int
     """Output only. The incident's resolution number when the event was written."""
     sequence: _builtins.int
-    """Output only. Position in the incident's timeline: greater than that of every earlier event of the
-    incident; gaps are allowed.
+    """Output only. Position in the incident's timeline in the order of writing, not of happening: greater than that
+    of every event of the incident that was written before; gaps are allowed.
     """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When it happened, as given by its writer; the timeline is ordered by `sequence`, not by
-        this.
+        """Output only. When it happened, as given by its writer: show a timeline in this order. Entries may arrive
+        late, so that it is not the order of `sequence`, in which pages are returned.
         """
 
     @_builtins.property

@@ -889,7 +889,7 @@ class ListEventsResponse(_message.Message):
     """Opaque. Empty on the last page."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.IncidentEvent]:
-        """A page of events, oldest first. It may be shorter than `page_size` even when more follow."""
+        """A page of events, in the order of `sequence`. It may be shorter than `page_size` even when more follow."""
 
     def __init__(
         self,
@@ -951,7 +951,10 @@ class AddEventRequest(_message.Message):
     """Optional. Human-readable; required for NOTE. At most 8192 bytes of UTF-8, without U+0000."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. When it happened. Unset: now, by the database's clock. Years 1970 to 9999."""
+        """Optional. When it happened: give it whenever the event may arrive late. Unset: now, by the database's clock.
+        Not before 1970, and at most 5 minutes in the future, by the database's clock; events of the services (see
+        `event_id`) are kept even then.
+        """
 
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

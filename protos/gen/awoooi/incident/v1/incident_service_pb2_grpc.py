@@ -232,8 +232,11 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Returns an incident's timeline in its order, oldest first, page by page. Errors: NOT_FOUND;
-        INVALID_ARGUMENT for a page token that is forged or was issued for another incident or other types.
+        """Returns an incident's timeline, page by page, in the order in which it was written (`sequence`), first
+        written first, so that a reader of pages misses no late entry. Sort by `event_time` for people.
+
+        Errors: NOT_FOUND; INVALID_ARGUMENT for a page token that is forged or was issued for another incident or
+        other types.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,8 +246,12 @@ class IncidentServiceServicer:
         """Appends an event to an incident's timeline, in any state of the incident; the state does not change.
 
         Idempotent by `event_id`, also concurrently: the same content again returns the stored event and writes
-        nothing, so that an outbox may deliver it at least once. Errors: NOT_FOUND; ALREADY_EXISTS when
-        `event_id` is known with other content.
+        nothing, so that an outbox may deliver it at least once.
+
+        PROPOSED, APPROVED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+
+        Errors: NOT_FOUND; ALREADY_EXISTS when `event_id` is known with other content; INVALID_ARGUMENT when
+        `event_time` is more than 5 minutes in the future.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

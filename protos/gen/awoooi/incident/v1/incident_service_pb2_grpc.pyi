@@ -110,15 +110,22 @@ class IncidentServiceStub:
     known with other content. Of concurrent calls one succeeds.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListEventsRequest, _incident_service_pb2.ListEventsResponse]
-    """Returns an incident's timeline in its order, oldest first, page by page. Errors: NOT_FOUND;
-    INVALID_ARGUMENT for a page token that is forged or was issued for another incident or other types.
+    """Returns an incident's timeline, page by page, in the order in which it was written (`sequence`), first
+    written first, so that a reader of pages misses no late entry. Sort by `event_time` for people.
+
+    Errors: NOT_FOUND; INVALID_ARGUMENT for a page token that is forged or was issued for another incident or
+    other types.
     """
     AddEvent: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.AddEventRequest, _incident_service_pb2.AddEventResponse]
     """Appends an event to an incident's timeline, in any state of the incident; the state does not change.
 
     Idempotent by `event_id`, also concurrently: the same content again returns the stored event and writes
-    nothing, so that an outbox may deliver it at least once. Errors: NOT_FOUND; ALREADY_EXISTS when
-    `event_id` is known with other content.
+    nothing, so that an outbox may deliver it at least once.
+
+    PROPOSED, APPROVED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+
+    Errors: NOT_FOUND; ALREADY_EXISTS when `event_id` is known with other content; INVALID_ARGUMENT when
+    `event_time` is more than 5 minutes in the future.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_incident_service_pb2.WatchRequest, _incident_service_pb2.WatchResponse]
     """Streams changes of the incidents that match the filters, in commit order, until the caller cancels, the
@@ -234,15 +241,22 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     known with other content. Of concurrent calls one succeeds.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListEventsRequest, _incident_service_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Returns an incident's timeline in its order, oldest first, page by page. Errors: NOT_FOUND;
-    INVALID_ARGUMENT for a page token that is forged or was issued for another incident or other types.
+    """Returns an incident's timeline, page by page, in the order in which it was written (`sequence`), first
+    written first, so that a reader of pages misses no late entry. Sort by `event_time` for people.
+
+    Errors: NOT_FOUND; INVALID_ARGUMENT for a page token that is forged or was issued for another incident or
+    other types.
     """
     AddEvent: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.AddEventRequest, _incident_service_pb2.AddEventResponse]  # type: ignore[assignment]
     """Appends an event to an incident's timeline, in any state of the incident; the state does not change.
 
     Idempotent by `event_id`, also concurrently: the same content again returns the stored event and writes
-    nothing, so that an outbox may deliver it at least once. Errors: NOT_FOUND; ALREADY_EXISTS when
-    `event_id` is known with other content.
+    nothing, so that an outbox may deliver it at least once.
+
+    PROPOSED, APPROVED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+
+    Errors: NOT_FOUND; ALREADY_EXISTS when `event_id` is known with other content; INVALID_ARGUMENT when
+    `event_time` is more than 5 minutes in the future.
     """
     Watch: _aio.UnaryStreamMultiCallable[_incident_service_pb2.WatchRequest, _incident_service_pb2.WatchResponse]  # type: ignore[assignment]
     """Streams changes of the incidents that match the filters, in commit order, until the caller cancels, the
@@ -400,8 +414,11 @@ class IncidentServiceServicer:
         request: _incident_service_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.ListEventsResponse, _abc.Awaitable[_incident_service_pb2.ListEventsResponse]]:
-        """Returns an incident's timeline in its order, oldest first, page by page. Errors: NOT_FOUND;
-        INVALID_ARGUMENT for a page token that is forged or was issued for another incident or other types.
+        """Returns an incident's timeline, page by page, in the order in which it was written (`sequence`), first
+        written first, so that a reader of pages misses no late entry. Sort by `event_time` for people.
+
+        Errors: NOT_FOUND; INVALID_ARGUMENT for a page token that is forged or was issued for another incident or
+        other types.
         """
 
     def AddEvent(
@@ -412,8 +429,12 @@ class IncidentServiceServicer:
         """Appends an event to an incident's timeline, in any state of the incident; the state does not change.
 
         Idempotent by `event_id`, also concurrently: the same content again returns the stored event and writes
-        nothing, so that an outbox may deliver it at least once. Errors: NOT_FOUND; ALREADY_EXISTS when
-        `event_id` is known with other content.
+        nothing, so that an outbox may deliver it at least once.
+
+        PROPOSED, APPROVED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+
+        Errors: NOT_FOUND; ALREADY_EXISTS when `event_id` is known with other content; INVALID_ARGUMENT when
+        `event_time` is more than 5 minutes in the future.
         """
 
     def Watch(

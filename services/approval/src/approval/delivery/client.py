@@ -98,6 +98,7 @@ class IncidentClient:
                 entry.incident_id,
                 event_id=entry.event_id,
                 type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{entry.event}"),
+                event_time=entry.event_time,
                 summary=entry.summary,
                 attributes=entry.attributes,
                 timeout=self._check_seconds,

@@ -43,11 +43,15 @@ class TimelineEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """An event for an incident's timeline; `event_id` makes writing it idempotent."""
+    """An event for an incident's timeline; `event_id` makes writing it idempotent.
+
+    `event_time` is when it happened, however late it is delivered; None: not known.
+    """
 
     event_id: str
     incident_id: str
     event: TimelineEvent
+    event_time: datetime | None
     summary: str
     attributes: Mapping[str, str]
 

@@ -1,33 +1,24 @@
-"""The job that records an event of an approval on its incident's timeline: topic, key and payload."""
+"""The job that delivers an entry to an incident's timeline: topic, key and payload."""
 
-from collections.abc import Mapping
+from datetime import datetime
 
 from approval.delivery.model import TimelineEntry, TimelineEvent
-from approval.model import Approval
 from servicekit.outbox.queue import Job, NewJob
 
 TIMELINE_TOPIC = "incident.timeline"
 
 
-def timeline_job(
-    approval: Approval,
-    event: TimelineEvent,
-    *,
-    summary: str = "",
-    attributes: Mapping[str, str] | None = None,
-) -> NewJob:
-    """Return the job that records `event` of an approval, given as it was before the event.
-
-    The event's id, made of the approval, its version and the event, makes delivery idempotent.
-    """
+def timeline_job(entry: TimelineEntry) -> NewJob:
+    """Return the job of an entry. Its key, the entry's id, makes enqueuing and delivery idempotent."""
     return NewJob(
         TIMELINE_TOPIC,
-        f"{approval.approval_id}/{approval.version}/{event.lower()}",
+        entry.event_id,
         {
-            "incident_id": approval.incident_id,
-            "event": event,
-            "summary": summary,
-            "attributes": {"approval_id": approval.approval_id, **(attributes or {})},
+            "incident_id": entry.incident_id,
+            "event": entry.event,
+            "event_time": None if entry.event_time is None else entry.event_time.isoformat(),
+            "summary": entry.summary,
+            "attributes": entry.attributes,
         },
     )
 
@@ -35,10 +26,13 @@ def timeline_job(
 def timeline_entry(job: Job) -> TimelineEntry:
     """Return the entry of a job."""
     payload = job.payload
+    # Jobs of versions before this one have none.
+    event_time = payload.get("event_time")
     return TimelineEntry(
         event_id=job.dedup_key,
         incident_id=payload["incident_id"],
         event=TimelineEvent(payload["event"]),
+        event_time=None if event_time is None else datetime.fromisoformat(event_time),
         summary=payload["summary"],
         attributes=payload["attributes"],
     )

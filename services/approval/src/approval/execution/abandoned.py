@@ -3,6 +3,7 @@
 import structlog
 
 from approval.delivery.model import TimelineEvent
+from approval.delivery.timeline_entries import entry
 from approval.delivery.timeline_job import timeline_job
 from approval.execution import repository as execution_repository
 from approval.lifecycle import repository
@@ -23,7 +24,15 @@ async def mark_abandoned(transactions: Transactions) -> bool:
         found = await repository.get_many(transaction.connection, approval_ids)
         transaction.enqueue(
             *(
-                timeline_job(approval, TimelineEvent.EXECUTION_FAILED, summary=f"indeterminate: {_MESSAGE}")
+                timeline_job(
+                    entry(
+                        approval.approval_id,
+                        approval.incident_id,
+                        TimelineEvent.EXECUTION_FAILED,
+                        approval.finish_time,
+                        summary=f"indeterminate: {_MESSAGE}",
+                    )
+                )
                 for approval in found.values()
             )
         )

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import structlog
 
+from approval.delivery import timeline_entries
 from approval.delivery.model import (
     FoundIncident,
     IncidentCheck,
@@ -209,8 +210,11 @@ class OperationRunner:
 async def _not_run(
     transaction: Transaction, approval: Approval, event: TimelineEvent, reason: str
 ) -> Executed:
-    transaction.enqueue(timeline_job(approval, event, summary=reason))
     settled = await repository.get(transaction.connection, approval.approval_id)
+    entry = timeline_entries.entry(
+        settled.approval_id, settled.incident_id, event, settled.update_time, summary=reason
+    )
+    transaction.enqueue(timeline_job(entry))
     return Executed(settled, already_executed=False)
 
 
@@ -224,18 +228,24 @@ def _not_needed(approval: Approval, incident: FoundIncident) -> str | None:
 
 
 def _jobs(run: _Run, ended: Approval, result: RunResult) -> Sequence[NewJob]:
-    executor = {"executor": run.executor_name}
     if not result.succeeded:
-        return [
-            timeline_job(
-                run.approval, TimelineEvent.EXECUTION_FAILED, summary=result.text, attributes=executor
-            )
-        ]
-    approval = run.approval
-    return [
-        timeline_job(approval, TimelineEvent.EXECUTED, summary=approval.action, attributes=executor),
-        resolve_job(executed_intent(ended, ResolutionType.AUTO_REPAIRED)),
-    ]
+        failed = timeline_entries.entry(
+            ended.approval_id,
+            ended.incident_id,
+            TimelineEvent.EXECUTION_FAILED,
+            ended.finish_time,
+            summary=result.text,
+            attributes={"executor": run.executor_name},
+        )
+        return [timeline_job(failed)]
+    executed = timeline_entries.executed(
+        ended.approval_id,
+        ended.incident_id,
+        ended.finish_time,
+        action=ended.action,
+        executor=run.executor_name,
+    )
+    return [timeline_job(executed), resolve_job(executed_intent(ended, ResolutionType.AUTO_REPAIRED))]
 
 
 def _storable(output: object) -> str:

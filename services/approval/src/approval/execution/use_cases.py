@@ -5,6 +5,7 @@ from typing import assert_never
 
 import structlog
 
+from approval.delivery import timeline_entries
 from approval.delivery.model import TimelineEvent
 from approval.delivery.resolve_job import executed_intent, resolve_job
 from approval.delivery.timeline_job import timeline_job
@@ -85,7 +86,7 @@ async def _execute(transaction: Transaction, commands: Sequence[ExecuteCommand])
         await execution_repository.record_outcomes(transaction, executed)
         finished = await repository.get_many(transaction.connection, list(outcomes))
         for approval, outcome in executed:
-            transaction.enqueue(*_jobs(approval, finished[approval.approval_id], outcome))
+            transaction.enqueue(*_jobs(finished[approval.approval_id], outcome))
     results: list[ExecuteResult] = []
     for command, each in zip(commands, checked, strict=True):
         if isinstance(each, Outcome):
@@ -109,14 +110,25 @@ def _check(approval: Approval | None, command: ExecuteCommand) -> ExecuteResult 
     return outcome_without_executor(approval) or NeedsExecutor(approval)
 
 
-def _jobs(approval: Approval, finished: Approval, outcome: Outcome) -> Sequence[NewJob]:
-    """Return the jobs of an execution; `approval` is as it was before, `finished` as it is now."""
+def _jobs(approval: Approval, outcome: Outcome) -> Sequence[NewJob]:
+    """Return the jobs of an execution."""
     if outcome.resolution_type is None:
-        return [timeline_job(approval, TimelineEvent.EXECUTION_FAILED, summary=outcome.message)]
-    return [
-        resolve_job(executed_intent(finished, outcome.resolution_type)),
-        timeline_job(approval, TimelineEvent.EXECUTED, summary=approval.action),
-    ]
+        failed = timeline_entries.entry(
+            approval.approval_id,
+            approval.incident_id,
+            TimelineEvent.EXECUTION_FAILED,
+            approval.finish_time,
+            summary=outcome.message,
+        )
+        return [timeline_job(failed)]
+    executed = timeline_entries.executed(
+        approval.approval_id,
+        approval.incident_id,
+        approval.finish_time,
+        action=approval.action,
+        executor="",
+    )
+    return [resolve_job(executed_intent(approval, outcome.resolution_type)), timeline_job(executed)]
 
 
 def _log_outcome(approval: Approval) -> None:

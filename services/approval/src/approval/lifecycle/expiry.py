@@ -7,6 +7,7 @@ timeline say so.
 import structlog
 
 from approval.delivery.model import TimelineEvent
+from approval.delivery.timeline_entries import entry
 from approval.delivery.timeline_job import timeline_job
 from approval.lifecycle import repository
 from servicekit.outbox.transaction import Transactions
@@ -20,7 +21,18 @@ async def expire(transactions: Transactions) -> bool:
     async with transactions.begin() as transaction:
         expired = await repository.expire(transaction, limit=_BATCH)
         transaction.enqueue(
-            *(timeline_job(each, TimelineEvent.EXPIRED, summary=each.action) for each in expired)
+            *(
+                timeline_job(
+                    entry(
+                        each.approval_id,
+                        each.incident_id,
+                        TimelineEvent.EXPIRED,
+                        each.expire_time,
+                        summary=each.action,
+                    )
+                )
+                for each in expired
+            )
         )
     if expired:
         _log.info("approvals_expired", approvals=len(expired))

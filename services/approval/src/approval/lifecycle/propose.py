@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Collection
 import structlog
 
 from approval.actions.parsed import parse
-from approval.delivery.model import FoundIncident, IncidentCheck, IncidentDirectory, TimelineEvent
+from approval.delivery import timeline_entries
+from approval.delivery.model import FoundIncident, IncidentCheck, IncidentDirectory
 from approval.delivery.timeline_job import timeline_job
 from approval.errors import IncidentNotFoundError, IncidentResolvedError
 from approval.lifecycle import repository
@@ -92,10 +93,13 @@ class ProposeUseCase:
             approval = await repository.get(transaction.connection, approval_id)
             transaction.enqueue(
                 timeline_job(
-                    approval,
-                    TimelineEvent.PROPOSED,
-                    summary=approval.action,
-                    attributes={"proposed_by": approval.proposed_by},
+                    timeline_entries.proposed(
+                        approval_id,
+                        approval.incident_id,
+                        approval.create_time,
+                        action=approval.action,
+                        proposed_by=approval.proposed_by,
+                    )
                 )
             )
             rule = policy.find_rule(approval, incident.severity)
@@ -121,9 +125,18 @@ class ProposeUseCase:
             policy_rule=rule.name,
         )
         await repository.decide(transaction, approval, State.APPROVED, message="")
-        attributes = {"approved_by": rule.actor, "policy_rule": rule.name}
+        approved = await repository.get(transaction.connection, approval.approval_id)
         transaction.enqueue(
-            timeline_job(approval, TimelineEvent.APPROVED, summary=reason, attributes=attributes),
-            *execution_jobs(approval, self._executable),
+            timeline_job(
+                timeline_entries.approved(
+                    approved.approval_id,
+                    approved.incident_id,
+                    approved.decide_time,
+                    approved_by=rule.actor,
+                    reason=reason,
+                    policy_rule=rule.name,
+                )
+            ),
+            *execution_jobs(approved, self._executable),
         )
-        return await repository.get(transaction.connection, approval.approval_id)
+        return approved

@@ -213,7 +213,7 @@ async def cancel(transaction: Transaction, approval: Approval, *, actor: str, re
 
 _EXPIRE = text("""
     UPDATE approvals SET
-        state = 'EXPIRED', decide_time = coalesce(decide_time, now()), update_time = now(), version = version + 1
+        state = 'EXPIRED', decide_time = coalesce(decide_time, expire_time), update_time = now(), version = version + 1
     FROM (
         SELECT approval_id, state FROM approvals
         WHERE state IN ('PENDING', 'APPROVED') AND expire_time <= now()

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from approval.delivery import timeline_entries
 from approval.delivery.model import TimelineEvent
 from approval.delivery.timeline_job import timeline_job
 from approval.errors import (
@@ -99,10 +100,20 @@ class ApprovalUseCases:
             if etag and etag != approval.etag:
                 raise ApprovalChangedError(approval_id)
             await repository.cancel(transaction, approval, actor=actor, reason=reason)
+            cancelled = await repository.get(transaction.connection, approval_id)
             transaction.enqueue(
-                timeline_job(approval, TimelineEvent.CANCELLED, summary=reason, attributes={"actor": actor})
+                timeline_job(
+                    timeline_entries.entry(
+                        approval_id,
+                        cancelled.incident_id,
+                        TimelineEvent.CANCELLED,
+                        cancelled.update_time,
+                        summary=reason,
+                        attributes={"actor": actor},
+                    )
+                )
             )
-            return await repository.get(transaction.connection, approval_id)
+            return cancelled
 
     async def _decide(
         self,
@@ -140,17 +151,27 @@ class ApprovalUseCases:
             )
             if kind is DecisionKind.REJECT:
                 await repository.decide(transaction, approval, State.REJECTED, message=reason)
-                transaction.enqueue(
-                    timeline_job(
-                        approval, TimelineEvent.REJECTED, summary=reason, attributes={"actor": actor}
-                    )
-                )
             elif len(approval.decisions) + 1 >= approval.required_approvals:
                 await repository.decide(transaction, approval, State.APPROVED, message="")
-                transaction.enqueue(
-                    timeline_job(
-                        approval, TimelineEvent.APPROVED, summary=reason, attributes={"approved_by": actor}
-                    ),
-                    *execution_jobs(approval, self._executable),
+            decided = await repository.get(transaction.connection, approval_id)
+            if decided.state is State.REJECTED:
+                entry = timeline_entries.entry(
+                    approval_id,
+                    decided.incident_id,
+                    TimelineEvent.REJECTED,
+                    decided.decide_time,
+                    summary=reason,
+                    attributes={"actor": actor},
                 )
-            return await repository.get(transaction.connection, approval_id)
+                transaction.enqueue(timeline_job(entry))
+            elif decided.state is State.APPROVED:
+                entry = timeline_entries.approved(
+                    approval_id,
+                    decided.incident_id,
+                    decided.decide_time,
+                    approved_by=actor,
+                    reason=reason,
+                    policy_rule="",
+                )
+                transaction.enqueue(timeline_job(entry), *execution_jobs(decided, self._executable))
+            return decided

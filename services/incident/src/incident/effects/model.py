@@ -56,7 +56,7 @@ class OpenSideEffects:
 
 @dataclass(frozen=True, slots=True)
 class ResolutionSnapshot:
-    """A RESOLVED transition: the incident's constants, and the timeline up to the transition.
+    """A RESOLVED transition: the incident's constants, and the timeline up to it in the order in which things happened.
 
     Made of immutable facts, so that it is the same however late an effect runs.
     """

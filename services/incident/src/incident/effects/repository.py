@@ -10,7 +10,15 @@ from sqlalchemy.types import Integer, Text
 from incident.effects.model import Postmortem, ResolutionSnapshot
 from incident.lifecycle.repository import qualified
 from incident.lifecycle.timeline import EVENT_COLUMNS, to_event
-from incident.model import Effect, Event, EventType, ResolutionKey, ResolutionType, Severity
+from incident.model import (
+    Effect,
+    Event,
+    EventType,
+    ResolutionKey,
+    ResolutionType,
+    Severity,
+    in_order_of_time,
+)
 
 _INCIDENTS = (
     text("""
@@ -68,7 +76,7 @@ async def get_snapshots(
                 occurrence_count=row.occurrence_count,
                 resolution_type=ResolutionType(events[-1].attributes["resolution_type"]),
                 resolved=events[-1],
-                events=events,
+                events=in_order_of_time(events, end=events[-1].event_time),
             )
         )
     return found

@@ -219,8 +219,9 @@ def reopen_command(request: pb.ReopenRequest, *, actor: str) -> ReopenCommand:
 
 def new_event(request: pb.AddEventRequest, *, actor: str) -> NewEvent:
     """Read an AddEvent. Raises the error that names the field when the event's id is reserved for this service."""
-    for prefix, owner in _RESERVED_EVENT_IDS.items():
-        if request.event_id.startswith(prefix) and actor != owner:
+    reserved = [prefix for prefix in _RESERVED_EVENT_IDS if request.event_id.startswith(prefix)]
+    for prefix in reserved:
+        if actor != _RESERVED_EVENT_IDS[prefix]:
             raise invalid_argument(FieldViolation("event_id", f"must not start with {prefix}"))
     return NewEvent(
         event_id=request.event_id,
@@ -230,4 +231,5 @@ def new_event(request: pb.AddEventRequest, *, actor: str) -> NewEvent:
         event_time=optional_time(request, "event_time"),
         summary=request.summary,
         attributes=dict(request.attributes),
+        is_of_service=bool(reserved),
     )

@@ -51,7 +51,11 @@ class CreateResult:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """The command to append a timeline entry; without an `event_time` it happened now."""
+    """The command to append a timeline entry; without an `event_time` it happened now.
+
+    `is_of_service`: its id is one that only a service of the loop may use. Such an entry is kept even if the service's clock
+    is far ahead: a wrong clock must not cost the entry.
+    """
 
     event_id: str
     incident_id: str
@@ -60,6 +64,7 @@ class NewEvent:
     event_time: datetime | None
     summary: str
     attributes: Mapping[str, str]
+    is_of_service: bool = False
 
     def is_same_as(self, stored: Event) -> bool:
         """Return whether `stored` was written by a call with this content."""

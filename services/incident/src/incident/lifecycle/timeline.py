@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import DateTime, Text
+from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
 from incident.lifecycle.model import NewEvent
 from incident.model import PROGRESS_EVENTS, Event, EventType, Incident, State
@@ -92,29 +92,47 @@ async def insert_event(
     )
 
 
+# An event cannot have happened later than now: only the clocks of callers may be ahead a little.
+_LATEST = "now() + interval '5 minutes'"
 _ADD = (
     text(f"""
     INSERT INTO incident_events
         (event_id, incident_id, type, actor, event_time, summary, attributes, resolution_number)
-    VALUES
-        (:event_id, :incident_id, :type, :actor, coalesce(:event_time, now()), :summary, :attributes,
-        :resolution_number)
+    SELECT :event_id, :incident_id, :type, :actor, coalesce(:event_time, now()), :summary, :attributes,
+        :resolution_number
+    WHERE :is_of_service OR :event_time IS NULL OR :event_time <= {_LATEST}
     ON CONFLICT (event_id) DO NOTHING
     RETURNING {EVENT_COLUMNS}
 """)
-    .bindparams(bindparam("attributes", type_=JSONB), bindparam("event_time", type_=DateTime(timezone=True)))
+    .bindparams(
+        bindparam("event_id", type_=Text),
+        bindparam("incident_id", type_=Text),
+        bindparam("type", type_=Text),
+        bindparam("actor", type_=Text),
+        bindparam("event_time", type_=DateTime(timezone=True)),
+        bindparam("summary", type_=Text),
+        bindparam("attributes", type_=JSONB),
+        bindparam("resolution_number", type_=Integer),
+        bindparam("is_of_service", type_=Boolean),
+    )
     .columns(attributes=JSONB)
 )
+# What happened before the last progress is late news: it renews nothing. A clock that is ahead renews up to now.
 _PROGRESS = text("""
-    UPDATE incidents SET last_progress_time = now(), update_time = now(), version = version + 1
-    WHERE incident_id = :incident_id
-""")
+    UPDATE incidents SET
+        last_progress_time = least(:event_time, now()), update_time = now(), version = version + 1
+    WHERE incident_id = :incident_id AND last_progress_time < least(:event_time, now())
+""").bindparams(bindparam("event_time", type_=DateTime(timezone=True)))
+_IS_AHEAD = text(f"SELECT :event_time > {_LATEST}").bindparams(
+    bindparam("event_time", type_=DateTime(timezone=True))
+)
 
 
 async def add_event(connection: AsyncConnection, incident: Incident, new: NewEvent) -> Event | None:
-    """Append a caller's event to the timeline of a locked incident; None, and nothing written, when its id is taken.
+    """Append a caller's event to the timeline of a locked incident.
 
-    An event that is progress of an unresolved incident updates the incident's time of last progress.
+    None, and nothing written, when its id is taken or its time is too far ahead (`is_ahead`). An event that is progress of
+    an unresolved incident, and happened after the last, updates the incident's time of last progress.
     """
     row = (
         await connection.execute(
@@ -128,11 +146,23 @@ async def add_event(connection: AsyncConnection, incident: Incident, new: NewEve
                 "summary": new.summary,
                 "attributes": dict(new.attributes),
                 "resolution_number": incident.resolution_number,
+                "is_of_service": new.is_of_service,
             },
         )
     ).one_or_none()
     if row is None:
         return None
+    event = to_event(row)
     if new.type in PROGRESS_EVENTS and incident.state is not State.RESOLVED:
-        await connection.execute(_PROGRESS, {"incident_id": incident.incident_id})
-    return to_event(row)
+        await connection.execute(
+            _PROGRESS, {"incident_id": incident.incident_id, "event_time": event.event_time}
+        )
+    return event
+
+
+async def is_ahead(connection: AsyncConnection, new: NewEvent) -> bool:
+    """Tell whether an event is said to have happened too far in the future to be added."""
+    if new.is_of_service or new.event_time is None:
+        return False
+    ahead: bool = (await connection.execute(_IS_AHEAD, {"event_time": new.event_time})).scalar_one()
+    return ahead

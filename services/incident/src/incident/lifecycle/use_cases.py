@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from incident.counters import INCIDENTS_OPENED
 from incident.errors import (
     EventIdTakenError,
+    EventTimeAheadError,
     IncidentChangedError,
     IncidentIdTakenError,
     IncidentNotFoundError,
@@ -215,7 +216,7 @@ class IncidentUseCases:
     async def add_event(self, new: NewEvent) -> Event:
         """Append an event. Idempotent by event id: the same one again is the stored event.
 
-        Raises IncidentNotFoundError; EventIdTakenError when the id was used with other content.
+        Raises IncidentNotFoundError; EventIdTakenError when the id was used with other content; EventTimeAheadError.
         """
         async with self._transactions.begin() as transaction:
             connection = transaction.connection
@@ -224,6 +225,8 @@ class IncidentUseCases:
             event = await timeline.add_event(connection, incident, new)
             if event is None:
                 event = await timeline.get_event(connection, new.event_id)
+                if event is None and await timeline.is_ahead(connection, new):
+                    raise EventTimeAheadError
                 if event is None or not new.is_same_as(event):
                     raise EventIdTakenError
             return event

@@ -23,9 +23,9 @@ from servicekit.database.counters import read_counters
 _NOW = text("SELECT now()")
 _UNRESOLVED = text("SELECT state, count(*) FROM incidents WHERE state <> 'RESOLVED' GROUP BY state")
 
-# Stuck incidents and why. Each approval is in the furthest state on the timeline, for its entries may arrive in any order;
-# entries without an approval count in their own order. Approvals that were rejected, expired or cancelled, and those
-# executed before the incident was reopened, are over; the latest entry of the others is the reason.
+# Stuck incidents and why, by when things happened: entries may arrive late and in any order. Each approval is in the
+# furthest state on the timeline; entries without an approval count in their own order. Approvals that were rejected, expired
+# or cancelled, and those executed before the incident was reopened, are over; the latest entry of the others is the reason.
 _STUCK_WITH_REASON = """
     SELECT incidents.incident_id, title, severity, state, CASE latest.type
         WHEN 'PROPOSED' THEN 'APPROVAL_PENDING'
@@ -36,18 +36,17 @@ _STUCK_WITH_REASON = """
     FROM incidents
     LEFT JOIN LATERAL (
         SELECT type FROM (
-            SELECT DISTINCT ON (attributes ->> 'approval_id') type, sequence FROM incident_events
+            SELECT DISTINCT ON (attributes ->> 'approval_id') type, event_time, sequence FROM incident_events
             WHERE incident_id = incidents.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
                 'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')
             ORDER BY attributes ->> 'approval_id', CASE
                 WHEN attributes ->> 'approval_id' IS NULL OR type = 'PROPOSED' THEN 0
                 WHEN type = 'APPROVED' THEN 1
-                ELSE 2 END DESC, sequence DESC
+                ELSE 2 END DESC, event_time DESC, sequence DESC
         ) AS approval
-        WHERE type IN ('PROPOSED', 'APPROVED') OR type IN ('EXECUTED', 'EXECUTION_FAILED') AND sequence > coalesce((
-            SELECT max(sequence) FROM incident_events
-            WHERE incident_id = incidents.incident_id AND type = 'REOPENED'), 0)
-        ORDER BY sequence DESC LIMIT 1
+        WHERE type IN ('PROPOSED', 'APPROVED') OR type IN ('EXECUTED', 'EXECUTION_FAILED')
+            AND (incidents.resolution_number = 0 OR event_time > incidents.open_time)
+        ORDER BY event_time DESC, sequence DESC LIMIT 1
     ) AS latest ON TRUE
     WHERE state <> 'RESOLVED' AND last_progress_time < now() - make_interval(secs => :stuck_seconds)
 """
