@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -11,6 +12,7 @@ from servicekit.database.migrations import Migrations
 from tests.databases import cloned_database
 from tests.eventually import eventually
 from tests.migrated import migrate_incident
+from tests.outbox_due import AT_ONCE, make_due
 
 
 async def migrate_approval(url: str) -> None:
@@ -41,9 +43,13 @@ async def rows(url: str, statement: str, *arguments: object) -> Sequence[tuple[A
         await connection.close()
 
 
-async def end_leases(url: str) -> None:
-    """Let every lease end now: what time does half a minute after the holder died."""
-    await rows(url, "UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+async def end_leases(url: str, after: timedelta = AT_ONCE) -> None:
+    """Let every lease and backoff end `after` from now: what time does half a minute after the holder died."""
+    connection = await asyncpg.connect(url)
+    try:
+        await make_due(connection, after)
+    finally:
+        await connection.close()
 
 
 async def contents(url: str) -> Sequence[tuple[Any, ...]]:

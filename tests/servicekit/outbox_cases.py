@@ -17,6 +17,7 @@ from servicekit.outbox.topic_runner import Backoff
 from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from tests.eventually import eventually
+from tests.outbox_due import make_due
 from tests.services import TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ async def claim(
 
 async def end_leases(rows: "Rows") -> None:
     """Let the time of every lease and backoff pass."""
-    await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+    await make_due(rows)
 
 
 async def job(rows: "Rows", key: object, topic: str = "t") -> "asyncpg.Record":

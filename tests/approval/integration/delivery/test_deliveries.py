@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ import pytest
 from awoooi.approval.v1 import approval_pb2
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.fronted import Fronted
-from tests.approval.schemas import rows
+from tests.approval.schemas import end_leases
 from tests.approval.scripted_incidents import hang, pass_on
 from tests.callers import Approvals, DeliveryState, Incidents, State
 from tests.rpc_errors import refused
@@ -174,11 +175,7 @@ async def test_each_unknown_incident_of_a_batch_is_logged(
     ids = [_new_id() for _ in range(5)]
     executed = [(await fronted.approvals.executed(each)).approval_id for each in ids]
     # All fall due at one instant, with the peer back.
-    await rows(
-        fronted.service.database_url,
-        "UPDATE outbox SET next_attempt_time = now() + interval '2 seconds', lease_token = NULL"
-        " WHERE state = 'PENDING'",
-    )
+    await end_leases(fronted.service.database_url, timedelta(seconds=2))
     fronted.front.resolves.clear()
     await fronted.front.start()
     for approval_id in executed:

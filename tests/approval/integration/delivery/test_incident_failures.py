@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from awoooi.approval.v1 import approval_pb2
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.fronted import Fronted
-from tests.approval.schemas import rows
+from tests.approval.schemas import end_leases, rows
 from tests.approval.scripted_incidents import Behaviour, answer, hang, lose_the_reply, pass_on
 from tests.callers import DeliveryState, Incidents, State
 from tests.eventually import eventually
@@ -181,10 +182,7 @@ async def test_a_backlog_is_delivered_in_batches_and_each_job_is_marked_by_its_o
     assert {entry.state: entry.count for entry in pending}[DeliveryState.STATE_PENDING] >= len(backlog)
     fronted.front.resolves.clear()
     # All fall due at one instant, with the peer back.
-    await rows(
-        fronted.service.database_url,
-        "UPDATE outbox SET next_attempt_time = now() + interval '3 seconds' WHERE state = 'PENDING'",
-    )
+    await end_leases(fronted.service.database_url, timedelta(seconds=3))
     await _heal(fronted)
     for incident_id in known:
         await approvals.until_delivered(backlog[incident_id].approval_id)

@@ -16,6 +16,7 @@ from incident.model import Effect
 from tests.callers import incidents_at
 from tests.eventually import eventually
 from tests.incident.incidents import HUMAN, NO_ACTION, RESOLVED, token
+from tests.outbox_due import make_due
 from tests.services import RunningService, healthy_service
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ async def test_after_a_kill_during_an_effect_a_second_process_takes_over_the_lea
         assert await rows.fetchval("SELECT count(*) FROM outbox WHERE lease_token IS NOT NULL")
         async with healthy_service("incident", database) as second:
             # Ends the leases of the killed process: waiting for it would only take time.
-            await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+            await make_due(rows)
             await settled(rows, incident.incident_id)
             await took_effect_once(rows, incident.incident_id)
             async with incidents_at(second.address) as incidents:

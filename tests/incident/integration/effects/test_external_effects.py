@@ -23,6 +23,7 @@ from tests.incident.integration.effects.deliveries import (
     delivering_service,
 )
 from tests.migrated import migrate_incident
+from tests.outbox_due import make_due
 from tests.receiver import receiver, status
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ async def test_retry_after_extends_the_backoff(delivering: DeliveringService) ->
     assert effect.last_error == "the receiver answered 429"
     wait = effect.next_attempt_time.ToDatetime(UTC) - datetime.now(UTC)
     assert timedelta(minutes=40) < wait <= timedelta(minutes=50)
-    await delivering.rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+    await make_due(delivering.rows)
     await delivering.effect(incident.incident_id, WEBHOOK, "DONE")
 
 

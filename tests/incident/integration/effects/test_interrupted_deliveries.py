@@ -11,6 +11,7 @@ from tests.databases import cloned_database
 from tests.eventually import eventually
 from tests.incident.integration.effects.deliveries import WEBHOOK, DeliveringService, delivering_service
 from tests.migrated import migrate_incident
+from tests.outbox_due import make_due
 from tests.receiver import Held, Received, receiver, status
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ BLOCKED = """
 
 async def end_leases(rows: "Connection") -> None:
     """End every lease and backoff."""
-    await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+    await make_due(rows)
 
 
 async def killed_and_started_again(

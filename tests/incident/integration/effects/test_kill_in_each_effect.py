@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -13,6 +14,7 @@ import pytest_asyncio
 from incident.model import Effect
 from tests.incident.incidents import HUMAN, NO_ACTION, effects_settled
 from tests.incident.side_effects import EFFECTS, ConnectedService, SideEffect, connected_service, side_effects
+from tests.outbox_due import make_due
 from tests.services import TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
@@ -50,12 +52,10 @@ async def test_after_a_kill_before_or_after_any_effect_each_takes_effect_exactly
         state = "SELECT state FROM outbox WHERE topic = $1 AND payload ->> 'incident_id' = $2"
         assert await rows.fetchval(state, effect.topic, incident_id) == "PENDING"
         # Its jobs wait for the last process; every other process dies in an effect of its own.
-        await rows.execute(
-            "UPDATE outbox SET next_attempt_time = now() + interval '1 hour' WHERE state = 'PENDING'"
-        )
+        await make_due(rows, timedelta(hours=1))
 
     async with connected_service(database) as last:
-        await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+        await make_due(rows)
         await effects_settled(rows)
         deliveries += received_by(last)
         for (effect, _), incident_id in killed.items():

@@ -13,6 +13,7 @@ from tests.callers import Incidents
 from tests.eventually import eventually
 from tests.incident.incidents import HUMAN, NO_ACTION, token
 from tests.incident.side_effects import KNOWLEDGE, SideEffect, ended, side_effects
+from tests.outbox_due import make_due
 from tests.rpc_errors import refused
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ async def test_a_lesson_learnt_after_the_reopening_is_no_success(incidents: Inci
         assert await search(incidents, name) == []
     finally:
         await rows.execute("DROP FUNCTION not_now CASCADE")
-    await rows.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+    await make_due(rows)
     await ended(incidents, incident_id)
     assert await counts(incidents, name) == [(1, 0)]
 

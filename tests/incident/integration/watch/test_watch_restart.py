@@ -15,6 +15,7 @@ from tests.eventually import eventually
 from tests.incident.incidents import effects_settled, token
 from tests.incident.integration.watch.audience import Audience, killed_service
 from tests.incident.integration.watch.watching import act, note, watching
+from tests.outbox_due import make_due
 from tests.rpc_errors import read_refusal
 from tests.services import TIMEOUT_SECONDS, healthy_service
 
@@ -66,7 +67,7 @@ async def _events_when_settled(database: str) -> Sequence[str]:
     connection = await asyncpg.connect(database)
     try:
         # Ends the leases of the killed processes.
-        await connection.execute("UPDATE outbox SET next_attempt_time = now() WHERE state = 'PENDING'")
+        await make_due(connection)
         await effects_settled(connection)
         return [row["event_id"] for row in await connection.fetch("SELECT event_id FROM incident_events")]
     finally:
