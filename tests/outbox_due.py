@@ -7,16 +7,13 @@ AT_ONCE = timedelta(0)
 
 
 async def make_due(connection: Any, after: timedelta = AT_ONCE) -> None:
-    """Let every PENDING job fall due `after` from now, whether it is leased or waits for its next attempt. Its holder has lost it.
+    """Let every PENDING job fall due `after` from now, whether it is leased or waits for its next attempt.
 
     The table is locked first: a worker marks several jobs in one statement, and locks them in another order.
     """
     async with connection.transaction():
         await connection.execute("LOCK TABLE outbox IN EXCLUSIVE MODE")
         await connection.execute(
-            """
-            UPDATE outbox SET next_attempt_time = clock_timestamp() + $1::interval, lease_token = NULL
-            WHERE state = 'PENDING'
-            """,
+            "UPDATE outbox SET next_attempt_time = clock_timestamp() + $1::interval WHERE state = 'PENDING'",
             after,
         )
