@@ -89,5 +89,5 @@ async def fronted(fronted_service: Fronted) -> AsyncIterator[Fronted]:
     try:
         yield fronted_service
     finally:
-        fronted_service.front.behaviour = pass_on
+        fronted_service.front.behaviour = fronted_service.front.lookup_behaviour = pass_on
         await fronted_service.front.start()

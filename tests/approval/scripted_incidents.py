@@ -57,6 +57,7 @@ class ScriptedIncidents(IncidentServiceServicer):
 
     def __init__(self, real: grpc.aio.Channel) -> None:
         self.behaviour: Behaviour = pass_on
+        self.lookup_behaviour: Behaviour = pass_on
         # Every Resolve and BatchResolve that was received, whatever its result.
         self.resolves: list[Message] = []
         self.address = "127.0.0.1:0"
@@ -109,6 +110,11 @@ class ScriptedIncidents(IncidentServiceServicer):
             self._forward(self._real.BatchResolve, request, context), context
         )
         return resolved
+
+    async def LookupIncidents(self, request: pb.LookupIncidentsRequest, context: Any) -> Any:  # noqa: N802 - as above
+        return await self.lookup_behaviour(
+            self._forward(self._real.LookupIncidents, request, context), context
+        )
 
     async def AddEvent(self, request: pb.AddEventRequest, context: Any) -> pb.AddEventResponse:  # noqa: N802 - as above
         # The timeline's deliveries are not what these tests are about: only an outage stops them.

@@ -38,6 +38,8 @@ def new_approval(action: str, **facts: Any) -> Approval:
         outcome_message="",
         cancelled_by="",
         incident_resolve_time=None,
+        incident_unknown_time=None,
+        incident_unknown_accepted_by="",
         version=1,
         decisions=(),
         is_past_expiry=False,

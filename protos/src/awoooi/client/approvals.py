@@ -84,6 +84,7 @@ class ApprovalMethods:
         create_time_start: Time | None = None,
         create_time_end: Time | None = None,
         order: ApprovalOrder = pb.ListRequest.ORDER_UNSPECIFIED,
+        incident_unknown: bool = False,
         page_size: int = 0,
         page_token: str = "",
         **options: Unpack[CallOptions],
@@ -97,6 +98,7 @@ class ApprovalMethods:
             create_time_start=timestamp(create_time_start),
             create_time_end=timestamp(create_time_end),
             order=enum_value(pb.ListRequest.Order, "ORDER_", order),
+            incident_unknown=incident_unknown,
             page_size=page_size,
             page_token=page_token,
         )
@@ -205,13 +207,22 @@ class ApprovalMethods:
 
     @UnaryMethod
     def reconcile(
-        self, *, validate_only: bool = False, **options: Unpack[CallOptions]
+        self,
+        *,
+        validate_only: bool = False,
+        accept_unknown_incidents: bool = False,
+        **options: Unpack[CallOptions],
     ) -> Call[pb.ReconcileResponse]:
-        """Queue the resolves of approvals that were executed and not acknowledged, or with `validate_only` count them.
+        """Compare all approvals with the incident service, and queue the resolves that it does not have.
+
+        With `validate_only` only say which. With `accept_unknown_incidents` incidents that it does not know are lost, and
+        count no longer.
 
         Idempotent: an approval gets one waiting delivery at most. A retry does not count what the first attempt queued.
         """
-        request = pb.ReconcileRequest(validate_only=validate_only)
+        request = pb.ReconcileRequest(
+            validate_only=validate_only, accept_unknown_incidents=accept_unknown_incidents
+        )
         return Call(f"{SERVICE}/Reconcile", request, pb.ReconcileResponse.FromString, options)
 
     @ListMethod

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from approval.delivery import client as incident_client
 from approval.delivery.client import IncidentClient
+from approval.delivery.comparison import Comparison
 from approval.delivery.reconcile import Reconciler
 from approval.delivery.use_cases import DeliveryUseCases
 from approval.execution.abandoned import mark_abandoned
@@ -49,6 +50,8 @@ from servicekit.service import Service, run_service
 _DRAIN_OPERATIONS = timedelta(seconds=10)
 _ABANDONED_CHECK_EVERY = timedelta(seconds=5)
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
+# Between two batches of a reconciliation: it holds up nobody.
+_RECONCILE_PAUSE = timedelta(milliseconds=100)
 # Done deliveries are the history of the last week; the approval itself keeps when its incident was resolved.
 _KEEP_DONE_DELIVERIES = timedelta(days=7)
 
@@ -93,7 +96,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         ),
     )
     execute = ExecuteUseCase(transactions, runner)
-    reconciler = Reconciler(transactions)
+    reconciler = Reconciler(transactions, Comparison(transactions, incidents))
     page_tokens = PageTokens()
     worker = OutboxWorker(
         transactions,
@@ -149,7 +152,11 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
             ),
             "expiry": run_periodically("expiry", partial(expire, transactions), every=settings.expire_every),
             "reconcile": run_periodically(
-                "reconcile", reconciler.reconcile_batch, every=settings.reconcile_every, delay_first=True
+                "reconcile",
+                reconciler.reconcile_batch,
+                every=settings.reconcile_every,
+                pause=_RECONCILE_PAUSE,
+                delay_first=True,
             ),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
             **own_metrics,

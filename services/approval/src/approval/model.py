@@ -145,6 +145,10 @@ class Approval:
     # Who withdrew it; empty unless CANCELLED.
     cancelled_by: str
     incident_resolve_time: datetime | None
+    # Since when the incident service does not know the incident; None as far as is known it does.
+    incident_unknown_time: datetime | None
+    # Who accepted it as lost; empty when nobody has.
+    incident_unknown_accepted_by: str
     version: int
     decisions: Sequence[Decision]
     # Whether `expire_time` has passed, by the database's clock at the time of reading.
@@ -202,6 +206,8 @@ class ApprovalFilter:
     operation_kinds: tuple[OperationKind, ...] = ()
     create_time_start: datetime | None = None
     create_time_end: datetime | None = None
+    # Only those whose incident is unknown and was not accepted as lost.
+    incident_unknown: bool = False
     order: Order = Order.CREATE_TIME_DESC
 
 

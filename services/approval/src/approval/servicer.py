@@ -107,8 +107,12 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         return execution_mapping.list_response(request, page, self._page_tokens)
 
     async def Reconcile(self, request: pb.ReconcileRequest, context: Context) -> pb.ReconcileResponse:
-        missing = await (self._reconciler.find() if request.validate_only else self._reconciler.reconcile())
-        return delivery_mapping.reconcile_response(missing)
+        if request.validate_only:
+            return delivery_mapping.reconcile_response(await self._reconciler.find())
+        accept_by = current_actor() if request.accept_unknown_incidents else ""
+        return delivery_mapping.reconcile_response(
+            await self._reconciler.reconcile(accept_unknown_by=accept_by)
+        )
 
     async def ListDeliveries(
         self, request: pb.ListDeliveriesRequest, context: Context

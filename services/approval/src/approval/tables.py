@@ -68,6 +68,9 @@ approvals = Table(
     Column("execution_lease_until", DateTime(timezone=True)),
     # When the incident service acknowledged the resolve: kept here, since done deliveries are removed after a while.
     Column("incident_resolve_time", DateTime(timezone=True)),
+    # Since when the incident service does not know the incident, as far as was noticed; and who accepted it as lost.
+    Column("incident_unknown_time", DateTime(timezone=True)),
+    Column("incident_unknown_accepted_by", Text, nullable=False, server_default=""),
     # Incremented by every change; the etag.
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("request_id", Text),
@@ -101,6 +104,15 @@ approvals = Table(
         "finish_time",
         "approval_id",
         postgresql_where=text("state = 'SUCCEEDED' AND incident_resolve_time IS NULL"),
+    ),
+    Index(
+        "approvals_incident_unknown",
+        "create_time",
+        "approval_id",
+        postgresql_where=text(
+            "incident_unknown_time IS NOT NULL AND incident_unknown_accepted_by = ''"
+            " AND state IN ('PENDING', 'APPROVED', 'EXECUTING', 'INDETERMINATE', 'SUCCEEDED')"
+        ),
     ),
 )
 

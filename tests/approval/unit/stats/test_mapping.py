@@ -18,6 +18,7 @@ def test_the_success_rate_is_withheld_below_the_minimum_of_samples(samples: int)
         noop_resolutions=0,
         approvals={},
         approval_oldest_pending_seconds=0.0,
+        approvals_incident_unknown=3,
         deliveries={},
         delivery_oldest_pending_seconds=0.0,
         details=None,

@@ -146,6 +146,8 @@ class Approval(_message.Message):
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     OUTCOME_MESSAGE_FIELD_NUMBER: _builtins.int
     INCIDENT_RESOLVE_TIME_FIELD_NUMBER: _builtins.int
+    INCIDENT_UNKNOWN_TIME_FIELD_NUMBER: _builtins.int
+    INCIDENT_UNKNOWN_ACCEPTED_BY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     """Output only. `APR-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits, such as APR-20260507-99ADF2.
@@ -189,6 +191,8 @@ class Approval(_message.Message):
     """Output only. Human-readable outcome, without secrets: the execution's result, or why it was rejected or
     cancelled. Empty until then; at most 8192 bytes of UTF-8.
     """
+    incident_unknown_accepted_by: _builtins.str
+    """Output only. The caller of the Reconcile that accepted the unknown incident as lost; empty when none did."""
     etag: _builtins.str
     """Output only. Opaque; changes whenever this message changes. At most 128 characters. Optimistic
     concurrency: a request that carries an outdated etag fails with ABORTED.
@@ -231,6 +235,12 @@ class Approval(_message.Message):
         SUCCEEDED approval without it has a delivery that is PENDING or PARKED (ListDeliveries).
         """
 
+    @_builtins.property
+    def incident_unknown_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Since when the incident service does not know the incident, as far as Reconcile noticed: its
+        database was restored from an older backup, for example. Unset when it is known.
+        """
+
     def __init__(
         self,
         *,
@@ -258,11 +268,13 @@ class Approval(_message.Message):
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         outcome_message: _builtins.str = ...,
         incident_resolve_time: _timestamp_pb2.Timestamp | None = ...,
+        incident_unknown_time: _timestamp_pb2.Timestamp | None = ...,
+        incident_unknown_accepted_by: _builtins.str = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_resolve_time", b"incident_resolve_time", "operation", b"operation", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_time", b"incident_unknown_time", "operation", b"operation", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_accepted_by", b"incident_unknown_accepted_by", "incident_unknown_time", b"incident_unknown_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015

@@ -212,6 +212,7 @@ class ListRequest(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCIDENT_UNKNOWN_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
     """Optional. Approvals for this incident. Empty: all."""
     order: Global___ListRequest.Order.ValueType
@@ -221,6 +222,10 @@ class ListRequest(_message.Message):
     page_token: _builtins.str
     """Optional. The `next_page_token` of the previous page; all other fields except `page_size` unchanged. At
     most 4096 characters.
+    """
+    incident_unknown: _builtins.bool
+    """Optional. True: only approvals whose incident is unknown to the incident service and was not accepted as
+    lost (Reconcile).
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Approval.State.ValueType]:
@@ -256,10 +261,11 @@ class ListRequest(_message.Message):
         order: Global___ListRequest.Order.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        incident_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_end", b"create_time_end", "create_time_start", b"create_time_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_end", b"create_time_end", "create_time_start", b"create_time_start", "incident_id", b"incident_id", "operation_kinds", b"operation_kinds", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "risks", b"risks", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_end", b"create_time_end", "create_time_start", b"create_time_start", "incident_id", b"incident_id", "incident_unknown", b"incident_unknown", "operation_kinds", b"operation_kinds", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "risks", b"risks", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -628,16 +634,22 @@ class ReconcileRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ACCEPT_UNKNOWN_INCIDENTS_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Optional. True: a dry run; nothing is enqueued, the response says what would be."""
+    accept_unknown_incidents: _builtins.bool
+    """Optional. True: incidents that are unknown are accepted as lost, by the caller, those of this call
+    included: they are no longer counted, listed or alerted on. Ignored with `validate_only`.
+    """
     def __init__(
         self,
         *,
         validate_only: _builtins.bool = ...,
+        accept_unknown_incidents: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_unknown_incidents", b"accept_unknown_incidents", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -651,21 +663,43 @@ class ReconcileResponse(_message.Message):
 
     QUEUED_COUNT_FIELD_NUMBER: _builtins.int
     APPROVAL_IDS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_INCIDENT_COUNT_FIELD_NUMBER: _builtins.int
+    UNKNOWN_INCIDENT_APPROVAL_IDS_FIELD_NUMBER: _builtins.int
+    COMPARED_COUNT_FIELD_NUMBER: _builtins.int
+    COMPARISON_COMPLETE_FIELD_NUMBER: _builtins.int
     queued_count: _builtins.int
     """Number of approvals whose resolve was enqueued, or would be with `validate_only`."""
+    unknown_incident_count: _builtins.int
+    """Number of approvals whose incident is unknown and was not accepted as lost before this call."""
+    compared_count: _builtins.int
+    """Number of approvals that were compared with the incident service."""
+    comparison_complete: _builtins.bool
+    """True when all were. False when the incident service was unreachable or is of a version that cannot look
+    incidents up: call again.
+    """
     @_builtins.property
     def approval_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Their ids, oldest first; at most the first 1000."""
+        """Their ids, oldest first, with `validate_only` those whose acknowledgement would be withdrawn last; at most
+        the first 1000.
+        """
+
+    @_builtins.property
+    def unknown_incident_approval_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their ids; at most 1000."""
 
     def __init__(
         self,
         *,
         queued_count: _builtins.int = ...,
         approval_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unknown_incident_count: _builtins.int = ...,
+        unknown_incident_approval_ids: _abc.Iterable[_builtins.str] | None = ...,
+        compared_count: _builtins.int = ...,
+        comparison_complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_ids", b"approval_ids", "queued_count", b"queued_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_ids", b"approval_ids", "compared_count", b"compared_count", "comparison_complete", b"comparison_complete", "queued_count", b"queued_count", "unknown_incident_approval_ids", b"unknown_incident_approval_ids", "unknown_incident_count", b"unknown_incident_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

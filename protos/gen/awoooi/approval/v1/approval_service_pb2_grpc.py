@@ -216,12 +216,18 @@ class ApprovalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reconcile(self, request, context):
-        """The reconciler: finds SUCCEEDED approvals whose resolve the incident service never acknowledged and that
-        have no PENDING or PARKED delivery, and enqueues the resolve again. Also runs periodically, every few
-        minutes.
+        """The reconciler. First it compares, in batches, approvals with what the incident service has. Where a resolve
+        was acknowledged and would resolve the incident now, that service was restored from an older backup: the
+        acknowledgement is withdrawn. An incident that was reopened stays open. Where the incident is unknown the
+        approval is marked with `incident_unknown_time`, until it is known again or the caller accepts it as lost.
+
+        Then it finds SUCCEEDED approvals whose resolve is not acknowledged and that have no PENDING or PARKED
+        delivery, and enqueues the resolve again. Also runs periodically, every few minutes: what changed last is
+        compared every time, the others in turn.
 
         Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
-        a RESOLVED incident is unchanged by a repeated resolve.
+        a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
+        is done and `comparison_complete` is false.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

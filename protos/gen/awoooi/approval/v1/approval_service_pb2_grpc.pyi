@@ -113,12 +113,18 @@ class ApprovalServiceStub:
     INVALID_ARGUMENT for a page token that is forged or was issued for other filters.
     """
     Reconcile: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ReconcileRequest, _approval_service_pb2.ReconcileResponse]
-    """The reconciler: finds SUCCEEDED approvals whose resolve the incident service never acknowledged and that
-    have no PENDING or PARKED delivery, and enqueues the resolve again. Also runs periodically, every few
-    minutes.
+    """The reconciler. First it compares, in batches, approvals with what the incident service has. Where a resolve
+    was acknowledged and would resolve the incident now, that service was restored from an older backup: the
+    acknowledgement is withdrawn. An incident that was reopened stays open. Where the incident is unknown the
+    approval is marked with `incident_unknown_time`, until it is known again or the caller accepts it as lost.
+
+    Then it finds SUCCEEDED approvals whose resolve is not acknowledged and that have no PENDING or PARKED
+    delivery, and enqueues the resolve again. Also runs periodically, every few minutes: what changed last is
+    compared every time, the others in turn.
 
     Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
-    a RESOLVED incident is unchanged by a repeated resolve.
+    a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
+    is done and `comparison_complete` is false.
     """
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListDeliveriesRequest, _approval_service_pb2.ListDeliveriesResponse]
     """Returns deliveries to the incident service that match all given filters, newest first, page by page.
@@ -217,12 +223,18 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     INVALID_ARGUMENT for a page token that is forged or was issued for other filters.
     """
     Reconcile: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ReconcileRequest, _approval_service_pb2.ReconcileResponse]  # type: ignore[assignment]
-    """The reconciler: finds SUCCEEDED approvals whose resolve the incident service never acknowledged and that
-    have no PENDING or PARKED delivery, and enqueues the resolve again. Also runs periodically, every few
-    minutes.
+    """The reconciler. First it compares, in batches, approvals with what the incident service has. Where a resolve
+    was acknowledged and would resolve the incident now, that service was restored from an older backup: the
+    acknowledgement is withdrawn. An incident that was reopened stays open. Where the incident is unknown the
+    approval is marked with `incident_unknown_time`, until it is known again or the caller accepts it as lost.
+
+    Then it finds SUCCEEDED approvals whose resolve is not acknowledged and that have no PENDING or PARKED
+    delivery, and enqueues the resolve again. Also runs periodically, every few minutes: what changed last is
+    compared every time, the others in turn.
 
     Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
-    a RESOLVED incident is unchanged by a repeated resolve.
+    a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
+    is done and `comparison_complete` is false.
     """
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListDeliveriesRequest, _approval_service_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
     """Returns deliveries to the incident service that match all given filters, newest first, page by page.
@@ -363,12 +375,18 @@ class ApprovalServiceServicer:
         request: _approval_service_pb2.ReconcileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.ReconcileResponse, _abc.Awaitable[_approval_service_pb2.ReconcileResponse]]:
-        """The reconciler: finds SUCCEEDED approvals whose resolve the incident service never acknowledged and that
-        have no PENDING or PARKED delivery, and enqueues the resolve again. Also runs periodically, every few
-        minutes.
+        """The reconciler. First it compares, in batches, approvals with what the incident service has. Where a resolve
+        was acknowledged and would resolve the incident now, that service was restored from an older backup: the
+        acknowledgement is withdrawn. An incident that was reopened stays open. Where the incident is unknown the
+        approval is marked with `incident_unknown_time`, until it is known again or the caller accepts it as lost.
+
+        Then it finds SUCCEEDED approvals whose resolve is not acknowledged and that have no PENDING or PARKED
+        delivery, and enqueues the resolve again. Also runs periodically, every few minutes: what changed last is
+        compared every time, the others in turn.
 
         Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
-        a RESOLVED incident is unchanged by a repeated resolve.
+        a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
+        is done and `comparison_complete` is false.
         """
 
     def ListDeliveries(

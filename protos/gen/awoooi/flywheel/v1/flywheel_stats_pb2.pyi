@@ -130,7 +130,8 @@ class ExecutionStats(_message.Message):
     """Output only. Counter: NO_ACTION executions completed."""
     noop_resolutions_total: _builtins.int
     """Output only. Counter: NO_ACTION executions whose incident the incident service acknowledged as resolved.
-    Equal to `noop_executions_total` once everything is delivered.
+    Equal to `noop_executions_total` once everything is delivered. Goes down in one case: resolutions that a
+    restore of the incident service's database has lost are taken off when the reconciler finds them.
     """
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
@@ -234,8 +235,13 @@ class ApprovalStats(_message.Message):
     APPROVALS_FIELD_NUMBER: _builtins.int
     OLDEST_PENDING_SECONDS_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
+    INCIDENT_UNKNOWN_FIELD_NUMBER: _builtins.int
     oldest_pending_seconds: _builtins.float
     """Output only. Age of the oldest PENDING one in seconds; 0 when there is none."""
+    incident_unknown: _builtins.int
+    """Output only. Number of approvals whose incident the incident service does not know, as its reconciler found,
+    without those that were accepted as lost: now. List finds them by `incident_unknown`.
+    """
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalStateCount]:
         """Output only. Number of approvals by state, now."""
@@ -250,10 +256,11 @@ class ApprovalStats(_message.Message):
         approvals: _abc.Iterable[Global___ApprovalStateCount] | None = ...,
         oldest_pending_seconds: _builtins.float = ...,
         pending: _abc.Iterable[Global___PendingApproval] | None = ...,
+        incident_unknown: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "oldest_pending_seconds", b"oldest_pending_seconds", "pending", b"pending"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "incident_unknown", b"incident_unknown", "oldest_pending_seconds", b"oldest_pending_seconds", "pending", b"pending"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,8 +7,10 @@ import grpc.aio
 import structlog
 
 from approval.delivery.model import (
+    ComparedApproval,
     FoundIncident,
     IncidentCheck,
+    LookedUp,
     ResolutionType,
     ResolveIntent,
     TimelineEntry,
@@ -58,6 +60,33 @@ class IncidentClient:
             _SEVERITIES.get(incident.severity),
             incident.opening,
         )
+
+    async def look_up(self, approvals: Sequence[ComparedApproval]) -> Sequence[LookedUp] | None:
+        """Return what is known of each approval's incident, in order; None when the incident service does not say.
+
+        A version of it that cannot look incidents up does not say either.
+        """
+        items = [
+            pb.LookupIncidentsRequest.Item(
+                incident_id=each.incident_id,
+                approval_id=each.approval_id,
+                opening=each.opening,
+                execute_time=optional_timestamp(each.execute_time),
+            )
+            for each in approvals
+        ]
+        try:
+            results = await self._incidents.lookup_incidents(items, timeout=self._resolve_seconds)
+        except client.CallError as exc:
+            _log.warning("incident_lookup_failed", incidents=len(items), code=exc.code.name)
+            return None
+        if [result.incident_id for result in results] != [each.incident_id for each in approvals]:
+            _log.warning("incident_lookup_failed", incidents=len(items), code="RESULTS_OF_OTHERS")
+            return None
+        return [
+            LookedUp(result.state != incident_pb2.Incident.STATE_UNSPECIFIED, result.resolvable)
+            for result in results
+        ]
 
     async def resolve(self, resolves: Sequence[ResolveIntent]) -> Sequence[bool | Exception]:
         """Resolve incidents and return, in order, whether each was resolved already or the error of its delivery."""

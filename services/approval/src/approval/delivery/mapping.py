@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from approval.delivery.errors import DeliveryNotFoundError
 from approval.delivery.model import Delivery, DeliveryState
-from approval.delivery.reconcile import MissingResolves
+from approval.delivery.reconcile import Reconciliation
 from approval.delivery.use_cases import DeliveryPage
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1 import approval_service_pb2 as pb
@@ -57,6 +57,13 @@ def delivery_id(request: pb.RetryDeliveryRequest) -> int:
     return int(text)
 
 
-def reconcile_response(missing: MissingResolves) -> pb.ReconcileResponse:
+def reconcile_response(found: Reconciliation) -> pb.ReconcileResponse:
     """Return the response of a Reconcile."""
-    return pb.ReconcileResponse(queued_count=missing.count, approval_ids=missing.approval_ids)
+    return pb.ReconcileResponse(
+        queued_count=found.queued.count,
+        approval_ids=found.queued.approval_ids,
+        unknown_incident_count=found.unknown.count,
+        unknown_incident_approval_ids=found.unknown.approval_ids,
+        compared_count=found.compared,
+        comparison_complete=found.is_compared,
+    )

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from approval.model import Severity
+from approval.model import Severity, State
 
 
 class ResolutionType(StrEnum):
@@ -95,6 +95,36 @@ class FoundIncident:
     check: IncidentCheck
     severity: Severity | None = None
     opening: int = 0
+
+
+# A time of update and an approval id, after which a batch of approvals begins.
+Position: TypeAlias = tuple[datetime, str]
+
+# The approvals that are compared with the incident service: those of the others change nothing any more.
+COMPARED_STATES = (State.PENDING, State.APPROVED, State.EXECUTING, State.INDETERMINATE, State.SUCCEEDED)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedApproval:
+    """An approval as it is compared with what the incident service has of its incident."""
+
+    approval_id: str
+    incident_id: str
+    opening: int
+    execute_time: datetime | None
+    # Whether its resolve was delivered and acknowledged.
+    is_acknowledged: bool
+    # Whether its incident was unknown before.
+    is_unknown: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What the incident service has of an approval's incident: whether it knows it, and whether it would be resolved."""
+
+    is_known: bool
+    is_resolvable: bool
 
 
 class IncidentDirectory(Protocol):

@@ -1,58 +1,120 @@
 """Queues the resolves of approvals that were executed, not acknowledged, and have no open delivery.
 
 The outbox does not lose intents. This repairs what is outside its reach: a row removed by hand, imported approvals, a
-restore from a backup.
+restore of either database from a backup. What was acknowledged is first compared with what the incident service has.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
-from approval.delivery import repository
+from approval.delivery import comparison_repository, repository
+from approval.delivery.comparison import Comparison
+from approval.delivery.model import Position
 from approval.delivery.resolve_job import RESOLVE_TOPIC, resolve_job
 from servicekit.outbox import jobs
 from servicekit.outbox.transaction import Transactions
 
 _log = structlog.get_logger()
 _BATCH = 1000
+_MAX_LISTED = 1000
+
+
+@dataclass(slots=True)
+class Listed:
+    """How many approvals there are of a kind, and the ids of the first thousand."""
+
+    count: int = 0
+    approval_ids: list[str] = field(default_factory=list)
+
+    def add(self, approval_ids: Sequence[str]) -> None:
+        """Add approvals."""
+        self.count += len(approval_ids)
+        self.approval_ids.extend(approval_ids[: _MAX_LISTED - len(self.approval_ids)])
 
 
 @dataclass(frozen=True, slots=True)
-class MissingResolves:
-    """How many approvals lacked a delivery, and the ids of the first thousand."""
+class Reconciliation:
+    """The approvals whose resolve was queued, and those whose incident is unknown.
 
-    count: int
-    approval_ids: Sequence[str]
+    `is_compared` is False when the incident service did not say what it has of all.
+    """
+
+    queued: Listed
+    unknown: Listed
+    compared: int
+    is_compared: bool
 
 
 class Reconciler:
     """Finds and queues missing resolves."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, comparison: Comparison) -> None:
         self._transactions = transactions
+        self._comparison = comparison
 
-    async def find(self) -> MissingResolves:
-        """Return the first thousand missing resolves; nothing is queued."""
+    async def find(self) -> Reconciliation:
+        """Return what `reconcile` would do; nothing is written. Of approvals that were never acknowledged the first thousand."""
+        queued, unknown = Listed(), Listed()
         async with self._transactions.statement() as connection:
             missing = await repository.find_unacknowledged(connection, limit=_BATCH)
-        return MissingResolves(len(missing), [intent.approval_id for intent in missing])
+            unknown.add(await comparison_repository.list_unknown(connection, limit=_MAX_LISTED))
+            unknown.count = await comparison_repository.count_unknown(connection)
+        queued.add([intent.approval_id for intent in missing])
+        compared, is_compared = await self._compare_all(dry_run=True, set_back=queued, unknown=unknown)
+        return Reconciliation(queued, unknown, compared, is_compared)
 
-    async def reconcile(self) -> MissingResolves:
-        """Queue all missing resolves. Idempotent, also in concurrent calls: an approval has one delivery."""
-        count = 0
-        first: list[str] = []
+    async def reconcile(self, *, accept_unknown_by: str = "") -> Reconciliation:
+        """Compare all approvals, and queue all missing resolves. Idempotent, also in concurrent calls.
+
+        An approval has one delivery. With `accept_unknown_by` the unknown incidents are accepted as lost, by this actor.
+        """
+        queued, unknown = Listed(), Listed()
+        compared, is_compared = await self._compare_all(dry_run=False)
         has_more = True
         while has_more:
-            queued, has_more = await self._queue_batch()
-            count += len(queued)
-            first.extend(queued[: _BATCH - len(first)])
-        return MissingResolves(count, first)
+            batch, has_more = await self._queue_batch()
+            queued.add(batch)
+        async with self._transactions.statement() as connection:
+            unknown.add(await comparison_repository.list_unknown(connection, limit=_MAX_LISTED))
+            unknown.count = await comparison_repository.count_unknown(connection)
+        if accept_unknown_by:
+            await self._accept_unknown(accept_unknown_by)
+        return Reconciliation(queued, unknown, compared, is_compared)
+
+    async def _compare_all(
+        self, *, dry_run: bool, set_back: Listed | None = None, unknown: Listed | None = None
+    ) -> tuple[int, bool]:
+        """Compare all approvals; return how many, and whether the incident service said what it has of them all."""
+        compared = 0
+        position: Position | None = None
+        while True:
+            found = await self._comparison.compare(position, dry_run=dry_run)
+            if found is None:
+                return compared, False
+            compared += found.compared
+            if set_back is not None and unknown is not None:
+                set_back.add(found.set_back)
+                unknown.add(found.unknown)
+            position = found.next_position
+            if position is None:
+                return compared, True
+
+    async def _accept_unknown(self, actor: str) -> None:
+        has_more = True
+        while has_more:
+            async with self._transactions.begin() as transaction:
+                accepted = await comparison_repository.accept_unknown(transaction, actor=actor, limit=_BATCH)
+            has_more = len(accepted) == _BATCH
+            if accepted:
+                _log.warning("unknown_incidents_accepted", approvals=len(accepted), actor=actor)
 
     async def reconcile_batch(self) -> bool:
-        """Queue a batch of missing resolves; returns whether there may be more."""
-        _, has_more = await self._queue_batch()
-        return has_more
+        """Compare a batch of approvals and queue a batch of missing resolves; returns whether there may be more."""
+        compares_more = await self._comparison.compare_next()
+        _, queues_more = await self._queue_batch()
+        return compares_more or queues_more
 
     async def _queue_batch(self) -> tuple[Sequence[str], bool]:
         """Queue a batch; return the ids of the approvals that were queued, and whether there may be more."""

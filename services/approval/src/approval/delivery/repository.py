@@ -73,7 +73,8 @@ def _delivery(job: JobRecord) -> Delivery:
 
 
 _ACKNOWLEDGE = text("""
-    UPDATE approvals SET incident_resolve_time = now(), update_time = now(), version = version + 1
+    UPDATE approvals SET incident_resolve_time = now(), incident_unknown_time = NULL, incident_unknown_accepted_by = '',
+        update_time = now(), version = version + 1
     FROM (
         SELECT approval_id FROM approvals WHERE approval_id = ANY (:approval_ids)
         ORDER BY approval_id
@@ -85,7 +86,10 @@ _ACKNOWLEDGE = text("""
 
 
 async def acknowledge(transaction: Transaction, approval_ids: Sequence[str]) -> None:
-    """Record that the incident service acknowledged these resolves, and count those of NO_ACTION. Idempotent."""
+    """Record that the incident service acknowledged these resolves, and count those of NO_ACTION. Idempotent.
+
+    An incident that was unknown is there again.
+    """
     kinds = await transaction.connection.scalars(_ACKNOWLEDGE, {"approval_ids": sorted(approval_ids)})
     transaction.count(NOOP_RESOLUTIONS, amount=list(kinds).count(OperationKind.NO_ACTION))
 

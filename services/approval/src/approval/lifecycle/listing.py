@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from approval.delivery.model import COMPARED_STATES
 from approval.lifecycle.rows import COLUMNS, with_decisions
 from approval.model import Approval, ApprovalFilter, Order
 from approval.tables import approvals
@@ -51,4 +52,11 @@ def _conditions(criteria: ApprovalFilter) -> Sequence[ColumnElement[bool]]:
         found.append(table.create_time >= criteria.create_time_start)
     if criteria.create_time_end is not None:
         found.append(table.create_time < criteria.create_time_end)
+    if criteria.incident_unknown:
+        # As the partial index has it.
+        found += [
+            table.incident_unknown_time.is_not(None),
+            table.incident_unknown_accepted_by == literal_column("''"),
+            table.state.in_([literal_column(f"'{state}'") for state in COMPARED_STATES]),
+        ]
     return found

@@ -45,6 +45,8 @@ def approval_to_proto(approval: Approval) -> approval_pb2.Approval:
         finish_time=optional_timestamp(approval.finish_time),
         outcome_message=approval.outcome_message,
         incident_resolve_time=optional_timestamp(approval.incident_resolve_time),
+        incident_unknown_time=optional_timestamp(approval.incident_unknown_time),
+        incident_unknown_accepted_by=approval.incident_unknown_accepted_by,
         etag=approval.etag,
     )
 
@@ -102,6 +104,7 @@ def approval_filter(request: pb.ListRequest) -> ApprovalFilter:
         operation_kinds=tuple(OPERATION_KINDS.all_from_wire(request.operation_kinds)),
         create_time_start=optional_time(request, "create_time_start"),
         create_time_end=optional_time(request, "create_time_end"),
+        incident_unknown=request.incident_unknown,
         order=_ORDERS.get(request.order, Order.CREATE_TIME_DESC),
     )
 

@@ -29,6 +29,7 @@ def stats_to_proto(stats: ApprovalStats, *, min_samples: int) -> pb.GetFlywheelS
                 for state in State
             ],
             oldest_pending_seconds=stats.approval_oldest_pending_seconds,
+            incident_unknown=stats.approvals_incident_unknown,
         ),
         deliveries=stats_pb.DeliveryStats(
             deliveries=[

@@ -45,6 +45,8 @@ class ApprovalStats:
     noop_resolutions: int
     approvals: Mapping[str, int]
     approval_oldest_pending_seconds: float
+    # Whose incident is unknown, without those that were accepted as lost.
+    approvals_incident_unknown: int
     # PENDING and PARKED; a state without any is not there.
     deliveries: Mapping[str, int]
     delivery_oldest_pending_seconds: float

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Float
 
 from approval.counters import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
+from approval.delivery.comparison_repository import count_unknown
 from approval.delivery.repository import list_open
 from approval.delivery.resolve_job import RESOLVE_TOPIC
 from approval.model import Risk
@@ -59,6 +60,7 @@ async def read_stats(connection: AsyncConnection, *, with_details: bool) -> Appr
         noop_resolutions=counters.get((NOOP_RESOLUTIONS, ""), 0),
         approvals=_labelled(counters, APPROVALS),
         approval_oldest_pending_seconds=oldest_pending,
+        approvals_incident_unknown=await count_unknown(connection),
         deliveries={job.state: job.count for job in resolves},
         delivery_oldest_pending_seconds=max(
             (job.oldest_seconds for job in resolves if job.state == JobState.PENDING), default=0.0

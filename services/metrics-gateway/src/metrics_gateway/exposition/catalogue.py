@@ -74,7 +74,8 @@ _EXECUTIONS: Sequence[Family[ExecutionStats]] = (
         "counter",
         "awoooi_flywheel_noop_resolutions_total",
         "NO_ACTION executions whose incident was acknowledged as resolved. Below"
-        " awoooi_flywheel_noop_executions_total only while deliveries are pending or parked.",
+        " awoooi_flywheel_noop_executions_total only while deliveries are pending or parked, or after a restore of the"
+        " incident database.",
         lambda stats: stats.noop_resolutions_total,
     ),
 )
@@ -92,6 +93,12 @@ _APPROVALS: Sequence[Family[ApprovalStats]] = (
         "awoooi_flywheel_approval_oldest_pending_seconds",
         "Age of the oldest pending approval; 0 when none is pending.",
         lambda stats: stats.oldest_pending_seconds,
+    ),
+    ValueFamily(
+        "gauge",
+        "awoooi_flywheel_approvals_incident_unknown",
+        "Approvals whose incident the incident service does not know, without those accepted as lost.",
+        lambda stats: stats.incident_unknown,
     ),
 )
 
