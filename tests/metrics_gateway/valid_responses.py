@@ -39,6 +39,7 @@ def approval_response() -> GetFlywheelStatsResponse:
                 stats.ApprovalStateCount(state=Approval.STATE_SUCCEEDED, count=606),
             ],
             oldest_pending_seconds=61.5,
+            incident_unknown=26,
         ),
         deliveries=stats.DeliveryStats(
             deliveries=[

@@ -15,6 +15,7 @@ ALERTS = {
     "FlywheelExecutionRateLow",
     "FlywheelIncidentsStuckGrowing",
     "FlywheelNoopResolutionGap",
+    "FlywheelIncidentUnknown",
     "FlywheelResolveDeliveryOld",
     "FlywheelResolveDeliveryParked",
     "FlywheelSideEffectOld",

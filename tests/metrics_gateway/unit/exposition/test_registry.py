@@ -27,6 +27,7 @@ SERIES = {
     ("awoooi_flywheel_resolve_delivery_oldest_pending_seconds", "gauge", ()),
     ("awoooi_flywheel_approvals", "gauge", ("state",)),
     ("awoooi_flywheel_approval_oldest_pending_seconds", "gauge", ()),
+    ("awoooi_flywheel_approvals_incident_unknown", "gauge", ()),
     ("awoooi_flywheel_incidents", "gauge", ("state",)),
     ("awoooi_flywheel_incidents_stuck", "gauge", ()),
     ("awoooi_flywheel_incidents_stuck_by_reason", "gauge", ("reason",)),
@@ -105,6 +106,7 @@ def test_the_stats_of_the_approval_service_are_exposed() -> None:
     assert seen.value("awoooi_flywheel_resolve_delivery_oldest_pending_seconds") == 4.25
     assert seen.value("awoooi_flywheel_approvals", state="pending") == 3
     assert seen.value("awoooi_flywheel_approval_oldest_pending_seconds") == 61.5
+    assert seen.value("awoooi_flywheel_approvals_incident_unknown") == 26
 
 
 def test_the_stats_of_the_incident_service_are_exposed() -> None:

@@ -151,6 +151,13 @@ def _oldest(section: str, seconds: float) -> Change:
             id="resolves that were never sent",
         ),
         pytest.param(
+            lambda response: setattr(response.approvals, "incident_unknown", 26),
+            Level.WRONG,
+            "26 approvals point at incidents that do not exist",
+            "FlywheelIncidentUnknown",
+            id="unknown incidents",
+        ),
+        pytest.param(
             _oldest("approvals", 3_000),
             Level.WATCH,
             "An approval has waited for a decision for 50 min",
@@ -247,6 +254,7 @@ def test_findings_are_sorted_by_level_and_the_sort_is_stable() -> None:
         ("FlywheelApprovalWaiting", MAX_APPROVAL_AGE_SECONDS),
         ("FlywheelNoActionPostmortemFlood", MAX_NO_ACTION_POSTMORTEMS),
         ("FlywheelNoopResolutionGap", 0),
+        ("FlywheelIncidentUnknown", 0),
         ("FlywheelSourceDown", None),
         ("FlywheelIncidentsStuckGrowing", None),
         ("FlywheelExecutionRateMissing", None),

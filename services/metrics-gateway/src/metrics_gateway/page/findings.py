@@ -99,6 +99,13 @@ def _executions(stats: ExecutionStats) -> Iterator[Finding]:
 
 
 def _approvals(stats: ApprovalStats) -> Iterator[Finding]:
+    if stats.incident_unknown:
+        text = counted(
+            stats.incident_unknown,
+            "approval points at an incident that does not exist",
+            "approvals point at incidents that do not exist",
+        )
+        yield Finding(Level.WRONG, text, "approvals", "FlywheelIncidentUnknown")
     if approval_is_old(stats):
         text = f"An approval has waited for a decision for {duration(stats.oldest_pending_seconds)}"
         yield Finding(Level.WATCH, text, "approvals", "FlywheelApprovalWaiting")
