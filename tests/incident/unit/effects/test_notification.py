@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from incident.effects.model import ResolutionSnapshot
-from incident.effects.notification import Notifier, NotifyUrlError, format_message
+from incident.effects.notification import Notifier, NotifyUrlError
 from incident.model import EventType
 from servicekit.outbox.handler import DeliveryError, PermanentError
 from tests.eventually import eventually
@@ -63,20 +63,6 @@ async def test_every_receiver_gets_the_actor_the_incident_and_the_time_to_resolv
                 "Action: NO_ACTION: observe first\n"
                 "observed"
             )
-
-
-def test_unknown_values_are_omitted() -> None:
-    bare = event(EventType.RESOLVED, actor="bob")
-    title, text = format_message(resolution(resolved=bare), timedelta(seconds=9))
-    assert title == "Resolved: disk full on db-1"
-    assert text == "INC-20260507-99ADF2, severity HIGH\nNO_ACTION by bob, 9 s after it was opened"
-
-
-def test_a_long_note_is_shortened_and_a_title_stays_on_one_line() -> None:
-    long = event(EventType.RESOLVED, summary="n" * 8000)
-    title, text = format_message(resolution(title="two\n\nlines", resolved=long), TOOK)
-    assert title == "Resolved: two lines"
-    assert text.splitlines()[-1] == "n" * 499 + "…"
 
 
 async def test_markup_is_sent_as_plain_text() -> None:

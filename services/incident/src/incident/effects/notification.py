@@ -19,15 +19,15 @@ from typing import Any
 import apprise
 import structlog
 
-from incident.effects.formatting import as_line, format_duration, shorten
+from incident.effects.message import Message, format_message
 from incident.effects.model import ResolutionSnapshot
+from incident.effects.receiver_rules import prepare
 from servicekit.outbox.handler import DeliveryError, PermanentError
 
 _log = structlog.get_logger()
 
 # Between two URLs, and never inside one: some have commas and spaces in their query.
 _BETWEEN_URLS = re.compile(r"[\s,;]*[\r\n][\s,;]*|[\s,;]+(?=[A-Za-z0-9]+://)")
-_MAX_NOTE_CHARACTERS = 500
 # Threads for each URL: a receiver that hangs uses up its own only.
 _MAX_SENDS = 8
 # How long the outcome of a send that ended after the timeout is kept for the next attempt; the longest backoff is a minute.
@@ -115,10 +115,10 @@ class Notifier:
         the keys of those that are notified by now.
         """
         notified = progress.get("notified", ())
-        title, body = format_message(resolution, time_to_resolve)
+        message = format_message(resolution, time_to_resolve)
         waiting = [receiver for receiver in self._receivers if receiver.key not in notified]
         outcomes = await asyncio.gather(
-            *(self._outcome(receiver, delivery_id, title, body) for receiver in waiting)
+            *(self._outcome(receiver, delivery_id, message) for receiver in waiting)
         )
         failed = [
             (receiver, outcome)
@@ -134,13 +134,13 @@ class Notifier:
             text, progress={"notified": [each.key for each in self._receivers if each.key not in unsent]}
         )
 
-    async def _outcome(self, receiver: _Receiver, delivery_id: str, title: str, body: str) -> Outcome:
+    async def _outcome(self, receiver: _Receiver, delivery_id: str, message: Message) -> Outcome:
         key = (delivery_id, receiver.key)
         previous = self._sends.get(key)
         if previous is None or (previous.done() and previous.result().problem):
             if receiver.running >= _MAX_SENDS:
                 return Outcome("still busy with earlier messages")
-            self._sends[key] = self._start(receiver, key, title, body)
+            self._sends[key] = self._start(receiver, key, message)
         try:
             async with asyncio.timeout(self._timeout):
                 outcome = await asyncio.shield(self._sends[key])
@@ -149,9 +149,7 @@ class Notifier:
         self._sends.pop(key, None)
         return outcome
 
-    def _start(
-        self, receiver: _Receiver, key: tuple[str, str], title: str, body: str
-    ) -> asyncio.Future[Outcome]:
+    def _start(self, receiver: _Receiver, key: tuple[str, str], message: Message) -> asyncio.Future[Outcome]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
 
@@ -161,7 +159,7 @@ class Notifier:
             loop.call_later(_KEEP_OUTCOME_SECONDS, self._drop_outcome, key, answer)
 
         def run() -> None:
-            outcome = self._send_now(receiver, title, body)
+            outcome = self._send_now(receiver, message)
             # A closed loop: the process is stopping.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(finish, outcome)
@@ -175,16 +173,11 @@ class Notifier:
         if self._sends.get(key) is answer:
             del self._sends[key]
 
-    def _send_now(self, receiver: _Receiver, title: str, body: str) -> Outcome:
+    def _send_now(self, receiver: _Receiver, message: Message) -> Outcome:
         self._statuses.clear()
         try:
-            plugin = apprise.Apprise.instantiate(receiver.url, asset=self._asset)
-            if plugin is not None and plugin.notify(
-                title=title,
-                body=body,
-                body_format=apprise.NotifyFormat.TEXT,
-                notify_type=apprise.NotifyType.SUCCESS,
-            ):
+            plugin, trial = (apprise.Apprise.instantiate(receiver.url, asset=self._asset) for _ in range(2))
+            if plugin is not None and trial is not None and prepare(message, trial).send(plugin):
                 return Outcome()
         except Exception as exc:
             # Its text may quote the URL.
@@ -194,20 +187,6 @@ class Notifier:
         if status is None:
             return Outcome("cannot be reached, or did not say why it was not sent")
         return Outcome(f"answered {status}", refused=status in _REFUSALS)
-
-
-def format_message(resolution: ResolutionSnapshot, time_to_resolve: timedelta) -> tuple[str, str]:
-    """Return the title and the body of the message, in plain text."""
-    actor = as_line(resolution.resolved.actor)
-    lines = [
-        f"{resolution.key.incident_id}, severity {resolution.severity}",
-        f"{resolution.resolution_type} by {actor}, {format_duration(time_to_resolve)} after it was opened",
-    ]
-    if action := resolution.resolved.attributes.get("action"):
-        lines.append(f"Action: {as_line(action)}")
-    if note := resolution.resolved.summary.strip():
-        lines.append(shorten(note, _MAX_NOTE_CHARACTERS))
-    return f"Resolved: {as_line(resolution.title)}", "\n".join(lines)
 
 
 class _Statuses(logging.Handler):
