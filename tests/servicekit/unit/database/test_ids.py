@@ -9,12 +9,18 @@ from servicekit.database.ids import id_pattern, id_rule, new_id, prefix_of_patte
 DAY = datetime(2026, 5, 7, 23, 59, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(("attempt", "digits"), [(0, 6), (1, 8), (2, 10), (3, 12), (4, 12), (99, 12)])
+@pytest.mark.parametrize(("attempt", "digits"), [(0, 10), (1, 12), (2, 12), (99, 12)])
 def test_an_id_is_two_digits_wider_with_each_collision_up_to_twelve(attempt: int, digits: int) -> None:
     made = new_id("INC", attempt=attempt, now=DAY)
     assert made.startswith("INC-20260507-")
     assert len(made.removeprefix("INC-20260507-")) == digits
     assert id_pattern("INC").fullmatch(made)
+
+
+def test_a_new_id_is_none_that_a_restore_has_lost() -> None:
+    lost_a_day = new_a_day = 1000
+    digits = len(new_id("INC", attempt=0, now=DAY).removeprefix("INC-20260507-"))
+    assert lost_a_day * new_a_day / 16**digits < 1e-5
 
 
 def test_ids_are_random() -> None:
