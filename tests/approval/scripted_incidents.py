@@ -58,6 +58,8 @@ class ScriptedIncidents(IncidentServiceServicer):
     def __init__(self, real: grpc.aio.Channel) -> None:
         self.behaviour: Behaviour = pass_on
         self.lookup_behaviour: Behaviour = pass_on
+        # Of AddEvent, which most tests are not about: only an outage stops it.
+        self.timeline_behaviour: Behaviour = pass_on
         # Every Resolve and BatchResolve that was received, whatever its result.
         self.resolves: list[Message] = []
         self.address = "127.0.0.1:0"
@@ -117,8 +119,7 @@ class ScriptedIncidents(IncidentServiceServicer):
         )
 
     async def AddEvent(self, request: pb.AddEventRequest, context: Any) -> pb.AddEventResponse:  # noqa: N802 - as above
-        # The timeline's deliveries are not what these tests are about: only an outage stops them.
-        added: pb.AddEventResponse = await pass_on(
+        added: pb.AddEventResponse = await self.timeline_behaviour(
             self._forward(self._real.AddEvent, request, context), context
         )
         return added

@@ -47,7 +47,27 @@ def approval_response() -> GetFlywheelStatsResponse:
                 stats.DeliveryStateCount(state=Delivery.STATE_PARKED, count=2),
             ],
             oldest_pending_seconds=4.25,
+            topics=[
+                _topic(Delivery.TOPIC_RESOLVE, pending=1, parked=2, oldest=4.25, dismissed=5),
+                _topic(Delivery.TOPIC_TIMELINE, pending=7, parked=8, oldest=9.5, dismissed=10),
+                _topic(Delivery.TOPIC_EXECUTION, pending=11, parked=12, oldest=13.5, dismissed=14),
+                _topic(Delivery.TOPIC_OTHER, pending=15, parked=16, oldest=17.5, dismissed=18),
+            ],
         ),
+    )
+
+
+def _topic(
+    topic: Delivery.Topic.ValueType, *, pending: int, parked: int, oldest: float, dismissed: int
+) -> stats.DeliveryTopicStats:
+    return stats.DeliveryTopicStats(
+        topic=topic,
+        deliveries=[
+            stats.DeliveryStateCount(state=Delivery.STATE_PENDING, count=pending),
+            stats.DeliveryStateCount(state=Delivery.STATE_PARKED, count=parked),
+        ],
+        oldest_pending_seconds=oldest,
+        dismissed_total=dismissed,
     )
 
 
@@ -96,5 +116,6 @@ def incident_response() -> GetFlywheelStatsResponse:
                 ),
             ],
             oldest_pending_seconds=12.0,
+            dismissed_total=[stats.EffectCount(effect=SideEffect.EFFECT_WEBHOOK, count=3)],
         ),
     )

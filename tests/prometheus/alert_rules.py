@@ -18,6 +18,8 @@ ALERTS = {
     "FlywheelIncidentUnknown",
     "FlywheelResolveDeliveryOld",
     "FlywheelResolveDeliveryParked",
+    "FlywheelDeliveryOld",
+    "FlywheelDeliveryParked",
     "FlywheelSideEffectOld",
     "FlywheelSideEffectParked",
     "FlywheelNoActionPostmortemFlood",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.outbox import jobs, queue
+from servicekit.outbox import dead_letters, queue
 from servicekit.outbox.handler import Handler, Topic
 from servicekit.outbox.jobs import JobState
 from servicekit.outbox.outbox import Outbox
@@ -152,9 +152,9 @@ async def enqueue(
 async def requeue(engine: AsyncEngine, key: object, topic: str = "t") -> None:
     """Re-queue a dead letter, and commit."""
     async with engine.begin() as connection:
-        found = await jobs.get_by_key_for_update(connection, topic, str(key))
+        found = await dead_letters.get_by_key_for_update(connection, topic, str(key))
         assert found is not None
-        assert (await jobs.requeue(connection, found)).state is JobState.PENDING
+        assert (await dead_letters.requeue(connection, found, actor="operator")).state is JobState.PENDING
 
 
 async def claim(

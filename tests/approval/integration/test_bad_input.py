@@ -94,6 +94,9 @@ LIST: dict[str, tuple[dict[str, Any], str]] = {
 DELIVERIES: dict[str, tuple[dict[str, Any], str]] = {
     "state_unspecified": ({"states": [0]}, "states[0]"),
     "state_unknown": ({"states": [99]}, "states[0]"),
+    "topic_unspecified": ({"topics": [0]}, "topics[0]"),
+    "topic_unknown": ({"topics": [99]}, "topics[0]"),
+    "topics_too_many": ({"topics": [1] * 17}, "topics"),
     "approval_id_malformed": ({"approval_id": MARK}, "approval_id"),
     "page_size_negative": ({"page_size": -1}, "page_size"),
     "page_token_forged": ({"page_token": MARK}, "page_token"),
@@ -121,6 +124,14 @@ _BAD_APPROVAL_IDS = {
 }
 _ETAGS = {name: case for name, case in DECISION.items() if name.startswith("etag")}
 
+DELIVERY_ID: dict[str, tuple[dict[str, Any], str]] = {
+    "delivery_id_missing": ({"delivery_id": ""}, "delivery_id"),
+    "delivery_id_with_space": ({"delivery_id": "1 2"}, "delivery_id"),
+    "delivery_id_nul": ({"delivery_id": "1\0"}, "delivery_id"),
+    "delivery_id_in_other_digits": ({"delivery_id": "٣"}, "delivery_id"),
+    "delivery_id_too_long": ({"delivery_id": "1" * 129}, "delivery_id"),
+}
+
 # For each RPC a valid request and the ways to spoil it: changed fields, and the field that is named.
 SPOILED: dict[str, tuple[Message, dict[str, tuple[dict[str, Any], str]]]] = {
     "Propose": (
@@ -135,14 +146,25 @@ SPOILED: dict[str, tuple[Message, dict[str, tuple[dict[str, Any], str]]]] = {
     "Execute": (pb.ExecuteRequest(approval_id=APPROVAL), _BAD_APPROVAL_IDS | _ETAGS),
     "ListExecutions": (pb.ListExecutionsRequest(), EXECUTIONS),
     "ListDeliveries": (pb.ListDeliveriesRequest(), DELIVERIES),
-    "RetryDelivery": (
-        pb.RetryDeliveryRequest(delivery_id="1"),
+    "RetryDelivery": (pb.RetryDeliveryRequest(delivery_id="1"), DELIVERY_ID),
+    "RetryDeliveries": (
+        pb.RetryDeliveriesRequest(),
         {
-            "delivery_id_missing": ({"delivery_id": ""}, "delivery_id"),
-            "delivery_id_with_space": ({"delivery_id": "1 2"}, "delivery_id"),
-            "delivery_id_nul": ({"delivery_id": "1\0"}, "delivery_id"),
-            "delivery_id_in_other_digits": ({"delivery_id": "٣"}, "delivery_id"),
-            "delivery_id_too_long": ({"delivery_id": "1" * 129}, "delivery_id"),
+            "topic_unspecified": ({"topics": [0]}, "topics[0]"),
+            "topic_unknown": ({"topics": [99]}, "topics[0]"),
+            "topics_too_many": ({"topics": [1] * 17}, "topics"),
+            "limit_negative": ({"limit": -1}, "limit"),
+            "limit_too_large": ({"limit": 1001}, "limit"),
+        },
+    ),
+    "DismissDelivery": (
+        pb.DismissDeliveryRequest(delivery_id="1", reason="it is over"),
+        {
+            **DELIVERY_ID,
+            "reason_missing": ({"reason": ""}, "reason"),
+            "reason_blank": ({"reason": " \t"}, "reason"),
+            "reason_nul": ({"reason": "a\0b"}, "reason"),
+            "reason_too_long": ({"reason": "ż" * 513}, "reason"),
         },
     ),
 }
@@ -186,7 +208,7 @@ async def test_an_invalid_request_writes_nothing(
     approvals: Approvals, approval_service: RunningService
 ) -> None:
     before = await contents(approval_service.database_url)
-    for rpc in ("Propose", "Approve", "Reject", "Cancel", "Execute", "RetryDelivery"):
+    for rpc in ("Propose", "Approve", "Reject", "Cancel", "Execute", "RetryDelivery", "DismissDelivery"):
         request, ways = SPOILED[rpc]
         for changes, _ in list(ways.values())[:3]:
             await refused(_call(approvals, rpc, _spoil(request, changes)))

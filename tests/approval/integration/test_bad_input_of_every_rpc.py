@@ -59,14 +59,17 @@ async def test_a_request_of_any_rpc_above_the_size_limit_is_refused(
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-@pytest.mark.parametrize("rpc", ["Get", "Approve", "Reject", "Cancel", "Execute", "RetryDelivery", "Propose"])
+@pytest.mark.parametrize(
+    "rpc",
+    ["Get", "Approve", "Reject", "Cancel", "Execute", "RetryDelivery", "DismissDelivery", "Propose"],
+)
 async def test_an_empty_request_is_refused_with_the_fields_that_it_must_have(
     approvals: Approvals, rpc: str
 ) -> None:
     request = getattr(pb, f"{rpc}Request")()
     refusal = await refused(getattr(approvals.stub, rpc)(request, timeout=TIMEOUT_SECONDS))
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert set(refusal.fields) <= {"approval_id", "delivery_id", "incident_id", "action", "risk"}
+    assert set(refusal.fields) <= {"approval_id", "delivery_id", "incident_id", "action", "risk", "reason"}
     assert refusal.fields
 
 

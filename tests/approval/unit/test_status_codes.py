@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
+from approval.delivery.errors import DeliveryDoneError, DeliveryNotParkedError
+from approval.delivery.model import DeliveryState
 from approval.errors import ApprovalError, TransitionNotAllowedError
 from approval.model import State
 from approval.status_codes import ERRORS
@@ -24,6 +26,7 @@ CODES = {
     "ExecutorMissingError": grpc.StatusCode.FAILED_PRECONDITION,
     "DeliveryNotFoundError": grpc.StatusCode.NOT_FOUND,
     "DeliveryDoneError": grpc.StatusCode.FAILED_PRECONDITION,
+    "DeliveryNotParkedError": grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 
@@ -39,6 +42,8 @@ CLASSES = sorted(_subclasses(ApprovalError), key=lambda cls: cls.__name__)
 def _instance(cls: type[ApprovalError]) -> ApprovalError:
     if issubclass(cls, TransitionNotAllowedError):
         return cls("APR-20260507-99ADF2", current=State.EXPIRED, allowed=(State.PENDING, State.APPROVED))
+    if issubclass(cls, DeliveryDoneError | DeliveryNotParkedError):
+        return cls(99, current=DeliveryState.DONE, allowed=(DeliveryState.PARKED,))
     takes_id = cls.__init__ is not ApprovalError.__init__
     # Of an approval or an incident: the table maps both the same way.
     return cls(*(["ANY-20260507-99ADF2"] if takes_id else []))

@@ -128,8 +128,15 @@ CASES: Mapping[str, Case] = {
     f"{APPROVALS}/Execute": execute,
     f"{APPROVALS}/Reconcile": reconcile,
 }
-# Re-queueing what is dead-lettered: tests/incident and tests/approval send these again.
-ELSEWHERE = {f"{INCIDENTS}/RetrySideEffect", f"{APPROVALS}/RetryDelivery"}
+# What is done with dead letters: tests/incident and tests/approval send these again.
+ELSEWHERE = {
+    f"{INCIDENTS}/RetrySideEffect",
+    f"{INCIDENTS}/RetrySideEffects",
+    f"{INCIDENTS}/DismissSideEffect",
+    f"{APPROVALS}/RetryDelivery",
+    f"{APPROVALS}/RetryDeliveries",
+    f"{APPROVALS}/DismissDelivery",
+}
 READS = ("Get", "List", "Lookup", "Watch", "Search")
 
 

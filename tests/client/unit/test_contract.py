@@ -165,6 +165,7 @@ ENUMS: Mapping[Any, EnumDescriptor] = {
     values.ApprovalOrder: approval_service.ListRequest.Order.DESCRIPTOR,
     values.OperationKind: approval_pb2.Operation.Kind.DESCRIPTOR,
     values.DeliveryState: approval_pb2.Delivery.State.DESCRIPTOR,
+    values.DeliveryTopic: approval_pb2.Delivery.Topic.DESCRIPTOR,
     values.View: stats_service.GetFlywheelStatsRequest.View.DESCRIPTOR,
 }
 

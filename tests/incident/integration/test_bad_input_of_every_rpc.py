@@ -52,6 +52,13 @@ reopen = valid(pb.ReopenRequest, incident_id=ID, reason="it came back")
 event = valid(pb.AddEventRequest, event_id="e", incident_id=ID, type=Type.TYPE_NOTE, summary="looked")
 proposed = valid(pb.AddEventRequest, event_id="e", incident_id=ID, type=Type.TYPE_PROPOSED)
 retry = valid(pb.RetrySideEffectRequest, incident_id=ID, effect=incident_pb2.SideEffect.EFFECT_WEBHOOK)
+retry_all = valid(pb.RetrySideEffectsRequest)
+dismiss = valid(
+    pb.DismissSideEffectRequest,
+    incident_id=ID,
+    effect=incident_pb2.SideEffect.EFFECT_WEBHOOK,
+    reason="the receiver is gone",
+)
 postmortem = valid(pb.GetPostmortemRequest, incident_id=ID)
 search = valid(pb.SearchKnowledgeRequest, query="disk full")
 effects = valid(pb.ListSideEffectsRequest)
@@ -125,6 +132,14 @@ CASES = [
     *cases("RetrySideEffect", "incident_id", retry, BAD_IDS),
     *cases("RetrySideEffect", "effect", retry, BAD_NUMBERS),
     *cases("RetrySideEffect", "resolution_number", retry, {"negative": -1, "very negative": -(2**31)}),
+    *lists("RetrySideEffects", "effects", retry_all),
+    *cases("RetrySideEffects", "limit", retry_all, {"negative": -1, "too many": 1001}),
+    *cases("DismissSideEffect", "incident_id", dismiss, BAD_IDS),
+    *cases("DismissSideEffect", "effect", dismiss, BAD_NUMBERS),
+    *cases("DismissSideEffect", "resolution_number", dismiss, {"negative": -1, "very negative": -(2**31)}),
+    *cases(
+        "DismissSideEffect", "reason", dismiss, {"missing": "", "NUL": "a\0b", "too long": "ż" * 513, **BLANK}
+    ),
     *cases("GetPostmortem", "incident_id", postmortem, BAD_IDS),
     *cases("GetPostmortem", "resolution_number", postmortem, {"negative": -1, "very negative": -(2**31)}),
     *cases(
@@ -167,7 +182,17 @@ METHODS = [pytest.param(method, id=method.name) for method in SERVICE.methods]
 
 @pytest.mark.parametrize(
     "rpc",
-    ["Reopen", "AddEvent", "Watch", "ListSideEffects", "RetrySideEffect", "GetPostmortem", "SearchKnowledge"],
+    [
+        "Reopen",
+        "AddEvent",
+        "Watch",
+        "ListSideEffects",
+        "RetrySideEffect",
+        "RetrySideEffects",
+        "DismissSideEffect",
+        "GetPostmortem",
+        "SearchKnowledge",
+    ],
 )
 def test_every_constrained_field_has_a_case(rpc: str) -> None:
     fields = SERVICE.methods_by_name[rpc].input_type.fields

@@ -15,6 +15,7 @@ from awoooi.client.values import (
     ApprovalOrder,
     ApprovalState,
     DeliveryState,
+    DeliveryTopic,
     OperationKind,
     Risk,
     Time,
@@ -229,14 +230,19 @@ class ApprovalMethods:
     def list_deliveries(
         self,
         *,
+        topics: Iterable[DeliveryTopic] = (),
         states: Iterable[DeliveryState] = (),
         approval_id: str = "",
         page_size: int = 0,
         page_token: str = "",
         **options: Unpack[CallOptions],
     ) -> Listing[pb.ListDeliveriesResponse, approval_pb2.Delivery]:
-        """Return the deliveries to the incident service that match every given filter, newest first."""
+        """Return the deliveries that match every given filter, newest first.
+
+        Without `topics` these are the resolves, and what is PARKED (dead-lettered) of every topic.
+        """
         request = pb.ListDeliveriesRequest(
+            topics=enum_values(approval_pb2.Delivery.Topic, "TOPIC_", topics),
             states=enum_values(approval_pb2.Delivery.State, "STATE_", states),
             approval_id=approval_id,
             page_size=page_size,
@@ -261,6 +267,36 @@ class ApprovalMethods:
             f"{SERVICE}/RetryDelivery",
             request,
             lambda response: pb.RetryDeliveryResponse.FromString(response).delivery,
+            options,
+        )
+
+    @UnaryMethod
+    def retry_deliveries(
+        self, *, topics: Iterable[DeliveryTopic] = (), limit: int = 0, **options: Unpack[CallOptions]
+    ) -> Call[pb.RetryDeliveriesResponse]:
+        """Re-queue PARKED (dead-lettered) deliveries of these topics, or of every topic: at most `limit`, 100 by default.
+
+        While the response says `has_more`, call again. Idempotent: what is PENDING is left alone. A retry does not return
+        what the first attempt re-queued.
+        """
+        request = pb.RetryDeliveriesRequest(
+            topics=enum_values(approval_pb2.Delivery.Topic, "TOPIC_", topics), limit=limit
+        )
+        return Call(f"{SERVICE}/RetryDeliveries", request, pb.RetryDeliveriesResponse.FromString, options)
+
+    @UnaryMethod
+    def dismiss_delivery(
+        self, delivery_id: str, *, reason: str, **options: Unpack[CallOptions]
+    ) -> Call[approval_pb2.Delivery]:
+        """Give a PARKED (dead-lettered) delivery up for good, on record with the caller and the reason.
+
+        Idempotent: a DISMISSED one is returned as it is.
+        """
+        request = pb.DismissDeliveryRequest(delivery_id=delivery_id, reason=reason)
+        return Call(
+            f"{SERVICE}/DismissDelivery",
+            request,
+            lambda response: pb.DismissDeliveryResponse.FromString(response).delivery,
             options,
         )
 

@@ -347,6 +347,47 @@ class IncidentMethods:
         )
 
     @UnaryMethod
+    def retry_side_effects(
+        self, *, effects: Iterable[Effect] = (), limit: int = 0, **options: Unpack[CallOptions]
+    ) -> Call[pb.RetrySideEffectsResponse]:
+        """Re-queue PARKED (dead-lettered) side effects of these kinds, or of every kind: at most `limit`, 100 by default.
+
+        While the response says `has_more`, call again. Idempotent: what is PENDING is left alone. A retry does not return
+        what the first attempt re-queued.
+        """
+        request = pb.RetrySideEffectsRequest(
+            effects=enum_values(incident_pb2.SideEffect.Effect, "EFFECT_", effects), limit=limit
+        )
+        return Call(f"{SERVICE}/RetrySideEffects", request, pb.RetrySideEffectsResponse.FromString, options)
+
+    @UnaryMethod
+    def dismiss_side_effect(
+        self,
+        incident_id: str,
+        *,
+        effect: Effect,
+        reason: str,
+        resolution_number: int = 0,
+        **options: Unpack[CallOptions],
+    ) -> Call[incident_pb2.SideEffect]:
+        """Give a PARKED (dead-lettered) side effect up for good, on record with the caller and the reason.
+
+        Idempotent: a DISMISSED one is returned as it is.
+        """
+        request = pb.DismissSideEffectRequest(
+            incident_id=incident_id,
+            effect=enum_value(incident_pb2.SideEffect.Effect, "EFFECT_", effect),
+            resolution_number=resolution_number,
+            reason=reason,
+        )
+        return Call(
+            f"{SERVICE}/DismissSideEffect",
+            request,
+            lambda response: pb.DismissSideEffectResponse.FromString(response).side_effect,
+            options,
+        )
+
+    @UnaryMethod
     def get_postmortem(
         self, incident_id: str, *, resolution_number: int = 0, **options: Unpack[CallOptions]
     ) -> Call[incident_pb2.Postmortem]:

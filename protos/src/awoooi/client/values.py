@@ -53,7 +53,7 @@ Effect: TypeAlias = (
     | Literal["POSTMORTEM", "KNOWLEDGE", "DISPOSITION", "NOTIFICATION", "WEBHOOK"]
 )
 SideEffectState: TypeAlias = (
-    incident_pb2.SideEffect.State.ValueType | Literal["PENDING", "DONE", "PARKED", "SKIPPED"]
+    incident_pb2.SideEffect.State.ValueType | Literal["PENDING", "DONE", "PARKED", "SKIPPED", "DISMISSED"]
 )
 Risk: TypeAlias = approval_pb2.Risk.ValueType | Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
 ApprovalState: TypeAlias = (
@@ -78,7 +78,12 @@ OperationKind: TypeAlias = (
     approval_pb2.Operation.Kind.ValueType
     | Literal["NO_ACTION", "RESTART", "SCALE", "DELETE", "ROLLBACK", "HTTP"]
 )
-DeliveryState: TypeAlias = approval_pb2.Delivery.State.ValueType | Literal["PENDING", "DONE", "PARKED"]
+DeliveryState: TypeAlias = (
+    approval_pb2.Delivery.State.ValueType | Literal["PENDING", "DONE", "PARKED", "DISMISSED"]
+)
+DeliveryTopic: TypeAlias = (
+    approval_pb2.Delivery.Topic.ValueType | Literal["RESOLVE", "TIMELINE", "EXECUTION", "OTHER"]
+)
 View: TypeAlias = stats_service.GetFlywheelStatsRequest.View.ValueType | Literal["BASIC", "FULL"]
 
 # A message's own times are taken as they are.

@@ -4,5 +4,7 @@
 APPROVALS = "approvals"
 # By outcome.
 EXECUTIONS = "executions"
-# Acknowledged resolves of NO_ACTION executions; no label.
+# Resolves of NO_ACTION executions that were acknowledged, or dismissed; no label.
 NOOP_RESOLUTIONS = "noop_resolutions"
+# Dead letters that operators dismissed, by what was delivered.
+DELIVERIES_DISMISSED = "deliveries_dismissed"

@@ -118,6 +118,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         self, request: pb.ListDeliveriesRequest, context: Context
     ) -> pb.ListDeliveriesResponse:
         page = await self._deliveries.list(
+            topics=delivery_mapping.delivery_topics(request),
             states=delivery_mapping.delivery_states(request),
             approval_id=request.approval_id,
             before=read_id_cursor(request, self._page_tokens),
@@ -128,8 +129,25 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
     async def RetryDelivery(
         self, request: pb.RetryDeliveryRequest, context: Context
     ) -> pb.RetryDeliveryResponse:
-        delivery = await self._deliveries.retry(delivery_mapping.delivery_id(request))
+        delivery = await self._deliveries.retry(delivery_mapping.delivery_id(request), actor=current_actor())
         return pb.RetryDeliveryResponse(delivery=delivery_mapping.delivery_to_proto(delivery))
+
+    async def RetryDeliveries(
+        self, request: pb.RetryDeliveriesRequest, context: Context
+    ) -> pb.RetryDeliveriesResponse:
+        limit = delivery_mapping.retry_limit(request)
+        requeued = await self._deliveries.retry_parked(
+            delivery_mapping.delivery_topics(request), limit=limit, actor=current_actor()
+        )
+        return delivery_mapping.retry_response(requeued, limit=limit)
+
+    async def DismissDelivery(
+        self, request: pb.DismissDeliveryRequest, context: Context
+    ) -> pb.DismissDeliveryResponse:
+        delivery = await self._deliveries.dismiss(
+            delivery_mapping.delivery_id(request), actor=current_actor(), reason=request.reason
+        )
+        return pb.DismissDeliveryResponse(delivery=delivery_mapping.delivery_to_proto(delivery))
 
 
 class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):

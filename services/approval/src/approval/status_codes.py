@@ -5,7 +5,11 @@ from datetime import timedelta
 
 import grpc
 
-from approval.delivery.errors import DeliveryDoneError, DeliveryNotFoundError
+from approval.delivery.errors import (
+    DeliveryDoneError,
+    DeliveryNotFoundError,
+    DeliveryNotParkedError,
+)
 from approval.errors import (
     ApprovalChangedError,
     ApprovalNotFoundError,
@@ -42,15 +46,21 @@ def _plain(code: grpc.StatusCode, reason: str) -> Callable[[Exception], RpcStatu
     return lambda error: RpcStatus(code, str(error), reason)
 
 
-def _not_allowed(reason: str) -> Callable[[TransitionNotAllowedError], RpcStatus]:
-    def status(error: TransitionNotAllowedError) -> RpcStatus:
+_StateNotAllowed = TransitionNotAllowedError | DeliveryDoneError | DeliveryNotParkedError
+
+
+def _not_allowed(reason: str) -> Callable[[_StateNotAllowed], RpcStatus]:
+    def status(error: _StateNotAllowed) -> RpcStatus:
         allowed = ", ".join(error.allowed)
+        subject = (
+            error.approval_id if isinstance(error, TransitionNotAllowedError) else str(error.delivery_id)
+        )
         return RpcStatus(
             grpc.StatusCode.FAILED_PRECONDITION,
             str(error),
             reason,
             metadata={"current_state": error.current, "allowed_states": allowed},
-            precondition=("STATE", error.approval_id, f"is {error.current}, must be one of: {allowed}"),
+            precondition=("STATE", subject, f"is {error.current}, must be one of: {allowed}"),
         )
 
     return status
@@ -72,6 +82,7 @@ ERRORS = ErrorTable(
         ActionChangedError: _of_approval(grpc.StatusCode.FAILED_PRECONDITION, "ACTION_CHANGED"),
         ExecutorMissingError: _of_approval(grpc.StatusCode.FAILED_PRECONDITION, "EXECUTOR_MISSING"),
         DeliveryNotFoundError: _plain(grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND"),
-        DeliveryDoneError: _plain(grpc.StatusCode.FAILED_PRECONDITION, "DELIVERY_DONE"),
+        DeliveryDoneError: _not_allowed("DELIVERY_DONE"),
+        DeliveryNotParkedError: _not_allowed("DELIVERY_NOT_PARKED"),
     }
 )

@@ -5,11 +5,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from approval.delivery.handlers import IncidentResolver, IncidentTimelines, ResolveHandler, TimelineHandler
-from approval.delivery.resolve_job import RESOLVE_TOPIC
-from approval.delivery.timeline_job import TIMELINE_TOPIC
+from approval.delivery.topics import EXECUTE_TOPIC, RESOLVE_TOPIC, TIMELINE_TOPIC
 from approval.execution.handler import ExecuteHandler
 from approval.execution.use_cases import ExecuteUseCase
-from approval.lifecycle.execution_job import EXECUTE_TOPIC
 from servicekit.outbox.handler import Topic
 
 # Due resolves are sent as batches of this size; so many calls in flight at a time.

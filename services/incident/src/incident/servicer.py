@@ -153,9 +153,33 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         self, request: pb.RetrySideEffectRequest, context: Context
     ) -> pb.RetrySideEffectResponse:
         found = await self._side_effects.retry(
-            request.incident_id, EFFECTS.from_wire(request.effect), request.resolution_number
+            request.incident_id,
+            EFFECTS.from_wire(request.effect),
+            request.resolution_number,
+            actor=current_actor(),
         )
         return pb.RetrySideEffectResponse(side_effect=effects_mapping.side_effect_to_proto(found))
+
+    async def RetrySideEffects(
+        self, request: pb.RetrySideEffectsRequest, context: Context
+    ) -> pb.RetrySideEffectsResponse:
+        limit = effects_mapping.retry_limit(request)
+        requeued = await self._side_effects.retry_parked(
+            EFFECTS.all_from_wire(request.effects), limit=limit, actor=current_actor()
+        )
+        return effects_mapping.retry_response(requeued, limit=limit)
+
+    async def DismissSideEffect(
+        self, request: pb.DismissSideEffectRequest, context: Context
+    ) -> pb.DismissSideEffectResponse:
+        found = await self._side_effects.dismiss(
+            request.incident_id,
+            EFFECTS.from_wire(request.effect),
+            request.resolution_number,
+            actor=current_actor(),
+            reason=request.reason,
+        )
+        return pb.DismissSideEffectResponse(side_effect=effects_mapping.side_effect_to_proto(found))
 
     async def GetPostmortem(
         self, request: pb.GetPostmortemRequest, context: Context

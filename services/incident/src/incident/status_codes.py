@@ -10,6 +10,8 @@ from incident.effects.errors import (
     PostmortemNotWrittenError,
     SideEffectEndedError,
     SideEffectNotFoundError,
+    SideEffectNotParkedError,
+    SideEffectStateError,
 )
 from incident.errors import (
     EventIdTakenError,
@@ -56,8 +58,8 @@ def _plain(code: grpc.StatusCode, reason: str) -> Callable[[IncidentError], RpcS
 
 def _state_not_allowed(
     reason: str,
-) -> Callable[[TransitionNotAllowedError | SideEffectEndedError], RpcStatus]:
-    def status(error: TransitionNotAllowedError | SideEffectEndedError) -> RpcStatus:
+) -> Callable[[TransitionNotAllowedError | SideEffectStateError], RpcStatus]:
+    def status(error: TransitionNotAllowedError | SideEffectStateError) -> RpcStatus:
         allowed = ", ".join(error.allowed)
         return RpcStatus(
             grpc.StatusCode.FAILED_PRECONDITION,
@@ -117,6 +119,7 @@ ERRORS = ErrorTable(
         EventTimeAheadError: _event_time_ahead,
         SideEffectNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "SIDE_EFFECT_NOT_FOUND"),
         SideEffectEndedError: _state_not_allowed("SIDE_EFFECT_ENDED"),
+        SideEffectNotParkedError: _state_not_allowed("SIDE_EFFECT_NOT_PARKED"),
         NeverResolvedError: _of_incident(grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED"),
         PostmortemNotWrittenError: _of_incident(grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN"),
         TooManyWatchersError: _too_many_watchers,

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from approval.delivery.model import DeliveryTopic
 from approval.stats.mapping import stats_to_proto
-from approval.stats.model import ApprovalStats
+from approval.stats.model import ApprovalStats, TopicStats
 
 
 @pytest.mark.parametrize("samples", range(12))
@@ -19,8 +20,7 @@ def test_the_success_rate_is_withheld_below_the_minimum_of_samples(samples: int)
         approvals={},
         approval_oldest_pending_seconds=0.0,
         approvals_incident_unknown=3,
-        deliveries={},
-        delivery_oldest_pending_seconds=0.0,
+        deliveries={topic: TopicStats({}, 0.0, 0) for topic in DeliveryTopic},
         details=None,
     )
     executions = stats_to_proto(stats, min_samples=10).executions

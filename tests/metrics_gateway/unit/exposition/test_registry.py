@@ -25,6 +25,9 @@ SERIES = {
     ("awoooi_flywheel_noop_resolutions_total", "counter", ()),
     ("awoooi_flywheel_resolve_deliveries", "gauge", ("state",)),
     ("awoooi_flywheel_resolve_delivery_oldest_pending_seconds", "gauge", ()),
+    ("awoooi_flywheel_deliveries", "gauge", ("state", "topic")),
+    ("awoooi_flywheel_delivery_oldest_pending_seconds", "gauge", ("topic",)),
+    ("awoooi_flywheel_deliveries_dismissed_total", "counter", ("topic",)),
     ("awoooi_flywheel_approvals", "gauge", ("state",)),
     ("awoooi_flywheel_approval_oldest_pending_seconds", "gauge", ()),
     ("awoooi_flywheel_approvals_incident_unknown", "gauge", ()),
@@ -38,6 +41,7 @@ SERIES = {
     ("awoooi_flywheel_incident_resolution_seconds_sum", "histogram", ()),
     ("awoooi_flywheel_side_effects", "gauge", ("effect", "state")),
     ("awoooi_flywheel_side_effect_oldest_pending_seconds", "gauge", ()),
+    ("awoooi_flywheel_side_effects_dismissed_total", "counter", ("effect",)),
     ("awoooi_flywheel_postmortems_24h", "gauge", ("resolution_type",)),
     ("awoooi_flywheel_source_up", "gauge", ("source",)),
     ("awoooi_flywheel_source_last_success_timestamp_seconds", "gauge", ("source",)),
@@ -104,6 +108,28 @@ def test_the_stats_of_the_approval_service_are_exposed() -> None:
     assert seen.value("awoooi_flywheel_noop_resolutions_total") == 565
     assert seen.labelled("awoooi_flywheel_resolve_deliveries") == {("pending",): 1, ("parked",): 2}
     assert seen.value("awoooi_flywheel_resolve_delivery_oldest_pending_seconds") == 4.25
+    assert seen.labelled("awoooi_flywheel_deliveries") == {
+        ("pending", "resolve"): 1,
+        ("parked", "resolve"): 2,
+        ("pending", "timeline"): 7,
+        ("parked", "timeline"): 8,
+        ("pending", "execution"): 11,
+        ("parked", "execution"): 12,
+        ("pending", "other"): 15,
+        ("parked", "other"): 16,
+    }
+    assert seen.labelled("awoooi_flywheel_delivery_oldest_pending_seconds") == {
+        ("resolve",): 4.25,
+        ("timeline",): 9.5,
+        ("execution",): 13.5,
+        ("other",): 17.5,
+    }
+    assert seen.labelled("awoooi_flywheel_deliveries_dismissed_total") == {
+        ("resolve",): 5,
+        ("timeline",): 10,
+        ("execution",): 14,
+        ("other",): 18,
+    }
     assert seen.value("awoooi_flywheel_approvals", state="pending") == 3
     assert seen.value("awoooi_flywheel_approval_oldest_pending_seconds") == 61.5
     assert seen.value("awoooi_flywheel_approvals_incident_unknown") == 26

@@ -82,6 +82,15 @@ def _postmortems(
     return change
 
 
+def _of_topic(topic: int, *, parked: int = 0, oldest: float = 0) -> Change:
+    def change(response: GetFlywheelStatsResponse) -> None:
+        entry = response.deliveries.topics.add(oldest_pending_seconds=oldest)
+        entry.topic = topic  # type: ignore[assignment] # maybe not in the enum yet
+        entry.deliveries.add(state=Delivery.STATE_PARKED, count=parked)
+
+    return change
+
+
 def _oldest(section: str, seconds: float) -> Change:
     def change(response: GetFlywheelStatsResponse) -> None:
         getattr(response, section).oldest_pending_seconds = seconds
@@ -112,6 +121,41 @@ def _oldest(section: str, seconds: float) -> Change:
             "A resolve has waited for delivery for 5 min",
             "FlywheelResolveDeliveryOld",
             id="an old delivery",
+        ),
+        pytest.param(
+            _of_topic(Delivery.TOPIC_TIMELINE, parked=1),
+            Level.WRONG,
+            "1 timeline entry is parked and will not be retried",
+            "FlywheelDeliveryParked",
+            id="a parked timeline entry",
+        ),
+        pytest.param(
+            _of_topic(Delivery.TOPIC_EXECUTION, parked=2),
+            Level.WRONG,
+            "2 executions are parked and will not be retried",
+            "FlywheelDeliveryParked",
+            id="parked executions",
+        ),
+        pytest.param(
+            _of_topic(Delivery.TOPIC_OTHER, parked=1),
+            Level.WRONG,
+            "1 job of another version is parked and will not be retried",
+            "FlywheelDeliveryParked",
+            id="a parked job of another version",
+        ),
+        pytest.param(
+            _of_topic(77, parked=1),
+            Level.WRONG,
+            "1 job of another version is parked and will not be retried",
+            "FlywheelDeliveryParked",
+            id="a parked job of a topic that this gateway does not know",
+        ),
+        pytest.param(
+            _of_topic(Delivery.TOPIC_TIMELINE, oldest=301),
+            Level.WRONG,
+            "One timeline entry has waited for 5 min",
+            "FlywheelDeliveryOld",
+            id="an old timeline entry",
         ),
         pytest.param(
             lambda response: response.side_effects.side_effects.add(
@@ -249,6 +293,8 @@ def test_findings_are_sorted_by_level_and_the_sort_is_stable() -> None:
         ("FlywheelExecutionRateLow", MIN_SUCCESS_RATE),
         ("FlywheelResolveDeliveryOld", MAX_DELIVERY_AGE_SECONDS),
         ("FlywheelResolveDeliveryParked", 0),
+        ("FlywheelDeliveryOld", MAX_DELIVERY_AGE_SECONDS),
+        ("FlywheelDeliveryParked", 0),
         ("FlywheelSideEffectOld", MAX_SIDE_EFFECT_AGE_SECONDS),
         ("FlywheelSideEffectParked", 0),
         ("FlywheelApprovalWaiting", MAX_APPROVAL_AGE_SECONDS),

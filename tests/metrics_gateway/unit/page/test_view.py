@@ -2,6 +2,7 @@
 
 import pytest
 
+from awoooi.approval.v1.approval_pb2 import Delivery
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from metrics_gateway.page.conditions import Level
@@ -183,7 +184,7 @@ def test_an_empty_database_gives_empty_lists_with_a_summary() -> None:
     assert [listing.summary for listing in shown.listings] == [
         "No incident is stuck.",
         "No approval is pending.",
-        "Every resolve is delivered.",
+        "Everything is delivered.",
         "Every side effect has run.",
     ]
     assert [panel.chart.top for panel in shown.charts if panel.chart] == [0, 0]
@@ -204,6 +205,34 @@ def test_list_summaries_count_the_entries_beyond_the_limit() -> None:
         ("parked, 1 try", "1 h 11 min", ""),
         ("waiting, 3 tries", "21 s", "next try in 40 s"),
     ]
+
+
+def test_deliveries_of_every_topic_are_counted_and_listed() -> None:
+    response = approvals_stuck()
+    for topic in (Delivery.TOPIC_TIMELINE, Delivery.TOPIC_EXECUTION):
+        entry = response.deliveries.topics.add(topic=topic, oldest_pending_seconds=600)
+        entry.deliveries.add(state=Delivery.STATE_PARKED, count=2)
+        entry.deliveries.add(state=Delivery.STATE_PENDING, count=1)
+    del response.deliveries.waiting[:]
+    for topic, incident in ((Delivery.TOPIC_TIMELINE, "INC-1"), (Delivery.TOPIC_EXECUTION, "")):
+        response.deliveries.waiting.add(
+            topic=topic, incident_id=incident, approval_id="APR-1", state=Delivery.STATE_PARKED
+        )
+    response.deliveries.waiting.add(
+        topic=Delivery.TOPIC_OTHER, idempotency_key="key", state=Delivery.STATE_PARKED
+    )
+    shown = view([up("approval", response)], NOW)
+    deliveries = shown.listings[2]
+    assert deliveries.summary == "5 parked; 7 waiting; the first 3 are listed"
+    assert [(row.which, row.which_note) for row in deliveries.rows] == [
+        ("INC-1", "timeline entry of APR-1"),
+        ("APR-1", "execution of APR-1"),
+        ("key", "job of another version"),
+    ]
+    (tile,) = [tile for tile in shown.tiles if tile.label == "Deliveries"]
+    assert (tile.value, tile.level) == ("12", Level.WRONG)
+    assert plain(tile.note) == "5 parked; 7 waiting, the oldest for 10 min"
+    assert shown.verdict.level is Level.WRONG
 
 
 def test_ages_are_measured_by_the_clock_of_the_source() -> None:

@@ -1,12 +1,14 @@
 """Jobs as an operator sees them: listed, re-queued and counted."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from servicekit.outbox import jobs, queue
-from servicekit.outbox.jobs import JobEndedError, JobNotParkedError, JobState
+from servicekit.outbox import dead_letters, jobs, queue
+from servicekit.outbox.dead_letters import JobEndedError, JobNotParkedError
+from servicekit.outbox.jobs import JobState
 from servicekit.outbox.queue import Failure
 from tests.servicekit.outbox_cases import claim, end_leases, enqueue, job
 
@@ -29,10 +31,10 @@ async def test_a_requeued_dead_letter_is_due_now_and_can_be_claimed(
     await park(engine, "a")
     await rows.execute("UPDATE outbox SET crashes = 3")
     async with engine.begin() as connection:
-        parked = await jobs.get_by_key_for_update(connection, "t", "a")
+        parked = await dead_letters.get_by_key_for_update(connection, "t", "a")
         assert parked is not None
         assert (parked.state, parked.last_error) == (JobState.PARKED, "no use")
-        pending = await jobs.requeue(connection, parked)
+        pending = await dead_letters.requeue(connection, parked, actor="alice")
     assert (pending.state, pending.job_id) == (JobState.PENDING, parked.job_id)
     assert (await job(rows, "a"))["crashes"] == 0
     assert [each.dedup_key for each in (await claim(engine))[0]] == ["a"]
@@ -42,19 +44,19 @@ async def test_requeue_is_idempotent(engine: AsyncEngine) -> None:
     await enqueue(engine, "a")
     await park(engine, "a")
     async with engine.begin() as connection:
-        parked = await jobs.get_by_key_for_update(connection, "t", "a")
+        parked = await dead_letters.get_by_key_for_update(connection, "t", "a")
         assert parked is not None
-        first = await jobs.requeue(connection, parked)
-        assert await jobs.requeue(connection, first) == first
+        first = await dead_letters.requeue(connection, parked, actor="alice")
+        assert await dead_letters.requeue(connection, first, actor="bob") == first
 
 
 async def test_a_pending_job_keeps_its_lease_when_it_is_requeued(engine: AsyncEngine, rows: "Rows") -> None:
     await enqueue(engine, "a")
     ((mine,), _) = await claim(engine)
     async with engine.begin() as connection:
-        found = await jobs.get_by_id_for_update(connection, "t", mine.job_id)
+        found = await dead_letters.get_by_id_for_update(connection, mine.job_id)
         assert found is not None
-        await jobs.requeue(connection, found)
+        await dead_letters.requeue(connection, found, actor="alice")
     assert (await job(rows, "a"))["lease_token"] == mine.lease_token
 
 
@@ -64,60 +66,86 @@ async def test_an_ended_job_is_not_requeued(engine: AsyncEngine, reason: str | N
     mine, _ = await claim(engine)
     async with engine.begin() as connection:
         await queue.mark_done(connection, mine, skip_reason=reason)
-        found = await jobs.get_by_key_for_update(connection, "t", "a")
+        found = await dead_letters.get_by_key_for_update(connection, "t", "a")
         assert found is not None
         with pytest.raises(JobEndedError) as caught:
-            await jobs.requeue(connection, found)
+            await dead_letters.requeue(connection, found, actor="alice")
     assert caught.value.state is state
 
 
-async def test_dead_letters_are_requeued_in_bulk_oldest_first(engine: AsyncEngine, rows: "Rows") -> None:
+async def test_dead_letters_are_requeued_in_bulk_longest_parked_first(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
     await enqueue(engine, "abcd", "one")
     await enqueue(engine, "ab", "two")
     await rows.execute("UPDATE outbox SET state = 'PARKED' WHERE dedup_key <> 'd'")
-    async with engine.begin() as connection:
-        assert await jobs.requeue_parked(connection, ["one"], limit=2) == 2
-        assert await jobs.requeue_parked(connection, ["one"], limit=2) == 1
-        assert await jobs.requeue_parked(connection, ["one"], limit=2) == 0
-    parked = {
-        (row["topic"], row["dedup_key"])
-        for row in await rows.fetch("SELECT * FROM outbox WHERE state = 'PARKED'")
-    }
-    assert parked == {("two", "a"), ("two", "b")}
+    # Parked again after it was re-queued.
+    await rows.execute("UPDATE outbox SET next_attempt_time = now() + interval '1 s' WHERE dedup_key = 'a'")
+
+    async def requeued(topics: list[str] | None) -> list[str]:
+        async with engine.begin() as connection:
+            found = await dead_letters.requeue_parked(connection, topics, actor="alice", limit=2)
+        assert {(each.state, each.requeued_by) for each in found} <= {(JobState.PENDING, "alice")}
+        return [f"{each.topic}/{each.dedup_key}" for each in found]
+
+    assert await requeued(["one"]) == ["one/b", "one/c"]
+    assert await requeued(["one"]) == ["one/a"]
+    assert await requeued(["one"]) == []
+    assert await requeued(None) == ["two/b", "two/a"]
 
 
-async def test_a_dismissed_dead_letter_is_on_record_and_no_longer_open(
+async def test_concurrent_bulk_requeues_take_different_dead_letters(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    await enqueue(engine, "abcd")
+    await rows.execute("UPDATE outbox SET state = 'PARKED'")
+    async with engine.begin() as one, engine.begin() as two:
+        first = await dead_letters.requeue_parked(one, ["t"], actor="alice", limit=3)
+        second = await dead_letters.requeue_parked(two, ["t"], actor="bob", limit=3)
+    assert [each.dedup_key for each in [*first, *second]] == ["a", "b", "c", "d"]
+
+
+async def test_a_dismissed_dead_letter_is_on_record_for_good_and_no_longer_open(
     engine: AsyncEngine, rows: "Rows"
 ) -> None:
     await enqueue(engine, "a")
     await park(engine, "a")
     async with engine.begin() as connection:
-        parked = await jobs.get_by_key_for_update(connection, "t", "a")
+        parked = await dead_letters.get_by_key_for_update(connection, "t", "a")
         assert parked is not None
-        dismissed = await jobs.dismiss(connection, parked, actor="alice", reason="the incident is gone")
-        assert await jobs.dismiss(connection, dismissed, actor="bob", reason="again") == dismissed
+        dismissed = await dead_letters.dismiss(connection, parked, actor="alice", reason="it is gone")
         assert await jobs.count_open(connection) == []
-    assert dismissed.state is JobState.SKIPPED
-    assert dismissed.done_time is not None
-    assert (await job(rows, "a"))["last_error"] == "dismissed by alice: the incident is gone"
+        with pytest.raises(JobNotParkedError):
+            await dead_letters.dismiss(connection, dismissed, actor="bob", reason="again")
+    assert (dismissed.state, dismissed.last_error, dismissed.done_time) == (
+        JobState.DISMISSED,
+        "no use",
+        None,
+    )
+    assert dismissed.dismissal is not None
+    assert (dismissed.dismissal.actor, dismissed.dismissal.reason) == ("alice", "it is gone")
+    await rows.execute("UPDATE outbox SET done_time = now() - interval '1 year'")
+    async with engine.begin() as connection:
+        assert await queue.remove_done(connection, ["t"], older_than=timedelta(days=1), limit=9) == 0
+        assert len(await jobs.list_jobs(connection, ["t"], states=["DISMISSED"], limit=9)) == 1
+        assert await jobs.list_jobs(connection, ["t"], states=["DONE"], limit=9) == []
 
 
 async def test_a_job_that_is_no_dead_letter_is_not_dismissed(engine: AsyncEngine) -> None:
     await enqueue(engine, "a")
     async with engine.begin() as connection:
-        found = await jobs.get_by_key_for_update(connection, "t", "a")
+        found = await dead_letters.get_by_key_for_update(connection, "t", "a")
         assert found is not None
         with pytest.raises(JobNotParkedError):
-            await jobs.dismiss(connection, found, actor="alice", reason="")
+            await dead_letters.dismiss(connection, found, actor="alice", reason="")
 
 
-async def test_a_job_is_found_in_its_own_topic_only(engine: AsyncEngine) -> None:
+async def test_a_job_is_found_by_its_id_or_in_its_own_topic_by_its_key(engine: AsyncEngine) -> None:
     (one,) = await enqueue(engine, "a", "one")
     async with engine.begin() as connection:
-        assert await jobs.get_by_key_for_update(connection, "two", "a") is None
-        assert await jobs.get_by_id_for_update(connection, "two", one.job_id) is None
-        assert await jobs.get_by_id_for_update(connection, "one", one.job_id + 1) is None
-        found = await jobs.get_by_id_for_update(connection, "one", one.job_id)
+        assert await dead_letters.get_by_key_for_update(connection, "two", "a") is None
+        assert await dead_letters.get_by_id_for_update(connection, one.job_id + 1) is None
+        found = await dead_letters.get_by_id_for_update(connection, one.job_id)
     assert found is not None
     assert (found.topic, found.dedup_key, found.last_error, found.done_time) == ("one", "a", "", None)
 
@@ -138,11 +166,21 @@ async def test_a_list_is_newest_first_and_its_filters_and_pages_hold(
         assert await listed(["one"]) == ["one/d", "one/c", "one/b", "one/a"]
         assert await listed(["two", "one"], limit=3) == ["two/b", "two/a", "one/d"]
         assert await listed(["one"], states=["PARKED", "DONE"]) == ["one/b"]
-        assert await listed(["one", "two"], dedup_keys=["a", "d", "x"]) == ["two/a", "one/d", "one/a"]
-        assert await listed(["one", "two"], dedup_keys=[]) == []
+        assert await listed(
+            ["one", "two"], keys=[("one", "a"), ("one", "d"), ("two", "x"), ("three", "a")]
+        ) == [
+            "one/d",
+            "one/a",
+        ]
+        assert await listed(["one", "two"], keys=[]) == []
+        assert await listed(["two"], dead_letters=True) == ["two/b", "two/a", "one/b"]
+        assert await listed(["two"], dead_letters=True, states=["PARKED"]) == ["one/b"]
+        assert await listed(["one"], prefix=("one", "b")) == ["one/b"]
+        assert await listed(["two"], prefix=("one", "a")) == []
+        assert await listed([], dead_letters=True, keys=[("one", "a"), ("one", "b")]) == ["one/b"]
         (second, *_) = await jobs.list_jobs(connection, ["one"], states=["PARKED"], limit=1)
         assert await listed(["one"], before=second.job_id) == ["one/a"]
-        assert await listed(["one"], before=second.job_id, dedup_keys=["a", "b", "c"]) == ["one/a"]
+        assert await listed(["one"], before=second.job_id, keys=[("one", "a"), ("one", "b")]) == ["one/a"]
 
 
 async def test_open_jobs_are_listed_dead_letters_first_then_the_oldest(
@@ -158,7 +196,7 @@ async def test_open_jobs_are_listed_dead_letters_first_then_the_oldest(
             "b",
             "a",
         ]
-        assert [each.dedup_key for each in await jobs.list_open(connection, ["t"], limit=1)] == ["d"]
+        assert [each.dedup_key for each in await jobs.list_open(connection, limit=1)] == ["d"]
         assert await jobs.list_open(connection, ["other"], limit=9) == []
 
 

@@ -1,4 +1,4 @@
-"""Jobs as an operator sees them: listed, counted, re-queued. The worker's own statements are in `queue`."""
+"""Jobs as an operator sees them: listed and counted. What an operator does with dead letters is in `dead_letters`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BindParameter, TextualSelect, bindparam, text
+from sqlalchemy import BindParameter, Row, TextualSelect, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
-
-from servicekit.outbox.queue import storable_error
 
 
 class JobState(StrEnum):
@@ -21,6 +19,16 @@ class JobState(StrEnum):
     DONE = "DONE"
     SKIPPED = "SKIPPED"
     PARKED = "PARKED"
+    DISMISSED = "DISMISSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Dismissal:
+    """That an operator gave a dead letter up: who, why and when."""
+
+    actor: str
+    reason: str
+    dismiss_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,12 @@ class JobRecord:
     create_time: datetime
     # When the job is due, or, while it is leased, when the lease ends.
     next_attempt_time: datetime
+    # Of a job that is DONE or SKIPPED.
     done_time: datetime | None
+    # The operator that re-queued it last; empty when none did.
+    requeued_by: str
+    # Of a job that is DISMISSED.
+    dismissal: Dismissal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,169 +63,118 @@ class OpenJobs:
     oldest_seconds: float
 
 
-class JobEndedError(Exception):
-    """The job is DONE or SKIPPED: there is nothing to re-queue."""
-
-    def __init__(self, state: JobState) -> None:
-        super().__init__(f"the job is {state}")
-        self.state = state
-
-
-class JobNotParkedError(Exception):
-    """The job is not PARKED: there is nothing to dismiss."""
-
-    def __init__(self, state: JobState) -> None:
-        super().__init__(f"the job is {state}")
-        self.state = state
-
-
-_COLUMNS = "job_id, topic, dedup_key, payload, state, attempts, last_error, create_time, next_attempt_time, done_time"
+JOB_COLUMNS = (
+    "job_id, topic, dedup_key, payload, state, attempts, last_error, create_time, next_attempt_time, done_time,"
+    " requeued_by, dismissed_by, dismiss_reason"
+)
 _NEWEST = 2**63 - 1
 
 
-def _statement(sql: str, *arrays: str) -> TextualSelect:
+def job_statement(sql: str, *arrays: str) -> TextualSelect:
+    """Return a statement whose rows are of JOB_COLUMNS and whose parameters `arrays` are arrays of text."""
     parameters: list[BindParameter[Any]] = [bindparam(name, type_=ARRAY(Text)) for name in arrays]
     return text(sql).bindparams(*parameters).columns(payload=JSONB)
 
 
-_LIST = _statement(
-    f"""
-    SELECT {_COLUMNS} FROM outbox
-    WHERE topic = ANY (:topics) AND (cardinality(:states) = 0 OR state = ANY (:states)) AND job_id < :before
-    ORDER BY job_id DESC LIMIT :limit
-    """,  # noqa: S608 - constants of this module
-    "topics",
-    "states",
-)
+def to_record(row: Row[Any]) -> JobRecord:
+    """Return the job in a row of JOB_COLUMNS."""
+    dismissal = None
+    if row.dismissed_by is not None:
+        dismissal = Dismissal(row.dismissed_by, row.dismiss_reason, row.done_time)
+    return JobRecord(
+        job_id=row.job_id,
+        topic=row.topic,
+        dedup_key=row.dedup_key,
+        payload=row.payload,
+        state=JobState(row.state) if dismissal is None else JobState.DISMISSED,
+        attempts=row.attempts,
+        last_error=row.last_error or "",
+        create_time=row.create_time,
+        next_attempt_time=row.next_attempt_time,
+        done_time=row.done_time if dismissal is None else None,
+        requeued_by=row.requeued_by or "",
+        dismissal=dismissal,
+    )
+
+
+def _list_statement(condition: str, *arrays: str) -> TextualSelect:
+    return job_statement(
+        f"""
+        SELECT {JOB_COLUMNS} FROM outbox
+        WHERE {condition} AND (topic = ANY (:topics) OR :dead_letters AND state = 'PARKED')
+            AND (cardinality(:states) = 0
+                OR CASE WHEN dismissed_by IS NULL THEN state ELSE 'DISMISSED' END = ANY (:states))
+            AND job_id < :before
+        ORDER BY job_id DESC LIMIT :limit
+        """,  # noqa: S608 - constants of this module
+        "topics",
+        "states",
+        *arrays,
+    )
+
+
+_LIST = _list_statement("TRUE")
 # By the unique index on (topic, dedup_key), so that a long history costs nothing.
-_LIST_BY_KEY = _statement(
-    f"""
-    SELECT {_COLUMNS} FROM outbox
-    WHERE topic = ANY (:topics) AND dedup_key = ANY (:dedup_keys)
-        AND (cardinality(:states) = 0 OR state = ANY (:states)) AND job_id < :before
-    ORDER BY job_id DESC LIMIT :limit
-    """,  # noqa: S608 - constants of this module
-    "topics",
-    "dedup_keys",
-    "states",
+_LIST_BY_KEY = _list_statement(
+    "(topic, dedup_key) IN (SELECT * FROM unnest(:key_topics, :dedup_keys))", "key_topics", "dedup_keys"
 )
+# By the topic's part of that index: done jobs of a topic that are kept for long would cost.
+_LIST_BY_PREFIX = _list_statement("topic = :prefix_topic AND starts_with(dedup_key, :prefix)")
+# By their partial indexes.
+_LIST_OF_STATE: Mapping[tuple[JobState, ...], TextualSelect] = {
+    (JobState.PARKED,): _list_statement("state = 'PARKED'"),
+    (JobState.DISMISSED,): _list_statement("dismissed_by IS NOT NULL"),
+}
 
 
 async def list_jobs(
     connection: AsyncConnection,
     topics: Sequence[str],
     *,
+    dead_letters: bool = False,
     states: Sequence[str] = (),
-    dedup_keys: Sequence[str] | None = None,
+    keys: Sequence[tuple[str, str]] | None = None,
+    prefix: tuple[str, str] | None = None,
     before: int | None = None,
     limit: int,
 ) -> Sequence[JobRecord]:
-    """Return at most `limit` jobs of these topics, newest first.
+    """Return at most `limit` jobs of these topics, and with `dead_letters` the PARKED ones of every topic; newest first.
 
-    `states` and `dedup_keys` filter when they are given; `before` is the job id that a further page continues at.
+    `states`, `keys` (each a topic and a dedup key) and `prefix` (a topic and how a dedup key begins; without `keys`) filter
+    when they are given; `before` is the job id that a further page continues at.
     """
-    parameters = {
+    parameters: dict[str, object] = {
         "topics": list(topics),
+        "dead_letters": dead_letters,
         "states": list(states),
         "before": _NEWEST if before is None else before,
         "limit": limit,
     }
-    if dedup_keys is None:
-        rows = await connection.execute(_LIST, parameters)
-    else:
-        rows = await connection.execute(_LIST_BY_KEY, {**parameters, "dedup_keys": list(dedup_keys)})
-    return [_record(row) for row in rows]
+    statement = _LIST_OF_STATE.get(tuple(JobState(state) for state in states), _LIST)
+    if keys is not None:
+        statement = _LIST_BY_KEY
+        parameters |= {"key_topics": [topic for topic, _ in keys], "dedup_keys": [key for _, key in keys]}
+    elif prefix is not None:
+        statement = _LIST_BY_PREFIX
+        parameters |= {"prefix_topic": prefix[0], "prefix": prefix[1]}
+    return [to_record(row) for row in await connection.execute(statement, parameters)]
 
 
-_LIST_OPEN = _statement(
+_LIST_OPEN = job_statement(
     f"""
-    SELECT {_COLUMNS} FROM outbox WHERE topic = ANY (:topics) AND state IN ('PENDING', 'PARKED')
+    SELECT {JOB_COLUMNS} FROM outbox WHERE state IN ('PENDING', 'PARKED') AND (:every_topic OR topic = ANY (:topics))
     ORDER BY state, create_time, job_id LIMIT :limit
     """,  # noqa: S608 - constants of this module
     "topics",
 )
 
 
-async def list_open(connection: AsyncConnection, topics: Sequence[str], *, limit: int) -> Sequence[JobRecord]:
-    """Return at most `limit` jobs of these topics that are PARKED, then PENDING ones, oldest first."""
-    rows = await connection.execute(_LIST_OPEN, {"topics": list(topics), "limit": limit})
-    return [_record(row) for row in rows]
-
-
-_GET_BY_ID = _statement(
-    f"SELECT {_COLUMNS} FROM outbox WHERE job_id = :job_id AND topic = :topic FOR NO KEY UPDATE"  # noqa: S608 - as above
-)
-_GET_BY_KEY = _statement(
-    f"SELECT {_COLUMNS} FROM outbox WHERE topic = :topic AND dedup_key = :dedup_key FOR NO KEY UPDATE"  # noqa: S608 - as above
-)
-
-
-async def get_by_id_for_update(connection: AsyncConnection, topic: str, job_id: int) -> JobRecord | None:
-    """Return a topic's job, locked so that its state cannot change before the transaction ends; None when unknown."""
-    row = (await connection.execute(_GET_BY_ID, {"topic": topic, "job_id": job_id})).one_or_none()
-    return None if row is None else _record(row)
-
-
-async def get_by_key_for_update(connection: AsyncConnection, topic: str, dedup_key: str) -> JobRecord | None:
-    """Return a topic's job, locked so that its state cannot change before the transaction ends; None when unknown."""
-    row = (await connection.execute(_GET_BY_KEY, {"topic": topic, "dedup_key": dedup_key})).one_or_none()
-    return None if row is None else _record(row)
-
-
-_REQUEUE = _statement(f"""
-    UPDATE outbox SET state = 'PENDING', crashes = 0, lease_token = NULL, next_attempt_time = now()
-    WHERE job_id = :job_id AND state = 'PARKED'
-    RETURNING {_COLUMNS}
-""")  # noqa: S608 - constants of this module
-
-
-async def requeue(connection: AsyncConnection, job: JobRecord) -> JobRecord:
-    """Re-queue a PARKED (dead-lettered) job, due now; a PENDING one is returned as it is.
-
-    Raises JobEndedError when it is DONE or SKIPPED. Wake the worker after the commit.
-    """
-    if job.state in (JobState.DONE, JobState.SKIPPED):
-        raise JobEndedError(job.state)
-    row = (await connection.execute(_REQUEUE, {"job_id": job.job_id})).one_or_none()
-    return job if row is None else _record(row)
-
-
-_REQUEUE_PARKED = text("""
-    UPDATE outbox SET state = 'PENDING', crashes = 0, lease_token = NULL, next_attempt_time = now()
-    FROM (
-        SELECT job_id FROM outbox WHERE topic = ANY (:topics) AND state = 'PARKED'
-        ORDER BY job_id LIMIT :limit
-        FOR NO KEY UPDATE SKIP LOCKED
-    ) AS parked
-    WHERE outbox.job_id = parked.job_id
-""").bindparams(bindparam("topics", type_=ARRAY(Text)))
-
-
-async def requeue_parked(connection: AsyncConnection, topics: Sequence[str], *, limit: int) -> int:
-    """Re-queue the oldest PARKED (dead-lettered) jobs of these topics, at most `limit`; returns how many."""
-    result = await connection.execute(_REQUEUE_PARKED, {"topics": list(topics), "limit": limit})
-    return result.rowcount
-
-
-_DISMISS = _statement(f"""
-    UPDATE outbox SET state = 'SKIPPED', last_error = :reason, done_time = now()
-    WHERE job_id = :job_id AND state = 'PARKED'
-    RETURNING {_COLUMNS}
-""")  # noqa: S608 - constants of this module
-
-
-async def dismiss(connection: AsyncConnection, job: JobRecord, *, actor: str, reason: str) -> JobRecord:
-    """Give up on a PARKED (dead-lettered) job for good: it becomes SKIPPED, on record with the actor and the reason.
-
-    A job that is SKIPPED already is returned as it is. Raises JobNotParkedError in the other states.
-    """
-    if job.state is JobState.SKIPPED:
-        return job
-    note = storable_error(f"dismissed by {actor}: {reason}")
-    row = (await connection.execute(_DISMISS, {"job_id": job.job_id, "reason": note})).one_or_none()
-    if row is None:
-        raise JobNotParkedError(job.state)
-    return _record(row)
+async def list_open(
+    connection: AsyncConnection, topics: Sequence[str] | None = None, *, limit: int
+) -> Sequence[JobRecord]:
+    """Return at most `limit` jobs of these topics (None: of every topic): PARKED, then PENDING ones, oldest first."""
+    parameters = {"topics": topics or [], "every_topic": topics is None, "limit": limit}
+    return [to_record(row) for row in await connection.execute(_LIST_OPEN, parameters)]
 
 
 _REMOVE_ENDED = text("""
@@ -221,7 +183,7 @@ _REMOVE_ENDED = text("""
 
 
 async def remove_ended(connection: AsyncConnection, topic: str, dedup_keys: Sequence[str]) -> None:
-    """Remove a topic's jobs with these keys that are DONE or SKIPPED, so that the same intent can be enqueued again."""
+    """Remove a topic's jobs with these keys that have ended, so that the same intent can be enqueued again."""
     await connection.execute(_REMOVE_ENDED, {"topic": topic, "dedup_keys": list(dedup_keys)})
 
 
@@ -237,8 +199,3 @@ _COUNT_OPEN = text("""
 async def count_open(connection: AsyncConnection) -> Sequence[OpenJobs]:
     """Count the PENDING and PARKED jobs by topic; a topic without any is not in the result. Done rows are not read."""
     return [OpenJobs(*row) for row in await connection.execute(_COUNT_OPEN)]
-
-
-def _record(row: Sequence[Any]) -> JobRecord:
-    job_id, topic, dedup_key, payload, state, attempts, last_error, *times = row
-    return JobRecord(job_id, topic, dedup_key, payload, JobState(state), attempts, last_error or "", *times)

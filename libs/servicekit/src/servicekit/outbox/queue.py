@@ -145,7 +145,8 @@ _END_FUTURE_WAITS = text("""
 _REMOVE_DONE = text("""
     DELETE FROM outbox USING (
         SELECT job_id FROM outbox
-        WHERE topic = ANY (:topics) AND state IN ('DONE', 'SKIPPED') AND done_time < now() - make_interval(secs => :older_than_seconds)
+        WHERE topic = ANY (:topics) AND state IN ('DONE', 'SKIPPED') AND dismissed_by IS NULL
+            AND done_time < now() - make_interval(secs => :older_than_seconds)
         ORDER BY done_time LIMIT :limit
         FOR UPDATE SKIP LOCKED
     ) AS old
@@ -259,6 +260,8 @@ async def remove_done(
     connection: AsyncConnection, topics: Sequence[str], *, older_than: timedelta, limit: int
 ) -> int:
     """Remove at most `limit` jobs of `topics` that were done longer ago than `older_than`; returns how many.
+
+    Dismissed jobs stay: they are the record of what an operator decided.
 
     The dedup key goes with the row: use it only where enqueuing the same intent again is harmless.
     """

@@ -43,3 +43,12 @@ def open_job_exists(*, topic: str, dedup_key: str) -> str:
         SELECT FROM outbox
         WHERE outbox.topic = {topic} AND outbox.dedup_key = {dedup_key} AND outbox.state IN ('PENDING', 'PARKED'))
     """
+
+
+def open_or_dismissed_job_exists(*, topic: str, dedup_key: str) -> str:
+    """Return the condition that a job with this topic and key waits, or was dismissed. Both are SQL expressions."""
+    return f"""EXISTS (
+        SELECT FROM outbox
+        WHERE outbox.topic = {topic} AND outbox.dedup_key = {dedup_key}
+            AND (outbox.state IN ('PENDING', 'PARKED') OR outbox.dismissed_by IS NOT NULL))
+    """

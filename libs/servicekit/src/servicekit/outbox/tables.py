@@ -26,7 +26,8 @@ def define_outbox_table(metadata: MetaData, *, keeps_done: bool) -> Table:
     """Define the table `outbox` in `metadata`; where its worker removes done jobs, `keeps_done` is false.
 
     States: PENDING (to be delivered; in a worker's hands while it has a lease token), DONE, SKIPPED (not wanted,
-    `last_error` has the reason), PARKED (dead-lettered until an operator re-queues it).
+    `last_error` has the reason), PARKED (dead-lettered until an operator re-queues or dismisses it). A job that an operator
+    dismissed is DONE with `dismissed_by`: earlier versions of a service, which run side by side, know these states alone.
     """
     now = text("now()")
     # An index entry for every job that is done is paid only where something looks for them.
@@ -50,10 +51,16 @@ def define_outbox_table(metadata: MetaData, *, keeps_done: bool) -> Table:
         Column("last_error", Text),
         Column("create_time", DateTime(timezone=True), nullable=False, server_default=now),
         Column("done_time", DateTime(timezone=True)),
+        # The operator that re-queued it last.
+        Column("requeued_by", Text),
+        # The operator that dismissed it, and why; when is `done_time`.
+        Column("dismissed_by", Text),
+        Column("dismiss_reason", Text),
         UniqueConstraint("topic", "dedup_key", name="outbox_topic_dedup_key"),
         CheckConstraint("state IN ('PENDING', 'DONE', 'SKIPPED', 'PARKED')", name="outbox_state"),
         # The claim reads a topic's due jobs in order; the done rows, which are the many, are not in it.
         Index("outbox_due", "topic", "next_attempt_time", postgresql_where=text("state = 'PENDING'")),
         Index("outbox_parked", "topic", postgresql_where=text("state = 'PARKED'")),
+        Index("outbox_dismissed", "topic", postgresql_where=text("dismissed_by IS NOT NULL")),
         *([] if keeps_done else [by_done_time]),
     )

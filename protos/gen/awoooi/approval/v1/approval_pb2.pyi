@@ -232,7 +232,7 @@ class Approval(_message.Message):
     @_builtins.property
     def incident_resolve_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the incident service acknowledged the resolve of this approval. Unset until then: a
-        SUCCEEDED approval without it has a delivery that is PENDING or PARKED (ListDeliveries).
+        SUCCEEDED approval without it has a delivery that is PENDING, PARKED or DISMISSED (ListDeliveries).
         """
 
     @_builtins.property
@@ -562,8 +562,8 @@ Global___Execution: _TypeAlias = Execution  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):
-    """The intent to resolve an approval's incident at the incident service: an outbox job, committed with the
-    approval's outcome and delivered at least once, until acknowledged.
+    """An intent of the approval service: an outbox job, committed with the change of the approval that caused it
+    and delivered at least once. Most resolve the approval's incident at the incident service.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -579,11 +579,13 @@ class Delivery(_message.Message):
         STATE_PENDING: Delivery._State.ValueType  # 1
         """Waiting, in flight, or waiting for a retry."""
         STATE_DONE: Delivery._State.ValueType  # 2
-        """The incident service acknowledged that the incident is resolved. Terminal."""
+        """Acknowledged: of a RESOLVE, the incident service said that the incident is resolved. Terminal."""
         STATE_PARKED: Delivery._State.ValueType  # 3
-        """Dead-lettered: no further retries, because of an unknown incident for example; RetryDelivery re-queues
-        it.
+        """Dead-lettered: no further retries, because of an unknown incident for example. RetryDelivery and
+        RetryDeliveries re-queue it, DismissDelivery gives it up.
         """
+        STATE_DISMISSED: Delivery._State.ValueType  # 4
+        """Given up by an operator; `dismissal` says by whom, when and why. Terminal."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Delivery state."""
@@ -593,11 +595,74 @@ class Delivery(_message.Message):
     STATE_PENDING: Delivery.State.ValueType  # 1
     """Waiting, in flight, or waiting for a retry."""
     STATE_DONE: Delivery.State.ValueType  # 2
-    """The incident service acknowledged that the incident is resolved. Terminal."""
+    """Acknowledged: of a RESOLVE, the incident service said that the incident is resolved. Terminal."""
     STATE_PARKED: Delivery.State.ValueType  # 3
-    """Dead-lettered: no further retries, because of an unknown incident for example; RetryDelivery re-queues
-    it.
+    """Dead-lettered: no further retries, because of an unknown incident for example. RetryDelivery and
+    RetryDeliveries re-queue it, DismissDelivery gives it up.
     """
+    STATE_DISMISSED: Delivery.State.ValueType  # 4
+    """Given up by an operator; `dismissal` says by whom, when and why. Terminal."""
+
+    class _Topic:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Delivery._Topic.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TOPIC_UNSPECIFIED: Delivery._Topic.ValueType  # 0
+        """Never stored; rejected in requests."""
+        TOPIC_RESOLVE: Delivery._Topic.ValueType  # 1
+        """The resolve of the approval's incident, at the incident service."""
+        TOPIC_TIMELINE: Delivery._Topic.ValueType  # 2
+        """An event of the approval, for its incident's timeline at the incident service."""
+        TOPIC_EXECUTION: Delivery._Topic.ValueType  # 3
+        """The execution of an approval with `auto_execute`, in the approval service itself."""
+        TOPIC_OTHER: Delivery._Topic.ValueType  # 4
+        """A job of another version of the service, which this version does not run."""
+
+    class Topic(_Topic, metaclass=_TopicEnumTypeWrapper):
+        """What is delivered."""
+
+    TOPIC_UNSPECIFIED: Delivery.Topic.ValueType  # 0
+    """Never stored; rejected in requests."""
+    TOPIC_RESOLVE: Delivery.Topic.ValueType  # 1
+    """The resolve of the approval's incident, at the incident service."""
+    TOPIC_TIMELINE: Delivery.Topic.ValueType  # 2
+    """An event of the approval, for its incident's timeline at the incident service."""
+    TOPIC_EXECUTION: Delivery.Topic.ValueType  # 3
+    """The execution of an approval with `auto_execute`, in the approval service itself."""
+    TOPIC_OTHER: Delivery.Topic.ValueType  # 4
+    """A job of another version of the service, which this version does not run."""
+
+    @_typing.final
+    class Dismissal(_message.Message):
+        """That an operator gave a delivery up."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ACTOR_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        DISMISS_TIME_FIELD_NUMBER: _builtins.int
+        actor: _builtins.str
+        """Output only. The caller of DismissDelivery."""
+        reason: _builtins.str
+        """Output only. The caller's reason."""
+        @_builtins.property
+        def dismiss_time(self) -> _timestamp_pb2.Timestamp:
+            """Output only. When it was dismissed."""
+
+        def __init__(
+            self,
+            *,
+            actor: _builtins.str = ...,
+            reason: _builtins.str = ...,
+            dismiss_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["dismiss_time", b"dismiss_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "dismiss_time", b"dismiss_time", "reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
     APPROVAL_ID_FIELD_NUMBER: _builtins.int
@@ -608,12 +673,16 @@ class Delivery(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     DONE_TIME_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    REQUEUED_BY_FIELD_NUMBER: _builtins.int
+    DISMISSAL_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """Output only. Opaque, at most 128 characters. The same on every attempt."""
     approval_id: _builtins.str
-    """Output only. The approval whose outcome is delivered."""
+    """Output only. The approval that it is about."""
     incident_id: _builtins.str
-    """Output only. The incident to be resolved."""
+    """Output only. The approval's incident. Empty for EXECUTION."""
     state: Global___Delivery.State.ValueType
     """Output only. Delivery state."""
     attempts: _builtins.int
@@ -622,6 +691,12 @@ class Delivery(_message.Message):
     """Output only. Error of the latest failed attempt, without secrets; empty when none failed. At most 1024
     characters.
     """
+    topic: Global___Delivery.Topic.ValueType
+    """Output only. What is delivered."""
+    idempotency_key: _builtins.str
+    """Output only. Unique within its topic: of a TIMELINE the id of the event, else the id of the approval."""
+    requeued_by: _builtins.str
+    """Output only. The caller that re-queued it last; empty when none did."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the intent was committed."""
@@ -633,6 +708,10 @@ class Delivery(_message.Message):
     @_builtins.property
     def done_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was acknowledged. Unset unless DONE."""
+
+    @_builtins.property
+    def dismissal(self) -> Global___Delivery.Dismissal:
+        """Output only. Unset unless DISMISSED."""
 
     def __init__(
         self,
@@ -646,10 +725,14 @@ class Delivery(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
         done_time: _timestamp_pb2.Timestamp | None = ...,
+        topic: Global___Delivery.Topic.ValueType = ...,
+        idempotency_key: _builtins.str = ...,
+        requeued_by: _builtins.str = ...,
+        dismissal: Global___Delivery.Dismissal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "done_time", b"done_time", "next_attempt_time", b"next_attempt_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dismissal", b"dismissal", "done_time", b"done_time", "next_attempt_time", b"next_attempt_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "attempts", b"attempts", "create_time", b"create_time", "delivery_id", b"delivery_id", "done_time", b"done_time", "incident_id", b"incident_id", "last_error", b"last_error", "next_attempt_time", b"next_attempt_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "attempts", b"attempts", "create_time", b"create_time", "delivery_id", b"delivery_id", "dismissal", b"dismissal", "done_time", b"done_time", "idempotency_key", b"idempotency_key", "incident_id", b"incident_id", "last_error", b"last_error", "next_attempt_time", b"next_attempt_time", "requeued_by", b"requeued_by", "state", b"state", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -715,6 +715,7 @@ class ListDeliveriesRequest(_message.Message):
     APPROVAL_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOPICS_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     """Optional. Deliveries of this approval. Empty: all."""
     page_size: _builtins.int
@@ -727,6 +728,10 @@ class ListDeliveriesRequest(_message.Message):
     def states(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Delivery.State.ValueType]:
         """Optional. Deliveries in any of these states. Empty: all. At most 16."""
 
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Delivery.Topic.ValueType]:
+        """Optional. Deliveries of any of these topics. Empty: RESOLVE, and what is PARKED of every topic. At most 16."""
+
     def __init__(
         self,
         *,
@@ -734,10 +739,11 @@ class ListDeliveriesRequest(_message.Message):
         approval_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        topics: _abc.Iterable[_approval_pb2.Delivery.Topic.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "topics", b"topics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -816,3 +822,109 @@ class RetryDeliveryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryDeliveryResponse: _TypeAlias = RetryDeliveryResponse  # noqa: Y015
+
+@_typing.final
+class RetryDeliveriesRequest(_message.Message):
+    """The request of RetryDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPICS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Optional. Maximum number of deliveries that are re-queued. 0: 100; at most 1000."""
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Delivery.Topic.ValueType]:
+        """Optional. Deliveries of any of these topics. Empty: of every topic. At most 16."""
+
+    def __init__(
+        self,
+        *,
+        topics: _abc.Iterable[_approval_pb2.Delivery.Topic.ValueType] | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "topics", b"topics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryDeliveriesRequest: _TypeAlias = RetryDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class RetryDeliveriesResponse(_message.Message):
+    """The response of RetryDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
+    """True when `limit` was reached, so that more may be PARKED."""
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Delivery]:
+        """The deliveries that this call re-queued, longest PARKED first."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: _abc.Iterable[_approval_pb2.Delivery] | None = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "has_more", b"has_more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryDeliveriesResponse: _TypeAlias = RetryDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class DismissDeliveryRequest(_message.Message):
+    """The request of DismissDelivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.str
+    """Required. `Delivery.delivery_id`. At most 128 printable ASCII characters, no spaces."""
+    reason: _builtins.str
+    """Required. Why it is given up. At most 1024 bytes of UTF-8, not blank, without U+0000."""
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DismissDeliveryRequest: _TypeAlias = DismissDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class DismissDeliveryResponse(_message.Message):
+    """The response of DismissDelivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delivery(self) -> _approval_pb2.Delivery:
+        """The delivery: DISMISSED."""
+
+    def __init__(
+        self,
+        *,
+        delivery: _approval_pb2.Delivery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DismissDeliveryResponse: _TypeAlias = DismissDeliveryResponse  # noqa: Y015

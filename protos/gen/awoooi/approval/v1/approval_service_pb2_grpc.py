@@ -98,6 +98,16 @@ class ApprovalServiceStub:
                 request_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveryRequest.SerializeToString,
                 response_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveryResponse.FromString,
                 _registered_method=True)
+        self.RetryDeliveries = channel.unary_unary(
+                '/awoooi.approval.v1.ApprovalService/RetryDeliveries',
+                request_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveriesRequest.SerializeToString,
+                response_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.DismissDelivery = channel.unary_unary(
+                '/awoooi.approval.v1.ApprovalService/DismissDelivery',
+                request_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.DismissDeliveryRequest.SerializeToString,
+                response_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.DismissDeliveryResponse.FromString,
+                _registered_method=True)
 
 
 class ApprovalServiceServicer:
@@ -221,9 +231,9 @@ class ApprovalServiceServicer:
         acknowledgement is withdrawn. An incident that was reopened stays open. Where the incident is unknown the
         approval is marked with `incident_unknown_time`, until it is known again or the caller accepts it as lost.
 
-        Then it finds SUCCEEDED approvals whose resolve is not acknowledged and that have no PENDING or PARKED
-        delivery, and enqueues the resolve again. Also runs periodically, every few minutes: what changed last is
-        compared every time, the others in turn.
+        Then it finds SUCCEEDED approvals whose resolve is not acknowledged and has no delivery that is PENDING,
+        PARKED or DISMISSED, and enqueues the resolve again. Also runs periodically, every few minutes: what changed
+        last is compared every time, the others in turn.
 
         Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
         a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
@@ -234,19 +244,45 @@ class ApprovalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeliveries(self, request, context):
-        """Returns deliveries to the incident service that match all given filters, newest first, page by page.
-        Deliveries that are DONE are removed after a while. Errors: INVALID_ARGUMENT for a page token that is
-        forged or was issued for other filters.
+        """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
+        and the PARKED (dead-lettered) deliveries of every topic. Those that are DONE are removed after a while,
+        DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
+        filters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryDelivery(self, request, context):
-        """Re-queues a PARKED (dead-lettered) delivery: PENDING and due at once; `attempts` is kept.
+        """Re-queues a PARKED (dead-lettered) delivery of any topic: PENDING and due at once; `attempts` is kept, the
+        caller is recorded as `requeued_by`.
 
-        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE.
-        Of concurrent calls one re-queues it, all succeed.
+        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE or
+        DISMISSED. Of concurrent calls one re-queues it, all succeed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryDeliveries(self, request, context):
+        """Re-queues PARKED (dead-lettered) deliveries, as RetryDelivery does each: those of the given topics, at most
+        `limit`, longest PARKED first. With `has_more` the next call goes on where this one ended; deliveries that
+        were PARKED again meanwhile come last.
+
+        Idempotent: a PENDING delivery is left alone; when none is PARKED, none is returned. Concurrent calls
+        re-queue different deliveries.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DismissDelivery(self, request, context):
+        """Gives a PARKED (dead-lettered) delivery up for good: DISMISSED, with the caller and the reason on record. It
+        leaves the counts of PARKED ones, and a dismissed resolve of a NO_ACTION counts as resolved in the stats.
+        Nothing is sent, the approval is unchanged, and Reconcile does not enqueue it again.
+
+        Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
+        PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -309,6 +345,16 @@ def add_ApprovalServiceServicer_to_server(servicer, server):
                     servicer.RetryDelivery,
                     request_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveryRequest.FromString,
                     response_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveryResponse.SerializeToString,
+            ),
+            'RetryDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryDeliveries,
+                    request_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveriesRequest.FromString,
+                    response_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveriesResponse.SerializeToString,
+            ),
+            'DismissDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.DismissDelivery,
+                    request_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.DismissDeliveryRequest.FromString,
+                    response_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.DismissDeliveryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -617,6 +663,60 @@ class ApprovalService:
             '/awoooi.approval.v1.ApprovalService/RetryDelivery',
             awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveryRequest.SerializeToString,
             awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/awoooi.approval.v1.ApprovalService/RetryDeliveries',
+            awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveriesRequest.SerializeToString,
+            awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RetryDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DismissDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/awoooi.approval.v1.ApprovalService/DismissDelivery',
+            awoooi_dot_approval_dot_v1_dot_approval__service__pb2.DismissDeliveryRequest.SerializeToString,
+            awoooi_dot_approval_dot_v1_dot_approval__service__pb2.DismissDeliveryResponse.FromString,
             options,
             channel_credentials,
             insecure,

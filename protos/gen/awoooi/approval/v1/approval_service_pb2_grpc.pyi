@@ -118,24 +118,42 @@ class ApprovalServiceStub:
     acknowledgement is withdrawn. An incident that was reopened stays open. Where the incident is unknown the
     approval is marked with `incident_unknown_time`, until it is known again or the caller accepts it as lost.
 
-    Then it finds SUCCEEDED approvals whose resolve is not acknowledged and that have no PENDING or PARKED
-    delivery, and enqueues the resolve again. Also runs periodically, every few minutes: what changed last is
-    compared every time, the others in turn.
+    Then it finds SUCCEEDED approvals whose resolve is not acknowledged and has no delivery that is PENDING,
+    PARKED or DISMISSED, and enqueues the resolve again. Also runs periodically, every few minutes: what changed
+    last is compared every time, the others in turn.
 
     Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
     a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
     is done and `comparison_complete` is false.
     """
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListDeliveriesRequest, _approval_service_pb2.ListDeliveriesResponse]
-    """Returns deliveries to the incident service that match all given filters, newest first, page by page.
-    Deliveries that are DONE are removed after a while. Errors: INVALID_ARGUMENT for a page token that is
-    forged or was issued for other filters.
+    """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
+    and the PARKED (dead-lettered) deliveries of every topic. Those that are DONE are removed after a while,
+    DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
+    filters.
     """
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.RetryDeliveryRequest, _approval_service_pb2.RetryDeliveryResponse]
-    """Re-queues a PARKED (dead-lettered) delivery: PENDING and due at once; `attempts` is kept.
+    """Re-queues a PARKED (dead-lettered) delivery of any topic: PENDING and due at once; `attempts` is kept, the
+    caller is recorded as `requeued_by`.
 
-    Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE.
-    Of concurrent calls one re-queues it, all succeed.
+    Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE or
+    DISMISSED. Of concurrent calls one re-queues it, all succeed.
+    """
+    RetryDeliveries: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.RetryDeliveriesRequest, _approval_service_pb2.RetryDeliveriesResponse]
+    """Re-queues PARKED (dead-lettered) deliveries, as RetryDelivery does each: those of the given topics, at most
+    `limit`, longest PARKED first. With `has_more` the next call goes on where this one ended; deliveries that
+    were PARKED again meanwhile come last.
+
+    Idempotent: a PENDING delivery is left alone; when none is PARKED, none is returned. Concurrent calls
+    re-queue different deliveries.
+    """
+    DismissDelivery: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.DismissDeliveryRequest, _approval_service_pb2.DismissDeliveryResponse]
+    """Gives a PARKED (dead-lettered) delivery up for good: DISMISSED, with the caller and the reason on record. It
+    leaves the counts of PARKED ones, and a dismissed resolve of a NO_ACTION counts as resolved in the stats.
+    Nothing is sent, the approval is unchanged, and Reconcile does not enqueue it again.
+
+    Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
+    PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
     """
 
 @_typing.type_check_only
@@ -228,24 +246,42 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     acknowledgement is withdrawn. An incident that was reopened stays open. Where the incident is unknown the
     approval is marked with `incident_unknown_time`, until it is known again or the caller accepts it as lost.
 
-    Then it finds SUCCEEDED approvals whose resolve is not acknowledged and that have no PENDING or PARKED
-    delivery, and enqueues the resolve again. Also runs periodically, every few minutes: what changed last is
-    compared every time, the others in turn.
+    Then it finds SUCCEEDED approvals whose resolve is not acknowledged and has no delivery that is PENDING,
+    PARKED or DISMISSED, and enqueues the resolve again. Also runs periodically, every few minutes: what changed
+    last is compared every time, the others in turn.
 
     Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
     a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
     is done and `comparison_complete` is false.
     """
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListDeliveriesRequest, _approval_service_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
-    """Returns deliveries to the incident service that match all given filters, newest first, page by page.
-    Deliveries that are DONE are removed after a while. Errors: INVALID_ARGUMENT for a page token that is
-    forged or was issued for other filters.
+    """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
+    and the PARKED (dead-lettered) deliveries of every topic. Those that are DONE are removed after a while,
+    DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
+    filters.
     """
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.RetryDeliveryRequest, _approval_service_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
-    """Re-queues a PARKED (dead-lettered) delivery: PENDING and due at once; `attempts` is kept.
+    """Re-queues a PARKED (dead-lettered) delivery of any topic: PENDING and due at once; `attempts` is kept, the
+    caller is recorded as `requeued_by`.
 
-    Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE.
-    Of concurrent calls one re-queues it, all succeed.
+    Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE or
+    DISMISSED. Of concurrent calls one re-queues it, all succeed.
+    """
+    RetryDeliveries: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.RetryDeliveriesRequest, _approval_service_pb2.RetryDeliveriesResponse]  # type: ignore[assignment]
+    """Re-queues PARKED (dead-lettered) deliveries, as RetryDelivery does each: those of the given topics, at most
+    `limit`, longest PARKED first. With `has_more` the next call goes on where this one ended; deliveries that
+    were PARKED again meanwhile come last.
+
+    Idempotent: a PENDING delivery is left alone; when none is PARKED, none is returned. Concurrent calls
+    re-queue different deliveries.
+    """
+    DismissDelivery: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.DismissDeliveryRequest, _approval_service_pb2.DismissDeliveryResponse]  # type: ignore[assignment]
+    """Gives a PARKED (dead-lettered) delivery up for good: DISMISSED, with the caller and the reason on record. It
+    leaves the counts of PARKED ones, and a dismissed resolve of a NO_ACTION counts as resolved in the stats.
+    Nothing is sent, the approval is unchanged, and Reconcile does not enqueue it again.
+
+    Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
+    PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
     """
 
 class ApprovalServiceServicer:
@@ -380,9 +416,9 @@ class ApprovalServiceServicer:
         acknowledgement is withdrawn. An incident that was reopened stays open. Where the incident is unknown the
         approval is marked with `incident_unknown_time`, until it is known again or the caller accepts it as lost.
 
-        Then it finds SUCCEEDED approvals whose resolve is not acknowledged and that have no PENDING or PARKED
-        delivery, and enqueues the resolve again. Also runs periodically, every few minutes: what changed last is
-        compared every time, the others in turn.
+        Then it finds SUCCEEDED approvals whose resolve is not acknowledged and has no delivery that is PENDING,
+        PARKED or DISMISSED, and enqueues the resolve again. Also runs periodically, every few minutes: what changed
+        last is compared every time, the others in turn.
 
         Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
         a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
@@ -394,9 +430,10 @@ class ApprovalServiceServicer:
         request: _approval_service_pb2.ListDeliveriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.ListDeliveriesResponse, _abc.Awaitable[_approval_service_pb2.ListDeliveriesResponse]]:
-        """Returns deliveries to the incident service that match all given filters, newest first, page by page.
-        Deliveries that are DONE are removed after a while. Errors: INVALID_ARGUMENT for a page token that is
-        forged or was issued for other filters.
+        """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
+        and the PARKED (dead-lettered) deliveries of every topic. Those that are DONE are removed after a while,
+        DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
+        filters.
         """
 
     def RetryDelivery(
@@ -404,10 +441,37 @@ class ApprovalServiceServicer:
         request: _approval_service_pb2.RetryDeliveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.RetryDeliveryResponse, _abc.Awaitable[_approval_service_pb2.RetryDeliveryResponse]]:
-        """Re-queues a PARKED (dead-lettered) delivery: PENDING and due at once; `attempts` is kept.
+        """Re-queues a PARKED (dead-lettered) delivery of any topic: PENDING and due at once; `attempts` is kept, the
+        caller is recorded as `requeued_by`.
 
-        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE.
-        Of concurrent calls one re-queues it, all succeed.
+        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE or
+        DISMISSED. Of concurrent calls one re-queues it, all succeed.
+        """
+
+    def RetryDeliveries(
+        self,
+        request: _approval_service_pb2.RetryDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approval_service_pb2.RetryDeliveriesResponse, _abc.Awaitable[_approval_service_pb2.RetryDeliveriesResponse]]:
+        """Re-queues PARKED (dead-lettered) deliveries, as RetryDelivery does each: those of the given topics, at most
+        `limit`, longest PARKED first. With `has_more` the next call goes on where this one ended; deliveries that
+        were PARKED again meanwhile come last.
+
+        Idempotent: a PENDING delivery is left alone; when none is PARKED, none is returned. Concurrent calls
+        re-queue different deliveries.
+        """
+
+    def DismissDelivery(
+        self,
+        request: _approval_service_pb2.DismissDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approval_service_pb2.DismissDeliveryResponse, _abc.Awaitable[_approval_service_pb2.DismissDeliveryResponse]]:
+        """Gives a PARKED (dead-lettered) delivery up for good: DISMISSED, with the caller and the reason on record. It
+        leaves the counts of PARKED ones, and a dismissed resolve of a NO_ACTION counts as resolved in the stats.
+        Nothing is sent, the approval is unchanged, and Reconcile does not enqueue it again.
+
+        Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
+        PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
         """
 
 def add_ApprovalServiceServicer_to_server(servicer: ApprovalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -129,9 +129,10 @@ class ExecutionStats(_message.Message):
     noop_executions_total: _builtins.int
     """Output only. Counter: NO_ACTION executions completed."""
     noop_resolutions_total: _builtins.int
-    """Output only. Counter: NO_ACTION executions whose incident the incident service acknowledged as resolved.
-    Equal to `noop_executions_total` once everything is delivered. Goes down in one case: resolutions that a
-    restore of the incident service's database has lost are taken off when the reconciler finds them.
+    """Output only. Counter: NO_ACTION executions whose incident the incident service acknowledged as resolved,
+    and those whose resolve an operator dismissed. Equal to `noop_executions_total` once everything is
+    delivered. Goes down in one case: resolutions that a restore of the incident service's database has lost
+    are taken off when the reconciler finds them.
     """
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
@@ -340,24 +341,29 @@ Global___PendingApproval: _TypeAlias = PendingApproval  # noqa: Y015
 
 @_typing.final
 class DeliveryStats(_message.Message):
-    """Deliveries of resolves to the incident service."""
+    """Deliveries of the approval service: resolves and timeline events for the incident service, executions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIVERIES_FIELD_NUMBER: _builtins.int
     OLDEST_PENDING_SECONDS_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    TOPICS_FIELD_NUMBER: _builtins.int
     oldest_pending_seconds: _builtins.float
-    """Output only. Age of the oldest PENDING one in seconds; 0 when there is none."""
+    """Output only. Age of the oldest PENDING resolve in seconds; 0 when there is none."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryStateCount]:
-        """Output only. Number of PENDING and of PARKED deliveries, now. DONE ones are not counted."""
+        """Output only. Number of PENDING and of PARKED resolves, now. DONE ones are not counted."""
 
     @_builtins.property
     def waiting(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Delivery]:
-        """Output only. PARKED deliveries, then PENDING ones, oldest first, at most 20 in all. Empty unless
-        VIEW_FULL.
+        """Output only. PARKED deliveries of every topic, then PENDING ones, oldest first, at most 20 in all. Empty
+        unless VIEW_FULL.
         """
+
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryTopicStats]:
+        """Output only. The deliveries of every topic, the resolves included."""
 
     def __init__(
         self,
@@ -365,14 +371,51 @@ class DeliveryStats(_message.Message):
         deliveries: _abc.Iterable[Global___DeliveryStateCount] | None = ...,
         oldest_pending_seconds: _builtins.float = ...,
         waiting: _abc.Iterable[_approval_pb2.Delivery] | None = ...,
+        topics: _abc.Iterable[Global___DeliveryTopicStats] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "oldest_pending_seconds", b"oldest_pending_seconds", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "oldest_pending_seconds", b"oldest_pending_seconds", "topics", b"topics", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeliveryStats: _TypeAlias = DeliveryStats  # noqa: Y015
+
+@_typing.final
+class DeliveryTopicStats(_message.Message):
+    """Deliveries of one topic."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    OLDEST_PENDING_SECONDS_FIELD_NUMBER: _builtins.int
+    DISMISSED_TOTAL_FIELD_NUMBER: _builtins.int
+    topic: _approval_pb2.Delivery.Topic.ValueType
+    """Output only. The topic."""
+    oldest_pending_seconds: _builtins.float
+    """Output only. Age of the oldest PENDING one in seconds; 0 when there is none."""
+    dismissed_total: _builtins.int
+    """Output only. Counter: those that operators dismissed."""
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryStateCount]:
+        """Output only. Number of PENDING and of PARKED ones, now. DONE and DISMISSED ones are not counted."""
+
+    def __init__(
+        self,
+        *,
+        topic: _approval_pb2.Delivery.Topic.ValueType = ...,
+        deliveries: _abc.Iterable[Global___DeliveryStateCount] | None = ...,
+        oldest_pending_seconds: _builtins.float = ...,
+        dismissed_total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "dismissed_total", b"dismissed_total", "oldest_pending_seconds", b"oldest_pending_seconds", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryTopicStats: _TypeAlias = DeliveryTopicStats  # noqa: Y015
 
 @_typing.final
 class DeliveryStateCount(_message.Message):
@@ -745,12 +788,13 @@ class SideEffectStats(_message.Message):
     SIDE_EFFECTS_FIELD_NUMBER: _builtins.int
     OLDEST_PENDING_SECONDS_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    DISMISSED_TOTAL_FIELD_NUMBER: _builtins.int
     oldest_pending_seconds: _builtins.float
     """Output only. Age of the oldest PENDING one in seconds; 0 when there is none."""
     @_builtins.property
     def side_effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SideEffectCount]:
-        """Output only. Number of PENDING and of PARKED side effects, now, by effect. DONE and SKIPPED ones are not
-        counted.
+        """Output only. Number of PENDING and of PARKED side effects, now, by effect. DONE, SKIPPED and DISMISSED ones
+        are not counted.
         """
 
     @_builtins.property
@@ -759,20 +803,51 @@ class SideEffectStats(_message.Message):
         VIEW_FULL.
         """
 
+    @_builtins.property
+    def dismissed_total(self) -> _containers.RepeatedCompositeFieldContainer[Global___EffectCount]:
+        """Output only. Counter: side effects that operators dismissed, by effect."""
+
     def __init__(
         self,
         *,
         side_effects: _abc.Iterable[Global___SideEffectCount] | None = ...,
         oldest_pending_seconds: _builtins.float = ...,
         waiting: _abc.Iterable[_incident_pb2.SideEffect] | None = ...,
+        dismissed_total: _abc.Iterable[Global___EffectCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_pending_seconds", b"oldest_pending_seconds", "side_effects", b"side_effects", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dismissed_total", b"dismissed_total", "oldest_pending_seconds", b"oldest_pending_seconds", "side_effects", b"side_effects", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SideEffectStats: _TypeAlias = SideEffectStats  # noqa: Y015
+
+@_typing.final
+class EffectCount(_message.Message):
+    """Count of side effects of one kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EFFECT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    effect: _incident_pb2.SideEffect.Effect.ValueType
+    """Output only. The effect."""
+    count: _builtins.int
+    """Output only. Count, at least 0."""
+    def __init__(
+        self,
+        *,
+        effect: _incident_pb2.SideEffect.Effect.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "effect", b"effect"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EffectCount: _TypeAlias = EffectCount  # noqa: Y015
 
 @_typing.final
 class SideEffectCount(_message.Message):

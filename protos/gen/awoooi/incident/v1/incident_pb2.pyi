@@ -502,9 +502,13 @@ class SideEffect(_message.Message):
         STATE_DONE: SideEffect._State.ValueType  # 2
         """Took effect. Terminal."""
         STATE_PARKED: SideEffect._State.ValueType  # 3
-        """Dead-lettered: no further retries; RetrySideEffect re-queues it."""
+        """Dead-lettered: no further retries. RetrySideEffect and RetrySideEffects re-queue it, DismissSideEffect
+        gives it up.
+        """
         STATE_SKIPPED: SideEffect._State.ValueType  # 4
         """Not wanted, by configuration; `skip_reason` has the reason. Terminal."""
+        STATE_DISMISSED: SideEffect._State.ValueType  # 5
+        """Given up by an operator; `dismissal` says by whom, when and why. Terminal."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Delivery state."""
@@ -516,9 +520,43 @@ class SideEffect(_message.Message):
     STATE_DONE: SideEffect.State.ValueType  # 2
     """Took effect. Terminal."""
     STATE_PARKED: SideEffect.State.ValueType  # 3
-    """Dead-lettered: no further retries; RetrySideEffect re-queues it."""
+    """Dead-lettered: no further retries. RetrySideEffect and RetrySideEffects re-queue it, DismissSideEffect
+    gives it up.
+    """
     STATE_SKIPPED: SideEffect.State.ValueType  # 4
     """Not wanted, by configuration; `skip_reason` has the reason. Terminal."""
+    STATE_DISMISSED: SideEffect.State.ValueType  # 5
+    """Given up by an operator; `dismissal` says by whom, when and why. Terminal."""
+
+    @_typing.final
+    class Dismissal(_message.Message):
+        """That an operator gave a side effect up."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ACTOR_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        DISMISS_TIME_FIELD_NUMBER: _builtins.int
+        actor: _builtins.str
+        """Output only. The caller of DismissSideEffect."""
+        reason: _builtins.str
+        """Output only. The caller's reason."""
+        @_builtins.property
+        def dismiss_time(self) -> _timestamp_pb2.Timestamp:
+            """Output only. When it was dismissed."""
+
+        def __init__(
+            self,
+            *,
+            actor: _builtins.str = ...,
+            reason: _builtins.str = ...,
+            dismiss_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["dismiss_time", b"dismiss_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "dismiss_time", b"dismiss_time", "reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     INCIDENT_ID_FIELD_NUMBER: _builtins.int
     EFFECT_FIELD_NUMBER: _builtins.int
@@ -531,6 +569,8 @@ class SideEffect(_message.Message):
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     DONE_TIME_FIELD_NUMBER: _builtins.int
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    REQUEUED_BY_FIELD_NUMBER: _builtins.int
+    DISMISSAL_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
     """Output only. The incident that was resolved."""
     effect: Global___SideEffect.Effect.ValueType
@@ -551,6 +591,8 @@ class SideEffect(_message.Message):
     """Output only. Idempotency key, the same on every attempt of this effect, so that a receiver can drop
     duplicates; at most 128 characters.
     """
+    requeued_by: _builtins.str
+    """Output only. The caller that re-queued it last; empty when none did."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the incident was resolved."""
@@ -561,7 +603,11 @@ class SideEffect(_message.Message):
 
     @_builtins.property
     def done_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When it took effect or was skipped. Unset while PENDING or PARKED."""
+        """Output only. When it took effect or was skipped. Unset unless DONE or SKIPPED."""
+
+    @_builtins.property
+    def dismissal(self) -> Global___SideEffect.Dismissal:
+        """Output only. Unset unless DISMISSED."""
 
     def __init__(
         self,
@@ -577,10 +623,12 @@ class SideEffect(_message.Message):
         next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
         done_time: _timestamp_pb2.Timestamp | None = ...,
         delivery_id: _builtins.str = ...,
+        requeued_by: _builtins.str = ...,
+        dismissal: Global___SideEffect.Dismissal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "done_time", b"done_time", "next_attempt_time", b"next_attempt_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dismissal", b"dismissal", "done_time", b"done_time", "next_attempt_time", b"next_attempt_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "delivery_id", b"delivery_id", "done_time", b"done_time", "effect", b"effect", "incident_id", b"incident_id", "last_error", b"last_error", "next_attempt_time", b"next_attempt_time", "resolution_number", b"resolution_number", "skip_reason", b"skip_reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "delivery_id", b"delivery_id", "dismissal", b"dismissal", "done_time", b"done_time", "effect", b"effect", "incident_id", b"incident_id", "last_error", b"last_error", "next_attempt_time", b"next_attempt_time", "requeued_by", b"requeued_by", "resolution_number", b"resolution_number", "skip_reason", b"skip_reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1241,6 +1241,120 @@ class RetrySideEffectResponse(_message.Message):
 Global___RetrySideEffectResponse: _TypeAlias = RetrySideEffectResponse  # noqa: Y015
 
 @_typing.final
+class RetrySideEffectsRequest(_message.Message):
+    """The request of RetrySideEffects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Optional. Maximum number of side effects that are re-queued. 0: 100; at most 1000."""
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.SideEffect.Effect.ValueType]:
+        """Optional. Side effects of any of these kinds. Empty: of every kind. At most 16."""
+
+    def __init__(
+        self,
+        *,
+        effects: _abc.Iterable[_incident_pb2.SideEffect.Effect.ValueType] | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrySideEffectsRequest: _TypeAlias = RetrySideEffectsRequest  # noqa: Y015
+
+@_typing.final
+class RetrySideEffectsResponse(_message.Message):
+    """The response of RetrySideEffects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIDE_EFFECTS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
+    """True when `limit` was reached, so that more may be PARKED."""
+    @_builtins.property
+    def side_effects(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.SideEffect]:
+        """The side effects that this call re-queued, longest PARKED first."""
+
+    def __init__(
+        self,
+        *,
+        side_effects: _abc.Iterable[_incident_pb2.SideEffect] | None = ...,
+        has_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "side_effects", b"side_effects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrySideEffectsResponse: _TypeAlias = RetrySideEffectsResponse  # noqa: Y015
+
+@_typing.final
+class DismissSideEffectRequest(_message.Message):
+    """The request of DismissSideEffect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_ID_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    RESOLUTION_NUMBER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    incident_id: _builtins.str
+    """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits. The incident need not exist any more."""
+    effect: _incident_pb2.SideEffect.Effect.ValueType
+    """Required. Kind of side effect."""
+    resolution_number: _builtins.int
+    """Optional. Number of the RESOLVED transition. 0: the latest."""
+    reason: _builtins.str
+    """Required. Why it is given up. At most 1024 bytes of UTF-8, not blank, without U+0000."""
+    def __init__(
+        self,
+        *,
+        incident_id: _builtins.str = ...,
+        effect: _incident_pb2.SideEffect.Effect.ValueType = ...,
+        resolution_number: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "incident_id", b"incident_id", "reason", b"reason", "resolution_number", b"resolution_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DismissSideEffectRequest: _TypeAlias = DismissSideEffectRequest  # noqa: Y015
+
+@_typing.final
+class DismissSideEffectResponse(_message.Message):
+    """The response of DismissSideEffect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIDE_EFFECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def side_effect(self) -> _incident_pb2.SideEffect:
+        """The side effect: DISMISSED."""
+
+    def __init__(
+        self,
+        *,
+        side_effect: _incident_pb2.SideEffect | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["side_effect", b"side_effect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["side_effect", b"side_effect"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DismissSideEffectResponse: _TypeAlias = DismissSideEffectResponse  # noqa: Y015
+
+@_typing.final
 class GetPostmortemRequest(_message.Message):
     """The request of GetPostmortem."""
 

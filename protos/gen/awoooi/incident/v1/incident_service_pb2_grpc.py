@@ -107,6 +107,16 @@ class IncidentServiceStub:
                 request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectRequest.SerializeToString,
                 response_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectResponse.FromString,
                 _registered_method=True)
+        self.RetrySideEffects = channel.unary_unary(
+                '/awoooi.incident.v1.IncidentService/RetrySideEffects',
+                request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectsRequest.SerializeToString,
+                response_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectsResponse.FromString,
+                _registered_method=True)
+        self.DismissSideEffect = channel.unary_unary(
+                '/awoooi.incident.v1.IncidentService/DismissSideEffect',
+                request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.DismissSideEffectRequest.SerializeToString,
+                response_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.DismissSideEffectResponse.FromString,
+                _registered_method=True)
         self.GetPostmortem = channel.unary_unary(
                 '/awoooi.incident.v1.IncidentService/GetPostmortem',
                 request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.GetPostmortemRequest.SerializeToString,
@@ -281,10 +291,35 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetrySideEffect(self, request, context):
-        """Re-queues a PARKED (dead-lettered) side effect: PENDING and due at once; `attempts` is kept.
+        """Re-queues a PARKED (dead-lettered) side effect: PENDING and due at once; `attempts` is kept, the caller is
+        recorded as `requeued_by`.
 
-        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE
-        or SKIPPED. Of concurrent calls one re-queues it, all succeed.
+        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE,
+        SKIPPED or DISMISSED. Of concurrent calls one re-queues it, all succeed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetrySideEffects(self, request, context):
+        """Re-queues PARKED (dead-lettered) side effects, as RetrySideEffect does each: those of the given kinds, at
+        most `limit`, longest PARKED first. With `has_more` the next call goes on where this one ended; side effects
+        that were PARKED again meanwhile come last.
+
+        Idempotent: a PENDING side effect is left alone; when none is PARKED, none is returned. Concurrent calls
+        re-queue different side effects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DismissSideEffect(self, request, context):
+        """Gives a PARKED (dead-lettered) side effect up for good: DISMISSED, with the caller and the reason on record,
+        there and as EFFECT_SKIPPED on the incident's timeline. It leaves the counts of PARKED ones, and retention
+        no longer waits for it.
+
+        Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
+        PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -375,6 +410,16 @@ def add_IncidentServiceServicer_to_server(servicer, server):
                     servicer.RetrySideEffect,
                     request_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectRequest.FromString,
                     response_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectResponse.SerializeToString,
+            ),
+            'RetrySideEffects': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetrySideEffects,
+                    request_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectsRequest.FromString,
+                    response_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectsResponse.SerializeToString,
+            ),
+            'DismissSideEffect': grpc.unary_unary_rpc_method_handler(
+                    servicer.DismissSideEffect,
+                    request_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.DismissSideEffectRequest.FromString,
+                    response_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.DismissSideEffectResponse.SerializeToString,
             ),
             'GetPostmortem': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPostmortem,
@@ -746,6 +791,60 @@ class IncidentService:
             '/awoooi.incident.v1.IncidentService/RetrySideEffect',
             awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectRequest.SerializeToString,
             awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetrySideEffects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/awoooi.incident.v1.IncidentService/RetrySideEffects',
+            awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectsRequest.SerializeToString,
+            awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RetrySideEffectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DismissSideEffect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/awoooi.incident.v1.IncidentService/DismissSideEffect',
+            awoooi_dot_incident_dot_v1_dot_incident__service__pb2.DismissSideEffectRequest.SerializeToString,
+            awoooi_dot_incident_dot_v1_dot_incident__service__pb2.DismissSideEffectResponse.FromString,
             options,
             channel_credentials,
             insecure,

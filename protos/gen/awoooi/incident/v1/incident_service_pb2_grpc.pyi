@@ -143,10 +143,27 @@ class IncidentServiceStub:
     other filters.
     """
     RetrySideEffect: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.RetrySideEffectRequest, _incident_service_pb2.RetrySideEffectResponse]
-    """Re-queues a PARKED (dead-lettered) side effect: PENDING and due at once; `attempts` is kept.
+    """Re-queues a PARKED (dead-lettered) side effect: PENDING and due at once; `attempts` is kept, the caller is
+    recorded as `requeued_by`.
 
-    Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE
-    or SKIPPED. Of concurrent calls one re-queues it, all succeed.
+    Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE,
+    SKIPPED or DISMISSED. Of concurrent calls one re-queues it, all succeed.
+    """
+    RetrySideEffects: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.RetrySideEffectsRequest, _incident_service_pb2.RetrySideEffectsResponse]
+    """Re-queues PARKED (dead-lettered) side effects, as RetrySideEffect does each: those of the given kinds, at
+    most `limit`, longest PARKED first. With `has_more` the next call goes on where this one ended; side effects
+    that were PARKED again meanwhile come last.
+
+    Idempotent: a PENDING side effect is left alone; when none is PARKED, none is returned. Concurrent calls
+    re-queue different side effects.
+    """
+    DismissSideEffect: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.DismissSideEffectRequest, _incident_service_pb2.DismissSideEffectResponse]
+    """Gives a PARKED (dead-lettered) side effect up for good: DISMISSED, with the caller and the reason on record,
+    there and as EFFECT_SKIPPED on the incident's timeline. It leaves the counts of PARKED ones, and retention
+    no longer waits for it.
+
+    Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
+    PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
     """
     GetPostmortem: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.GetPostmortemRequest, _incident_service_pb2.GetPostmortemResponse]
     """Returns the postmortem of one RESOLVED transition. Errors: NOT_FOUND when the incident is unknown, was
@@ -274,10 +291,27 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     other filters.
     """
     RetrySideEffect: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.RetrySideEffectRequest, _incident_service_pb2.RetrySideEffectResponse]  # type: ignore[assignment]
-    """Re-queues a PARKED (dead-lettered) side effect: PENDING and due at once; `attempts` is kept.
+    """Re-queues a PARKED (dead-lettered) side effect: PENDING and due at once; `attempts` is kept, the caller is
+    recorded as `requeued_by`.
 
-    Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE
-    or SKIPPED. Of concurrent calls one re-queues it, all succeed.
+    Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE,
+    SKIPPED or DISMISSED. Of concurrent calls one re-queues it, all succeed.
+    """
+    RetrySideEffects: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.RetrySideEffectsRequest, _incident_service_pb2.RetrySideEffectsResponse]  # type: ignore[assignment]
+    """Re-queues PARKED (dead-lettered) side effects, as RetrySideEffect does each: those of the given kinds, at
+    most `limit`, longest PARKED first. With `has_more` the next call goes on where this one ended; side effects
+    that were PARKED again meanwhile come last.
+
+    Idempotent: a PENDING side effect is left alone; when none is PARKED, none is returned. Concurrent calls
+    re-queue different side effects.
+    """
+    DismissSideEffect: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.DismissSideEffectRequest, _incident_service_pb2.DismissSideEffectResponse]  # type: ignore[assignment]
+    """Gives a PARKED (dead-lettered) side effect up for good: DISMISSED, with the caller and the reason on record,
+    there and as EFFECT_SKIPPED on the incident's timeline. It leaves the counts of PARKED ones, and retention
+    no longer waits for it.
+
+    Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
+    PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
     """
     GetPostmortem: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.GetPostmortemRequest, _incident_service_pb2.GetPostmortemResponse]  # type: ignore[assignment]
     """Returns the postmortem of one RESOLVED transition. Errors: NOT_FOUND when the incident is unknown, was
@@ -467,10 +501,37 @@ class IncidentServiceServicer:
         request: _incident_service_pb2.RetrySideEffectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.RetrySideEffectResponse, _abc.Awaitable[_incident_service_pb2.RetrySideEffectResponse]]:
-        """Re-queues a PARKED (dead-lettered) side effect: PENDING and due at once; `attempts` is kept.
+        """Re-queues a PARKED (dead-lettered) side effect: PENDING and due at once; `attempts` is kept, the caller is
+        recorded as `requeued_by`.
 
-        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE
-        or SKIPPED. Of concurrent calls one re-queues it, all succeed.
+        Idempotent: a PENDING one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is DONE,
+        SKIPPED or DISMISSED. Of concurrent calls one re-queues it, all succeed.
+        """
+
+    def RetrySideEffects(
+        self,
+        request: _incident_service_pb2.RetrySideEffectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.RetrySideEffectsResponse, _abc.Awaitable[_incident_service_pb2.RetrySideEffectsResponse]]:
+        """Re-queues PARKED (dead-lettered) side effects, as RetrySideEffect does each: those of the given kinds, at
+        most `limit`, longest PARKED first. With `has_more` the next call goes on where this one ended; side effects
+        that were PARKED again meanwhile come last.
+
+        Idempotent: a PENDING side effect is left alone; when none is PARKED, none is returned. Concurrent calls
+        re-queue different side effects.
+        """
+
+    def DismissSideEffect(
+        self,
+        request: _incident_service_pb2.DismissSideEffectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.DismissSideEffectResponse, _abc.Awaitable[_incident_service_pb2.DismissSideEffectResponse]]:
+        """Gives a PARKED (dead-lettered) side effect up for good: DISMISSED, with the caller and the reason on record,
+        there and as EFFECT_SKIPPED on the incident's timeline. It leaves the counts of PARKED ones, and retention
+        no longer waits for it.
+
+        Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
+        PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
         """
 
     def GetPostmortem(

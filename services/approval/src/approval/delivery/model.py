@@ -57,19 +57,41 @@ class TimelineEntry:
 
 
 class DeliveryState(StrEnum):
-    """The state of a delivery. PARKED: dead-lettered, it waits for an operator."""
+    """The state of a delivery. PARKED: dead-lettered, it waits for an operator; DISMISSED: an operator gave it up."""
 
     PENDING = "PENDING"
     DONE = "DONE"
     PARKED = "PARKED"
+    DISMISSED = "DISMISSED"
+
+
+class DeliveryTopic(StrEnum):
+    """What is delivered; OTHER is a job of another version of the service."""
+
+    RESOLVE = "RESOLVE"
+    TIMELINE = "TIMELINE"
+    EXECUTION = "EXECUTION"
+    OTHER = "OTHER"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryDismissal:
+    """That an operator gave a delivery up: who, why and when."""
+
+    actor: str
+    reason: str
+    dismiss_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A resolve on its way to the incident service."""
+    """A job of this service as an operator sees it."""
 
     delivery_id: int
+    topic: DeliveryTopic
+    idempotency_key: str
     approval_id: str
+    # Empty for an execution.
     incident_id: str
     state: DeliveryState
     attempts: int
@@ -77,6 +99,8 @@ class Delivery:
     create_time: datetime
     next_attempt_time: datetime
     done_time: datetime | None
+    requeued_by: str
+    dismissal: DeliveryDismissal | None
 
 
 class IncidentCheck(StrEnum):

@@ -1,4 +1,4 @@
-"""Queues the resolves of approvals that were executed, not acknowledged, and have no open delivery.
+"""Queues the resolves of approvals that were executed, not acknowledged, and have no open or dismissed delivery.
 
 The outbox does not lose intents. This repairs what is outside its reach: a row removed by hand, imported approvals, a
 restore of either database from a backup. What was acknowledged is first compared with what the incident service has.
@@ -12,7 +12,8 @@ import structlog
 from approval.delivery import comparison_repository, repository
 from approval.delivery.comparison import Comparison
 from approval.delivery.model import Position
-from approval.delivery.resolve_job import RESOLVE_TOPIC, resolve_job
+from approval.delivery.resolve_job import resolve_job
+from approval.delivery.topics import RESOLVE_TOPIC
 from servicekit.outbox import jobs
 from servicekit.outbox.transaction import Transactions
 

@@ -1,4 +1,4 @@
-"""The statements on resolve deliveries and on their acknowledgement. Nothing here commits."""
+"""The statements on the acknowledgement of resolves. Nothing here commits."""
 
 from collections.abc import Sequence
 
@@ -8,69 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from approval.counters import NOOP_RESOLUTIONS
-from approval.delivery.errors import DeliveryDoneError, DeliveryNotFoundError
-from approval.delivery.model import Delivery, DeliveryState, ResolutionType, ResolveIntent
-from approval.delivery.resolve_job import RESOLVE_TOPIC, resolve_intent
+from approval.delivery.model import ResolutionType, ResolveIntent
+from approval.delivery.topics import RESOLVE_TOPIC
 from approval.model import OperationKind
-from servicekit.outbox import jobs
-from servicekit.outbox.jobs import JobEndedError, JobRecord
-from servicekit.outbox.sql import open_job_exists
+from servicekit.outbox.sql import open_or_dismissed_job_exists
 from servicekit.outbox.transaction import Transaction
-
-
-async def list_deliveries(
-    connection: AsyncConnection,
-    *,
-    states: Sequence[DeliveryState],
-    approval_id: str,
-    before: int | None,
-    limit: int,
-) -> Sequence[Delivery]:
-    """Return at most `limit` deliveries, newest first, those older than the id `before` when given."""
-    found = await jobs.list_jobs(
-        connection,
-        [RESOLVE_TOPIC],
-        states=states,
-        dedup_keys=[approval_id] if approval_id else None,
-        before=before,
-        limit=limit,
-    )
-    return [_delivery(job) for job in found]
-
-
-async def list_open(connection: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
-    """Return at most `limit` deliveries that are PARKED, then PENDING ones, oldest first."""
-    return [_delivery(job) for job in await jobs.list_open(connection, [RESOLVE_TOPIC], limit=limit)]
-
-
-async def requeue(connection: AsyncConnection, delivery_id: int) -> Delivery:
-    """Re-queue a PARKED (dead-lettered) delivery, due now; a PENDING one is returned as it is.
-
-    Raises DeliveryNotFoundError, DeliveryDoneError.
-    """
-    job = await jobs.get_by_id_for_update(connection, RESOLVE_TOPIC, delivery_id)
-    if job is None:
-        raise DeliveryNotFoundError
-    try:
-        return _delivery(await jobs.requeue(connection, job))
-    except JobEndedError:
-        raise DeliveryDoneError from None
-
-
-def _delivery(job: JobRecord) -> Delivery:
-    intent = resolve_intent(job)
-    return Delivery(
-        job.job_id,
-        intent.approval_id,
-        intent.incident_id,
-        DeliveryState(job.state),
-        job.attempts,
-        job.last_error,
-        job.create_time,
-        job.next_attempt_time,
-        job.done_time,
-    )
-
 
 _ACKNOWLEDGE = text("""
     UPDATE approvals SET incident_resolve_time = now(), incident_unknown_time = NULL, incident_unknown_accepted_by = '',
@@ -94,11 +36,24 @@ async def acknowledge(transaction: Transaction, approval_ids: Sequence[str]) -> 
     transaction.count(NOOP_RESOLUTIONS, amount=list(kinds).count(OperationKind.NO_ACTION))
 
 
+_IS_UNACKNOWLEDGED_NOOP = text("""
+    SELECT count(*) = 1 FROM approvals
+    WHERE approval_id = :approval_id AND operation_kind = 'NO_ACTION' AND incident_resolve_time IS NULL
+""")
+
+
+async def count_dismissed_resolve(transaction: Transaction, approval_id: str) -> None:
+    """Count a resolve that was dismissed as the acknowledgement that will not come, when it was one of NO_ACTION."""
+    parameters = {"approval_id": approval_id}
+    if (await transaction.connection.execute(_IS_UNACKNOWLEDGED_NOOP, parameters)).scalar_one():
+        transaction.count(NOOP_RESOLUTIONS)
+
+
 # The approvals are few: a partial index holds those that succeeded and are unacknowledged.
 _UNACKNOWLEDGED = f"""
     FROM approvals
     WHERE state = 'SUCCEEDED' AND incident_resolve_time IS NULL
-        AND NOT {open_job_exists(topic=":topic", dedup_key="approvals.approval_id")}
+        AND NOT {open_or_dismissed_job_exists(topic=":topic", dedup_key="approvals.approval_id")}
 """
 _SELECT = f"""
     SELECT approval_id, incident_id, operation_kind, action, incident_opening, execute_time {_UNACKNOWLEDGED}
@@ -114,7 +69,7 @@ _COUNT = text(f"SELECT count(*) {_UNACKNOWLEDGED}")
 async def find_unacknowledged(
     connection: AsyncConnection, *, limit: int, for_update: bool = False
 ) -> Sequence[ResolveIntent]:
-    """Return the intents of at most `limit` approvals that were executed, are not acknowledged and have no open delivery.
+    """Return the intents of at most `limit` approvals that were executed, are not acknowledged and have no open or dismissed delivery.
 
     `for_update` locks the approvals, and leaves out those that are locked.
     """
@@ -136,6 +91,6 @@ async def find_unacknowledged(
 
 
 async def count_unacknowledged(connection: AsyncConnection) -> int:
-    """Return how many approvals were executed, are not acknowledged and have no open delivery."""
+    """Return how many approvals were executed, are not acknowledged and have no open or dismissed delivery."""
     count: int = (await connection.execute(_COUNT, {"topic": RESOLVE_TOPIC})).scalar_one()
     return count

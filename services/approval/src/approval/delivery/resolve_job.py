@@ -3,11 +3,10 @@
 from datetime import datetime
 
 from approval.delivery.model import ResolutionType, ResolveIntent
+from approval.delivery.topics import RESOLVE_TOPIC
 from approval.model import Approval
 from servicekit.outbox.jobs import JobRecord
 from servicekit.outbox.queue import Job, NewJob
-
-RESOLVE_TOPIC = "incident.resolve"
 
 
 def resolve_job(intent: ResolveIntent) -> NewJob:

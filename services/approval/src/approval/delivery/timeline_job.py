@@ -3,9 +3,8 @@
 from datetime import datetime
 
 from approval.delivery.model import TimelineEntry, TimelineEvent
+from approval.delivery.topics import TIMELINE_TOPIC
 from servicekit.outbox.queue import Job, NewJob
-
-TIMELINE_TOPIC = "incident.timeline"
 
 
 def timeline_job(entry: TimelineEntry) -> NewJob:

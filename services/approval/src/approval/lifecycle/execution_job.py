@@ -3,10 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from approval.delivery.topics import EXECUTE_TOPIC
 from approval.model import Approval, OperationKind, can_be_executed
 from servicekit.outbox.queue import Job, NewJob
-
-EXECUTE_TOPIC = "approval.execute"
 
 
 @dataclass(frozen=True, slots=True)

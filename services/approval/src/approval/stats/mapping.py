@@ -1,11 +1,13 @@
 """The stats as the sections of GetFlywheelStats. Every value of an enum is there, 0 included."""
 
+from collections.abc import Mapping
+
 from google.protobuf.duration_pb2 import Duration
 
-from approval.delivery.mapping import DELIVERY_STATES, delivery_to_proto
-from approval.delivery.model import DeliveryState
+from approval.delivery.mapping import DELIVERY_STATES, DELIVERY_TOPICS, delivery_to_proto
+from approval.delivery.model import DeliveryState, DeliveryTopic
 from approval.model import ExecutionOutcome, State
-from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails
+from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails, TopicStats
 from approval.wire_enums import RISKS, STATES
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
@@ -31,20 +33,35 @@ def stats_to_proto(stats: ApprovalStats, *, min_samples: int) -> pb.GetFlywheelS
             oldest_pending_seconds=stats.approval_oldest_pending_seconds,
             incident_unknown=stats.approvals_incident_unknown,
         ),
-        deliveries=stats_pb.DeliveryStats(
-            deliveries=[
-                stats_pb.DeliveryStateCount(
-                    state=DELIVERY_STATES.to_wire(state),
-                    count=stats.deliveries.get(state, 0),
-                )
-                for state in (DeliveryState.PENDING, DeliveryState.PARKED)
-            ],
-            oldest_pending_seconds=stats.delivery_oldest_pending_seconds,
-        ),
+        deliveries=_deliveries(stats.deliveries),
     )
     if stats.details is not None:
         _add_details(response, stats.details)
     return response
+
+
+def _deliveries(topics: Mapping[DeliveryTopic, TopicStats]) -> stats_pb.DeliveryStats:
+    resolves = topics[DeliveryTopic.RESOLVE]
+    return stats_pb.DeliveryStats(
+        deliveries=_open(resolves),
+        oldest_pending_seconds=resolves.oldest_pending_seconds,
+        topics=[
+            stats_pb.DeliveryTopicStats(
+                topic=DELIVERY_TOPICS.to_wire(topic),
+                deliveries=_open(stats),
+                oldest_pending_seconds=stats.oldest_pending_seconds,
+                dismissed_total=stats.dismissed,
+            )
+            for topic, stats in topics.items()
+        ],
+    )
+
+
+def _open(topic: TopicStats) -> list[stats_pb.DeliveryStateCount]:
+    return [
+        stats_pb.DeliveryStateCount(state=DELIVERY_STATES.to_wire(state), count=topic.open.get(state, 0))
+        for state in (DeliveryState.PENDING, DeliveryState.PARKED)
+    ]
 
 
 def _add_details(response: pb.GetFlywheelStatsResponse, details: ApprovalStatsDetails) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from approval.delivery.model import Delivery
+from approval.delivery.model import Delivery, DeliveryTopic
 from approval.model import Risk
 
 # The window of the success rate.
@@ -34,6 +34,15 @@ class ApprovalStatsDetails:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicStats:
+    """The deliveries of one topic: PENDING and PARKED ones by state (one without any is not there), and dismissed ones."""
+
+    open: Mapping[str, int]
+    oldest_pending_seconds: float
+    dismissed: int
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalStats:
     """All stats of this service; `details` only when requested."""
 
@@ -47,7 +56,6 @@ class ApprovalStats:
     approval_oldest_pending_seconds: float
     # Whose incident is unknown, without those that were accepted as lost.
     approvals_incident_unknown: int
-    # PENDING and PARKED; a state without any is not there.
-    deliveries: Mapping[str, int]
-    delivery_oldest_pending_seconds: float
+    # Of every topic.
+    deliveries: Mapping[DeliveryTopic, TopicStats]
     details: ApprovalStatsDetails | None

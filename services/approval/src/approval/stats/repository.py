@@ -1,20 +1,21 @@
 """The stats of this service: read from counters, partial indexes and the last day's rows, never from history."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Float
 
-from approval.counters import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
+from approval.counters import APPROVALS, DELIVERIES_DISMISSED, EXECUTIONS, NOOP_RESOLUTIONS
 from approval.delivery.comparison_repository import count_unknown
-from approval.delivery.repository import list_open
-from approval.delivery.resolve_job import RESOLVE_TOPIC
+from approval.delivery.delivery_repository import list_open
+from approval.delivery.model import DeliveryTopic
+from approval.delivery.topics import delivery_topic
 from approval.model import Risk
-from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails, PendingApproval
+from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails, PendingApproval, TopicStats
 from servicekit.database.counters import read_counters
-from servicekit.outbox.jobs import JobState, count_open
+from servicekit.outbox.jobs import JobState, OpenJobs, count_open
 
 _NOW = text("SELECT now()")
 _SAMPLES = text("""
@@ -51,7 +52,8 @@ async def read_stats(connection: AsyncConnection, *, with_details: bool) -> Appr
     ).one()
     oldest_pending = (await connection.execute(_OLDEST_PENDING)).scalar_one()
     counters = await read_counters(connection)
-    resolves = [job for job in await count_open(connection) if job.topic == RESOLVE_TOPIC]
+    opened = await count_open(connection)
+    dismissed = _labelled(counters, DELIVERIES_DISMISSED)
     return ApprovalStats(
         read_time=(await connection.execute(_NOW)).scalar_one(),
         samples=samples,
@@ -61,12 +63,19 @@ async def read_stats(connection: AsyncConnection, *, with_details: bool) -> Appr
         approvals=_labelled(counters, APPROVALS),
         approval_oldest_pending_seconds=oldest_pending,
         approvals_incident_unknown=await count_unknown(connection),
-        deliveries={job.state: job.count for job in resolves},
-        delivery_oldest_pending_seconds=max(
-            (job.oldest_seconds for job in resolves if job.state == JobState.PENDING), default=0.0
-        ),
+        deliveries={topic: _topic(topic, opened, dismissed.get(topic, 0)) for topic in DeliveryTopic},
         details=await _read_details(connection) if with_details else None,
     )
+
+
+def _topic(topic: DeliveryTopic, opened: Sequence[OpenJobs], dismissed: int) -> TopicStats:
+    mine = [each for each in opened if delivery_topic(each.topic) is topic]
+    counts: dict[str, int] = {}
+    for each in mine:
+        # Several topics of other versions are one kind.
+        counts[each.state] = counts.get(each.state, 0) + each.count
+    ages = [each.oldest_seconds for each in mine if each.state == JobState.PENDING]
+    return TopicStats(counts, max(ages, default=0.0), dismissed)
 
 
 async def _read_details(connection: AsyncConnection) -> ApprovalStatsDetails:

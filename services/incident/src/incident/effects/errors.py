@@ -14,8 +14,8 @@ class SideEffectNotFoundError(IncidentError):
         self.incident_id = incident_id
 
 
-class SideEffectEndedError(IncidentError):
-    """The side effect took effect or was left out: there is nothing to try again."""
+class SideEffectStateError(IncidentError):
+    """The side effect's state does not allow this."""
 
     def __init__(
         self, incident_id: str, *, current: SideEffectState, allowed: Sequence[SideEffectState]
@@ -24,6 +24,14 @@ class SideEffectEndedError(IncidentError):
         self.incident_id = incident_id
         self.current = current
         self.allowed = allowed
+
+
+class SideEffectEndedError(SideEffectStateError):
+    """The side effect took effect, was left out or was dismissed: there is nothing to try again."""
+
+
+class SideEffectNotParkedError(SideEffectStateError):
+    """Only a PARKED side effect can be dismissed."""
 
 
 class NeverResolvedError(IncidentError):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from incident.effects.model import OpenSideEffects, SideEffect, SideEffectState
+from incident.effects.model import OpenSideEffects, SideEffect, SideEffectDismissal, SideEffectState
 from incident.lifecycle.effect_jobs import EffectPayload, dedup_key
 from incident.model import Effect, ResolutionKey
-from servicekit.outbox import jobs
+from servicekit.outbox import dead_letters, jobs
 from servicekit.outbox.jobs import JobRecord
 
 _EFFECT_OF = {effect.topic: effect for effect in Effect}
@@ -26,6 +26,10 @@ def to_side_effect(job: JobRecord) -> SideEffect:
         create_time=job.create_time,
         next_attempt_time=job.next_attempt_time,
         done_time=job.done_time,
+        requeued_by=job.requeued_by,
+        dismissal=None
+        if job.dismissal is None
+        else SideEffectDismissal(job.dismissal.actor, job.dismissal.reason, job.dismissal.dismiss_time),
         sequence=job.job_id,
     )
 
@@ -43,11 +47,15 @@ async def list_side_effects(
 
     `resolutions` None, no state and no effect are no criteria.
     """
+    topics = _topics(effects)
+    keys = None
+    if resolutions is not None:
+        keys = [(topic, dedup_key(key)) for topic in topics for key in resolutions]
     found = await jobs.list_jobs(
         connection,
-        [effect.topic for effect in effects or tuple(Effect)],
+        topics,
         states=states,
-        dedup_keys=None if resolutions is None else [dedup_key(key) for key in resolutions],
+        keys=keys,
         before=before,
         limit=limit,
     )
@@ -56,13 +64,21 @@ async def list_side_effects(
 
 async def list_open(connection: AsyncConnection, *, limit: int) -> Sequence[SideEffect]:
     """Return at most `limit` side effects that are PARKED, then PENDING ones, oldest first."""
-    found = await jobs.list_open(connection, [effect.topic for effect in Effect], limit=limit)
+    found = await jobs.list_open(connection, _topics(), limit=limit)
     return [to_side_effect(job) for job in found]
 
 
 async def get_for_update(connection: AsyncConnection, effect: Effect, key: ResolutionKey) -> JobRecord | None:
     """Return the job of a side effect, locked until the transaction ends; None when there is none."""
-    return await jobs.get_by_key_for_update(connection, effect.topic, dedup_key(key))
+    return await dead_letters.get_by_key_for_update(connection, effect.topic, dedup_key(key))
+
+
+async def requeue_parked(
+    connection: AsyncConnection, effects: Sequence[Effect], *, actor: str, limit: int
+) -> Sequence[SideEffect]:
+    """Re-queue the longest PARKED side effects of these kinds (none: of every kind), at most `limit`."""
+    found = await dead_letters.requeue_parked(connection, _topics(effects), actor=actor, limit=limit)
+    return [to_side_effect(job) for job in found]
 
 
 async def count_open(connection: AsyncConnection) -> OpenSideEffects:
@@ -79,3 +95,7 @@ async def count_open(connection: AsyncConnection) -> OpenSideEffects:
             (each.oldest_seconds for each in counted if each.state == SideEffectState.PENDING), default=0.0
         ),
     )
+
+
+def _topics(effects: Sequence[Effect] = ()) -> Sequence[str]:
+    return [effect.topic for effect in effects or tuple(Effect)]

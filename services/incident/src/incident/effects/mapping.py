@@ -1,12 +1,16 @@
 """Side effects and postmortems between the contract and the model."""
 
+from collections.abc import Sequence
+
 from awoooi.incident.v1 import incident_pb2
-from incident.effects.model import Postmortem, SideEffect, SideEffectState
+from awoooi.incident.v1 import incident_service_pb2 as pb
+from incident.effects.model import Postmortem, SideEffect, SideEffectDismissal, SideEffectState
 from incident.wire_enums import EFFECTS, RESOLUTION_TYPES
 from servicekit.rpc.mapping import WireEnum, optional_timestamp
 from servicekit.rpc.timestamps import to_timestamp
 
 SIDE_EFFECT_STATES = WireEnum(SideEffectState, "STATE", incident_pb2.SideEffect.State.Value)
+_DEFAULT_RETRY_LIMIT = 100
 
 
 def side_effect_to_proto(side_effect: SideEffect) -> incident_pb2.SideEffect:
@@ -25,6 +29,27 @@ def side_effect_to_proto(side_effect: SideEffect) -> incident_pb2.SideEffect:
         next_attempt_time=to_timestamp(side_effect.next_attempt_time) if pending else None,
         done_time=optional_timestamp(side_effect.done_time),
         delivery_id=side_effect.delivery_id,
+        requeued_by=side_effect.requeued_by,
+        dismissal=None if side_effect.dismissal is None else _dismissal(side_effect.dismissal),
+    )
+
+
+def _dismissal(dismissal: SideEffectDismissal) -> incident_pb2.SideEffect.Dismissal:
+    return incident_pb2.SideEffect.Dismissal(
+        actor=dismissal.actor, reason=dismissal.reason, dismiss_time=to_timestamp(dismissal.dismiss_time)
+    )
+
+
+def retry_limit(request: pb.RetrySideEffectsRequest) -> int:
+    """Read the limit of a RetrySideEffects."""
+    return request.limit or _DEFAULT_RETRY_LIMIT
+
+
+def retry_response(side_effects: Sequence[SideEffect], *, limit: int) -> pb.RetrySideEffectsResponse:
+    """Return the response of a RetrySideEffects."""
+    return pb.RetrySideEffectsResponse(
+        side_effects=[side_effect_to_proto(each) for each in side_effects],
+        has_more=len(side_effects) == limit,
     )
 
 

@@ -9,12 +9,22 @@ from incident.model import Effect, Event, ResolutionKey, ResolutionType, Severit
 
 
 class SideEffectState(StrEnum):
-    """The state of a side effect; PARKED is the dead letter that waits for an operator."""
+    """The state of a side effect. PARKED: dead-lettered, it waits for an operator; DISMISSED: an operator gave it up."""
 
     PENDING = "PENDING"
     DONE = "DONE"
     PARKED = "PARKED"
     SKIPPED = "SKIPPED"
+    DISMISSED = "DISMISSED"
+
+
+@dataclass(frozen=True, slots=True)
+class SideEffectDismissal:
+    """That an operator gave a side effect up: who, why and when."""
+
+    actor: str
+    reason: str
+    dismiss_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,8 @@ class SideEffect:
     create_time: datetime
     next_attempt_time: datetime
     done_time: datetime | None
+    requeued_by: str
+    dismissal: SideEffectDismissal | None
     sequence: int
 
     @property

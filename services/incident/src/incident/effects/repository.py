@@ -127,6 +127,7 @@ async def get_postmortem(
     return Postmortem(row[0], row[1], ResolutionType(row[2]), row[3], row[4])
 
 
+_OWN_ACTOR = "service:incident"
 # Under the incidents' locks, so that a timeline's sequence numbers follow the order of commits; in id order. Retention may
 # have removed an incident and its timeline meanwhile.
 _INSERT_EFFECT_EVENTS = text("""
@@ -136,13 +137,14 @@ _INSERT_EFFECT_EVENTS = text("""
     )
     INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
     SELECT 'service:incident/' || incident_id || '/' || lower(:type) || '/' || lower(:effect) || '/' || resolution_number || :suffix,
-        incident_id, :type, 'service:incident', :summary, jsonb_build_object('effect', :effect), resolution_number
+        incident_id, :type, :actor, :summary, jsonb_build_object('effect', :effect), resolution_number
     FROM unnest(:incident_ids, :numbers) AS requested (incident_id, resolution_number) JOIN locked USING (incident_id)
     ON CONFLICT (event_id) DO NOTHING
 """).bindparams(
     bindparam("incident_ids", type_=ARRAY(Text)),
     bindparam("numbers", type_=ARRAY(Integer)),
     bindparam("type", type_=Text),
+    bindparam("actor", type_=Text),
     bindparam("effect", type_=Text),
     bindparam("summary", type_=Text),
     bindparam("suffix", type_=Text),
@@ -173,18 +175,42 @@ async def insert_parked_event(
     )
 
 
+async def insert_dismissed_event(
+    connection: AsyncConnection, effect: Effect, key: ResolutionKey, *, actor: str, reason: str
+) -> None:
+    """Write on the timeline that an operator gave an effect up, and why."""
+    # EFFECT_SKIPPED: earlier versions, which run side by side, know no other type for it.
+    await _insert_events(
+        connection,
+        EventType.EFFECT_SKIPPED,
+        effect,
+        [key],
+        actor=actor,
+        summary=f"dismissed: {reason}",
+        suffix="",
+    )
+
+
 async def _insert_events(
     connection: AsyncConnection,
     event_type: EventType,
     effect: Effect,
     keys: Sequence[ResolutionKey],
     *,
+    actor: str = _OWN_ACTOR,
     summary: str,
     suffix: str,
 ) -> None:
     await connection.execute(
         _INSERT_EFFECT_EVENTS,
-        {**_requested(keys), "type": event_type, "effect": effect, "summary": summary, "suffix": suffix},
+        {
+            **_requested(keys),
+            "type": event_type,
+            "actor": actor,
+            "effect": effect,
+            "summary": summary,
+            "suffix": suffix,
+        },
     )
 
 

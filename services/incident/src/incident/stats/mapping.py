@@ -117,5 +117,12 @@ def _side_effects(stats: IncidentStats) -> stats_pb.SideEffectStats:
         for state in _OPEN_STATES
     ]
     return stats_pb.SideEffectStats(
-        side_effects=counts, oldest_pending_seconds=stats.open_side_effects.oldest_pending_seconds
+        side_effects=counts,
+        oldest_pending_seconds=stats.open_side_effects.oldest_pending_seconds,
+        dismissed_total=[
+            stats_pb.EffectCount(
+                effect=EFFECTS.to_wire(effect), count=stats.dismissed_side_effects.get(effect, 0)
+            )
+            for effect in Effect
+        ],
     )

@@ -14,6 +14,7 @@ from incident.counters import (
     RESOLUTION_BOUNDS_SECONDS,
     RESOLUTION_MILLISECONDS_SUM,
     RESOLUTION_SECONDS_BUCKET,
+    SIDE_EFFECTS_DISMISSED,
 )
 from incident.effects.jobs import count_open, list_open
 from incident.model import Severity, State
@@ -92,6 +93,7 @@ async def read_stats(
         resolution_seconds_sum=counters.get((RESOLUTION_MILLISECONDS_SUM, ""), 0) / 1000,
         postmortems_24h=await _counts(connection, _POSTMORTEMS_24H),
         open_side_effects=await count_open(connection),
+        dismissed_side_effects=_labelled(counters, SIDE_EFFECTS_DISMISSED),
         details=await _read_details(connection, stuck_after) if with_details else None,
     )
 

@@ -73,7 +73,7 @@ _EXECUTIONS: Sequence[Family[ExecutionStats]] = (
     ValueFamily(
         "counter",
         "awoooi_flywheel_noop_resolutions_total",
-        "NO_ACTION executions whose incident was acknowledged as resolved. Below"
+        "NO_ACTION executions whose incident was acknowledged as resolved, or whose resolve was dismissed. Below"
         " awoooi_flywheel_noop_executions_total only while deliveries are pending or parked, or after a restore of the"
         " incident database.",
         lambda stats: stats.noop_resolutions_total,
@@ -120,6 +120,40 @@ _DELIVERIES: Sequence[Family[DeliveryStats]] = (
         "awoooi_flywheel_resolve_delivery_oldest_pending_seconds",
         "Age of the oldest pending resolve; 0 when none is pending.",
         lambda stats: stats.oldest_pending_seconds,
+    ),
+)
+
+_TOPIC = enum_label("topic", Delivery.Topic.DESCRIPTOR)
+
+_TOPICS: Sequence[Family[DeliveryStats]] = (
+    CountsFamily(
+        "gauge",
+        "awoooi_flywheel_deliveries",
+        "Jobs of the approval service that are not done, by topic and state: resolves and timeline entries for the"
+        " incident service, executions, and jobs of another version. Parked ones (dead letters) are not retried.",
+        (
+            _TOPIC,
+            enum_label(
+                "state", Delivery.State.DESCRIPTOR, Delivery.State.STATE_PENDING, Delivery.State.STATE_PARKED
+            ),
+        ),
+        lambda stats: [
+            ((topic.topic, entry.state), entry.count) for topic in stats.topics for entry in topic.deliveries
+        ],
+    ),
+    CountsFamily(
+        "gauge",
+        "awoooi_flywheel_delivery_oldest_pending_seconds",
+        "Age of the oldest pending job of each topic; 0 when none is pending.",
+        (_TOPIC,),
+        lambda stats: [((topic.topic,), topic.oldest_pending_seconds) for topic in stats.topics],
+    ),
+    CountsFamily(
+        "counter",
+        "awoooi_flywheel_deliveries_dismissed_total",
+        "Parked jobs of the approval service that operators gave up, by topic.",
+        (_TOPIC,),
+        lambda stats: [((topic.topic,), topic.dismissed_total) for topic in stats.topics],
     ),
 )
 
@@ -187,10 +221,18 @@ _SIDE_EFFECTS: Sequence[Family[SideEffectStats]] = (
     CountsFamily(
         "gauge",
         "awoooi_flywheel_side_effects",
-        "Side effects of resolutions, by effect and state. Done and skipped ones count until retention removes them.",
+        "Side effects of resolutions that have not ended, by effect and state. Parked ones (dead letters) are not"
+        " retried.",
         (
             enum_label("effect", SideEffect.Effect.DESCRIPTOR),
-            enum_label("state", SideEffect.State.DESCRIPTOR),
+            enum_label(
+                "state",
+                SideEffect.State.DESCRIPTOR,
+                SideEffect.State.STATE_PENDING,
+                SideEffect.State.STATE_DONE,
+                SideEffect.State.STATE_PARKED,
+                SideEffect.State.STATE_SKIPPED,
+            ),
         ),
         lambda stats: [((entry.effect, entry.state), entry.count) for entry in stats.side_effects],
     ),
@@ -199,6 +241,13 @@ _SIDE_EFFECTS: Sequence[Family[SideEffectStats]] = (
         "awoooi_flywheel_side_effect_oldest_pending_seconds",
         "Age of the oldest pending side effect; 0 when none is pending.",
         lambda stats: stats.oldest_pending_seconds,
+    ),
+    CountsFamily(
+        "counter",
+        "awoooi_flywheel_side_effects_dismissed_total",
+        "Parked side effects that operators gave up, by effect.",
+        (enum_label("effect", SideEffect.Effect.DESCRIPTOR),),
+        lambda stats: [((entry.effect,), entry.count) for entry in stats.dismissed_total],
     ),
 )
 
@@ -215,7 +264,7 @@ class Section(Generic[S]):
 SECTIONS: Sequence[Section[Any]] = (
     Section("executions", _EXECUTIONS),
     Section("approvals", _APPROVALS),
-    Section("deliveries", _DELIVERIES),
+    Section("deliveries", (*_DELIVERIES, *_TOPICS)),
     Section("incidents", _INCIDENTS),
     Section("resolutions", _RESOLUTIONS),
     Section("side_effects", _SIDE_EFFECTS),

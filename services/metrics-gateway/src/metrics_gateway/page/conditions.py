@@ -4,12 +4,14 @@ The thresholds are those of the alert rules in deploy/prometheus/rules. Rules al
 which a single reading does not have: a condition may hold before its alert fires, never the reverse.
 """
 
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 from awoooi.approval.v1.approval_pb2 import Delivery
 from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     ApprovalStats,
     DeliveryStats,
+    DeliveryTopicStats,
     ExecutionStats,
     ResolutionStats,
     SideEffectStats,
@@ -43,7 +45,7 @@ def rate_is_low(stats: ExecutionStats) -> bool:
 
 
 def delivery_is_old(stats: DeliveryStats) -> bool:
-    """Whether a delivery has been pending for too long."""
+    """Whether a resolve has been pending for too long."""
     return stats.oldest_pending_seconds > MAX_DELIVERY_AGE_SECONDS
 
 
@@ -67,9 +69,51 @@ def no_action_postmortems(stats: ResolutionStats) -> int:
 
 
 def open_deliveries(stats: DeliveryStats) -> tuple[int, int]:
-    """Return the numbers of pending and of parked deliveries."""
+    """Return the numbers of pending and of parked resolves."""
     counts = {entry.state: entry.count for entry in stats.deliveries}
     return counts.get(Delivery.STATE_PENDING, 0), counts.get(Delivery.STATE_PARKED, 0)
+
+
+def parked_by_topic(stats: DeliveryStats) -> Mapping[int, int]:
+    """Return the number of parked deliveries of each topic but RESOLVE that has any."""
+    counts = {topic.topic: _parked(topic) for topic in _other_topics(stats)}
+    return {topic: count for topic, count in counts.items() if count}
+
+
+def oldest_by_topic(stats: DeliveryStats) -> Mapping[int, float]:
+    """Return the age of the oldest pending delivery of each topic but RESOLVE where one has waited for too long."""
+    return {
+        topic.topic: topic.oldest_pending_seconds
+        for topic in _other_topics(stats)
+        if topic.oldest_pending_seconds > MAX_DELIVERY_AGE_SECONDS
+    }
+
+
+def open_of_every_topic(stats: DeliveryStats) -> tuple[int, int]:
+    """Return the numbers of pending and of parked deliveries, those of all topics together."""
+    pending, parked = open_deliveries(stats)
+    others = _other_topics(stats)
+    return (
+        pending + sum(_count(topic, Delivery.STATE_PENDING) for topic in others),
+        parked + sum(_parked(topic) for topic in others),
+    )
+
+
+def oldest_of_every_topic(stats: DeliveryStats) -> float:
+    """Return the age of the oldest pending delivery of any topic; 0 when there is none."""
+    return max([stats.oldest_pending_seconds, *(topic.oldest_pending_seconds for topic in stats.topics)])
+
+
+def _other_topics(stats: DeliveryStats) -> Sequence[DeliveryTopicStats]:
+    return [topic for topic in stats.topics if topic.topic != Delivery.TOPIC_RESOLVE]
+
+
+def _parked(topic: DeliveryTopicStats) -> int:
+    return _count(topic, Delivery.STATE_PARKED)
+
+
+def _count(topic: DeliveryTopicStats, state: Delivery.State.ValueType) -> int:
+    return sum(entry.count for entry in topic.deliveries if entry.state == state)
 
 
 def open_side_effects(stats: SideEffectStats) -> tuple[int, int]:

@@ -19,13 +19,15 @@ from metrics_gateway.page.conditions import (
     delivery_is_old,
     lost_resolves,
     no_action_postmortems,
+    oldest_by_topic,
     open_deliveries,
     open_side_effects,
+    parked_by_topic,
     rate_is_low,
     rate_is_missing,
     side_effect_is_old,
 )
-from metrics_gateway.page.formatting import count, counted, duration
+from metrics_gateway.page.formatting import OTHER_TOPIC, TOPICS, count, counted, duration
 from metrics_gateway.page.sections import Known, Sections, why_down
 from metrics_gateway.sources.reading import Reading
 
@@ -77,6 +79,17 @@ def _deliveries(stats: DeliveryStats) -> Iterator[Finding]:
     if delivery_is_old(stats):
         text = f"A resolve has waited for delivery for {duration(stats.oldest_pending_seconds)}"
         yield Finding(Level.WRONG, text, "deliveries", "FlywheelResolveDeliveryOld")
+    for topic, parked in parked_by_topic(stats).items():
+        text = counted(parked, *_jobs(topic, "is parked", "are parked"))
+        yield Finding(Level.WRONG, f"{text} and will not be retried", "deliveries", "FlywheelDeliveryParked")
+    for topic, age in oldest_by_topic(stats).items():
+        (one, _) = _jobs(topic, "has waited for", "")
+        yield Finding(Level.WRONG, f"One {one} {duration(age)}", "deliveries", "FlywheelDeliveryOld")
+
+
+def _jobs(topic: int, is_: str, are: str) -> tuple[str, str]:
+    one, many = TOPICS.get(topic, OTHER_TOPIC)
+    return f"{one} {is_}", f"{many} {are}"
 
 
 def _side_effects(stats: SideEffectStats) -> Iterator[Finding]:

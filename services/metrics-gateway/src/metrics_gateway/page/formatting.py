@@ -53,6 +53,14 @@ EFFECTS: Final[Mapping[int, str]] = {
     SideEffect.EFFECT_NOTIFICATION: "notification",
     SideEffect.EFFECT_WEBHOOK: "webhook",
 }
+# One and several. A service before topics lists resolves only.
+TOPICS: Final[Mapping[int, tuple[str, str]]] = {
+    Delivery.TOPIC_UNSPECIFIED: ("resolve", "resolves"),
+    Delivery.TOPIC_RESOLVE: ("resolve", "resolves"),
+    Delivery.TOPIC_TIMELINE: ("timeline entry", "timeline entries"),
+    Delivery.TOPIC_EXECUTION: ("execution", "executions"),
+}
+OTHER_TOPIC: Final = ("job of another version", "jobs of another version")
 DELIVERY_STATES: Final[Mapping[int, str]] = {
     Delivery.STATE_PENDING: "waiting",
     Delivery.STATE_PARKED: "parked",

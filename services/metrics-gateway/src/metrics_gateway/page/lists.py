@@ -1,7 +1,7 @@
 """The lists of the page: stuck incidents, and what is pending or parked. Their texts come from callers, untrusted."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 
 from google.protobuf.message import Message
@@ -10,14 +10,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from awoooi.approval.v1.approval_pb2 import Approval, Delivery
 from awoooi.flywheel.v1.flywheel_stats_pb2 import ApprovalStats, DeliveryStats, IncidentStats, SideEffectStats
 from awoooi.incident.v1.incident_pb2 import SideEffect
-from metrics_gateway.page.conditions import open_deliveries, open_side_effects
+from metrics_gateway.page.conditions import open_of_every_topic, open_side_effects
 from metrics_gateway.page.formatting import (
     DELIVERY_STATES,
     EFFECTS,
+    OTHER_TOPIC,
     RISKS,
     SEVERITIES,
     SIDE_EFFECT_STATES,
     STUCK_REASONS,
+    TOPICS,
     count,
     counted,
     duration,
@@ -70,7 +72,7 @@ def listings(sections: Sections) -> Sequence[Listing]:
     return [
         _listing("stuck", "Stuck incidents", sections.incidents, _stuck),
         _listing("approvals", "Pending approvals", sections.approvals, _approvals),
-        _listing("deliveries", "Resolves to deliver", sections.deliveries, _deliveries),
+        _listing("deliveries", "Deliveries", sections.deliveries, _deliveries),
         _listing("side-effects", "Side effects to run", sections.side_effects, _side_effects),
     ]
 
@@ -126,12 +128,17 @@ def _approvals(section: Known[ApprovalStats]) -> _Content:
 
 
 def _deliveries(section: Known[DeliveryStats]) -> _Content:
-    rows = [
-        _job_row(section, entry, line(entry.approval_id), name_of(DELIVERY_STATES, entry.state))
-        for entry in section.stats.waiting
-    ]
-    summary = _open(rows, open_deliveries(section.stats), "Every resolve is delivered.")
+    rows = [_delivery_row(section, entry) for entry in section.stats.waiting]
+    summary = _open(rows, open_of_every_topic(section.stats), "Everything is delivered.")
     return ("Incident", "State", "Waits"), summary, rows
+
+
+def _delivery_row(section: Known[DeliveryStats], entry: Delivery) -> Row:
+    (topic, _) = TOPICS.get(entry.topic, OTHER_TOPIC)
+    which = line(entry.incident_id) or line(entry.approval_id) or line(entry.idempotency_key)
+    note = f"{topic} of {line(entry.approval_id)}" if entry.approval_id else topic
+    row = _job_row(section, entry, note, name_of(DELIVERY_STATES, entry.state))
+    return replace(row, which=which)
 
 
 def _side_effects(section: Known[SideEffectStats]) -> _Content:

@@ -16,7 +16,9 @@ from metrics_gateway.page.conditions import (
     approval_is_old,
     delivery_is_old,
     lost_resolves,
-    open_deliveries,
+    oldest_by_topic,
+    oldest_of_every_topic,
+    open_of_every_topic,
     open_side_effects,
     rate_is_low,
     rate_is_missing,
@@ -48,7 +50,7 @@ def tiles(sections: Sections) -> Sequence[Tile]:
         _tile("Success rate", sections.executions, _success_rate),
         _tile("Stuck incidents", sections.incidents, _stuck),
         _tile("Pending approvals", sections.approvals, _pending),
-        _tile("Resolves to deliver", sections.deliveries, _deliveries),
+        _tile("Deliveries", sections.deliveries, _deliveries),
         _tile("Side effects to run", sections.side_effects, _side_effects),
         _tile(
             "NO_ACTION resolved",
@@ -97,9 +99,9 @@ def _deliveries(label: str, stats: DeliveryStats) -> Tile:
     return _open(
         label,
         "deliveries",
-        open_deliveries(stats),
-        stats.oldest_pending_seconds,
-        is_old=delivery_is_old(stats),
+        open_of_every_topic(stats),
+        oldest_of_every_topic(stats),
+        is_old=delivery_is_old(stats) or bool(oldest_by_topic(stats)),
     )
 
 

@@ -14,6 +14,8 @@ from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsRespon
 
 # The longest list of the contract is far below this, also after an enum has grown.
 _MAX_ENTRIES = 128
+# The fields of a message that counts something; others in a list are things, which may have an enum in common.
+_COUNTS = {"count", "dismissed_total"}
 _NUMBERS = {
     FieldDescriptor.CPPTYPE_INT32,
     FieldDescriptor.CPPTYPE_INT64,
@@ -77,7 +79,7 @@ def _check_distinct(entries: Iterable[Message], path: str) -> None:
     for entry in entries:
         fields = entry.DESCRIPTOR.fields
         enums = [field for field in fields if field.enum_type is not None]
-        if not enums or "count" not in entry.DESCRIPTOR.fields_by_name:
+        if not enums or not _COUNTS & set(entry.DESCRIPTOR.fields_by_name):
             return
         key = tuple(getattr(entry, field.name) for field in enums)
         if key in seen:
