@@ -97,6 +97,10 @@ class Running:
         labels = {"grpc_service": SERVICE, "grpc_method": method}
         return self.registry.get_sample_value("grpc_server_handling_seconds_count", labels) or 0.0
 
+    def open_calls(self) -> float:
+        """How many unary calls are open."""
+        return self.registry.get_sample_value("grpc_server_open_calls", {"kind": "calls"}) or 0.0
+
 
 @asynccontextmanager
 async def scripted_server(

@@ -8,6 +8,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from servicekit.http.limits import HttpLimits, HttpRefusals
+from servicekit.process.descriptors import usable_connections
 
 
 class ConnectionPool:
@@ -20,7 +21,7 @@ class ConnectionPool:
     def __init__(self, limits: HttpLimits, refusals: HttpRefusals) -> None:
         self.limits = limits
         self.refusals = refusals
-        self._capacity = limits.usable_connections
+        self._capacity = usable_connections(limits.connections)
         # In the order in which they began to wait.
         self._waiting: OrderedDict[BoundedConnection, None] = OrderedDict()
         self._busy: set[BoundedConnection] = set()

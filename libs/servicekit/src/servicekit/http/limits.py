@@ -1,14 +1,10 @@
 """What an HTTP server takes at most, and the count of what it refused."""
 
-import resource
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from prometheus_client.core import CounterMetricFamily, Metric
-
-# Descriptors for everything else: connections to databases and services, files, pipes.
-_RESERVED_DESCRIPTORS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +21,6 @@ class HttpLimits:
     # How long a client may read nothing of a response.
     write_time: timedelta = timedelta(seconds=30)
     header_bytes: int = 16 << 10
-
-    @property
-    def usable_connections(self) -> int:
-        """`connections`, or fewer when the process may not open so many descriptors."""
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft == resource.RLIM_INFINITY:
-            return self.connections
-        return max(1, min(self.connections, soft - _RESERVED_DESCRIPTORS))
 
 
 class HttpRefusals:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import grpc
 
-from servicekit.rpc.interceptors.chain import Context
+from servicekit.rpc.context import Context
 
 _STOPPING = "the server is stopping, try another one"
 

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Self
 
 import grpc.aio
@@ -16,6 +17,8 @@ from prometheus_client import CollectorRegistry
 from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.database.failure_log import FailureLog
 from servicekit.process.addresses import require_loopback
+from servicekit.process.descriptors import usable_connections
+from servicekit.rpc.admission import AdmissionMetrics, PlaceLimits, Places
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.interceptors.chain import Chain
@@ -26,6 +29,7 @@ from servicekit.rpc.interceptors.identity import MetadataIdentityLayer
 from servicekit.rpc.interceptors.telemetry import TelemetryLayer
 from servicekit.rpc.interceptors.validation import ValidationLayer
 from servicekit.rpc.open_streams import OpenStreams
+from servicekit.rpc.own_services import OwnServices
 from servicekit.rpc.reflection import add_reflection
 from servicekit.rpc.registration import Registration
 
@@ -48,15 +52,31 @@ class ServerLimits:
 
     message_bytes: int = 1 << 20
     metadata_bytes: int = 16 << 10
-    # Beyond these, calls wait in HTTP/2 and then fail with RESOURCE_EXHAUSTED: memory stays bounded.
-    concurrent_rpcs: int = 2_000
-    streams_per_connection: int = 1_000
+    # Unary calls; streams, such as Watch; calls and streams of health and reflection. What is beyond them fails with
+    # RESOURCE_EXHAUSTED at once. A health watch is made again by its client: the oldest is ended for a new one.
+    calls: PlaceLimits = field(default=PlaceLimits(2_000, per_peer=1_500))
+    streams: PlaceLimits = field(default=PlaceLimits(1_000, per_peer=500))
+    own_calls: PlaceLimits = field(default=PlaceLimits(300, per_peer=100, evicts_running=True))
+    # Of any kind, on one connection; those beyond it wait in the client.
+    calls_per_connection: int = 250
+    # From a call's headers to its request.
+    request_time: timedelta = timedelta(seconds=10)
+    # From a connection's beginning to HTTP/2's.
+    handshake_time: timedelta = timedelta(seconds=10)
+    # A connection without calls is closed; its client opens another with its next call.
+    idle_time: timedelta = timedelta(minutes=15)
+    connections: int = 1_000
     # How often a client may ping, with or without calls.
     ping_interval: timedelta = timedelta(seconds=5)
     # Longest time a unary call may run; a caller's shorter deadline holds besides.
     deadline: timedelta = timedelta(seconds=30)
     # How long calls in flight may go on after SIGTERM.
     drain: timedelta = timedelta(seconds=10)
+
+    @property
+    def open_calls(self) -> int:
+        """How many calls of all kinds may be open."""
+        return self.calls.total + self.streams.total + self.own_calls.total
 
 
 class ServerBuilder:
@@ -85,14 +105,14 @@ class ServerBuilder:
         self._reflection_enabled = reflection_enabled
         self._names: list[str] = []
         self._drain = DrainLayer(calls or InFlightCalls())
+        metrics = AdmissionMetrics(registry)
+        places = partial(Places, metrics=metrics, request_time=self._limits.request_time)
+        self._own_places = places("own_calls", self._limits.own_calls)
         self._chain = Chain(
-            outer=[TelemetryLayer(registry), ErrorLayer(errors)],
-            inner=[
-                self._drain,
-                DeadlineLayer(self._limits.deadline),
-                MetadataIdentityLayer(),
-                ValidationLayer(),
-            ],
+            outer=[TelemetryLayer(registry), ErrorLayer(errors), DeadlineLayer(self._limits.deadline)],
+            inner=[self._drain, MetadataIdentityLayer(), ValidationLayer()],
+            calls=places("calls", self._limits.calls),
+            streams=places("streams", self._limits.streams),
         )
         self._server = grpc.aio.server(
             options=[
@@ -100,18 +120,22 @@ class ServerBuilder:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", self._limits.message_bytes),
                 ("grpc.max_metadata_size", self._limits.metadata_bytes),
-                ("grpc.max_concurrent_streams", self._limits.streams_per_connection),
+                ("grpc.max_concurrent_streams", self._limits.calls_per_connection),
+                ("grpc.server_handshake_timeout_ms", _milliseconds(self._limits.handshake_time)),
+                ("grpc.max_connection_idle_ms", _milliseconds(self._limits.idle_time)),
+                ("grpc.max_allowed_incoming_connections", usable_connections(self._limits.connections)),
                 # A client that pings more often gets GOAWAY. Without the second option gRPC grants a client without calls
                 # one ping in two hours.
                 (
                     "grpc.http2.min_ping_interval_without_data_ms",
-                    self._limits.ping_interval // timedelta(milliseconds=1),
+                    _milliseconds(self._limits.ping_interval),
                 ),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
             ],
-            maximum_concurrent_rpcs=self._limits.concurrent_rpcs,
+            # Never met but by calls that arrive while others beyond the limits are being refused.
+            maximum_concurrent_rpcs=2 * self._limits.open_calls,
         )
 
     def add(self, register: Callable[[Any, Any], None], servicer: object, full_name: str) -> Self:
@@ -123,10 +147,8 @@ class ServerBuilder:
     def build(self) -> "Server":
         """Add health and reflection and return the server, not yet listening."""
         health = health_aio.HealthServicer()
-        # gRPC's own services are open to every caller at any time: no layer is around them, but their streams end with the
-        # server.
         streams = OpenStreams()
-        own = Registration(self._server, streams)
+        own = Registration(self._server, OwnServices(self._own_places, streams))
         health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]  # as a server to the generated code
         if self._reflection_enabled:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -204,6 +226,10 @@ class Server:
                 await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
         self._streams.end()
         await self._server.stop(max(0.0, until - loop.time()))
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)
 
 
 async def watch_health(server: Server, ready: Callable[[], Awaitable[bool]], *, every: timedelta) -> None:

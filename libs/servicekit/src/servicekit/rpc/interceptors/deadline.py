@@ -6,7 +6,8 @@ from typing import Any
 
 import grpc
 
-from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
+from servicekit.rpc.context import Context
+from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.status import RpcError, RpcStatus
 
 _EXCEEDED = RpcStatus(

@@ -6,8 +6,9 @@ from typing import Any
 
 import grpc
 
+from servicekit.rpc.context import Context
 from servicekit.rpc.in_flight import InFlightCalls
-from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
+from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.status import RpcError, RpcStatus
 
 _DRAINING = RpcStatus(

@@ -6,8 +6,9 @@ from typing import Any, NoReturn
 import grpc.aio
 from grpc_status import rpc_status
 
+from servicekit.rpc.context import Context
 from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
+from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 
 
 class ErrorLayer:

@@ -4,8 +4,9 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+from servicekit.rpc.context import Context
 from servicekit.rpc.identity import ANONYMOUS, set_actor
-from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
+from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.interceptors.validation import invalid_argument
 from servicekit.rpc.status import FieldViolation
 

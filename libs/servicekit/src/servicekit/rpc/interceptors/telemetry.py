@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
+from servicekit.rpc.context import Context
+from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 
 # From a local replay (well below a millisecond) to the cap on deadlines.
 _BUCKETS_SECONDS = (

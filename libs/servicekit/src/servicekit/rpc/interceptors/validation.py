@@ -8,7 +8,8 @@ import grpc
 import protovalidate
 
 from servicekit.database.ids import id_rule, prefix_of_pattern
-from servicekit.rpc.interceptors.chain import Context, StreamBehavior, UnaryBehavior
+from servicekit.rpc.context import Context
+from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.interceptors.element_counts import excess_elements
 from servicekit.rpc.status import (
     MAX_VIOLATIONS,

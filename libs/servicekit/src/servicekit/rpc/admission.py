@@ -1,0 +1,180 @@
+"""Places for calls: how many may be open at a time, in all and of one peer.
+
+A call takes its place when its headers arrive, before its request is read. One that waits for its request never keeps
+another out: at a limit, the one that has waited longest is ended for the new one.
+"""
+
+import asyncio
+import collections
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from servicekit.rpc.context import Context
+from servicekit.rpc.status import RpcError, RpcStatus
+
+REQUEST_TIME = "request_time"
+_RETRY_AFTER = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceLimits:
+    """How many calls of one kind may be open."""
+
+    total: int
+    per_peer: int
+    # Whether a call whose request was read is ended, too, for a new one: for calls that a client makes again at once.
+    evicts_running: bool = False
+
+
+class AdmissionMetrics:
+    """`grpc_server_open_calls` by kind, and `grpc_server_refused_total` by limit."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._open = Gauge(
+            "grpc_server_open_calls",
+            "Calls that are open, those that wait for their request included.",
+            ("kind",),
+            registry=registry,
+        )
+        self._refused = Counter(
+            "grpc_server_refused",
+            "Calls that a limit of this process refused, or ended for others.",
+            ("limit",),
+            registry=registry,
+        )
+
+    def declare(self, kind: str, opened: Callable[[], float], limits: Iterable[str]) -> None:
+        """Export the open calls of a kind, and its limits before they refuse anything."""
+        self._open.labels(kind=kind).set_function(opened)
+        for limit in limits:
+            self._refused.labels(limit=limit)
+
+    def refused(self, limit: str) -> None:
+        """Count one."""
+        self._refused.labels(limit=limit).inc()
+
+
+class Place:
+    """The place of one call."""
+
+    def __init__(self, peer: str, task: "asyncio.Task[object]") -> None:
+        self.peer = peer
+        self.evicted = False
+        self._task = task
+
+    def evict(self) -> None:
+        """End the call."""
+        self.evicted = True
+        self._task.cancel()
+
+    def raise_if_evicted(self) -> None:
+        """Raise RpcError when the cancellation that the call's task just saw was this place's, and clear it."""
+        if self.evicted and self._task.uncancel() == 0:
+            raise RpcError(_EVICTED) from None
+
+
+class Places:
+    """The open calls of one kind."""
+
+    def __init__(
+        self, kind: str, limits: PlaceLimits, metrics: AdmissionMetrics, *, request_time: timedelta
+    ) -> None:
+        """`kind` names the limits in the series: `<kind>` and `<kind>_per_peer`.
+
+        `request_time` is how long a call may wait for its request.
+        """
+        self._request_seconds = request_time.total_seconds()
+        self._limits = limits
+        self._metrics = metrics
+        self._total_limit, self._peer_limit = kind, f"{kind}_per_peer"
+        # In the order in which they arrived.
+        self._waiting: collections.OrderedDict[Place, None] = collections.OrderedDict()
+        self._running: collections.OrderedDict[Place, None] = collections.OrderedDict()
+        self._of_peer: collections.Counter[str] = collections.Counter()
+        metrics.declare(kind, self._of_peer.total, (self._total_limit, self._peer_limit, REQUEST_TIME))
+
+    def enter(self, context: Context) -> Place:
+        """Give the call of the current task a place, which `leave` frees.
+
+        Raises RpcError (RESOURCE_EXHAUSTED) when there is none. The call may be cancelled later for another one:
+        `Place.raise_if_evicted` tells.
+        """
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a place belongs to a task")
+        peer = _address(context)
+        if self._of_peer[peer] >= self._limits.per_peer:
+            self._evict(peer, self._peer_limit)
+        elif len(self._waiting) + len(self._running) >= self._limits.total:
+            self._evict(None, self._total_limit)
+        place = Place(peer, task)
+        self._of_peer[peer] += 1
+        self._waiting[place] = None
+        return place
+
+    async def request(self, place: Place, context: Context) -> Any:
+        """Return the call's request. Raises RpcError when it does not come in time, or not at all."""
+        remaining: float | None = context.time_remaining()
+        if remaining is not None and remaining <= self._request_seconds:
+            request = await context.read()
+        else:
+            try:
+                async with asyncio.timeout(self._request_seconds):
+                    request = await context.read()
+            except TimeoutError:
+                self._metrics.refused(REQUEST_TIME)
+                raise RpcError(_NO_REQUEST_IN_TIME) from None
+        if request is grpc.aio.EOF:
+            raise RpcError(_NO_REQUEST)
+        self._waiting.pop(place, None)
+        if not place.evicted:
+            self._running[place] = None
+        return request
+
+    def leave(self, place: Place) -> None:
+        """Free a place."""
+        self._waiting.pop(place, None)
+        self._running.pop(place, None)
+        self._of_peer[place.peer] -= 1
+        if not self._of_peer[place.peer]:
+            del self._of_peer[place.peer]
+
+    def _evict(self, peer: str | None, limit: str) -> None:
+        self._metrics.refused(limit)
+        candidates = (self._waiting, self._running) if self._limits.evicts_running else (self._waiting,)
+        for calls in candidates:
+            for place in calls:
+                if peer is None or place.peer == peer:
+                    del calls[place]
+                    place.evict()
+                    return
+        raise RpcError(_FULL)
+
+
+_FULL = RpcStatus(
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "too many calls are open, try again",
+    "TOO_MANY_CALLS",
+    retry_after=_RETRY_AFTER,
+)
+_EVICTED = RpcStatus(
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "this call was ended for another one: too many are open",
+    "TOO_MANY_CALLS",
+    retry_after=_RETRY_AFTER,
+)
+_NO_REQUEST_IN_TIME = RpcStatus(
+    grpc.StatusCode.DEADLINE_EXCEEDED, "the request did not arrive in time", "REQUEST_TIMEOUT"
+)
+_NO_REQUEST = RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request", "NO_REQUEST")
+
+
+def _address(context: Context) -> str:
+    """Return the caller's address without its port: `ipv4:10.0.0.1`."""
+    return context.peer().rpartition(":")[0]

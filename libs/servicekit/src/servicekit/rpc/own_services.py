@@ -1,0 +1,75 @@
+"""gRPC's own services, health and reflection: open to every caller, with places of their own.
+
+However many calls of other kinds are open, a health check has a place; and their streams, which never end by themselves, end
+with the server.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from grpc_status import rpc_status
+
+from servicekit.rpc.admission import Place, Places
+from servicekit.rpc.context import Context
+from servicekit.rpc.open_streams import OpenStreams
+from servicekit.rpc.status import RpcError
+
+
+class OwnServices:
+    """Wraps their handlers."""
+
+    def __init__(self, places: Places, streams: OpenStreams) -> None:
+        self._places = places
+        self._streams = streams
+
+    def around(
+        self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]"
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return the handler with a place around it."""
+        wrapped = self._streams.around(method, handler)
+        codecs = (wrapped.request_deserializer, wrapped.response_serializer)
+        # The stubs describe the threaded server; here the behaviors are coroutine functions.
+        if not wrapped.response_streaming:
+            check: Any = self._with_request(wrapped.unary_unary)
+            return grpc.stream_unary_rpc_method_handler(check, *codecs)
+        if wrapped.request_streaming:
+            reflect: Any = self._with_requests(wrapped.stream_stream)
+            return grpc.stream_stream_rpc_method_handler(reflect, *codecs)
+        watch: Any = self._with_request(wrapped.unary_stream)
+        return grpc.stream_stream_rpc_method_handler(watch, *codecs)
+
+    def _with_request(self, inner: Any) -> Any:
+        async def behavior(_requests: Any, context: Context) -> Any:
+            async def call(place: Place) -> Any:
+                return await inner(await self._places.request(place, context), context)
+
+            return await self._admitted(context, call)
+
+        return behavior
+
+    def _with_requests(self, inner: Any) -> Any:
+        async def behavior(requests: Any, context: Context) -> Any:
+            return await self._admitted(context, lambda _place: inner(requests, context))
+
+        return behavior
+
+    async def _admitted(self, context: Context, call: Callable[[Place], Awaitable[Any]]) -> Any:
+        try:
+            place = self._places.enter(context)
+            try:
+                return await call(place)
+            except asyncio.CancelledError:
+                place.raise_if_evicted()
+                raise
+            finally:
+                self._places.leave(place)
+        except RpcError as exc:
+            await _abort(context, exc)
+
+
+async def _abort(context: Context, error: RpcError) -> NoReturn:
+    status = rpc_status.to_status(error.status.to_status())
+    await context.abort(status.code, status.details, status.trailing_metadata)
