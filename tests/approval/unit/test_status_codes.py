@@ -55,7 +55,14 @@ def test_every_error_is_mapped_to_its_status_code(cls: type[ApprovalError]) -> N
     refusal = ERRORS.status_of(_instance(cls), method="")
     assert refusal.code is CODES[cls.__name__]
     assert refusal.reason.isupper()
-    assert refusal.message == cls.__doc__
+    assert cls.__doc__ is not None
+    if "current_state" not in refusal.metadata:
+        assert refusal.message == cls.__doc__
+        return
+    said, _, states = refusal.message.rpartition("; ")
+    assert said == cls.__doc__.removesuffix(".")
+    allowed = refusal.metadata["allowed_states"].replace(", ", " or ")
+    assert states == f"it is {refusal.metadata['current_state']}, and must be {allowed}"
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
@@ -71,6 +78,18 @@ def test_an_error_without_an_entry_is_internal() -> None:
     assert ErrorTable({}).status_of(
         TransitionNotAllowedError("", current=State.PENDING, allowed=()), method=""
     ).code is (grpc.StatusCode.INTERNAL)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_a_failed_precondition_of_a_state_names_the_states(cls: type[ApprovalError]) -> None:
+    refusal = ERRORS.status_of(_instance(cls), method="")
+    # These are about the server and the action, not about a state.
+    if refusal.code is grpc.StatusCode.FAILED_PRECONDITION and cls.__name__ not in (
+        "ActionChangedError",
+        "ExecutorMissingError",
+    ):
+        assert refusal.metadata["current_state"]
+        assert refusal.metadata["allowed_states"]
 
 
 def test_the_status_of_a_refused_transition_has_the_current_and_the_allowed_states() -> None:

@@ -58,5 +58,8 @@ def test_a_refused_transition_has_the_current_and_the_allowed_states() -> None:
     error = TransitionNotAllowedError(ID, current=State.RESOLVED, allowed=(State.OPEN, State.INVESTIGATING))
     status = read_status(ERRORS.status_of(error, method="m").to_status())
     assert status.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert status.message == (
+        "The incident's state does not allow this; it is RESOLVED, and must be OPEN or INVESTIGATING"
+    )
     assert status.metadata == {"current_state": "RESOLVED", "allowed_states": "OPEN, INVESTIGATING"}
     assert status.preconditions == ("is RESOLVED, must be one of: OPEN, INVESTIGATING",)

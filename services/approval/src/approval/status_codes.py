@@ -22,7 +22,7 @@ from approval.errors import (
 )
 from approval.execution.errors import ActionChangedError, ExecutorMissingError, IncidentUnreachableError
 from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.status import RpcStatus
+from servicekit.rpc.status import RpcStatus, state_not_allowed
 
 _APPROVAL = "awoooi.approval.v1.Approval"
 _INCIDENT = "awoooi.incident.v1.Incident"
@@ -36,7 +36,7 @@ def _of_approval(code: grpc.StatusCode, reason: str) -> Callable[[_OfApproval], 
 
 def _of_incident(
     code: grpc.StatusCode, reason: str, *, retry_after: timedelta | None = None
-) -> Callable[[IncidentNotFoundError | IncidentResolvedError | IncidentUnreachableError], RpcStatus]:
+) -> Callable[[IncidentNotFoundError | IncidentUnreachableError], RpcStatus]:
     return lambda error: RpcStatus(
         code, str(error), reason, resource=(_INCIDENT, error.incident_id), retry_after=retry_after
     )
@@ -51,26 +51,32 @@ _StateNotAllowed = TransitionNotAllowedError | DeliveryDoneError | DeliveryNotPa
 
 def _not_allowed(reason: str) -> Callable[[_StateNotAllowed], RpcStatus]:
     def status(error: _StateNotAllowed) -> RpcStatus:
-        allowed = ", ".join(error.allowed)
         subject = (
             error.approval_id if isinstance(error, TransitionNotAllowedError) else str(error.delivery_id)
         )
-        return RpcStatus(
-            grpc.StatusCode.FAILED_PRECONDITION,
-            str(error),
-            reason,
-            metadata={"current_state": error.current, "allowed_states": allowed},
-            precondition=("STATE", subject, f"is {error.current}, must be one of: {allowed}"),
+        return state_not_allowed(
+            str(error), reason, subject=subject, current=error.current, allowed=error.allowed
         )
 
     return status
+
+
+def _incident_resolved(error: IncidentResolvedError) -> RpcStatus:
+    return state_not_allowed(
+        str(error),
+        "INCIDENT_RESOLVED",
+        subject=error.incident_id,
+        current="RESOLVED",
+        allowed=("OPEN", "INVESTIGATING"),
+        resource=(_INCIDENT, error.incident_id),
+    )
 
 
 ERRORS = ErrorTable(
     {
         ApprovalNotFoundError: _of_approval(grpc.StatusCode.NOT_FOUND, "APPROVAL_NOT_FOUND"),
         IncidentNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND"),
-        IncidentResolvedError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "INCIDENT_RESOLVED"),
+        IncidentResolvedError: _incident_resolved,
         IncidentUnreachableError: _of_incident(
             grpc.StatusCode.UNAVAILABLE, "INCIDENT_SERVICE_UNREACHABLE", retry_after=timedelta(seconds=1)
         ),

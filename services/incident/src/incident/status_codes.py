@@ -32,7 +32,7 @@ from incident.watch.errors import (
     WatcherTooSlowError,
 )
 from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.status import FieldViolation, RpcStatus
+from servicekit.rpc.status import FieldViolation, RpcStatus, state_not_allowed
 
 _RESOURCE = "awoooi.incident.v1.Incident"
 
@@ -59,17 +59,9 @@ def _plain(code: grpc.StatusCode, reason: str) -> Callable[[IncidentError], RpcS
 def _state_not_allowed(
     reason: str,
 ) -> Callable[[TransitionNotAllowedError | SideEffectStateError], RpcStatus]:
-    def status(error: TransitionNotAllowedError | SideEffectStateError) -> RpcStatus:
-        allowed = ", ".join(error.allowed)
-        return RpcStatus(
-            grpc.StatusCode.FAILED_PRECONDITION,
-            str(error),
-            reason,
-            metadata={"current_state": error.current, "allowed_states": allowed},
-            precondition=("STATE", error.incident_id, f"is {error.current}, must be one of: {allowed}"),
-        )
-
-    return status
+    return lambda error: state_not_allowed(
+        str(error), reason, subject=error.incident_id, current=error.current, allowed=error.allowed
+    )
 
 
 def _too_many_watchers(error: TooManyWatchersError) -> RpcStatus:

@@ -1,7 +1,7 @@
 """google.rpc.Status for the wire: one ErrorInfo, and the details that help a caller act.
 
-Texts are constant, but for the names of bad fields. What varies goes into the details' fields, and only what the caller may
-know.
+Texts are constant, but for the names of bad fields and of states. What varies otherwise goes into the details' fields, and
+only what the caller may know.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,6 +103,30 @@ class RpcStatus:
             delay.FromTimedelta(self.retry_after)
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
         return details
+
+
+def state_not_allowed(
+    message: str,
+    reason: str,
+    *,
+    subject: str,
+    current: str,
+    allowed: Sequence[str],
+    resource: tuple[str, str] | None = None,
+) -> RpcStatus:
+    """Return the status of a call that the state of its `subject` does not allow.
+
+    The states are in the message too: many clients show the message alone and leave the details encoded.
+    """
+    listed = ", ".join(allowed)
+    return RpcStatus(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        f"{message.removesuffix('.')}; it is {current}, and must be {' or '.join(allowed)}",
+        reason,
+        metadata={"current_state": current, "allowed_states": listed},
+        precondition=("STATE", subject, f"is {current}, must be one of: {listed}"),
+        resource=resource,
+    )
 
 
 class RpcError(Exception):
