@@ -28,7 +28,28 @@ CONTROL = {
     "delete": "a\x7fb",
     "C1": "a\x85b",
 }
+# What a title is normalized by (line breaks, tabs) apart.
+NOT_IN_LINES = {
+    "NUL": "a\0b",
+    "escape": "\x1b[31ma",
+    "bell": "a\ab",
+    "C1": "a\x9bb",
+    "override": "a\u202eb",
+    "embedding": "a\u202ab",
+    "isolate": "a\u2067b",
+}
+NOT_IN_KEYS = {
+    **CONTROL,
+    "line separator": "a\u2028b",
+    "override": "a\u202eb",
+    "isolate": "a\u2068b",
+    "zero-width space": "a\u200bb",
+    "soft hyphen": "a\u00adb",
+    "filler": "a\u3164b",
+    "tag": "a\U000e0061b",
+}
 BLANK = {"blank": "   ", "white space": "\t\n", "ideographic space": "\u3000", "no-break space": "\u00a0"}
+INVISIBLE = {"zero-width": "\u200b\u200d\ufeff", "fillers": "\u3164 \u2800", "marks": "\u200e\u200f"}
 
 
 def cases(rpc: str, field: str, build: Any, values: dict[str, Any], *, named: str | None = None) -> list[Any]:
@@ -51,7 +72,10 @@ LONG_LABELS = {
     "long key": {"k" * 257: "v"},
     "long value": {"k": "v" * 257},
     "NUL in a value": {"k": "a\0b"},
-    **{f"{name} in a key": {key: "v"} for name, key in CONTROL.items()},
+    **{f"{name} in a key": {key: "v"} for name, key in NOT_IN_KEYS.items()},
+    "blank key": {" ": "v"},
+    "keys that differ in spaces": {"a b": "v", "a  b": "v", "c": "v"},
+    "keys that differ in normalization": {"caf\u00e9": "v", "cafe\u0301": "v"},
 }
 BAD_ETAGS = {"too long": "x" * 129, "space": "a b", "NUL": "\0", "not ASCII": "ż", "line break behind": "1\n"}
 BAD_TIMES = {

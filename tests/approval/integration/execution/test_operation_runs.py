@@ -138,6 +138,8 @@ OUTPUTS = {
     "much": ("x" * 100_000, "x" * MAX_BYTES),
     "much_in_bytes": ("ü" * 100_000, "ü" * (MAX_BYTES // 2)),
     "a_character_that_is_cut": ("x" + "ü" * MAX_BYTES, "x" + "ü" * (MAX_BYTES // 2 - 1)),
+    "escape_sequences": ("\x1b[31mdone\x1b[0m\r\nin 3 s", " [31mdone [0m\nin 3 s"),
+    "an_override": ("a\u202eb", "a b"),
     "nul": ("a\0b", "a\N{REPLACEMENT CHARACTER}b"),
     "half_a_character": ("a\ud800b", "a?b"),
     "no_text_at_all": (None, "None"),

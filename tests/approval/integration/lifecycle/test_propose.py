@@ -236,3 +236,48 @@ async def _approvals_for(service: RunningService, incident_id: str) -> int:
 async def _pending(approvals: Approvals) -> int:
     figures = await approvals.stats()
     return next(entry.count for entry in figures.approvals.approvals if entry.state == State.STATE_PENDING)
+
+
+@pytest.mark.parametrize(
+    ("action", "stored", "kind"),
+    [
+        pytest.param(
+            "NO_ACTION:\n\nRESTART deployment/api -n prod",
+            "NO_ACTION: RESTART deployment/api -n prod",
+            "KIND_NO_ACTION",
+            id="one action that shows as another",
+        ),
+        pytest.param(
+            "RESTART\u00a0deployment/api\u3000-n\tprod\n",
+            "RESTART deployment/api -n prod",
+            "KIND_RESTART",
+            id="Unicode spaces",
+        ),
+    ],
+)
+async def test_an_action_is_one_line_in_what_is_parsed_hashed_and_shown(
+    approvals: Approvals, incidents: Incidents, action: str, stored: str, kind: str
+) -> None:
+    approval = await approvals.proposed(await incidents.opened_id(), action, request_id=uuid.uuid4().hex)
+    assert approval.action == stored
+    assert approval.operation.kind == approval_pb2.Operation.Kind.Value(kind)
+    assert approval.action_hash == action_hash(stored, parse_action(stored))
+
+
+async def test_a_repeated_proposal_is_compared_after_normalization(
+    approvals: Approvals, incidents: Incidents
+) -> None:
+    incident_id, request_id = await incidents.opened_id(), uuid.uuid4().hex
+    first = await approvals.proposed(incident_id, rationale="a\nb", request_id=request_id)
+    again = await approvals.proposed(
+        incident_id, f"{first.action}\r\n", rationale="a\r\nb", request_id=request_id
+    )
+    assert again == first
+
+
+async def test_a_reason_keeps_its_lines_without_escape_characters(
+    approvals: Approvals, incidents: Incidents
+) -> None:
+    approval = await approvals.proposed(await incidents.opened_id())
+    rejected = await approvals.reject(approval.approval_id, reason="no:\r\n\tnot now\x1b[0m")
+    assert rejected.outcome_message == rejected.decisions[0].reason == "no:\n\tnot now [0m"

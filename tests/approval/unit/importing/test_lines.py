@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from approval.actions.parsed import parse
 from approval.importing.lines import ApprovalLine
 from approval.importing.rows import approval_row
 from servicekit.importing.fields import wrong_fields
@@ -281,3 +282,36 @@ def test_only_an_operation_that_ran_to_its_end_is_in_the_execution_log() -> None
         "start_time": at(36),
         "finish_time": at(36),
     }
+
+
+def test_texts_are_normalized_as_by_the_rpcs() -> None:
+    found = row(approval(action="\nNO_ACTION:\n\nRESTART deployment/web -n shop\n", rationale="a\r\nb\x1b"))
+    assert found["action"] == "NO_ACTION: RESTART deployment/web -n shop"
+    assert found["action_hash"] == parse("NO_ACTION: RESTART deployment/web -n shop").hash
+    assert found["rationale"] == "a\nb "
+
+
+def test_nobody_decides_about_their_own_proposal_under_another_normalization_form() -> None:
+    line = approval(proposed_by="Jos\u00e9", decisions=[{"actor": "Jose\u0301", "kind": "APPROVE"}])
+    assert mistakes(line) == [("decisions[0].actor", "nobody decides about their own proposal")]
+
+
+def test_an_actor_counts_once_in_any_normalization_form() -> None:
+    agreeing = [{"actor": actor, "kind": "APPROVE"} for actor in ("Jos\u00e9", " Jose\u0301")]
+    assert mistakes(approval(required_approvals=2, decisions=agreeing)) == [
+        ("decisions[1].actor", "has decided before")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        pytest.param("\u200b", "must not be blank", id="invisible"),
+        pytest.param("NO_ACTION: \x1b[2J", "must not contain control", id="an escape character"),
+        pytest.param("NO_ACTION: \u202edorp", "must not contain control", id="an override"),
+    ],
+)
+def test_an_action_that_cannot_be_shown_is_refused(action: str, reason: str) -> None:
+    [(field, said)] = mistakes(approval(action=action))
+    assert field == "action"
+    assert said.startswith(reason)

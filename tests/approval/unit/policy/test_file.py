@@ -89,6 +89,8 @@ NAMESPACE = "is not the name of a namespace"
         pytest.param('rules = "all"', "rules: expected a table", id="rules that are none"),
         pytest.param('rules.a = "all"', "rules.a: expected a table", id="a rule that is none"),
         pytest.param(f'[rules."Every One"]\n{OBSERVE}', "rules.Every One: is not the name of a rule: a-z, 0-9 and -, at most 63 characters", id="a bad name"),
+        pytest.param(f'[rules."a\\n\\u001b[2J\\u202eb"]\n{OBSERVE}', 'rules."a\\n\\u001b[2J\\u202eb": is not the name of a rule: a-z, 0-9 and -, at most 63 characters', id="a name that cannot be shown"),
+        pytest.param(rule(OBSERVE + '"risk\\u200bs" = 1'), 'rules.a."risk\\u200bs": unknown key; did you mean risks?', id="an invisible character in a key"),
         pytest.param(f"[rules.{'a' * 64}]\n{OBSERVE}", f"rules.{'a' * 64}: is not the name of a rule: a-z, 0-9 and -, at most 63 characters", id="a long name"),
         pytest.param(rule(OBSERVE + 'severites = ["LOW"]'), "rules.a.severites: unknown key; did you mean severities?", id="a key misspelt"),
         pytest.param(rule(OBSERVE + "max_confidence = 1"), "rules.a.max_confidence: unknown key; did you mean confidence_at_least?", id="a key of another name"),

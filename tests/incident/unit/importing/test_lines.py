@@ -84,6 +84,42 @@ def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
         ),
         pytest.param(incident(fingerprint=" "), "fingerprint", "must not be blank", id="blank fingerprint"),
         pytest.param(incident(fingerprint="a\tb"), "fingerprint", "must not contain control", id="a tab"),
+        pytest.param(incident(title="\u200b \u3164"), "title", "must not be blank", id="an invisible title"),
+        pytest.param(
+            incident(title="\x1b[31m"), "title", "must not contain control", id="an escape character"
+        ),
+        pytest.param(incident(title="a\u202eb"), "title", "must not contain control", id="an override"),
+        pytest.param(
+            incident(description="a\0b"),
+            "description",
+            "must not contain the character U+0000",
+            id="NUL in a description",
+        ),
+        pytest.param(
+            incident(source="a\u200bb"), "source", "must not contain control", id="an invisible character"
+        ),
+        pytest.param(
+            incident(opened_by="a\u202eb"), "opened_by", "must not contain control", id="an actor in reverse"
+        ),
+        pytest.param(
+            incident(labels={"a b": "1", "a  b": "2"}),
+            "labels",
+            "must not have keys",
+            id="keys that differ in spaces",
+        ),
+        pytest.param(
+            incident(labels={"caf\u00e9": "1", "cafe\u0301": "2"}),
+            "labels",
+            "must not have keys",
+            id="NFC and NFD",
+        ),
+        pytest.param(incident(labels={" ": "1"}), 'labels." "', "must not be blank", id="a blank key"),
+        pytest.param(
+            incident(labels={"a\u202eb": "1"}),
+            'labels."a\\u202eb"',
+            "must not contain control",
+            id="a key in reverse",
+        ),
         pytest.param(incident(source="x" * 257), "source", "is longer than 256 characters", id="long source"),
         pytest.param(
             incident(labels={"a": 1}), "labels.a", "expected a valid string", id="a label that is a number"
@@ -212,3 +248,26 @@ def test_an_approval_is_on_its_incidents_timeline(line: dict[str, Any], types: l
     assert [event.type for event in events] == [EventType(each) for each in types]
     assert {event.attributes["approval_id"] for event in events} == {line["approval_id"]}
     assert all(event.event_time is not None for event in events)
+
+
+def test_texts_are_normalized_as_by_the_rpcs() -> None:
+    line = IncidentLine.model_validate_json(
+        json.dumps(
+            incident(
+                title=" disk\n full\t",
+                description="a\r\nb\tc\x1b",
+                fingerprint="cafe\u0301  1",
+                source="",
+                labels={"cafe\u0301 ": "a\rb"},
+                opened_by="Jose\u0301",
+            )
+        )
+    )
+    assert (line.title, line.description) == ("disk full", "a\nb\tc ")
+    assert (line.fingerprint, line.source, line.labels) == ("caf\u00e9 1", "", {"caf\u00e9": "a\nb"})
+    assert line.opened_by == "Jos\u00e9"
+
+
+def test_the_action_on_an_imported_timeline_is_one_line() -> None:
+    line = ApprovalLine.model_validate_json(json.dumps(approval(action="NO_ACTION:\n\nlook\u3000again")))
+    assert next(line.events()).summary == "NO_ACTION: look again"

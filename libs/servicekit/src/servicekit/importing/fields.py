@@ -1,15 +1,16 @@
 """The fields of a line: types, limits (those of the RPCs' fields) and the wording of their errors."""
 
 import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from servicekit import text as rules
 from servicekit.database.ids import id_pattern, id_rule
-from servicekit.importing.lines import shown
+from servicekit.text import shown
 
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:)([0-5]\d|60)((?:\.\d{1,9})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d))",
@@ -20,6 +21,21 @@ _MAX_PAIRS = 64
 _MAX_LABEL_CHARACTERS = 256
 
 
+class TextForm(Enum):
+    """The forms of texts in servicekit.text."""
+
+    BLOCK = auto()
+    LINE = auto()
+    KEY = auto()
+
+
+_FORMS: Mapping[TextForm, tuple[Callable[[str], str], Callable[[str], bool], str]] = {
+    TextForm.BLOCK: (rules.block, lambda _text: True, ""),
+    TextForm.LINE: (rules.line, rules.is_line, rules.NOT_A_LINE),
+    TextForm.KEY: (rules.key, rules.is_key, rules.NOT_A_KEY),
+}
+
+
 class Line(BaseModel):
     """Base of a line's model: strict types, and a name that is not a field is an error."""
 
@@ -27,25 +43,29 @@ class Line(BaseModel):
 
 
 def text(
+    form: TextForm = TextForm.BLOCK,
     *,
     characters: int | None = None,
     octets: int | None = None,
     blank: bool = True,
     empty: bool = False,
-    control: bool = True,
 ) -> AfterValidator:
-    """Return the check of a text: at most so many characters or bytes of UTF-8.
+    """Return the check of a text, which is normalized by its form: at most so many characters or bytes of UTF-8.
 
-    Without `blank` it must hold something, or, with `empty`, nothing at all; without `control` no control characters.
+    Without `blank` it must hold something that can be seen, or, with `empty`, nothing at all.
     """
+    normalize, is_valid, refusal = _FORMS[form]
 
     def check(value: str) -> str:
+        value = normalize(value)
         if "\0" in value:
-            raise ValueError("must not contain the character U+0000")
-        if not control and any(unicodedata.category(character) == "Cc" for character in value):
-            raise ValueError("must not contain control characters")
-        if not blank and not value.strip() and not (empty and not value):
-            raise ValueError("must not be blank")
+            raise ValueError(rules.NUL)
+        if empty and not value:
+            return value
+        if not blank and rules.is_blank(value):
+            raise ValueError(rules.BLANK)
+        if not is_valid(value):
+            raise ValueError(refusal)
         if characters is not None and len(value) > characters:
             raise ValueError(f"is longer than {characters} characters")
         if octets is not None and len(value.encode()) > octets:
@@ -93,23 +113,30 @@ def _parsed(minute: str, second: str, rest: str) -> datetime:
     return after
 
 
-def _labels(value: dict[str, str]) -> dict[str, str]:
+def _labels(value: object) -> object:
+    """Check the keys together, before each is normalized: two that are the same then would be one."""
+    if not isinstance(value, dict):
+        return value
     if len(value) > _MAX_PAIRS:
         raise ValueError(f"are more than {_MAX_PAIRS} pairs")
+    if len({rules.key(each) for each in value if isinstance(each, str)}) < len(value):
+        raise ValueError(rules.SAME_KEYS)
     return value
 
 
 Time = Annotated[datetime, BeforeValidator(_time)]
 # A field that may be missing may also be null, as an export of a table writes it: `Name | None = None`.
-Actor = Annotated[str, text(characters=128, blank=False, control=False)]
+Actor = Annotated[str, text(TextForm.KEY, characters=128, blank=False)]
 LongText = Annotated[str, text(octets=8192)]
-Name = Annotated[str, text(characters=256, blank=False, empty=True, control=False)]
+Name = Annotated[str, text(TextForm.KEY, characters=256, blank=False, empty=True)]
 Labels = Annotated[
     dict[
-        Annotated[str, Field(min_length=1), text(characters=_MAX_LABEL_CHARACTERS, control=False)],
+        Annotated[
+            str, Field(min_length=1), text(TextForm.KEY, characters=_MAX_LABEL_CHARACTERS, blank=False)
+        ],
         Annotated[str, text(characters=_MAX_LABEL_CHARACTERS)],
     ],
-    AfterValidator(_labels),
+    BeforeValidator(_labels),
 ]
 
 

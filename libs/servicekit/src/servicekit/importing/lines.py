@@ -2,19 +2,17 @@
 
 import json
 import os
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from servicekit.importing.formats import foreign_format
+from servicekit.text import shown
 
 # Longer than any line that could be valid; a line is held in memory, a file is not.
 MAX_LINE_BYTES = 1_048_576
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_PLAIN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}", re.ASCII)
-_MAX_SHOWN = 64
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,11 +37,6 @@ class SourceLine:
     def problem(self, field: str, reason: str) -> Problem:
         """Return what is wrong with a field of this line."""
         return Problem(self.file, self.number, field, reason)
-
-
-def shown(name: str) -> str:
-    """Return a name of foreign origin, safe to show: on one line, without control characters, not too long."""
-    return name if _PLAIN.fullmatch(name) else json.dumps(name[:_MAX_SHOWN])
 
 
 class ImportFailedError(Exception):

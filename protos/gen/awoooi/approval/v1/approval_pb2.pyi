@@ -156,7 +156,7 @@ class Approval(_message.Message):
     incident_id: _builtins.str
     """Output only. The incident the action is for."""
     action: _builtins.str
-    """Output only. The action as proposed; at most 1024 characters."""
+    """Output only. The action as proposed, on one line; at most 1024 characters."""
     parse_error: _builtins.str
     """Output only. Why the action could not be parsed. Empty when it could."""
     action_hash: _builtins.str

@@ -42,7 +42,8 @@ class ProposeRequest(_message.Message):
     action: _builtins.str
     """Required. What to do, such as `NO_ACTION: observe first`, `RESTART deployment/api -n prod`, `SCALE
     deployment/api --replicas=3 -n prod`, `DELETE pod/x -n prod`, `ROLLBACK deployment/api -n prod` or `HTTP
-    POST hook-name`. At most 1024 characters, not blank, without U+0000.
+    POST hook-name`. One line: white space, line breaks included, is single spaces in what is parsed, hashed, stored
+    and shown. At most 1024 characters, not blank, without control characters and bidirectional controls.
     """
     risk: _approval_pb2.Risk.ValueType
     """Required. Risk of the action."""

@@ -33,9 +33,13 @@ class ApprovalServiceStub:
     For every RPC: the actor on records is the caller's authenticated identity. An OK response is committed and
     survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
     INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and RESOURCE_EXHAUSTED may
-    be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION carries the current
-    and the allowed states and cannot be fixed by a retry; PERMISSION_DENIED, when a role is missing or the
-    proposer decides about its own proposal.
+    be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION names the current
+    and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when a
+    role is missing or the proposer decides about its own proposal.
+
+    Texts are normalized before they are validated, compared, stored and returned. In texts of several lines (rationale,
+    reasons) a line break is U+000A, and each other control character, tabs apart, and each bidirectional override is a
+    space. An action is one line.
     """
 
     @_typing.overload
@@ -164,9 +168,13 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     For every RPC: the actor on records is the caller's authenticated identity. An OK response is committed and
     survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
     INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and RESOURCE_EXHAUSTED may
-    be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION carries the current
-    and the allowed states and cannot be fixed by a retry; PERMISSION_DENIED, when a role is missing or the
-    proposer decides about its own proposal.
+    be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION names the current
+    and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when a
+    role is missing or the proposer decides about its own proposal.
+
+    Texts are normalized before they are validated, compared, stored and returned. In texts of several lines (rationale,
+    reasons) a line break is U+000A, and each other control character, tabs apart, and each bidirectional override is a
+    space. An action is one line.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -291,9 +299,13 @@ class ApprovalServiceServicer:
     For every RPC: the actor on records is the caller's authenticated identity. An OK response is committed and
     survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
     INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and RESOURCE_EXHAUSTED may
-    be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION carries the current
-    and the allowed states and cannot be fixed by a retry; PERMISSION_DENIED, when a role is missing or the
-    proposer decides about its own proposal.
+    be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION names the current
+    and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when a
+    role is missing or the proposer decides about its own proposal.
+
+    Texts are normalized before they are validated, compared, stored and returned. In texts of several lines (rationale,
+    reasons) a line break is U+000A, and each other control character, tabs apart, and each bidirectional override is a
+    space. An action is one line.
     """
 
     def Propose(

@@ -221,7 +221,7 @@ class Incident(_message.Message):
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Output only. At most 64 pairs; keys 1 to 256 characters, values up to 256."""
+        """Output only. At most 64 pairs; keys 1 to 256 characters, normalized as by CreateRequest.labels, values up to 256."""
 
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:

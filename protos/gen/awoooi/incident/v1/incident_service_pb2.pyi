@@ -61,18 +61,23 @@ class CreateRequest(_message.Message):
     server when empty.
     """
     title: _builtins.str
-    """Required. The problem, in one line. At most 500 characters, not blank, without U+0000."""
+    """Required. The problem, in one line: white space, line breaks included, is stored as single spaces. At most 500
+    characters, not blank, without control characters and bidirectional controls.
+    """
     description: _builtins.str
-    """Optional. Details. At most 8192 bytes of UTF-8, without U+0000."""
+    """Optional. Details, in one or more lines; stored as IncidentService describes texts. At most 8192 bytes of UTF-8,
+    without U+0000.
+    """
     severity: _incident_pb2.Severity.ValueType
     """Required. Severity."""
     fingerprint: _builtins.str
-    """Optional. Deduplication key: identifies the problem behind several reports. Empty: never deduplicated. At
-    most 256 characters, not blank, without control characters.
+    """Optional. Deduplication key: identifies the problem behind several reports. Empty: never deduplicated. Stored in
+    Unicode normalization form C, its spaces as single ones. At most 256 characters, not blank,
+    without control characters and invisible characters.
     """
     source: _builtins.str
-    """Optional. The reporting system, such as `alertmanager`. At most 256 characters, not blank, without
-    control characters.
+    """Optional. The reporting system, such as `alertmanager`. Stored like `fingerprint`. At most 256 characters, not
+    blank, without control characters and invisible characters.
     """
     request_id: _builtins.str
     """Optional. Idempotency key: one value per intended incident, such as a UUID; makes a retry safe. Each caller
@@ -80,8 +85,9 @@ class CreateRequest(_message.Message):
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. At most 64 pairs. Keys 1 to 256 characters without control characters, values at most 256
-        characters without U+0000.
+        """Optional. At most 64 pairs. Keys 1 to 256 characters, not blank, without control characters and invisible
+        characters; stored like `fingerprint`, so keys that differ only in spaces or Unicode normalization are
+        rejected. Values at most 256 characters without U+0000, stored like `description`.
         """
 
     def __init__(
@@ -250,7 +256,9 @@ class ListRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
-    """Optional. Incidents with exactly this fingerprint. At most 256 characters, without U+0000."""
+    """Optional. Incidents with exactly this fingerprint. Normalized like CreateRequest.fingerprint. At most 256
+    characters, without control characters and invisible characters.
+    """
     stuck: _builtins.bool
     """Optional. True: only unresolved incidents without progress for longer than the server's threshold. False:
     no filter.
@@ -427,7 +435,7 @@ class ResolveRequest(_message.Message):
     """
     action: _builtins.str
     """Optional. The action that was executed, as it was proposed: what SearchKnowledge finds. Kept on the RESOLVED
-    event. At most 1024 characters, without U+0000.
+    event, on one line like a title. At most 1024 characters, without U+0000.
     """
     opening: _builtins.int
     """Optional. The opening that it is for, `Incident.opening` as last read. 0: the current one."""
@@ -514,7 +522,7 @@ class BatchResolveRequest(_message.Message):
         """
         action: _builtins.str
         """Optional. The action that was executed, as it was proposed: what SearchKnowledge finds. Kept on the RESOLVED
-        event. At most 1024 characters, without U+0000.
+        event, on one line like a title. At most 1024 characters, without U+0000.
         """
         opening: _builtins.int
         """Optional. The opening that it is for, `Incident.opening` as last read. 0: the current one."""
@@ -1036,7 +1044,9 @@ class WatchRequest(_message.Message):
     INCLUDE_EXISTING_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.str
-    """Optional. Incidents with exactly this fingerprint. At most 256 characters, without U+0000."""
+    """Optional. Incidents with exactly this fingerprint. Normalized like CreateRequest.fingerprint. At most 256
+    characters, without control characters and invisible characters.
+    """
     incident_id: _builtins.str
     """Optional. Incidents with this id alone."""
     include_existing: _builtins.bool

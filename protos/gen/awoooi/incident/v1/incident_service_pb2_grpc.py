@@ -33,7 +33,12 @@ class IncidentServiceStub:
     committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
     `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
-    FAILED_PRECONDITION carries the current and the allowed states and cannot be fixed by a retry.
+    FAILED_PRECONDITION names the current and the allowed states, in the message and in the details, and cannot be
+    fixed by a retry.
+
+    Texts are normalized before they are validated, compared, stored and returned. In texts of several lines a line break
+    is U+000A, and each other control character, tabs apart, and each bidirectional override is a space. What is one
+    line, or a key, says so.
     """
 
     def __init__(self, channel):
@@ -137,7 +142,12 @@ class IncidentServiceServicer:
     committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
     `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
-    FAILED_PRECONDITION carries the current and the allowed states and cannot be fixed by a retry.
+    FAILED_PRECONDITION names the current and the allowed states, in the message and in the details, and cannot be
+    fixed by a retry.
+
+    Texts are normalized before they are validated, compared, stored and returned. In texts of several lines a line break
+    is U+000A, and each other control character, tabs apart, and each bidirectional override is a space. What is one
+    line, or a key, says so.
     """
 
     def Create(self, request, context):
@@ -447,7 +457,12 @@ class IncidentService:
     committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
     `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
-    FAILED_PRECONDITION carries the current and the allowed states and cannot be fixed by a retry.
+    FAILED_PRECONDITION names the current and the allowed states, in the message and in the details, and cannot be
+    fixed by a retry.
+
+    Texts are normalized before they are validated, compared, stored and returned. In texts of several lines a line break
+    is U+000A, and each other control character, tabs apart, and each bidirectional override is a space. What is one
+    line, or a key, says so.
     """
 
     @staticmethod

@@ -17,12 +17,30 @@ DESCRIPTOR: _descriptor.FileDescriptor
 NOT_BLANK_FIELD_NUMBER: _builtins.int
 NO_NUL_FIELD_NUMBER: _builtins.int
 NO_CONTROL_CHARACTERS_FIELD_NUMBER: _builtins.int
+LINE_FIELD_NUMBER: _builtins.int
+KEY_FIELD_NUMBER: _builtins.int
 SPECIFIED_FIELD_NUMBER: _builtins.int
 not_blank: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
-"""At least one character that is not white space. The empty string is blank."""
+"""At least one character that can be seen: neither white space nor control nor zero-width characters alone. The
+empty string is blank.
+"""
 no_nul: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
-"""U+0000 is rejected: PostgreSQL cannot store it."""
+"""Text of several lines. U+0000 is rejected: PostgreSQL cannot store it. The server normalizes before it stores: a
+line break is U+000A, and another control character (tabs apart) or a bidirectional override is a space.
+"""
 no_control_characters: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
-"""Control characters (Unicode category Cc: line breaks, tabs and U+0000 included) are rejected."""
+"""Control characters (Unicode category Cc: line breaks, tabs and U+0000 included) are rejected. Part of `line` and
+`key`, which the fields of this package use.
+"""
+line: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
+"""One line, shown in the order of its characters: control characters, line separators and bidirectional embeddings,
+overrides and isolates are rejected. The server normalizes before it validates: white space, line breaks included,
+is removed at the ends and is one space elsewhere.
+"""
+key: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
+"""A line that identifies something: blank, control characters, line separators and invisible characters are rejected.
+The server normalizes before it validates, to Unicode normalization form C; spaces are removed at the ends and are one
+elsewhere.
+"""
 specified: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.EnumRules, _builtins.bool]
 """The value 0, UNSPECIFIED, is rejected. For items of a list; a single field uses `required`."""

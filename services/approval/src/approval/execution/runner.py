@@ -35,6 +35,7 @@ from servicekit.database.errors import is_unavailable
 from servicekit.outbox.queue import NewJob
 from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.failpoints import failpoint
+from servicekit.text import block
 
 _log = structlog.get_logger()
 
@@ -249,9 +250,9 @@ def _jobs(run: _Run, ended: Approval, result: RunResult) -> Sequence[NewJob]:
 
 
 def _storable(output: object) -> str:
-    """Return what of an executor's output is stored: text that the database takes, cut at a limit.
+    """Return what of an executor's output is stored: text that can be shown and that the database takes, cut at a limit.
 
     The executor may be anyone's: no output may cost the outcome of its run.
     """
-    whole = str(output).replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
+    whole = block(str(output)).replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
     return whole[:_MAX_OUTPUT_BYTES].decode("utf-8", "ignore")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from approval.actions.grammar import ActionSyntaxError, parse_action
 from servicekit.process.files import why_unreadable
 from servicekit.process.settings import Duration
+from servicekit.text import shown
 from servicekit.webhooks.signature import Secret, parse_secrets
 from servicekit.webhooks.url import check_url
 
@@ -119,7 +120,7 @@ def read_hooks(path: Path) -> Mapping[str, Hook]:
         hooks = _HooksFile.model_validate(content).hooks
     except ValidationError as exc:
         error = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in error["loc"])
+        where = ".".join(shown(str(part)) for part in error["loc"])
         raise ValueError(f"{where}: {error['msg'].removeprefix('Value error, ')}") from None
     found = {
         name: hook.model_copy(update={"secret_file": path.parent / hook.secret_file})

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from approval.actions.parsed import parse
 from approval.model import ID_PREFIX, DecisionKind, OperationKind, Risk, State
-from servicekit.importing.fields import Actor, Line, LongText, Time, identifier, out_of_order, text
+from servicekit.importing.fields import Actor, Line, LongText, TextForm, Time, identifier, out_of_order, text
 
 _DEFAULT_TTL = timedelta(hours=24)
 _MAX_TTL = timedelta(days=30)
@@ -30,7 +30,7 @@ class DecisionLine(Line):
     reason: LongText | None = None
     # Default: the decide_time of the approval.
     decide_time: Time | None = None
-    policy_rule: Annotated[str, text(characters=63, control=False)] | None = None
+    policy_rule: Annotated[str, text(TextForm.KEY, characters=63, empty=True)] | None = None
 
 
 class ApprovalLine(Line):
@@ -39,7 +39,7 @@ class ApprovalLine(Line):
     kind: Literal["approval"]
     approval_id: Annotated[str, identifier(ID_PREFIX)]
     incident_id: Annotated[str, identifier("INC")]
-    action: Annotated[str, text(characters=1024, blank=False)]
+    action: Annotated[str, text(TextForm.LINE, characters=1024, blank=False)]
     risk: Risk
     state: State
     rationale: LongText | None = None
@@ -57,7 +57,7 @@ class ApprovalLine(Line):
     finish_time: Time | None = None
     outcome_message: LongText | None = None
     cancelled_by: Actor | None = None
-    executor: Annotated[str, text(characters=128, blank=False, control=False)] | None = None
+    executor: Annotated[str, text(TextForm.KEY, characters=128, blank=False)] | None = None
     # When the incident service acknowledged the resolve; unset: it is unacknowledged.
     incident_resolve_time: Time | None = None
 

@@ -21,6 +21,7 @@ from pydantic import (
 from approval.actions.grammar import ActionSyntaxError, parse_action
 from approval.model import Operation, OperationKind, Risk, Severity
 from approval.policy.model import Policy, Rule, TimeOfDay
+from servicekit.text import shown
 
 _RULE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
@@ -197,7 +198,8 @@ def _problem(error: Any) -> str:
         sentence = _unknown_key(place)
     else:
         sentence = _SENTENCES.get(error["type"]) or error["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(place)}: {sentence}"
+    names = [part if part.isprintable() else shown(part) for part in place]
+    return f"{'.'.join(names)}: {sentence}"
 
 
 def _unknown_key(place: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from servicekit.importing.fields import (
     Line,
     LongText,
     Name,
+    TextForm,
     Time,
     identifier,
     out_of_order,
@@ -41,7 +42,7 @@ class IncidentLine(Line):
 
     kind: Literal["incident"]
     incident_id: Annotated[str, identifier(INCIDENT_ID_PREFIX)]
-    title: Annotated[str, text(characters=500, blank=False)]
+    title: Annotated[str, text(TextForm.LINE, characters=500, blank=False)]
     description: LongText | None = None
     severity: Severity
     state: State

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict
 
 from incident.model import INCIDENT_ID_PREFIX, OWN_EVENT_PREFIX, EventType
-from servicekit.importing.fields import Actor, Line, LongText, Time, identifier, text
+from servicekit.importing.fields import Actor, Line, LongText, TextForm, Time, identifier, text
 
 _APPROVAL_SERVICE = "service:approval"
 
@@ -88,7 +88,7 @@ class ApprovalLine(Line):
     kind: Literal["approval"]
     approval_id: Annotated[str, identifier("APR")]
     incident_id: Annotated[str, identifier(INCIDENT_ID_PREFIX)]
-    action: Annotated[str, text(characters=1024, blank=False)]
+    action: Annotated[str, text(TextForm.LINE, characters=1024, blank=False)]
     # EXECUTING is refused by the approval service, with the reason.
     state: Literal[
         "PENDING",

@@ -25,6 +25,7 @@ from servicekit.rpc.interceptors.validation import check, invalid_argument
 from servicekit.rpc.mapping import WireEnum, optional_time, optional_timestamp
 from servicekit.rpc.status import FieldViolation, RpcError
 from servicekit.rpc.timestamps import to_timestamp
+from servicekit.text import line
 
 EVENT_TYPES = WireEnum(EventType, "TYPE", incident_pb2.IncidentEvent.Type.Value)
 _ORDERS = WireEnum(Order, "ORDER", pb.ListRequest.Order.Value)
@@ -123,7 +124,8 @@ def resolve_command(
         actor=actor,
         etag=request.etag if isinstance(request, pb.ResolveRequest) else "",
         approval_id=request.approval_id,
-        action=request.action,
+        # As it was proposed: by a version before actions were one line, perhaps.
+        action=line(request.action),
         opening=request.opening,
         execute_time=optional_time(request, "execute_time"),
     )

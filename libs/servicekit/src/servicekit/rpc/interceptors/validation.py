@@ -11,6 +11,7 @@ from servicekit.database.ids import id_rule, prefix_of_pattern
 from servicekit.rpc.context import Context
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.interceptors.element_counts import excess_elements
+from servicekit.rpc.interceptors.text_fields import normalize
 from servicekit.rpc.status import (
     MAX_VIOLATIONS,
     FieldViolation,
@@ -51,9 +52,14 @@ class ValidationLayer:
 
 
 def check(message: Any) -> None:
-    """Check a message against its rules. Raises the error that answers INVALID_ARGUMENT."""
+    """Normalize the texts of a message, and check it against its rules.
+
+    Raises the error that answers INVALID_ARGUMENT.
+    """
     if excess := excess_elements(message):
         raise invalid_argument(*excess)
+    if same_keys := normalize(message):
+        raise invalid_argument(*same_keys)
     try:
         protovalidate.validate(message)
     except protovalidate.ValidationError as exc:
