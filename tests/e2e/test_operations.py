@@ -260,6 +260,12 @@ async def test_point_in_time_recovery_sets_both_databases_back_to_one_moment(tmp
             assert (await after.approvals.get(approval_id)).HasField("incident_resolve_time")
             with pytest.raises(NotFoundError):
                 await after.incidents.get(lost)
+            # Ids and sequence numbers of what was lost are given again: a watcher that saw it cannot go on.
+            for _ in range(20):
+                await after.incidents.opened_id()
+            with pytest.raises(CallError) as refused:
+                await anext(after.incidents.watch(resume_token=watch.resume_token))
+            assert refused.value.reason == "RESUME_TOKEN_AHEAD"
 
 
 def _own(directory: Path) -> None:

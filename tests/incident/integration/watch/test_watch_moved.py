@@ -178,11 +178,11 @@ async def test_processes_that_repair_at_once_in_small_batches_begin_one_epoch(da
         await connection.execute("UPDATE incident_events SET xact_id = xact_id + (1 << 40)::bigint")
         processes = [Epochs(Transactions(engine, Outbox()), batch=3) for engine in engines]
         found = await asyncio.gather(*(process.now() for process in processes))
-        assert len({epoch for _, epoch in found}) == 1
-        assert found[0][1] not in (before, FIRST_EPOCH)
+        assert len({each.epoch for each in found}) == 1
+        assert found[0].epoch not in (before, FIRST_EPOCH)
         assert await connection.fetchval("SELECT max(xact_id) FROM incident_events") == 0
         # Nothing is left to do: the next one begins no other epoch.
-        assert (await processes[0].now())[1] == found[0][1]
+        assert (await processes[0].now()).epoch == found[0].epoch
     finally:
         await connection.close()
         await asyncio.gather(*(engine.dispose() for engine in engines))
@@ -197,8 +197,7 @@ async def test_a_repair_is_finished_after_the_death_of_the_process_that_began_it
     try:
         # Its first batch was the newest ids; what is left could as well be this cluster's.
         await connection.execute("UPDATE watch_epoch SET epoch = 'begun', foreign_from = 1")
-        _, epoch = await Epochs(Transactions(engine, Outbox()), batch=1).now()
-        assert epoch == "begun"
+        assert (await Epochs(Transactions(engine, Outbox()), batch=1).now()).epoch == "begun"
         assert await connection.fetchval("SELECT max(xact_id) FROM incident_events") == 0
         assert await connection.fetchval("SELECT foreign_from FROM watch_epoch") is None
     finally:

@@ -86,7 +86,7 @@ async def test_a_resume_token_ahead_of_the_database_is_refused(
     tokens = PageTokens()
     tokens.key = await rows.fetchval("SELECT key FROM service_keys WHERE name = 'page_tokens'")
     later = make_token(pb.WatchRequest(), tokens)(
-        ResumePoint(Position.at(Snapshot(1 << 40, 1 << 40)), FIRST_EPOCH)
+        ResumePoint(Position.at(Snapshot(1 << 40, 1 << 40)), FIRST_EPOCH, None)
     )
     refusal = await refused(anext(incidents.watch(resume_token=later)))
     assert (refusal.code, refusal.reason, refusal.fields) == (

@@ -13,7 +13,7 @@ import structlog
 
 from incident.watch import epoch_repository
 from incident.watch.epoch_repository import Present, StoredEpoch
-from incident.watch.model import Snapshot
+from incident.watch.model import Position, ResumePoint
 from servicekit.database.failure_log import FailureLog
 from servicekit.outbox.transaction import Transactions
 
@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 # Events of one transaction of a repair. It must be done within the timeout of a statement.
 _BATCH = 1000
 _RETRY_SECONDS = 1.0
-# The first epoch of a database: in tokens it is left out, so that versions without epochs read them.
+# The first epoch of a database, and that of tokens of versions without epochs.
 FIRST_EPOCH = ""
 
 
@@ -47,16 +47,15 @@ class Epochs:
             else:
                 return
 
-    async def now(self) -> tuple[Snapshot, str]:
-        """Return the snapshot of a statement that begins now, and its epoch; after a repair if one is due."""
+    async def now(self) -> ResumePoint:
+        """Return the position of a statement that begins now; after a repair if one is due."""
         present = await self._read()
         if not _is_due(present):
-            return present.snapshot, _epoch(present)
+            return _point(present)
         async with self._repairing:
             while not await self._repair():
                 pass
-        present = await self._read()
-        return present.snapshot, _epoch(present)
+        return _point(await self._read())
 
     async def _read(self) -> Present:
         async with self._transactions.statement() as connection:
@@ -112,7 +111,7 @@ def _begun(present: Present) -> StoredEpoch:
     return StoredEpoch(stored.epoch, place, stored.foreign_from)
 
 
-def _epoch(present: Present) -> str:
+def _point(present: Present) -> ResumePoint:
     if present.stored is None:
         raise RuntimeError("a repair stores the epoch")
-    return present.stored.epoch
+    return ResumePoint(Position.at(present.snapshot), present.stored.epoch, present.witness)

@@ -6,7 +6,7 @@ from typing import Self
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from incident.watch.model import Snapshot
+from incident.watch.model import Snapshot, Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,10 @@ class StoredEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The present snapshot and place; whether an event has an id that was not assigned here; and what is stored."""
+    """The present snapshot and its latest event; the place; whether an id was not assigned here; and what is stored."""
 
     snapshot: Snapshot
+    witness: Witness | None
     place: Place
     has_foreign_ids: bool
     stored: StoredEpoch | None
@@ -53,22 +54,25 @@ _READ = text("""
         EXISTS (
             SELECT FROM incident_events
             WHERE xact_id >= CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)),
-        stored.epoch, stored.system_identifier, stored.database_oid, stored.table_oid, stored.foreign_from
+        latest.event_id, latest.incident_id, latest.event_time, stored.epoch, stored.system_identifier, stored.database_oid, stored.table_oid, stored.foreign_from
     FROM (
         SELECT CAST(oid AS bigint) AS database_oid,
             CAST(CAST('incident_events' AS regclass) AS bigint) AS table_oid
         FROM pg_database WHERE datname = current_database()
-    ) AS present LEFT JOIN watch_epoch AS stored ON TRUE
+    ) AS present LEFT JOIN watch_epoch AS stored ON TRUE LEFT JOIN (
+        SELECT event_id, incident_id, event_time FROM incident_events ORDER BY xact_id DESC, sequence DESC LIMIT 1
+    ) AS latest ON TRUE
 """)
 
 
 async def read(connection: AsyncConnection) -> Present:
     """Return the present snapshot, its place, and the epoch that is stored."""
     row = (await connection.execute(_READ)).one()
-    snapshot, system_identifier, database_oid, table_oid, has_foreign_ids, epoch, *stored = row
-    *stored_place, foreign_from = stored
+    snapshot, system_identifier, database_oid, table_oid, has_foreign_ids, *rest = row
+    event_id, incident_id, event_time, epoch, *stored_place, foreign_from = rest
     return Present(
         Snapshot.parse(snapshot),
+        None if event_id is None else Witness(event_id, incident_id, event_time),
         Place(system_identifier, database_oid, table_oid),
         has_foreign_ids,
         None if epoch is None else StoredEpoch(epoch, Place(*stored_place), foreign_from),

@@ -11,6 +11,7 @@ live watcher and a resumed one may get them in different orders.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Self
 
 from incident.model import Event, EventType, Incident, Severity, State
@@ -121,11 +122,29 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """An event that a position has, the latest: a database that has lost it was restored to before the position.
+
+    Its transaction id would not do: what comes after a restore gets the ids of what was lost.
+    """
+
+    event_id: str
+    incident_id: str
+    event_time: datetime
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """Return the witness that an event is."""
+        return cls(event.event_id, event.incident_id, event.event_time)
+
+
+@dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """A position and the epoch that it is of: see epoch.py."""
+    """A position, the epoch that it is of (see epoch.py), and its witness, None when there was no event."""
 
     position: Position
     epoch: str
+    witness: Witness | None
 
 
 # Writes a position as a resume token, bound to the watcher's filter.

@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger
+from sqlalchemy.types import BigInteger, DateTime
 
 from incident.lifecycle.repository import COLUMNS, qualified, to_incident
 from incident.lifecycle.timeline import EVENT_COLUMNS, to_event
 from incident.model import EventType
-from incident.watch.model import STATE_AFTER, Change, Position, Snapshot, states_around
+from incident.watch.model import STATE_AFTER, Change, Position, Snapshot, Witness, states_around
 
 # Notified by a trigger when a transaction with events commits, while notifications are requested.
 NOTIFY_CHANNEL = "incident_events"
@@ -99,6 +99,25 @@ def _to_change(row: Sequence[Any], position: Position) -> Change:
         state_after=after,
         position=Position(position.since, position.until, event.sequence),
     )
+
+
+# An incident that retention has removed took its events with it.
+_HAS_EVENT = text("""
+    SELECT EXISTS (
+        SELECT FROM incident_events
+        WHERE event_id = :event_id AND incident_id = :incident_id AND event_time = :event_time)
+    OR EXISTS (SELECT FROM removed_incidents WHERE incident_id = :incident_id)
+""").bindparams(bindparam("event_time", type_=DateTime(timezone=True)))
+
+
+async def has_event(connection: AsyncConnection, witness: Witness) -> bool:
+    """Tell whether an event is there that a watcher has seen, or would be without retention."""
+    parameters = {
+        "event_id": witness.event_id,
+        "incident_id": witness.incident_id,
+        "event_time": witness.event_time,
+    }
+    return bool((await connection.execute(_HAS_EVENT, parameters)).scalar_one())
 
 
 _REQUEST_NOTIFICATIONS = text("SELECT pg_advisory_lock_shared(hashtext('incident_events'))")

@@ -94,7 +94,7 @@ class Tailer:
 
     async def _check_epoch(self) -> None:
         """End the streams when the database is another one than before: behind a name, a restored one may take its place."""
-        _, epoch = await self._epochs.now()
+        epoch = (await self._epochs.now()).epoch
         if self._position is not None and epoch != self._epoch:
             self._position = None
             self._feed.reset()

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from incident.lifecycle import listing, repository
 from incident.lifecycle.model import IncidentFilter, Order
 from incident.model import Incident
-from incident.watch.epoch import FIRST_EPOCH, Epochs
+from incident.watch.epoch import Epochs
 from incident.watch.errors import (
     FeedEndedError,
     FellBehindError,
@@ -18,8 +19,8 @@ from incident.watch.errors import (
     WatcherTooSlowError,
 )
 from incident.watch.feed import Feed, Watcher
-from incident.watch.model import Change, MakeToken, Position, ResumePoint, Step, WatchFilter
-from incident.watch.repository import read_changes
+from incident.watch.model import Change, MakeToken, Position, ResumePoint, Step, WatchFilter, Witness
+from incident.watch.repository import has_event, read_changes
 from servicekit.outbox.transaction import Transactions
 
 # The contract promises 30 s.
@@ -59,17 +60,15 @@ class WatchUseCase:
         stream = _Stream(criteria, token, self._heartbeat, resume)
         try:
             with self._feed.watcher() as watcher:
-                now, stream.epoch = await self._epochs.now()
-                if resume is not None and resume.epoch != stream.epoch:
-                    raise ResumeTokenOfOtherDatabaseError
-                if resume is not None and now.is_older_than(resume.position.until):
-                    raise ResumeTokenAheadError
-                position = Position.at(now) if resume is None else resume.position
+                now = await self._epochs.now()
+                if resume is not None:
+                    await self._check(resume, now)
+                position = (resume or now).position
                 if include_existing and resume is None:
                     async for incident in self._existing(criteria):
                         self._feed.check(watcher)
                         yield Step("", existing=incident)
-                stream.reached(position)
+                stream.begin(resume or now)
                 yield stream.heartbeat()
                 async for step in self._missed(watcher, position, stream):
                     yield step
@@ -79,6 +78,17 @@ class WatchUseCase:
             raise WatcherTooSlowError(stream.latest_token) from None
         except FeedEndedError:
             raise WatchEndedError(stream.latest_token) from None
+
+    async def _check(self, resume: ResumePoint, now: ResumePoint) -> None:
+        """Raises ResumeTokenOfOtherDatabaseError, and ResumeTokenAheadError also when later changes have caught up."""
+        if resume.epoch != now.epoch:
+            raise ResumeTokenOfOtherDatabaseError
+        if now.position.until.is_older_than(resume.position.until):
+            raise ResumeTokenAheadError
+        if resume.witness is not None:
+            async with self._transactions.statement() as connection:
+                if not await has_event(connection, resume.witness):
+                    raise ResumeTokenAheadError
 
     async def _existing(self, criteria: WatchFilter) -> AsyncIterator[Incident]:
         # Read after the position from which the changes follow: a change in between is visible in the incident and follows
@@ -154,27 +164,32 @@ class _Stream:
         self._token = token
         self._heartbeat = heartbeat
         self._sent = time.monotonic()
-        self._position = None if resume is None else resume.position
-        # Until the present one is known, that of the token that was given: it is the latest.
-        self.epoch = FIRST_EPOCH if resume is None else resume.epoch
+        # None before the first position. Until the present one is known, that of the token that was given: it is the latest.
+        self._point = resume
 
     @property
     def latest_token(self) -> str:
         """The token to resume from; empty before the first position."""
-        return "" if self._position is None else self._token(ResumePoint(self._position, self.epoch))
+        return "" if self._point is None else self._token(self._point)
 
     @property
     def until_heartbeat(self) -> timedelta:
         """The time until the next heartbeat is due."""
         return max(self._heartbeat - timedelta(seconds=time.monotonic() - self._sent), timedelta(0))
 
+    def begin(self, point: ResumePoint) -> None:
+        """Set the first position of the stream."""
+        self._point = point
+
     def reached(self, position: Position) -> None:
-        """Set the position of the stream."""
-        self._position = position
+        """Set the position of the stream, after the changes that were stepped over."""
+        if self._point is not None:
+            self._point = replace(self._point, position=position)
 
     def step(self, change: Change) -> Step | None:
         """Return the step for `change`: itself when it matches, else a heartbeat when one is due, else None."""
-        self._position = change.position
+        if self._point is not None:
+            self._point = replace(self._point, position=change.position, witness=Witness.of(change.event))
         if self._criteria.matches(change):
             self._sent = time.monotonic()
             return Step(self.latest_token, change=change)
