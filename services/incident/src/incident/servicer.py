@@ -88,9 +88,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
 
     async def Resolve(self, request: pb.ResolveRequest, context: Context) -> pb.ResolveResponse:
         result = await self._resolve.resolve(mapping.resolve_command(request, actor=current_actor()))
-        return pb.ResolveResponse(
-            incident=mapping.incident_to_proto(result.incident), already_resolved=result.already_resolved
-        )
+        return mapping.resolve_response(result)
 
     async def BatchResolve(
         self, request: pb.BatchResolveRequest, context: Context

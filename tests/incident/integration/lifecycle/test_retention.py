@@ -16,6 +16,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.lifecycle.retention import remove_old
 from incident.model import Effect
 from servicekit.database.engine import create_engine
+from servicekit.outbox import dead_letters
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from tests.callers import incidents_at
@@ -292,3 +293,51 @@ async def test_removed_incidents_are_told_from_unknown_ones(
     assert (
         await rows.fetchval("SELECT openings FROM removed_incidents WHERE incident_id = $1", removed[1]) == 1
     )
+
+
+async def test_a_late_resolve_of_a_removed_incident_is_acknowledged_and_writes_nothing(
+    transactions: Transactions, rows: "Rows", database: str
+) -> None:
+    removed = await insert_resolved(rows, days_ago=31, resolutions=2)
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 1
+    unknown = new_id()
+    async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
+        late: dict[str, Any] = {"resolution_type": "NO_ACTION", "approval_id": "APR-20260507-99ADF2"}
+        for etag in ("", "7"):
+            response = await incidents.resolve(removed, **late, etag=etag)
+            assert response.already_resolved
+            assert response.incident == incident_pb2.Incident(
+                incident_id=removed, state=RESOLVED, resolution_number=2, opening=2
+            )
+        await service.logged(
+            "incident_resolve_skipped_already_resolved", incident_id=removed, removed_since=True
+        )
+        items = [
+            pb.BatchResolveRequest.Item(incident_id=each, resolution_type=NO_ACTION)
+            for each in (removed, unknown)
+        ]
+        first, second = await incidents.batch_resolve(items)
+        assert (first.resolved.already_resolved, first.resolved.resolution_number) == (True, 2)
+        assert second.status.code == grpc.StatusCode.NOT_FOUND.value[0]
+        refusal = await refused(incidents.resolve(unknown, **late))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
+        # Its timeline is gone: that is no place for a late event.
+        refusal = await refused(incidents.add_event(removed, type="NOTE", summary="late"))
+        assert refusal.code is grpc.StatusCode.NOT_FOUND
+    assert set((await counted(rows)).values()) == {0}
+
+
+async def test_an_incident_with_a_dismissed_effect_is_removed(
+    transactions: Transactions, rows: "Rows"
+) -> None:
+    incident_id = await insert_resolved(rows, days_ago=31)
+    await set_effect(rows, incident_id, Effect.WEBHOOK, "PARKED")
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
+    async with transactions.begin() as transaction:
+        job = await dead_letters.get_by_key_for_update(
+            transaction.connection, Effect.WEBHOOK.topic, f"{incident_id}/1"
+        )
+        assert job is not None
+        await dead_letters.dismiss(transaction.connection, job, actor="alice", reason="over")
+    assert await remove_old(transactions, keep=KEEP, limit=100) == 1
+    assert set((await counted(rows)).values()) == {0}

@@ -475,7 +475,9 @@ class ResolveResponse(_message.Message):
     """True when it was RESOLVED before this call: `incident` is unchanged and this call wrote nothing."""
     @_builtins.property
     def incident(self) -> _incident_pb2.Incident:
-        """The incident: RESOLVED, or as it is when the opening is over."""
+        """The incident: RESOLVED, or as it is when the opening is over. Without most fields when retention has removed
+        it.
+        """
 
     def __init__(
         self,

@@ -207,6 +207,9 @@ class IncidentServiceServicer:
         since, the record is returned unchanged with `already_resolved` and nothing is written. Without `opening`,
         an `approval_id` resolves an incident at most once, and never one that was reopened after `execute_time`.
 
+        An incident that was RESOLVED and then removed by retention is `already_resolved` as well, with an incident
+        of which `incident_id`, `state`, `resolution_number` and `opening` alone are set: its id is remembered.
+
         Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its current one.
 
         Of concurrent calls one resolves the incident; the others return its record with `already_resolved`.

@@ -12,12 +12,13 @@ from incident.lifecycle.model import (
     NewEvent,
     NewIncident,
     Order,
+    RemovedIncident,
     ReopenCommand,
     ResolveCommand,
     ResolveOutcome,
     ResolveResult,
 )
-from incident.model import INCIDENT_ID_PREFIX, OWN_EVENT_PREFIX, Event, EventType, Incident
+from incident.model import INCIDENT_ID_PREFIX, OWN_EVENT_PREFIX, Event, EventType, Incident, State
 from incident.wire_enums import RESOLUTION_TYPES, SEVERITIES, STATES
 from servicekit.database.ids import id_pattern
 from servicekit.rpc.error_table import ErrorTable
@@ -173,7 +174,25 @@ def batch_response(
     return response
 
 
+def resolve_response(result: ResolveResult) -> pb.ResolveResponse:
+    """Return the response of a Resolve."""
+    if isinstance(result.incident, RemovedIncident):
+        incident = incident_pb2.Incident(
+            incident_id=result.incident.incident_id,
+            state=STATES.to_wire(State.RESOLVED),
+            resolution_number=result.incident.resolution_number,
+            opening=result.incident.resolution_number,
+        )
+    else:
+        incident = incident_to_proto(result.incident)
+    return pb.ResolveResponse(incident=incident, already_resolved=result.already_resolved)
+
+
 def _resolved_to_proto(result: ResolveResult) -> pb.BatchResolveResponse.Resolved:
+    if isinstance(result.incident, RemovedIncident):
+        return pb.BatchResolveResponse.Resolved(
+            already_resolved=True, resolution_number=result.incident.resolution_number
+        )
     message = pb.BatchResolveResponse.Resolved(
         already_resolved=result.already_resolved,
         resolve_time=optional_timestamp(result.incident.resolve_time),

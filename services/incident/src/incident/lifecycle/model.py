@@ -132,10 +132,18 @@ class ResolveCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class RemovedIncident:
+    """What is remembered of an incident that was RESOLVED and that retention has removed."""
+
+    incident_id: str
+    resolution_number: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResolveResult:
     """The incident, and whether it was RESOLVED before the command, or the command's opening is over."""
 
-    incident: Incident
+    incident: Incident | RemovedIncident
     already_resolved: bool
 
 

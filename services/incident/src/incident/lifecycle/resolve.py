@@ -6,7 +6,8 @@ import structlog
 
 from incident.errors import IncidentChangedError, IncidentNotFoundError
 from incident.lifecycle import resolve_repository
-from incident.lifecycle.model import ResolveCommand, ResolveOutcome, ResolveResult
+from incident.lifecycle.model import RemovedIncident, ResolveCommand, ResolveOutcome, ResolveResult
+from incident.lifecycle.resolve_repository import ResolvedBatch
 from incident.model import Effect, State
 from servicekit.database.group_commit import GroupCommit
 from servicekit.outbox.transaction import Transactions
@@ -32,7 +33,7 @@ class ResolveUseCase:
     async def resolve(self, command: ResolveCommand) -> ResolveResult:
         """Resolve an incident, in a group commit with concurrent calls. Idempotent: a RESOLVED one is returned as it is.
 
-        So is one that has left the opening which the command is for.
+        So is one that has left the opening which the command is for. One that retention has removed was RESOLVED.
 
         Raises IncidentNotFoundError; IncidentChangedError when it is unresolved and `etag` is given and stale.
         """
@@ -81,20 +82,28 @@ class ResolveUseCase:
             elif batch.resolved:
                 self._outbox.wake()
             for index in first:
-                incident_id = commands[index].incident_id
-                if incident_id in batch.resolved:
-                    outcomes[index] = ResolveResult(batch.resolved[incident_id], already_resolved=False)
-                elif incident_id not in batch.others:
-                    outcomes[index] = IncidentNotFoundError(incident_id)
-                elif batch.others[incident_id].state is State.RESOLVED or incident_id in batch.over:
-                    outcomes[index] = ResolveResult(batch.others[incident_id], already_resolved=True)
-                elif index in previous:
-                    outcomes[index] = IncidentChangedError(incident_id)
+                outcomes[index] = _outcome(
+                    batch, commands[index].incident_id, is_second_try=index in previous
+                )
             # Unresolved, and not resolved by this batch: changed while the statement waited for its lock, or a stale etag.
             # The next statement has a newer snapshot and decides.
             previous = [index for index in first if outcomes[index] is None]
             waiting = [index for index in waiting if outcomes[index] is None]
         return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _outcome(batch: ResolvedBatch, incident_id: str, *, is_second_try: bool) -> ResolveOutcome | None:
+    """Return the outcome of a command for this incident; None when the next statement decides."""
+    if incident_id in batch.resolved:
+        return ResolveResult(batch.resolved[incident_id], already_resolved=False)
+    if incident_id in batch.removed:
+        return ResolveResult(batch.removed[incident_id], already_resolved=True)
+    if incident_id not in batch.others:
+        return IncidentNotFoundError(incident_id)
+    incident = batch.others[incident_id]
+    if incident.state is State.RESOLVED or incident_id in batch.over:
+        return ResolveResult(incident, already_resolved=True)
+    return IncidentChangedError(incident_id) if is_second_try else None
 
 
 def _log_outcome(command: ResolveCommand, outcome: ResolveOutcome) -> None:
@@ -107,9 +116,10 @@ def _log_outcome(command: ResolveCommand, outcome: ResolveOutcome) -> None:
     if isinstance(outcome, IncidentNotFoundError):
         _log.warning("incident_not_found_for_resolve", **facts)
     elif isinstance(outcome, ResolveResult) and outcome.already_resolved:
-        reopened = outcome.incident.state is not State.RESOLVED
-        _log.info(
-            "incident_resolve_skipped_already_resolved",
-            **facts,
-            **({"reopened_since": True} if reopened else {}),
-        )
+        incident = outcome.incident
+        since = ""
+        if isinstance(incident, RemovedIncident):
+            since = "removed_since"
+        elif incident.state is not State.RESOLVED:
+            since = "reopened_since"
+        _log.info("incident_resolve_skipped_already_resolved", **facts, **({since: True} if since else {}))

@@ -5,13 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, DateTime, Float, Integer, Text, Uuid
 
 from incident.lifecycle.effect_jobs import PAYLOAD_SQL, EffectPayload, dedup_key, dedup_key_sql
-from incident.lifecycle.model import ResolveCommand
+from incident.lifecycle.model import RemovedIncident, ResolveCommand
 from incident.lifecycle.repository import COLUMNS, incident_statement, qualified, to_incident
 from incident.model import ALLOWED_FROM, Effect, Incident, Transition
 from servicekit.outbox.queue import Job
@@ -121,12 +121,13 @@ _RESOLVE = incident_statement(
 class ResolvedBatch:
     """The incidents of a batch by id: those resolved by it, and the others that exist, as they were before.
 
-    An id in neither is unknown. Of the others, those in `over` have left the opening that their command is for. `jobs` are
+    `removed` are those that retention has removed. An id in none of them is unknown. Of the others, those in `over` have left the opening that their command is for. `jobs` are
     the side effects that were inserted already leased to this process.
     """
 
     resolved: Mapping[str, Incident]
     others: Mapping[str, Incident]
+    removed: Mapping[str, RemovedIncident]
     over: Collection[str]
     jobs: Sequence[Job]
 
@@ -173,7 +174,22 @@ async def resolve(
         (resolved if resolved_here else others)[incident.incident_id] = incident
         if token is not None and job_ids is not None:
             leased.extend(_leased_jobs(incident, seconds, job_ids, token))
-    return ResolvedBatch(resolved, others, over, leased)
+    missing = {command.incident_id for command in commands} - resolved.keys() - others.keys()
+    # One statement more, in the rare case alone.
+    removed = await _find_removed(connection, missing) if missing else {}
+    return ResolvedBatch(resolved, others, removed, over, leased)
+
+
+_REMOVED = text("""
+    SELECT incident_id, openings FROM removed_incidents WHERE incident_id = ANY (:incident_ids)
+""").bindparams(bindparam("incident_ids", type_=ARRAY(Text)))
+
+
+async def _find_removed(
+    connection: AsyncConnection, incident_ids: Collection[str]
+) -> Mapping[str, RemovedIncident]:
+    rows = await connection.execute(_REMOVED, {"incident_ids": list(incident_ids)})
+    return {incident_id: RemovedIncident(incident_id, openings) for incident_id, openings in rows}
 
 
 def _leased_jobs(
