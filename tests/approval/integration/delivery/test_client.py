@@ -1,6 +1,7 @@
 """The calls to the incident service: which failures are retried, dead-lettered or dropped."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -77,6 +78,19 @@ async def test_what_cannot_heal_is_permanent(
     error = await incidents.add_event(ENTRY)
     assert isinstance(error, PermanentError)
     assert str(error) == f"{code.name}: scripted"
+
+
+async def test_an_entry_whose_id_is_taken_has_the_same_other_id_at_every_attempt(
+    server: ScriptedServer, incidents: IncidentClient
+) -> None:
+    server.script(refuse(grpc.StatusCode.ALREADY_EXISTS))
+    other = replace(ENTRY, summary="of another database")
+    for entry in (ENTRY, ENTRY, other):
+        await incidents.add_event(entry)
+    ids = [pb.AddEventRequest.FromString(asked.request).event_id for asked in server.asked]
+    assert ids[0] == ids[2] == ids[4] == ENTRY.event_id
+    assert ids[1] == ids[3] != ids[5]
+    assert all(each.startswith(f"{ENTRY.event_id}/") for each in (ids[1], ids[5]))
 
 
 async def test_a_call_is_made_once_by_the_approval_service(

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import grpc
 import pytest
@@ -61,13 +62,13 @@ async def _executed(service: Fronted, incident_id: str) -> approval_pb2.Approval
     return (await service.approvals.execute(approval.approval_id)).approval
 
 
+async def _listed(approvals: Approvals, **criteria: Any) -> list[approval_pb2.Delivery]:
+    return [each async for each in approvals.list_deliveries(**criteria)]
+
+
 async def _parked(approvals: Approvals, count: int) -> list[approval_pb2.Delivery]:
     """The dead letters, newest first, once there are so many."""
-
-    async def listed() -> list[approval_pb2.Delivery]:
-        return [each async for each in approvals.list_deliveries(states=[PARKED])]
-
-    return await eventually(listed, lambda found: len(found) == count)
+    return await eventually(lambda: _listed(approvals, states=[PARKED]), lambda found: len(found) == count)
 
 
 async def _topics(approvals: Approvals) -> Mapping[int, stats_pb.DeliveryTopicStats]:
@@ -296,3 +297,45 @@ async def test_concurrent_dismissals_return_one_record(refusing: Fronted, incide
 async def test_an_unknown_delivery_is_not_dismissed(refusing: Fronted) -> None:
     refusal = await refused(refusing.approvals.dismiss_delivery("999999999999", reason="gone"))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND")
+
+
+async def test_an_entry_whose_id_somebody_took_is_recorded_under_an_id_of_its_own(
+    refusing: Fronted, incidents: Incidents, incident_service: RunningService
+) -> None:
+    """Before such ids were reserved anybody could take them; a restored database may make one again."""
+    approvals = refusing.approvals
+    incident_id = await incidents.opened_id()
+    refusing.front.timeline_behaviour = REFUSE
+    proposed = await approvals.proposed(incident_id)
+    (parked,) = await _parked(approvals, 1)
+    await rows(
+        incident_service.database_url,
+        "INSERT INTO incident_events (event_id, incident_id, type, actor, summary, resolution_number)"
+        " VALUES ($1, $2, 'NOTE', 'mallory', 'taken', 0)",
+        parked.idempotency_key,
+        incident_id,
+    )
+    refusing.front.timeline_behaviour = pass_on
+    await approvals.retry_delivery(parked.delivery_id)
+    written = await eventually(
+        lambda: incidents.events(incident_id, incident_pb2.IncidentEvent.TYPE_PROPOSED)
+    )
+    (done,) = await eventually(
+        lambda: _listed(approvals, topics=["TIMELINE"], states=["DONE"]), lambda found: len(found) == 1
+    )
+    assert done.delivery_id == parked.delivery_id
+    (event,) = written
+    assert event.event_id.startswith(f"{parked.idempotency_key}/")
+    assert (event.actor, event.summary) == ("service:approval", proposed.action)
+    await refusing.service.logged("incident_event_id_taken", level="warning", incident_id=incident_id)
+    # Delivered once more, it is the same event.
+    await rows(
+        refusing.service.database_url,
+        "UPDATE outbox SET state = 'PENDING', next_attempt_time = now() WHERE job_id = $1",
+        int(parked.delivery_id),
+    )
+    await eventually(
+        lambda: _listed(approvals, topics=["TIMELINE"], states=["DONE"]),
+        lambda found: len(found) == 1 and found[0].attempts > done.attempts,
+    )
+    assert await incidents.events(incident_id, incident_pb2.IncidentEvent.TYPE_PROPOSED) == written

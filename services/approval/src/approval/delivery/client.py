@@ -119,24 +119,41 @@ class IncidentClient:
     async def add_event(self, entry: TimelineEntry) -> Exception | None:
         """Record an entry on an incident's timeline; return None, or the error of the delivery.
 
-        An entry for an incident that does not exist is logged and dropped: it has no timeline. Its resolve, if there is
-        one, is parked, where an operator sees it.
+        An entry for an incident that does not exist, or that retention has removed, is logged and dropped: it has no
+        timeline. Its resolve, if there is one, is parked, where an operator sees it.
+
+        An entry whose id is taken by another event is recorded under an id of its own, the same on every attempt.
         """
         try:
-            await self._incidents.add_event(
-                entry.incident_id,
-                event_id=entry.event_id,
-                type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{entry.event}"),
-                event_time=entry.event_time,
-                summary=entry.summary,
-                attributes=entry.attributes,
-                timeout=self._check_seconds,
-            )
+            await self._add_event(entry, entry.event_id)
         except client.NotFoundError:
             _log.warning("incident_event_dropped", incident_id=entry.incident_id, event_id=entry.event_id)
+        except client.AlreadyExistsError:
+            return await self._add_under_other_id(entry)
         except client.CallError as exc:
             return delivery_error(exc.code, exc.message)
         return None
+
+    async def _add_under_other_id(self, entry: TimelineEntry) -> Exception | None:
+        """Record an entry whose id somebody took before such ids were reserved, or that a database before a restore had."""
+        event_id = f"{entry.event_id}/{entry.digest()}"
+        _log.warning("incident_event_id_taken", incident_id=entry.incident_id, event_id=entry.event_id)
+        try:
+            await self._add_event(entry, event_id)
+        except client.CallError as exc:
+            return delivery_error(exc.code, exc.message)
+        return None
+
+    async def _add_event(self, entry: TimelineEntry, event_id: str) -> None:
+        await self._incidents.add_event(
+            entry.incident_id,
+            event_id=event_id,
+            type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{entry.event}"),
+            event_time=entry.event_time,
+            summary=entry.summary,
+            attributes=entry.attributes,
+            timeout=self._check_seconds,
+        )
 
     async def _resolve_one(self, intent: ResolveIntent) -> bool | Exception:
         try:

@@ -1,8 +1,10 @@
 """What is delivered to the incident service, how far each delivery is, and what that service knows."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
@@ -54,6 +56,12 @@ class TimelineEntry:
     event_time: datetime | None
     summary: str
     attributes: Mapping[str, str]
+
+    def digest(self) -> str:
+        """Return a digest of the content, the same whenever it is made of the same content."""
+        event_time = None if self.event_time is None else self.event_time.astimezone(UTC).isoformat()
+        content = [self.incident_id, self.event, event_time, self.summary, sorted(self.attributes.items())]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 class DeliveryState(StrEnum):
