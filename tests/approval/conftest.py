@@ -89,5 +89,6 @@ async def fronted(fronted_service: Fronted) -> AsyncIterator[Fronted]:
     try:
         yield fronted_service
     finally:
-        fronted_service.front.behaviour = fronted_service.front.lookup_behaviour = pass_on
-        await fronted_service.front.start()
+        front = fronted_service.front
+        front.behaviour = front.lookup_behaviour = front.timeline_behaviour = pass_on
+        await front.start()

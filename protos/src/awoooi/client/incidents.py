@@ -134,6 +134,7 @@ class IncidentMethods:
         action: str = "",
         opening: int = 0,
         execute_time: Time | None = None,
+        approval_events: Iterable[pb.ApprovalEvent] = (),
         **options: Unpack[CallOptions],
     ) -> Call[pb.ResolveResponse]:
         """Bring an unresolved incident to RESOLVED. Idempotent: a RESOLVED one comes back with `already_resolved`.
@@ -149,6 +150,7 @@ class IncidentMethods:
             action=action,
             opening=opening,
             execute_time=timestamp(execute_time),
+            approval_events=approval_events,
         )
         return Call(f"{SERVICE}/Resolve", request, pb.ResolveResponse.FromString, options)
 

@@ -100,7 +100,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     page_tokens = PageTokens()
     worker = OutboxWorker(
         transactions,
-        topics(execute, incidents, resolve_timeout=settings.incident_resolve_timeout),
+        topics(transactions, execute, incidents, resolve_timeout=settings.incident_resolve_timeout),
         WorkerSettings(keep_done=_KEEP_DONE_DELIVERIES),
     )
 

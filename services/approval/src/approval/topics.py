@@ -9,6 +9,7 @@ from approval.delivery.topics import EXECUTE_TOPIC, RESOLVE_TOPIC, TIMELINE_TOPI
 from approval.execution.handler import ExecuteHandler
 from approval.execution.use_cases import ExecuteUseCase
 from servicekit.outbox.handler import Topic
+from servicekit.outbox.transaction import Transactions
 
 # Due resolves are sent as batches of this size; so many calls in flight at a time.
 _RESOLVE_BATCH = 100
@@ -22,7 +23,11 @@ class IncidentService(IncidentResolver, IncidentTimelines, Protocol):
 
 
 def topics(
-    execute: ExecuteUseCase, incidents: IncidentService, *, resolve_timeout: timedelta
+    transactions: Transactions,
+    execute: ExecuteUseCase,
+    incidents: IncidentService,
+    *,
+    resolve_timeout: timedelta,
 ) -> Sequence[Topic]:
     """Return this service's topics. `resolve_timeout` is the client's own; the handler's is a little longer."""
     return [
@@ -36,7 +41,7 @@ def topics(
         ),
         Topic(
             RESOLVE_TOPIC,
-            ResolveHandler(incidents),
+            ResolveHandler(transactions, incidents),
             timeout=resolve_timeout + timedelta(seconds=2),
             max_batch=_RESOLVE_BATCH,
             concurrency=_RESOLVE_CALLS,

@@ -114,3 +114,21 @@ async def test_the_opening_and_the_time_of_the_execution_are_sent(
     for each in sent:
         assert (each.incident_id, each.opening) == (ID, 2)
         assert each.execute_time.ToDatetime(tzinfo=UTC) == EXECUTED
+
+
+async def test_resolves_that_are_together_too_long_for_a_message_are_sent_in_several(
+    server: ScriptedServer, incidents: IncidentClient
+) -> None:
+    server.script(reply())
+    approved = replace(ENTRY, summary="x" * 8192)
+    resolves = [
+        replace(RESOLVE, incident_id=f"INC-20260507-{number:06X}", entries=[approved] * 3)
+        for number in range(100)
+    ]
+    assert len(await incidents.resolve(resolves)) == 100
+    sent = [asked.request for asked in server.asked]
+    assert len(sent) == 3
+    assert max(map(len, sent)) < 1 << 20
+    items = [item for request in sent for item in pb.BatchResolveRequest.FromString(request).items]
+    assert sorted(item.incident_id for item in items) == [each.incident_id for each in resolves]
+    assert {len(item.approval_events) for item in items} == {3}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,10 +10,10 @@ import pytest_asyncio
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from incident.lifecycle.model import NewIncident, ResolveCommand, ResolveResult
+from incident.lifecycle.model import NewEvent, NewIncident, ResolveCommand, ResolveResult
 from incident.lifecycle.resolve import ResolveUseCase
 from incident.lifecycle.use_cases import IncidentUseCases
-from incident.model import Effect, ResolutionType, Severity
+from incident.model import Effect, EventType, ResolutionType, Severity
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
@@ -55,7 +55,24 @@ async def opened(transactions: Transactions, number: int) -> Sequence[str]:
 
 
 def command(incident_id: str) -> ResolveCommand:
-    return ResolveCommand(incident_id, ResolutionType.NO_ACTION, "observed", "tester")
+    approval_id = incident_id.replace("INC", "APR")
+    executed = NewEvent(
+        event_id=f"{approval_id}/executed",
+        incident_id=incident_id,
+        type=EventType.EXECUTED,
+        actor="tester",
+        event_time=datetime.now(UTC),
+        summary="",
+        attributes={"approval_id": approval_id},
+    )
+    return ResolveCommand(
+        incident_id,
+        ResolutionType.NO_ACTION,
+        "observed",
+        "tester",
+        approval_id=approval_id,
+        approval_events=[executed],
+    )
 
 
 async def test_a_resolve_and_its_idempotent_replay_are_one_statement_each(

@@ -419,6 +419,7 @@ class ResolveRequest(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     OPENING_FIELD_NUMBER: _builtins.int
     EXECUTE_TIME_FIELD_NUMBER: _builtins.int
+    APPROVAL_EVENTS_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     resolution_type: _incident_pb2.ResolutionType.ValueType
@@ -443,6 +444,13 @@ class ResolveRequest(_message.Message):
     def execute_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. When the action of `approval_id` was executed; years 1 to 9999."""
 
+    @_builtins.property
+    def approval_events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalEvent]:
+        """Optional. What the timeline has to show of the approval of `approval_id`, before the RESOLVED event: the
+        resolve may arrive before the approval's own events. Written in the same transaction, as AddEvent would; an
+        entry whose `event_id` is known, or which the timeline has already, is left out. At most 8.
+        """
+
     def __init__(
         self,
         *,
@@ -454,14 +462,77 @@ class ResolveRequest(_message.Message):
         action: _builtins.str = ...,
         opening: _builtins.int = ...,
         execute_time: _timestamp_pb2.Timestamp | None = ...,
+        approval_events: _abc.Iterable[Global___ApprovalEvent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execute_time", b"execute_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_id", b"approval_id", "etag", b"etag", "execute_time", b"execute_time", "incident_id", b"incident_id", "note", b"note", "opening", b"opening", "resolution_type", b"resolution_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_events", b"approval_events", "approval_id", b"approval_id", "etag", b"etag", "execute_time", b"execute_time", "incident_id", b"incident_id", "note", b"note", "opening", b"opening", "resolution_type", b"resolution_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveRequest: _TypeAlias = ResolveRequest  # noqa: Y015
+
+@_typing.final
+class ApprovalEvent(_message.Message):
+    """An entry about the approval whose execution resolved an incident: its proposal, its approval or its execution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Required. As in AddEventRequest."""
+    type: _incident_pb2.IncidentEvent.Type.ValueType
+    """Required. What happened: PROPOSED, APPROVED or EXECUTED."""
+    summary: _builtins.str
+    """Optional. Human-readable. At most 8192 bytes of UTF-8, without U+0000."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When it happened. Not before 1970."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Optional. Machine-readable, with `approval_id`. The limits of CreateRequest.labels."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        type: _incident_pb2.IncidentEvent.Type.ValueType = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        summary: _builtins.str = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "event_id", b"event_id", "event_time", b"event_time", "summary", b"summary", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalEvent: _TypeAlias = ApprovalEvent  # noqa: Y015
 
 @_typing.final
 class ResolveResponse(_message.Message):
@@ -512,6 +583,7 @@ class BatchResolveRequest(_message.Message):
         ACTION_FIELD_NUMBER: _builtins.int
         OPENING_FIELD_NUMBER: _builtins.int
         EXECUTE_TIME_FIELD_NUMBER: _builtins.int
+        APPROVAL_EVENTS_FIELD_NUMBER: _builtins.int
         incident_id: _builtins.str
         """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
         resolution_type: _incident_pb2.ResolutionType.ValueType
@@ -532,6 +604,13 @@ class BatchResolveRequest(_message.Message):
         def execute_time(self) -> _timestamp_pb2.Timestamp:
             """Optional. When the action of `approval_id` was executed; years 1 to 9999."""
 
+        @_builtins.property
+        def approval_events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalEvent]:
+            """Optional. What the timeline has to show of the approval of `approval_id`, before the RESOLVED event: the
+            resolve may arrive before the approval's own events. Written in the same transaction, as AddEvent would; an
+            entry whose `event_id` is known, or which the timeline has already, is left out. At most 8.
+            """
+
         def __init__(
             self,
             *,
@@ -542,10 +621,11 @@ class BatchResolveRequest(_message.Message):
             action: _builtins.str = ...,
             opening: _builtins.int = ...,
             execute_time: _timestamp_pb2.Timestamp | None = ...,
+            approval_events: _abc.Iterable[Global___ApprovalEvent] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["execute_time", b"execute_time"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_id", b"approval_id", "execute_time", b"execute_time", "incident_id", b"incident_id", "note", b"note", "opening", b"opening", "resolution_type", b"resolution_type"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approval_events", b"approval_events", "approval_id", b"approval_id", "execute_time", b"execute_time", "incident_id", b"incident_id", "note", b"note", "opening", b"opening", "resolution_type", b"resolution_type"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

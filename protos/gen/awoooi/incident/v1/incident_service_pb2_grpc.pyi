@@ -89,6 +89,9 @@ class IncidentServiceStub:
     An incident that was RESOLVED and then removed by retention is `already_resolved` as well, with an incident
     of which `incident_id`, `state`, `resolution_number` and `opening` alone are set: its id is remembered.
 
+    With `approval_events` the timeline of a resolution by an approval is complete in the same transaction, and
+    so is its postmortem.
+
     Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its current one.
 
     Of concurrent calls one resolves the incident; the others return its record with `already_resolved`.
@@ -244,6 +247,9 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
 
     An incident that was RESOLVED and then removed by retention is `already_resolved` as well, with an incident
     of which `incident_id`, `state`, `resolution_number` and `opening` alone are set: its id is remembered.
+
+    With `approval_events` the timeline of a resolution by an approval is complete in the same transaction, and
+    so is its postmortem.
 
     Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its current one.
 
@@ -422,6 +428,9 @@ class IncidentServiceServicer:
 
         An incident that was RESOLVED and then removed by retention is `already_resolved` as well, with an incident
         of which `incident_id`, `state`, `resolution_number` and `opening` alone are set: its id is remembered.
+
+        With `approval_events` the timeline of a resolution by an approval is complete in the same transaction, and
+        so is its postmortem.
 
         Errors: NOT_FOUND; ABORTED when the incident is unresolved and `etag` is not its current one.
 

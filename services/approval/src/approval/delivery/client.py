@@ -1,5 +1,6 @@
 """Calls to the incident service."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -29,6 +30,11 @@ SERVICE = pb.DESCRIPTOR.services_by_name["IncidentService"].full_name
 _ACTOR = "service:approval"
 # A newer incident service may have others; they are not known here.
 _SEVERITIES = {incident_pb2.Severity.Value(f"SEVERITY_{severity}"): severity for severity in Severity}
+
+# A message of the incident service has at most 1 MiB; some is left for what gRPC adds.
+_MAX_BATCH_BYTES = 1_000_000
+# The tag and the length before an item.
+_ITEM_OVERHEAD_BYTES = 8
 
 
 class IncidentClient:
@@ -100,15 +106,22 @@ class IncidentClient:
                 action=each.action,
                 opening=each.opening,
                 execute_time=optional_timestamp(each.execute_time),
+                approval_events=[_approval_event(entry) for entry in each.entries],
             )
             for each in resolves
         ]
+        parts = await asyncio.gather(*(self._resolve_batch(part) for part in _within_limit(items)))
+        return [outcome for part in parts for outcome in part]
+
+    async def _resolve_batch(
+        self, items: Sequence[pb.BatchResolveRequest.Item]
+    ) -> Sequence[bool | Exception]:
         try:
             results = await self._incidents.batch_resolve(items, timeout=self._resolve_seconds)
         except client.CallError as exc:
-            return [delivery_error(exc.code, exc.message)] * len(resolves)
-        if len(results) != len(resolves):
-            return [RpcFailedError("the response has another number of results")] * len(resolves)
+            return [delivery_error(exc.code, exc.message)] * len(items)
+        if len(results) != len(items):
+            return [RpcFailedError("the response has another number of results")] * len(items)
         return [
             delivery_error(result.status.code, result.status.message)
             if result.HasField("status")
@@ -164,6 +177,7 @@ class IncidentClient:
                 action=intent.action,
                 opening=intent.opening,
                 execute_time=intent.execute_time,
+                approval_events=[_approval_event(entry) for entry in intent.entries],
                 timeout=self._resolve_seconds,
             )
         except client.CallError as exc:
@@ -173,3 +187,29 @@ class IncidentClient:
 
 def _number(kind: ResolutionType) -> incident_pb2.ResolutionType.ValueType:
     return incident_pb2.ResolutionType.Value(f"RESOLUTION_TYPE_{kind}")
+
+
+def _approval_event(entry: TimelineEntry) -> pb.ApprovalEvent:
+    return pb.ApprovalEvent(
+        event_id=entry.event_id,
+        type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{entry.event}"),
+        event_time=optional_timestamp(entry.event_time),
+        summary=entry.summary,
+        attributes=entry.attributes,
+    )
+
+
+def _within_limit(
+    items: Sequence[pb.BatchResolveRequest.Item],
+) -> Sequence[Sequence[pb.BatchResolveRequest.Item]]:
+    """Return the items in parts whose messages the incident service takes; one item alone is always small enough."""
+    parts: list[list[pb.BatchResolveRequest.Item]] = []
+    room = 0
+    for item in items:
+        size = item.ByteSize() + _ITEM_OVERHEAD_BYTES
+        if size > room:
+            parts.append([])
+            room = _MAX_BATCH_BYTES
+        parts[-1].append(item)
+        room -= size
+    return parts

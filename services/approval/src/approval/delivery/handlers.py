@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -12,7 +13,7 @@ from approval.delivery.resolve_job import resolve_intent
 from approval.delivery.timeline_job import timeline_entry
 from servicekit.outbox.handler import Handler
 from servicekit.outbox.queue import Job
-from servicekit.outbox.transaction import Transaction
+from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.failpoints import failpoint
 
 _log = structlog.get_logger()
@@ -46,12 +47,20 @@ class TimelineHandler(Handler):
 class ResolveHandler(Handler):
     """Resolves incidents of executed approvals: at-least-once, until the incident service acknowledges."""
 
-    def __init__(self, incidents: IncidentResolver) -> None:
+    def __init__(self, transactions: Transactions, incidents: IncidentResolver) -> None:
+        self._transactions = transactions
         self._incidents = incidents
 
     async def deliver(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
-        """Resolve all in one call. An incident that was RESOLVED already is an acknowledgement like any other."""
+        """Resolve all in one call. An incident that was RESOLVED already is an acknowledgement like any other.
+
+        Each resolve brings the timeline entries of its approval, read now: so do those that were enqueued by an import, a
+        reconciliation or an older version.
+        """
         intents = [resolve_intent(job) for job in jobs]
+        async with self._transactions.statement() as connection:
+            entries = await repository.read_entries(connection, [intent.approval_id for intent in intents])
+        intents = [replace(intent, entries=entries.get(intent.approval_id, ())) for intent in intents]
         outcomes = await self._incidents.resolve(intents)
         for intent, job, outcome in zip(intents, jobs, outcomes, strict=True):
             _log_resolve(intent, job.attempts, outcome)

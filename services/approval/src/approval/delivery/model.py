@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,19 +16,6 @@ class ResolutionType(StrEnum):
 
     NO_ACTION = "NO_ACTION"
     AUTO_REPAIRED = "AUTO_REPAIRED"
-
-
-@dataclass(frozen=True, slots=True)
-class ResolveIntent:
-    """The intent to resolve the incident of an executed approval, for the opening that it was proposed for."""
-
-    approval_id: str
-    incident_id: str
-    resolution_type: ResolutionType
-    action: str
-    # 0 when it is not known: then the time of the execution decides.
-    opening: int
-    execute_time: datetime | None
 
 
 class TimelineEvent(StrEnum):
@@ -62,6 +49,21 @@ class TimelineEntry:
         event_time = None if self.event_time is None else self.event_time.astimezone(UTC).isoformat()
         content = [self.incident_id, self.event, event_time, self.summary, sorted(self.attributes.items())]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveIntent:
+    """The intent to resolve the incident of an executed approval, for the opening that it was proposed for."""
+
+    approval_id: str
+    incident_id: str
+    resolution_type: ResolutionType
+    action: str
+    # 0 when it is not known: then the time of the execution decides.
+    opening: int
+    execute_time: datetime | None
+    # The proposal, the approval and the execution: the resolve brings them, as they may be delivered after it.
+    entries: Sequence[TimelineEntry] = ()
 
 
 class DeliveryState(StrEnum):

@@ -1,6 +1,6 @@
-"""The statements on the acknowledgement of resolves. Nothing here commits."""
+"""The statements on resolves: the timeline entries that they bring, and their acknowledgement. Nothing here commits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -8,11 +8,62 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from approval.counters import NOOP_RESOLUTIONS
-from approval.delivery.model import ResolutionType, ResolveIntent
+from approval.delivery import timeline_entries
+from approval.delivery.model import ResolutionType, ResolveIntent, TimelineEntry
 from approval.delivery.topics import RESOLVE_TOPIC
 from approval.model import OperationKind
 from servicekit.outbox.sql import open_or_dismissed_job_exists
 from servicekit.outbox.transaction import Transaction
+
+# The decision that reached the quorum is the last; the run that succeeded is logged, unless no executor was needed.
+_ENTRIES = text("""
+    SELECT approval_id, incident_id, action, proposed_by, create_time, decide_time, finish_time, decision.actor,
+        decision.reason, decision.policy_rule, coalesce(run.executor, '') AS executor
+    FROM approvals
+    LEFT JOIN LATERAL (
+        SELECT actor, reason, policy_rule FROM approval_decisions
+        WHERE approval_id = approvals.approval_id AND kind = 'APPROVE'
+        ORDER BY sequence DESC LIMIT 1
+    ) AS decision ON TRUE
+    LEFT JOIN LATERAL (
+        SELECT executor FROM auto_repair_executions
+        WHERE approval_id = approvals.approval_id AND succeeded
+        ORDER BY execution_id DESC LIMIT 1
+    ) AS run ON TRUE
+    WHERE approval_id = ANY (:approval_ids) AND state = 'SUCCEEDED'
+""").bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
+
+
+async def read_entries(
+    connection: AsyncConnection, approval_ids: Sequence[str]
+) -> Mapping[str, Sequence[TimelineEntry]]:
+    """Return the timeline entries about the proposal, the approval and the execution of those that SUCCEEDED, by id.
+
+    They are the same that were enqueued when each happened.
+    """
+    found: dict[str, Sequence[TimelineEntry]] = {}
+    for row in await connection.execute(_ENTRIES, {"approval_ids": list(approval_ids)}):
+        key = row.approval_id, row.incident_id
+        entries = [
+            timeline_entries.proposed(*key, row.create_time, action=row.action, proposed_by=row.proposed_by)
+        ]
+        # Of an imported approval the decision may be unknown.
+        if row.actor is not None and row.decide_time is not None:
+            entries.append(
+                timeline_entries.approved(
+                    *key,
+                    row.decide_time,
+                    approved_by=row.actor,
+                    reason=row.reason,
+                    policy_rule=row.policy_rule,
+                )
+            )
+        entries.append(
+            timeline_entries.executed(*key, row.finish_time, action=row.action, executor=row.executor)
+        )
+        found[row.approval_id] = entries
+    return found
+
 
 _ACKNOWLEDGE = text("""
     UPDATE approvals SET incident_resolve_time = now(), incident_unknown_time = NULL, incident_unknown_accepted_by = '',

@@ -22,6 +22,7 @@ from incident.model import INCIDENT_ID_PREFIX, OWN_EVENT_PREFIX, Event, EventTyp
 from incident.wire_enums import RESOLUTION_TYPES, SEVERITIES, STATES
 from servicekit.database.ids import id_pattern
 from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.interceptors.text_fields import normalize
 from servicekit.rpc.interceptors.validation import check, invalid_argument
 from servicekit.rpc.mapping import WireEnum, optional_time, optional_timestamp
 from servicekit.rpc.status import FieldViolation, RpcError
@@ -117,7 +118,7 @@ def incident_filter(request: pb.ListRequest) -> IncidentFilter:
 def resolve_command(
     request: pb.ResolveRequest | pb.BatchResolveRequest.Item, *, actor: str
 ) -> ResolveCommand:
-    """Read a Resolve or an item of a BatchResolve."""
+    """Read a Resolve or an item of a BatchResolve. Raises the error that names the field of a reserved event id."""
     return ResolveCommand(
         request.incident_id,
         RESOLUTION_TYPES.from_wire(request.resolution_type),
@@ -129,6 +130,10 @@ def resolve_command(
         action=line(request.action),
         opening=request.opening,
         execute_time=optional_time(request, "execute_time"),
+        approval_events=[
+            _approval_event(event, f"approval_events[{index}]", request.incident_id, actor=actor)
+            for index, event in enumerate(request.approval_events)
+        ],
     )
 
 
@@ -238,12 +243,26 @@ def reopen_command(request: pb.ReopenRequest, *, actor: str) -> ReopenCommand:
     )
 
 
+def _approval_event(event: pb.ApprovalEvent, path: str, incident_id: str, *, actor: str) -> NewEvent:
+    # As an AddEvent is, so that the two write the same: messages within a message are not normalized with it.
+    if same_keys := normalize(event):
+        raise invalid_argument(
+            *(FieldViolation(f"{path}.{each.field}", each.description) for each in same_keys)
+        )
+    return NewEvent(
+        event_id=event.event_id,
+        incident_id=incident_id,
+        type=EVENT_TYPES.from_wire(event.type),
+        actor=actor,
+        event_time=optional_time(event, "event_time"),
+        summary=event.summary,
+        attributes=dict(event.attributes),
+        is_of_service=_is_of_service(event.event_id, f"{path}.event_id", actor),
+    )
+
+
 def new_event(request: pb.AddEventRequest, *, actor: str) -> NewEvent:
-    """Read an AddEvent. Raises the error that names the field when the event's id is reserved for this service."""
-    reserved = [prefix for prefix in _RESERVED_EVENT_IDS if request.event_id.startswith(prefix)]
-    for prefix in reserved:
-        if actor != _RESERVED_EVENT_IDS[prefix]:
-            raise invalid_argument(FieldViolation("event_id", f"must not start with {prefix}"))
+    """Read an AddEvent. Raises the error that names the field when the event's id is reserved for a service."""
     return NewEvent(
         event_id=request.event_id,
         incident_id=request.incident_id,
@@ -252,5 +271,13 @@ def new_event(request: pb.AddEventRequest, *, actor: str) -> NewEvent:
         event_time=optional_time(request, "event_time"),
         summary=request.summary,
         attributes=dict(request.attributes),
-        is_of_service=bool(reserved),
+        is_of_service=_is_of_service(request.event_id, "event_id", actor),
     )
+
+
+def _is_of_service(event_id: str, path: str, actor: str) -> bool:
+    reserved = [prefix for prefix in _RESERVED_EVENT_IDS if event_id.startswith(prefix)]
+    for prefix in reserved:
+        if actor != _RESERVED_EVENT_IDS[prefix]:
+            raise invalid_argument(FieldViolation(path, f"must not start with {prefix}"))
+    return bool(reserved)

@@ -120,6 +120,8 @@ class ResolveCommand:
     opening: int = 0
     # When the action was executed.
     execute_time: datetime | None = None
+    # What the timeline has to show of the approval before the resolution.
+    approval_events: Sequence[NewEvent] = ()
 
     def attributes(self) -> Mapping[str, str]:
         """The attributes of the RESOLVED event."""

@@ -39,6 +39,9 @@ OPENING_IS_OVER = """
 # - `over` finds the commands whose opening has ended: an earlier opening than the current one; or, where the command does
 #   not know its opening, one whose approval has resolved the incident before, or was executed before the last Reopen.
 #   A row that a concurrent transaction has changed since is left to the next statement.
+# - `approval_events` completes the timeline before the RESOLVED event: with what its approval did, unless that is there, under
+#   this id or another. The latest entries are searched: a flapping incident has thousands. Versions before event times had
+#   the version in an id, and the time of the delivery as its time.
 # - The last select returns the rows that were not resolved here, as they were when the statement began.
 # Every table is read by its keys (OFFSET 0 forbids other joins): a plan that was made while the tables were small must not
 # scan them later.
@@ -80,11 +83,35 @@ _RESOLVE = incident_statement(
                 END
         RETURNING {qualified(COLUMNS, "incidents")}, command.attributes,
             greatest(extract(epoch FROM now() - incidents.open_time), 0)::float8 AS resolution_seconds
+    ), approval_events AS (
+        INSERT INTO incident_events
+            (event_id, incident_id, type, actor, event_time, summary, attributes, resolution_number)
+        SELECT entry.event_id, entry.incident_id, entry.type, entry.actor, entry.event_time, entry.summary, entry.attributes,
+            resolved.resolution_number - 1
+        FROM unnest(:entry_incident_ids, :entry_ids, :entry_types, :entry_actors, :entry_times, :entry_summaries,
+                :entry_attributes) WITH ORDINALITY
+            AS entry (incident_id, event_id, type, actor, event_time, summary, attributes, position)
+        JOIN resolved USING (incident_id)
+        WHERE NOT EXISTS (
+            SELECT FROM (
+                SELECT event_id, type, event_time, attributes FROM incident_events
+                WHERE incident_id = entry.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
+                    'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')
+                ORDER BY sequence DESC LIMIT 100
+            ) AS known
+            WHERE known.type = entry.type
+                AND known.attributes ->> 'approval_id' = entry.attributes ->> 'approval_id'
+                AND (known.event_time = entry.event_time OR known.event_id
+                    LIKE (entry.attributes ->> 'approval_id') || '/%/' || lower(entry.type)))
+        ORDER BY entry.incident_id, position
+        ON CONFLICT (event_id) DO NOTHING
+        RETURNING event_id
     ), events AS (
+        -- The count makes these the later ones: their sequence numbers are drawn after all of the above.
         INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
         SELECT 'service:incident/' || incident_id || '/resolved/' || resolution_number, incident_id, 'RESOLVED', resolved_by,
             resolution_note, attributes, resolution_number
-        FROM resolved
+        FROM resolved CROSS JOIN (SELECT count(*) FROM approval_events) AS written
     ), side_effects AS (
         SELECT topic, {dedup_key_sql()} AS dedup_key, {PAYLOAD_SQL} AS payload, skip_reason
         FROM resolved CROSS JOIN unnest(:topics, :skip_reasons) AS effect (topic, skip_reason)
@@ -108,6 +135,13 @@ _RESOLVE = incident_statement(
     bindparam("approval_ids", type_=ARRAY(Text)),
     bindparam("openings", type_=ARRAY(Integer)),
     bindparam("execute_times", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("entry_incident_ids", type_=ARRAY(Text)),
+    bindparam("entry_ids", type_=ARRAY(Text)),
+    bindparam("entry_types", type_=ARRAY(Text)),
+    bindparam("entry_actors", type_=ARRAY(Text)),
+    bindparam("entry_times", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("entry_summaries", type_=ARRAY(Text)),
+    bindparam("entry_attributes", type_=ARRAY(JSONB)),
     bindparam("from_states", type_=ARRAY(Text)),
     bindparam("topics", type_=ARRAY(Text)),
     bindparam("skip_reasons", type_=ARRAY(Text)),
@@ -143,6 +177,7 @@ async def resolve(
 
     An effect with a reason is inserted SKIPPED; with `lease` the others are inserted already leased to this process.
     """
+    entries = [entry for command in commands for entry in command.approval_events]
     token = uuid.uuid4() if lease is not None else None
     rows = await connection.execute(
         _RESOLVE,
@@ -156,6 +191,13 @@ async def resolve(
             "approval_ids": [command.approval_id for command in commands],
             "openings": [command.opening for command in commands],
             "execute_times": [command.execute_time for command in commands],
+            "entry_incident_ids": [entry.incident_id for entry in entries],
+            "entry_ids": [entry.event_id for entry in entries],
+            "entry_types": [entry.type for entry in entries],
+            "entry_actors": [entry.actor for entry in entries],
+            "entry_times": [entry.event_time for entry in entries],
+            "entry_summaries": [entry.summary for entry in entries],
+            "entry_attributes": [dict(entry.attributes) for entry in entries],
             "from_states": list(ALLOWED_FROM[Transition.RESOLVE]),
             "topics": [effect.topic for effect in effects],
             "skip_reasons": list(effects.values()),
