@@ -58,6 +58,14 @@ class FingerprintTakenError(IncidentError):
         self.incident_id = incident_id
 
 
+class ResolutionsExhaustedError(IncidentError):
+    """The incident was resolved as often as can be counted: open another one."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
 class EventIdTakenError(IncidentError):
     """There is an event with this id and other content."""
 

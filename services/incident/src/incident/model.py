@@ -134,7 +134,17 @@ class Incident:
     @property
     def opening(self) -> int:
         """The number of the current opening: each one but the current has ended with a resolution."""
-        return self.resolution_number + (self.state is not State.RESOLVED)
+        return opening_of(self.resolution_number, self.state)
+
+
+# The number of an opening must be an int32 still, on the wire and in the database, when the last resolution was reopened.
+# So that is never done: an incident with this number is not reopened any more.
+MAX_RESOLUTION_NUMBER = 2**31 - 2
+
+
+def opening_of(resolution_number: int, state: State) -> int:
+    """Return the number of an incident's current, or last, opening."""
+    return min(resolution_number, MAX_RESOLUTION_NUMBER) + (state is not State.RESOLVED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from incident.errors import (
     IncidentIdTakenError,
     IncidentNotFoundError,
     RequestIdReusedError,
+    ResolutionsExhaustedError,
     TransitionNotAllowedError,
 )
 from incident.watch.errors import (
@@ -42,6 +43,7 @@ _OfIncident = (
     | IncidentChangedError
     | IncidentIdTakenError
     | FingerprintTakenError
+    | ResolutionsExhaustedError
     | SideEffectNotFoundError
     | NeverResolvedError
     | PostmortemNotWrittenError
@@ -104,6 +106,7 @@ ERRORS = ErrorTable(
         IncidentNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND"),
         TransitionNotAllowedError: _state_not_allowed("INCIDENT_STATE_NOT_ALLOWED"),
         IncidentChangedError: _of_incident(grpc.StatusCode.ABORTED, "INCIDENT_CHANGED"),
+        ResolutionsExhaustedError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "RESOLUTIONS_EXHAUSTED"),
         RequestIdReusedError: _plain(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
         IncidentIdTakenError: _of_incident(grpc.StatusCode.ALREADY_EXISTS, "INCIDENT_ID_TAKEN"),
         FingerprintTakenError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "FINGERPRINT_TAKEN"),

@@ -1,7 +1,7 @@
 """Counters that survive restarts and retention and are shared by replicas: rows, raised in the counting transaction.
 
 A counter is spread over shards, and each process writes to one: callers in different processes seldom wait for the same
-row. Reading sums a few rows a counter, not a history.
+row. Reading sums a few rows a counter, not a history. A counter that is full stays so: no call fails for it.
 """
 
 import random
@@ -12,6 +12,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 SHARDS = 64
+# A counter that is full.
+MAX_COUNT = 2**63 - 1
 
 # For statements that raise counters as part of something larger, as `counters` rows (name, label, shard, value).
 # Rows are locked in order of name and label, so that two statements cannot deadlock over them.
@@ -20,7 +22,8 @@ _RAISE = text("""
     SELECT name, label, :shard, value
     FROM unnest(:names, :labels, :values) AS raised (name, label, value)
     ORDER BY name, label
-    ON CONFLICT (name, label, shard) DO UPDATE SET value = counters.value + excluded.value
+    ON CONFLICT (name, label, shard) DO UPDATE SET
+        value = least(counters.value::numeric + excluded.value, 9223372036854775807)::bigint
 """).bindparams(
     bindparam("shard", type_=SmallInteger),
     bindparam("names", type_=ARRAY(Text)),
@@ -28,7 +31,9 @@ _RAISE = text("""
     bindparam("values", type_=ARRAY(BigInteger)),
 )
 
-_READ = text("SELECT name, label, sum(value)::bigint FROM counters GROUP BY name, label")
+_READ = text(
+    "SELECT name, label, least(sum(value), 9223372036854775807)::bigint FROM counters GROUP BY name, label"
+)
 
 
 def define_counters_table(metadata: MetaData) -> Table:

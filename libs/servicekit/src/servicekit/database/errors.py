@@ -23,6 +23,8 @@ class Meaning(Enum):
     REFUSED = "refused"
     # Caused by the values of a statement: other values may pass.
     DATA = "data"
+    # A number has no next one: the same cannot work, other rows may.
+    FULL = "full"
     # A defect of this program, or of the schema.
     DEFECT = "defect"
 
@@ -35,10 +37,12 @@ class ForeignDatabaseError(Exception):
     """The database belongs to another service."""
 
 
-_UNAVAILABLE, _REFUSED, _DATA, _DEFECT = Meaning
+_UNAVAILABLE, _REFUSED, _DATA, _FULL, _DEFECT = Meaning
 
 # By code, where a code means something else than its class of codes below.
 _BY_CODE: Mapping[str, Meaning] = {
+    "22003": _FULL,  # beyond the range of its type: values of callers never are
+    "2200H": _FULL,  # a sequence
     "25006": _UNAVAILABLE,  # read-only: a standby, or a primary that was just demoted
     "25P03": _UNAVAILABLE,  # ended by idle_in_transaction_session_timeout
     "25P04": _UNAVAILABLE,  # ended by transaction_timeout
@@ -184,7 +188,12 @@ def is_refused(exc: BaseException) -> bool:
 
 def is_data_error(exc: BaseException) -> bool:
     """Return whether `exc` was caused by the values of a statement, so that other values may pass."""
-    return meaning_of(exc) is _DATA
+    return meaning_of(exc) in (_DATA, _FULL)
+
+
+def is_full(exc: BaseException) -> bool:
+    """Return whether `exc` means that a number of the database has no next one."""
+    return meaning_of(exc) is _FULL
 
 
 def sqlstate(exc: BaseException) -> str | None:

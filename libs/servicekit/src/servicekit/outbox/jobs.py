@@ -104,7 +104,7 @@ def _list_statement(condition: str, *arrays: str) -> TextualSelect:
         WHERE {condition} AND (topic = ANY (:topics) OR :dead_letters AND state = 'PARKED')
             AND (cardinality(:states) = 0
                 OR CASE WHEN dismissed_by IS NULL THEN state ELSE 'DISMISSED' END = ANY (:states))
-            AND job_id < :before
+            AND job_id <= :last
         ORDER BY job_id DESC LIMIT :limit
         """,  # noqa: S608 - constants of this module
         "topics",
@@ -147,7 +147,7 @@ async def list_jobs(
         "topics": list(topics),
         "dead_letters": dead_letters,
         "states": list(states),
-        "before": _NEWEST if before is None else before,
+        "last": _NEWEST if before is None else before - 1,
         "limit": limit,
     }
     statement = _LIST_OF_STATE.get(tuple(JobState(state) for state in states), _LIST)

@@ -82,8 +82,8 @@ _CLAIM = (
         ) AS job
     )
     UPDATE outbox SET
-        attempts = attempts + 1,
-        crashes = crashes + (lease_token IS NOT NULL)::int,
+        attempts = least(attempts, 2147483646) + 1,
+        crashes = least(crashes, 2147483646) + (lease_token IS NOT NULL)::int,
         lease_token = :token,
         next_attempt_time = now() + make_interval(secs => :lease_seconds)
     FROM due

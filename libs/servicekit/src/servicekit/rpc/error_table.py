@@ -9,7 +9,7 @@ import grpc
 import structlog
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from servicekit.database.errors import is_unavailable
+from servicekit.database.errors import is_full, is_unavailable
 from servicekit.rpc.page_tokens import InvalidPageTokenError
 from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus, invalid_argument_message
 
@@ -26,6 +26,11 @@ _BUSY = RpcStatus(
     "too many calls wait for the database, try again",
     "DATABASE_BUSY",
     retry_after=timedelta(seconds=1),
+)
+_FULL = RpcStatus(
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "a number that this call would raise is at its end: an operator has to look",
+    "COUNTER_FULL",
 )
 _UNIMPLEMENTED = RpcStatus(
     grpc.StatusCode.UNIMPLEMENTED, "this method is not implemented by this version", "UNIMPLEMENTED"
@@ -65,6 +70,9 @@ class ErrorTable:
         if is_unavailable(exc):
             _log.warning("rpc_database_unavailable", method=method, error=type(exc).__name__)
             return _UNAVAILABLE
+        if is_full(exc):
+            _log.error("rpc_counter_full", method=method, exc_info=exc)
+            return _FULL
         correlation_id = uuid.uuid4().hex
         _log.error("rpc_internal_error", method=method, correlation_id=correlation_id, exc_info=exc)
         return RpcStatus(

@@ -195,7 +195,9 @@ class Incident(_message.Message):
     source: _builtins.str
     """Output only. The reporting system, such as `alertmanager`; may be empty, at most 256 characters."""
     occurrence_count: _builtins.int
-    """Output only. Number of reports: 1 after Create, incremented by each deduplicated Create."""
+    """Output only. Number of reports: 1 after Create, incremented by each deduplicated Create
+    up to 2147483647.
+    """
     resolution_type: Global___ResolutionType.ValueType
     """Output only. How it was resolved. RESOLUTION_TYPE_UNSPECIFIED unless the state is RESOLVED."""
     resolution_note: _builtins.str
@@ -206,7 +208,7 @@ class Incident(_message.Message):
     """Output only. The authenticated identity that resolved it. Empty unless the state is RESOLVED."""
     resolution_number: _builtins.int
     """Output only. Number of the current or latest RESOLVED transition: 0 before the first, 1 after it,
-    unchanged by Reopen, incremented by each later one. Each side effect takes effect once per incident and
+    unchanged by Reopen, incremented by each later one up to 2147483646. Each side effect takes effect once per incident and
     resolution number.
     """
     opened_by: _builtins.str

@@ -249,8 +249,8 @@ class IncidentServiceServicer:
         number, so the side effects run once more, by intent.
 
         Idempotent by `request_id`: a repeated call returns the incident in its current state and writes nothing.
-        Errors: NOT_FOUND; FAILED_PRECONDITION when it is not RESOLVED, or when another unresolved incident now
-        has its fingerprint; ABORTED when `etag` is not its current one; ALREADY_EXISTS when `request_id` is
+        Errors: NOT_FOUND; FAILED_PRECONDITION when it is not RESOLVED, when another unresolved incident now has
+        its fingerprint, or when its resolution number is the largest there is, 2147483646; ABORTED when `etag` is not its current one; ALREADY_EXISTS when `request_id` is
         known with other content. Of concurrent calls one succeeds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

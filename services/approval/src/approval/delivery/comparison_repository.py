@@ -56,7 +56,7 @@ async def read_batch(
 def _change(assignments: str) -> str:
     """Return the statement that changes approvals that are still as they were compared, and returns them as they were."""
     return f"""
-    UPDATE approvals SET {assignments}, update_time = now(), version = approvals.version + 1
+    UPDATE approvals SET {assignments}, update_time = now(), version = least(approvals.version, 9223372036854775806) + 1
     FROM (
         SELECT approvals.approval_id, operation_kind, incident_resolve_time, incident_unknown_time,
             incident_unknown_accepted_by
@@ -119,7 +119,7 @@ _LIST_UNKNOWN = text(
 )
 _COUNT_UNKNOWN = text(f"SELECT count(*) FROM approvals WHERE {_UNKNOWN}")
 _ACCEPT_UNKNOWN = text(f"""
-    UPDATE approvals SET incident_unknown_accepted_by = :actor, update_time = now(), version = version + 1
+    UPDATE approvals SET incident_unknown_accepted_by = :actor, update_time = now(), version = least(version, 9223372036854775806) + 1
     FROM (
         SELECT approval_id FROM approvals WHERE {_UNKNOWN} ORDER BY create_time, approval_id LIMIT :limit
         FOR NO KEY UPDATE SKIP LOCKED

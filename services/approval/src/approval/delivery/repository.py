@@ -67,7 +67,7 @@ async def read_entries(
 
 _ACKNOWLEDGE = text("""
     UPDATE approvals SET incident_resolve_time = now(), incident_unknown_time = NULL, incident_unknown_accepted_by = '',
-        update_time = now(), version = version + 1
+        update_time = now(), version = least(version, 9223372036854775806) + 1
     FROM (
         SELECT approval_id FROM approvals WHERE approval_id = ANY (:approval_ids)
         ORDER BY approval_id

@@ -19,7 +19,7 @@ from servicekit.outbox.transaction import Transaction
 _RECORD_OUTCOMES = text("""
     UPDATE approvals SET
         state = finished.state, outcome_message = finished.message, execute_time = now(), finish_time = now(),
-        update_time = now(), version = version + 1
+        update_time = now(), version = least(version, 9223372036854775806) + 1
     FROM unnest(:approval_ids, :states, :messages) AS finished (approval_id, state, message)
     WHERE approvals.approval_id = finished.approval_id
 """).bindparams(
@@ -89,7 +89,7 @@ _START = text("""
     UPDATE approvals SET
         state = 'EXECUTING', execute_time = now(), finish_time = NULL, execution_token = :token, outcome_message = '',
         execution_lease_until = now() + make_interval(secs => :lease_seconds), update_time = now(),
-        version = version + 1
+        version = least(version, 9223372036854775806) + 1
     WHERE approval_id = :approval_id
 """).bindparams(bindparam("token", type_=Uuid), bindparam("lease_seconds", type_=Float))
 
@@ -126,7 +126,7 @@ async def heartbeat(
 _FINISH_RUN = text("""
     UPDATE approvals SET
         state = :state, outcome_message = :message, finish_time = now(), execution_token = NULL,
-        execution_lease_until = NULL, update_time = now(), version = version + 1
+        execution_lease_until = NULL, update_time = now(), version = least(version, 9223372036854775806) + 1
     WHERE approval_id = :approval_id AND execution_token = :token AND state = 'EXECUTING'
     RETURNING incident_id, execute_time
 """).bindparams(bindparam("token", type_=Uuid))
@@ -181,7 +181,7 @@ async def finish_run(
 _ABANDONED = text("""
     UPDATE approvals SET
         state = 'INDETERMINATE', outcome_message = :message, finish_time = now(), execution_token = NULL,
-        execution_lease_until = NULL, update_time = now(), version = version + 1
+        execution_lease_until = NULL, update_time = now(), version = least(version, 9223372036854775806) + 1
     FROM (
         SELECT approval_id FROM approvals
         WHERE state = 'EXECUTING' AND execution_lease_until < now()

@@ -152,11 +152,11 @@ _INSERT_DECISION = text("""
     VALUES (:approval_id, :actor, :kind, :reason, :policy_rule)
 """)
 _TOUCH = text(
-    "UPDATE approvals SET update_time = now(), version = version + 1 WHERE approval_id = :approval_id"
+    "UPDATE approvals SET update_time = now(), version = least(version, 9223372036854775806) + 1 WHERE approval_id = :approval_id"
 )
 _DECIDE = text("""
     UPDATE approvals SET
-        state = :state, decide_time = now(), update_time = now(), version = version + 1, outcome_message = :message
+        state = :state, decide_time = now(), update_time = now(), version = least(version, 9223372036854775806) + 1, outcome_message = :message
     WHERE approval_id = :approval_id
 """)
 
@@ -198,7 +198,7 @@ async def decide(transaction: Transaction, approval: Approval, state: State, *, 
 _CANCEL = text("""
     UPDATE approvals SET
         state = 'CANCELLED', cancelled_by = :actor, outcome_message = :reason, decide_time = coalesce(decide_time, now()),
-        update_time = now(), version = version + 1
+        update_time = now(), version = least(version, 9223372036854775806) + 1
     WHERE approval_id = :approval_id
 """)
 
@@ -213,7 +213,7 @@ async def cancel(transaction: Transaction, approval: Approval, *, actor: str, re
 
 _EXPIRE = text("""
     UPDATE approvals SET
-        state = 'EXPIRED', decide_time = coalesce(decide_time, expire_time), update_time = now(), version = version + 1
+        state = 'EXPIRED', decide_time = coalesce(decide_time, expire_time), update_time = now(), version = least(version, 9223372036854775806) + 1
     FROM (
         SELECT approval_id, state FROM approvals
         WHERE state IN ('PENDING', 'APPROVED') AND expire_time <= now()

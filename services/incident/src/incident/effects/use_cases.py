@@ -17,6 +17,7 @@ from incident.effects.errors import (
 from incident.effects.model import Postmortem, SideEffect, SideEffectPage, SideEffectState
 from incident.errors import IncidentNotFoundError
 from incident.lifecycle import repository as incidents
+from incident.lifecycle.effect_jobs import latest_resolutions
 from incident.model import Effect, ResolutionKey
 from servicekit.outbox import dead_letters
 from servicekit.outbox.dead_letters import JobEndedError, JobNotParkedError
@@ -51,8 +52,7 @@ class SideEffectUseCases:
                 incident = await incidents.get(connection, incident_id)
                 if incident is None:
                     raise IncidentNotFoundError(incident_id)
-                numbers = range(1, incident.resolution_number + 1)
-                resolutions = [ResolutionKey(incident_id, number) for number in numbers]
+                resolutions = latest_resolutions(incident_id, incident.resolution_number)
             found = await jobs.list_side_effects(
                 connection,
                 resolutions=resolutions,

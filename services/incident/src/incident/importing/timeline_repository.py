@@ -45,7 +45,7 @@ _INSERT = text("""
 # For incidents that were there before; those of this import are inserted with it.
 _PROGRESS = text("""
     UPDATE incidents SET
-        last_progress_time = progress.latest, update_time = greatest(update_time, progress.latest), version = version + 1
+        last_progress_time = progress.latest, update_time = greatest(update_time, progress.latest), version = least(version, 9223372036854775806) + 1
     FROM (
         SELECT incident_id, max(event_time) AS latest FROM staged_events WHERE type = ANY (:progress) GROUP BY incident_id
     ) AS progress

@@ -70,8 +70,8 @@ _LEARN = text("""
             max(resolution), count(*), count(*) FILTER (WHERE held), sum(seconds)
         FROM lessons GROUP BY knowledge_id ORDER BY knowledge_id
         ON CONFLICT (knowledge_id) DO UPDATE SET
-            use_count = knowledge.use_count + excluded.use_count,
-            success_count = knowledge.success_count + excluded.success_count,
+            use_count = least(knowledge.use_count::bigint + excluded.use_count, 2147483647),
+            success_count = least(knowledge.success_count::bigint + excluded.success_count, 2147483647),
             resolution_seconds_sum = knowledge.resolution_seconds_sum + excluded.resolution_seconds_sum,
             resolution = CASE WHEN excluded.resolution <> '' THEN excluded.resolution ELSE knowledge.resolution END,
             update_time = now()

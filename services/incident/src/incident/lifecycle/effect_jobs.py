@@ -1,6 +1,6 @@
 """The side-effect jobs of a RESOLVED transition: their deduplication key and their payload, in Python and in SQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Self
@@ -56,6 +56,22 @@ def dedup_key(key: ResolutionKey) -> str:
 def dedup_key_sql(*, resolution_number: str = "resolution_number") -> str:
     """Return the deduplication key as an SQL expression over a column `incident_id` and this number."""
     return f"incident_id || '/' || {resolution_number}"
+
+
+# What goes through an incident's resolutions goes through the latest ones: so many were never seen, and a number that is
+# wrong must not take a statement, or this process, for ever.
+_LATEST = 1000
+
+
+def latest_resolutions(incident_id: str, resolution_number: int) -> Sequence[ResolutionKey]:
+    """Return the keys of an incident's latest resolutions; `resolution_number` is its last."""
+    numbers = range(max(1, resolution_number - _LATEST + 1), resolution_number + 1)
+    return [ResolutionKey(incident_id, number) for number in numbers]
+
+
+def latest_numbers_sql(resolution_number: str) -> str:
+    """Return the numbers of an incident's latest resolutions as an SQL table expression."""
+    return f"generate_series(greatest(1, {resolution_number} - {_LATEST - 1}), {resolution_number})"
 
 
 # The payload as an SQL expression over columns with the attributes' names.

@@ -9,7 +9,7 @@ from sqlalchemy.types import DateTime, Integer, Text
 
 from incident.lifecycle.model import Lookup, LookupResult
 from incident.lifecycle.resolve_repository import OPENING_IS_OVER
-from incident.model import State
+from incident.model import State, opening_of
 
 # Every table is read by its key.
 _LOOK_UP = text(f"""
@@ -50,7 +50,7 @@ def _result(
     is_resolvable: bool | None,
 ) -> LookupResult:
     if state is not None and resolution_number is not None:
-        opening = resolution_number + (state != State.RESOLVED)
+        opening = opening_of(resolution_number, State(state))
         return LookupResult(incident_id, State(state), opening, False, bool(is_resolvable))
     if removed_openings is not None:
         return LookupResult(incident_id, State.RESOLVED, removed_openings, True, False)

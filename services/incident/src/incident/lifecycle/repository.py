@@ -127,7 +127,7 @@ async def get_content_hash(connection: AsyncConnection, incident_id: str) -> str
 
 _COUNT_OCCURRENCE = incident_statement(f"""
     UPDATE incidents SET
-        occurrence_count = occurrence_count + 1, last_seen_time = now(), update_time = now(), version = version + 1
+        occurrence_count = least(occurrence_count, 2147483646) + 1, last_seen_time = now(), update_time = now(), version = least(version, 9223372036854775806) + 1
     WHERE fingerprint = :fingerprint AND fingerprint <> '' AND state <> 'RESOLVED'
     RETURNING {COLUMNS}
 """)
@@ -142,7 +142,7 @@ async def count_occurrence(connection: AsyncConnection, fingerprint: str) -> Inc
 _START_INVESTIGATION = incident_statement(f"""
     UPDATE incidents SET
         state = 'INVESTIGATING', investigate_time = now(), last_progress_time = now(), update_time = now(),
-        version = version + 1
+        version = least(version, 9223372036854775806) + 1
     WHERE incident_id = :incident_id
     RETURNING {COLUMNS}
 """)
@@ -155,7 +155,7 @@ async def start_investigation(connection: AsyncConnection, incident_id: str) -> 
 
 _REOPEN = incident_statement(f"""
     UPDATE incidents SET
-        state = 'OPEN', open_time = now(), last_progress_time = now(), update_time = now(), version = version + 1,
+        state = 'OPEN', open_time = now(), last_progress_time = now(), update_time = now(), version = least(version, 9223372036854775806) + 1,
         investigate_time = NULL, resolve_time = NULL, resolution_type = NULL, resolution_note = '', resolved_by = ''
     WHERE incident_id = :incident_id
     RETURNING {COLUMNS}

@@ -10,20 +10,26 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, DateTime, Float, Integer, Text, Uuid
 
-from incident.lifecycle.effect_jobs import PAYLOAD_SQL, EffectPayload, dedup_key, dedup_key_sql
+from incident.lifecycle.effect_jobs import (
+    PAYLOAD_SQL,
+    EffectPayload,
+    dedup_key,
+    dedup_key_sql,
+    latest_numbers_sql,
+)
 from incident.lifecycle.model import RemovedIncident, ResolveCommand
 from incident.lifecycle.repository import COLUMNS, incident_statement, qualified, to_incident
-from incident.model import ALLOWED_FROM, Effect, Incident, Transition
+from incident.model import ALLOWED_FROM, MAX_RESOLUTION_NUMBER, Effect, Incident, Transition
 from servicekit.outbox.queue import Job
 from servicekit.outbox.sql import insert_jobs
 
 # Of a `command` and the row of its incident: the opening that the command is for has ended. Null is false.
-OPENING_IS_OVER = """
+OPENING_IS_OVER = f"""
     CASE
-        WHEN opening > 0 THEN opening <= resolution_number
+        WHEN opening > 0 THEN opening <= least(resolution_number, {MAX_RESOLUTION_NUMBER})
         WHEN approval_id = '' OR resolution_number = 0 THEN FALSE
         ELSE open_time > execute_time OR EXISTS (
-            SELECT FROM generate_series(1, resolution_number) AS number
+            SELECT FROM {latest_numbers_sql("resolution_number")} AS number
             CROSS JOIN LATERAL (
                 SELECT incident_events.attributes FROM incident_events
                 WHERE event_id = 'service:incident/' || command.incident_id || '/resolved/' || number
@@ -67,15 +73,15 @@ _RESOLVE = incident_statement(
             resolution_type = command.resolution_type,
             resolution_note = command.note,
             resolved_by = command.actor,
-            resolution_number = incidents.resolution_number + 1,
+            resolution_number = least(incidents.resolution_number, {MAX_RESOLUTION_NUMBER - 1}) + 1,
             resolve_time = now(),
             update_time = now(),
             last_progress_time = now(),
-            version = incidents.version + 1
+            version = least(incidents.version, 9223372036854775806) + 1
         FROM command JOIN locked USING (incident_id)
         WHERE incidents.incident_id = locked.incident_id AND coalesce(command.version, locked.version) = locked.version
             AND CASE
-                WHEN command.opening > 0 THEN command.opening > locked.resolution_number
+                WHEN command.opening > 0 THEN command.opening > least(locked.resolution_number, {MAX_RESOLUTION_NUMBER})
                 WHEN command.approval_id = '' THEN TRUE
                 ELSE NOT EXISTS (SELECT FROM over WHERE over.incident_id = locked.incident_id) AND EXISTS (
                     SELECT FROM seen
@@ -248,13 +254,13 @@ def _leased_jobs(
 
 # No row has it: an etag that this service did not issue matches none.
 _NO_VERSION = -1
-_MAX_VERSION_DIGITS = 18
+_MAX_VERSION = 2**63 - 1
 
 
 def _version(etag: str) -> int | None:
     if not etag:
         return None
-    readable = etag.isascii() and etag.isdigit() and len(etag) <= _MAX_VERSION_DIGITS
+    readable = etag.isascii() and etag.isdigit() and len(etag) <= len(str(_MAX_VERSION))
     version = int(etag) if readable else _NO_VERSION
     # In the form that this service issues: 01 is not 1.
-    return version if str(version) == etag else _NO_VERSION
+    return version if str(version) == etag and version <= _MAX_VERSION else _NO_VERSION

@@ -9,8 +9,8 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Float, Integer, Text
 
-from incident.lifecycle.effect_jobs import dedup_key, dedup_key_sql
-from incident.model import Effect, ResolutionKey
+from incident.lifecycle.effect_jobs import dedup_key, dedup_key_sql, latest_numbers_sql, latest_resolutions
+from incident.model import Effect
 from servicekit.outbox.jobs import remove_ended
 from servicekit.outbox.sql import open_job_exists
 from servicekit.outbox.transaction import Transactions
@@ -28,7 +28,7 @@ _LOCK_OLD = text(f"""
     SELECT incident_id, resolution_number FROM incidents
     WHERE state = 'RESOLVED' AND resolve_time < now() - make_interval(secs => :keep_seconds)
         AND NOT EXISTS (
-            SELECT FROM unnest(:topics) AS effect (topic), generate_series(1, resolution_number) AS number
+            SELECT FROM unnest(:topics) AS effect (topic), {latest_numbers_sql("resolution_number")} AS number
             WHERE {open_job_exists(topic="effect.topic", dedup_key=dedup_key_sql(resolution_number="number"))})
     ORDER BY resolve_time LIMIT :limit
     FOR UPDATE SKIP LOCKED
@@ -57,9 +57,9 @@ async def remove_old(transactions: Transactions, *, keep: timedelta, limit: int)
         if not resolution_numbers:
             return 0
         keys = [
-            dedup_key(ResolutionKey(incident_id, number))
+            dedup_key(key)
             for incident_id, latest in resolution_numbers.items()
-            for number in range(1, latest + 1)
+            for key in latest_resolutions(incident_id, latest)
         ]
         for topic in topics:
             await remove_ended(connection, topic, keys)

@@ -120,7 +120,7 @@ _ADD = (
 # What happened before the last progress is late news: it renews nothing. A clock that is ahead renews up to now.
 _PROGRESS = text("""
     UPDATE incidents SET
-        last_progress_time = least(:event_time, now()), update_time = now(), version = version + 1
+        last_progress_time = least(:event_time, now()), update_time = now(), version = least(version, 9223372036854775806) + 1
     WHERE incident_id = :incident_id AND last_progress_time < least(:event_time, now())
 """).bindparams(bindparam("event_time", type_=DateTime(timezone=True)))
 _IS_AHEAD = text(f"SELECT :event_time > {_LATEST}").bindparams(

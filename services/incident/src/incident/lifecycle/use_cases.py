@@ -11,6 +11,7 @@ from incident.errors import (
     IncidentIdTakenError,
     IncidentNotFoundError,
     RequestIdReusedError,
+    ResolutionsExhaustedError,
     TransitionNotAllowedError,
 )
 from incident.knowledge import repository as knowledge
@@ -30,6 +31,7 @@ from incident.lifecycle.model import (
 from incident.model import (
     ALLOWED_FROM,
     INCIDENT_ID_PREFIX,
+    MAX_RESOLUTION_NUMBER,
     Event,
     EventType,
     Incident,
@@ -164,7 +166,8 @@ class IncidentUseCases:
         """Bring a RESOLVED incident back to OPEN. Idempotent by request id: a retry gets the incident as it is now.
 
         The next resolution has the next number, so its side effects run once more. Raises IncidentNotFoundError,
-        TransitionNotAllowedError, FingerprintTakenError, IncidentChangedError, RequestIdReusedError.
+        TransitionNotAllowedError, FingerprintTakenError, IncidentChangedError, RequestIdReusedError,
+        ResolutionsExhaustedError.
         """
         async with self._transactions.begin() as transaction:
             connection = transaction.connection
@@ -179,6 +182,8 @@ class IncidentUseCases:
                 raise TransitionNotAllowedError(command.incident_id, current=incident.state, allowed=allowed)
             if command.etag and command.etag != incident.etag:
                 raise IncidentChangedError(command.incident_id)
+            if incident.resolution_number >= MAX_RESOLUTION_NUMBER:
+                raise ResolutionsExhaustedError(command.incident_id)
             incident = await repository.reopen(connection, command.incident_id)
             await knowledge.unlearn(
                 connection, ResolutionKey(command.incident_id, incident.resolution_number)

@@ -19,7 +19,7 @@ from incident.counters import (
 from incident.effects.jobs import count_open, list_open
 from incident.model import Severity, State
 from incident.stats.model import Hour, IncidentDetails, IncidentStats, StuckIncident
-from servicekit.database.counters import read_counters
+from servicekit.database.counters import MAX_COUNT, read_counters
 
 _NOW = text("SELECT now()")
 _UNRESOLVED = text("SELECT state, count(*) FROM incidents WHERE state <> 'RESOLVED' GROUP BY state")
@@ -79,8 +79,11 @@ async def read_stats(
     """Return the stats. The statements must see one snapshot."""
     counters = await read_counters(connection)
     buckets = [
-        counters.get((RESOLUTION_SECONDS_BUCKET, str(bound)), 0) for bound in RESOLUTION_BOUNDS_SECONDS
+        counters.get((RESOLUTION_SECONDS_BUCKET, str(bound)), 0)
+        for bound in (*RESOLUTION_BOUNDS_SECONDS, OVERFLOW_BUCKET)
     ]
+    # Also the sum of full counters is one.
+    cumulative = list(accumulate(buckets, lambda one, other: min(one + other, MAX_COUNT)))
     return IncidentStats(
         read_time=(await connection.execute(_NOW)).scalar_one(),
         unresolved=await _counts(connection, _UNRESOLVED),
@@ -88,8 +91,8 @@ async def read_stats(
         stuck_after=stuck_after,
         opened=_labelled(counters, INCIDENTS_OPENED),
         resolved=_labelled(counters, INCIDENTS_RESOLVED),
-        resolution_cumulative=list(accumulate(buckets)),
-        resolution_count=sum(buckets) + counters.get((RESOLUTION_SECONDS_BUCKET, OVERFLOW_BUCKET), 0),
+        resolution_cumulative=cumulative[:-1],
+        resolution_count=cumulative[-1],
         resolution_seconds_sum=counters.get((RESOLUTION_MILLISECONDS_SUM, ""), 0) / 1000,
         postmortems_24h=await _counts(connection, _POSTMORTEMS_24H),
         open_side_effects=await count_open(connection),
