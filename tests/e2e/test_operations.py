@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from awoooi.client.errors import CallError, NotFoundError
+from awoooi.client.errors import AbortedError, CallError, NotFoundError
 from awoooi.incident.v1 import incident_pb2
 from flywheel.postgres.binaries import find_binaries
 from flywheel.postgres.embedded import EmbeddedPostgres
@@ -149,6 +149,11 @@ async def test_a_restored_incident_database_is_brought_in_line(tmp_path: Path) -
             for incident_id in (kept, *set_back):
                 incident = await after.incidents.get(incident_id)
                 assert (incident.state, incident.resolution_number) == (RESOLVED, 1)
+            for incident_id in set_back:
+                # What the approval service knows of them is on the timelines again.
+                assert {"PROPOSED", "APPROVED", "EXECUTED"} <= set(
+                    await after.incidents.event_types(incident_id)
+                )
             assert (await after.incidents.get(reopened)).state == OPEN
             # The two that are lost: neither resolved nor forgotten, and nothing is parked.
             assert await after.noops() == (7, 5)
@@ -170,6 +175,7 @@ async def test_after_a_restore_of_the_approval_database_each_decision_is_the_one
             ]
             executed = (await before.approvals.proposed(executed_incident)).approval_id
             decided = (await before.approvals.proposed(decided_incident, required_approvals=1)).approval_id
+            quorum = await before.approvals.proposed(decided_incident, required_approvals=3)
             await before.settled()
             await run(
                 blocks("Back up", "bash")[0],
@@ -183,6 +189,7 @@ async def test_after_a_restore_of_the_approval_database_each_decision_is_the_one
             await before.approvals.execute(executed)
             await before.approvals.until_delivered(executed)
             await before.approvals.approve(decided, reason="alice says yes", actor="alice")
+            seen = await before.approvals.approve(quorum.approval_id, actor="alice")
             lost = await before.delivered(lost_incident, actor="alice")
             await before.settled()
 
@@ -200,6 +207,10 @@ async def test_after_a_restore_of_the_approval_database_each_decision_is_the_one
                 await after.approvals.get(lost)
             for approval_id in (executed, decided):
                 assert (await after.approvals.get(approval_id)).state == State.STATE_PENDING
+            # Bob has read an approval with Alice's decision; now it has Carol's in its place.
+            await after.approvals.approve(quorum.approval_id, actor="carol")
+            with pytest.raises(AbortedError):
+                await after.approvals.approve(quorum.approval_id, actor="bob", etag=seen.etag)
             # Bob decides otherwise, and once as Alice did: both are on record, each as who decided.
             await after.approvals.reject(decided, reason="bob says no", actor="bob")
             await after.approvals.approve(executed, actor="bob")

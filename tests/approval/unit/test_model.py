@@ -1,6 +1,7 @@
 """The rules of approvals, without a database."""
 
 import dataclasses
+import re
 from datetime import timedelta
 
 import pytest
@@ -54,8 +55,12 @@ def test_past_its_expiry_only_a_pending_or_approved_approval_counts_as_expired(s
     assert late.effective_state is (State.EXPIRED if waits else state)
 
 
-def test_the_etag_follows_the_version() -> None:
+def test_the_etag_follows_the_version_and_its_time() -> None:
+    assert APPROVAL.etag == dataclasses.replace(APPROVAL).etag
     assert APPROVAL.etag != dataclasses.replace(APPROVAL, version=8).etag
+    later = APPROVAL.update_time + timedelta(microseconds=1)
+    assert APPROVAL.etag != dataclasses.replace(APPROVAL, update_time=later).etag
+    assert re.fullmatch(r"[!-~]{1,128}", APPROVAL.etag)
 
 
 @pytest.mark.parametrize("kind", OperationKind)

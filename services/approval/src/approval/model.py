@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 # Of approval ids, such as APR-20260507-99ADF2.
@@ -115,6 +115,9 @@ class Decision:
     policy_rule: str
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Approval:
     """An approval as stored. Times are UTC; `version` grows with every change."""
@@ -156,8 +159,11 @@ class Approval:
 
     @property
     def etag(self) -> str:
-        """The entity tag for optimistic concurrency: a caller that sends it acts only on the version that it read."""
-        return str(self.version)
+        """The entity tag for optimistic concurrency: a caller that sends it acts only on the version that it read.
+
+        With its time: an approval whose database was set back to a backup may come to the same version again.
+        """
+        return f"{self.version}-{(self.update_time - _EPOCH) // timedelta(microseconds=1):x}"
 
     @property
     def effective_state(self) -> State:

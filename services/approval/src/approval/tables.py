@@ -71,7 +71,7 @@ approvals = Table(
     # Since when the incident service does not know the incident, as far as was noticed; and who accepted it as lost.
     Column("incident_unknown_time", DateTime(timezone=True)),
     Column("incident_unknown_accepted_by", Text, nullable=False, server_default=""),
-    # Incremented by every change; the etag.
+    # Incremented by every change; with the time of that, the etag.
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("request_id", Text),
     # Distinguishes a retry of a Propose from another Propose with the same request id.

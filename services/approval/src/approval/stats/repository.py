@@ -59,7 +59,8 @@ async def read_stats(connection: AsyncConnection, *, with_details: bool) -> Appr
         samples=samples,
         successes=successes,
         executions=_labelled(counters, EXECUTIONS),
-        noop_resolutions=counters.get((NOOP_RESOLUTIONS, ""), 0),
+        # It may go down, and a reader of stats refuses what is negative, with all the rest.
+        noop_resolutions=max(counters.get((NOOP_RESOLUTIONS, ""), 0), 0),
         approvals=_labelled(counters, APPROVALS),
         approval_oldest_pending_seconds=oldest_pending,
         approvals_incident_unknown=await count_unknown(connection),
