@@ -32,9 +32,13 @@ _GAPS = re.compile(f"[{_GAP}]+")
 _VISIBLE = re.compile(f"[^{_SPACE}{_CONTROL}{_INVISIBLE}{_BRAILLE_BLANK}]")
 _NOT_IN_LINES = re.compile(f"[{_CONTROL}{_SEPARATORS}{_OVERRIDES}{_ISOLATES}]")
 _NOT_IN_KEYS = re.compile(f"[{_CONTROL}{_SEPARATORS}{_INVISIBLE}{_BRAILLE_BLANK}]")
-_LINE_BREAKS = re.compile(f"\r\n|[\r{_SEPARATORS}]")
 # U+0000 stays, to be refused: no version has accepted it.
-_REPLACED_IN_BLOCKS = re.compile(f"[\x01-\x08\x0b-\x1f\x7f-\x9f{_OVERRIDES}]")
+_REPLACED_IN_BLOCKS = {
+    **dict.fromkeys((*range(0x01, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F)), " "),
+    **dict.fromkeys(map(ord, f"\r{_SEPARATORS}"), "\n"),
+    ord("\n"): "\n",
+    ord("\t"): "\t",
+}
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}", re.ASCII)
 _MAX_SHOWN = 64
@@ -70,9 +74,10 @@ def block(text: str) -> str:
     Each is replaced by a space, so that a text never gets longer: logs with escape sequences are usual texts, and
     those that were stored by an older version have to be delivered.
     """
-    if _is_plain(text):
+    # Most texts need no change, and this is ten times as fast as to make one.
+    if text.replace("\n", "").replace("\t", "").isprintable():
         return text
-    return _REPLACED_IN_BLOCKS.sub(" ", _LINE_BREAKS.sub("\n", text))
+    return text.replace("\r\n", "\n").translate(_REPLACED_IN_BLOCKS)
 
 
 def is_blank(text: str) -> bool:
