@@ -15,7 +15,7 @@ import psutil
 
 from benchmarks.errors import BenchmarkError
 from flywheel.system.log_files import tail
-from servicekit.rpc.healthcheck import is_serving
+from servicekit.healthcheck import is_serving
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from prometheus_client import CollectorRegistry
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
+from servicekit.healthcheck import is_serving
 from servicekit.process.addresses import ExposedWithoutAuthenticationError, is_loopback
 from servicekit.rpc.channel import open_channel
 from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.healthcheck import is_serving
 from servicekit.rpc.server import (
     AddressInUseError,
     BackgroundEndedError,

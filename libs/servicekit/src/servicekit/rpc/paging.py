@@ -1,13 +1,17 @@
 """Pages that fit into a message."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Position = TypeVar("Position")
 
 # A client takes 4 MiB by default. Sizes are estimates, so some room is left.
 _MAX_BYTES = 3 << 20
 
+
+# Rows of a page that are in memory before their sizes are known: a hundred of the largest are some 14 MB.
+_CHUNK = 100
 
 # What a message takes besides its texts.
 _FIXED_BYTES = 512
@@ -34,3 +38,30 @@ def cut_page(
             break
         taken += 1
     return found[:taken], taken < len(found)
+
+
+async def read_page(
+    fetch: Callable[[Position | None, int], Awaitable[Sequence[Item]]],
+    *,
+    after: Position | None,
+    position: Callable[[Item], Position],
+    page_size: int,
+    size: Callable[[Item], int],
+) -> tuple[Sequence[Item], bool]:
+    """Return a page as `cut_page` does, read in chunks: rows that do not fit into it are not read, but for a chunk's rest.
+
+    `fetch(after, limit)` returns at most `limit` items behind a position; `position` is that of an item.
+    """
+    page: list[Item] = []
+    total = 0
+    while True:
+        limit = min(_CHUNK, page_size + 1 - len(page))
+        chunk = await fetch(after, limit)
+        for item in chunk:
+            total += size(item)
+            if len(page) == page_size or (page and total > _MAX_BYTES):
+                return page, True
+            page.append(item)
+        if len(chunk) < limit:
+            return page, False
+        after = position(chunk[-1])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from approval.execution import log_repository
 from approval.execution.model import ExecutionFilter, LoggedExecution
 from servicekit.outbox.transaction import Transactions
-from servicekit.rpc.paging import cut_page, text_bytes
+from servicekit.rpc.paging import read_page, text_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,13 @@ class ExecutionLogUseCase:
     async def list(self, criteria: ExecutionFilter, *, before: int | None, page_size: int) -> ExecutionPage:
         """Return the page of executions older than the id `before` (None: the newest)."""
         async with self._transactions.statement() as connection:
-            found = await log_repository.list_executions(
-                connection, criteria, before=before, limit=page_size + 1
+            page, more = await read_page(
+                lambda behind, limit: log_repository.list_executions(
+                    connection, criteria, before=behind, limit=limit
+                ),
+                after=before,
+                position=lambda each: each.execution_id,
+                page_size=page_size,
+                size=lambda each: text_bytes(each.output, each.error),
             )
-        page, more = cut_page(found, page_size, lambda each: text_bytes(each.output, each.error))
         return ExecutionPage(page, page[-1].execution_id if more else None)

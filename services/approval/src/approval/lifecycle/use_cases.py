@@ -25,7 +25,7 @@ from approval.model import (
     Transition,
 )
 from servicekit.outbox.transaction import Transactions
-from servicekit.rpc.paging import cut_page, text_bytes
+from servicekit.rpc.paging import read_page, text_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,18 @@ class ApprovalUseCases:
     ) -> ApprovalPage:
         """Return the page of approvals after the position `after` (None: the first)."""
         async with self._transactions.statement() as connection:
-            found = await listing.list_approvals(connection, criteria, after=after, limit=page_size + 1)
-        page, more = cut_page(
-            found,
-            page_size,
-            lambda each: text_bytes(
-                each.action,
-                each.rationale,
-                each.outcome_message,
-                *(decision.reason for decision in each.decisions),
-            ),
-        )
+            page, more = await read_page(
+                lambda behind, limit: listing.list_approvals(connection, criteria, after=behind, limit=limit),
+                after=after,
+                position=lambda each: listing.position(criteria, each),
+                page_size=page_size,
+                size=lambda each: text_bytes(
+                    each.action,
+                    each.rationale,
+                    each.outcome_message,
+                    *(decision.reason for decision in each.decisions),
+                ),
+            )
         return ApprovalPage(page, listing.position(criteria, page[-1]) if more else None)
 
     async def approve(self, approval_id: str, *, actor: str, reason: str, etag: str) -> Approval:

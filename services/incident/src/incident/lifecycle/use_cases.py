@@ -41,7 +41,7 @@ from incident.model import (
 )
 from servicekit.database.ids import new_id
 from servicekit.outbox.transaction import Transaction, Transactions
-from servicekit.rpc.paging import cut_page, text_bytes
+from servicekit.rpc.paging import read_page, text_bytes
 
 # Ids are tried wider and wider; after this many collisions in a row something else is wrong.
 _CREATE_ATTEMPTS = 8
@@ -123,16 +123,17 @@ class IncidentUseCases:
     ) -> IncidentPage:
         """Return the page of incidents after the position `after` (None: the first)."""
         async with self._transactions.statement() as connection:
-            found = await listing.list_incidents(
-                connection, criteria, stuck_after=self._stuck_after, after=after, limit=page_size + 1
+            page, more = await read_page(
+                lambda behind, limit: listing.list_incidents(
+                    connection, criteria, stuck_after=self._stuck_after, after=behind, limit=limit
+                ),
+                after=after,
+                position=lambda each: listing.position(criteria, each),
+                page_size=page_size,
+                size=lambda each: text_bytes(
+                    each.title, each.description, each.resolution_note, *each.labels, *each.labels.values()
+                ),
             )
-        page, more = cut_page(
-            found,
-            page_size,
-            lambda each: text_bytes(
-                each.title, each.description, each.resolution_note, *each.labels, *each.labels.values()
-            ),
-        )
         return IncidentPage(page, listing.position(criteria, page[-1]) if more else None)
 
     async def look_up(self, items: Sequence[Lookup]) -> Sequence[LookupResult]:
@@ -206,16 +207,17 @@ class IncidentUseCases:
         Raises IncidentNotFoundError.
         """
         async with self._transactions.statement() as connection:
-            found = await timeline.list_events(
-                connection, incident_id, types=types, after=after, limit=page_size + 1
+            page, more = await read_page(
+                lambda behind, limit: timeline.list_events(
+                    connection, incident_id, types=types, after=behind, limit=limit
+                ),
+                after=after,
+                position=lambda each: each.sequence,
+                page_size=page_size,
+                size=lambda each: text_bytes(each.summary, *each.attributes, *each.attributes.values()),
             )
-            if not found and await repository.get(connection, incident_id) is None:
+            if not page and await repository.get(connection, incident_id) is None:
                 raise IncidentNotFoundError(incident_id)
-        page, more = cut_page(
-            found,
-            page_size,
-            lambda each: text_bytes(each.summary, *each.attributes, *each.attributes.values()),
-        )
         return EventPage(page, page[-1].sequence if more else None)
 
     async def add_event(self, new: NewEvent) -> Event:

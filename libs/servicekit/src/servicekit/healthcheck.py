@@ -1,4 +1,4 @@
-"""`python -m servicekit.rpc.healthcheck HOST:PORT`: exits 0 when the gRPC server there is SERVING, 1 when it is not.
+"""`python -m servicekit.healthcheck HOST:PORT`: exits 0 when the gRPC server there is SERVING, 1 when it is not.
 
 For container health checks, which have no other gRPC client at hand.
 """
@@ -29,7 +29,7 @@ def is_serving(target: str) -> bool:
 def main(arguments: list[str]) -> int:
     """Return the exit code."""
     if len(arguments) != 1:
-        print("usage: python -m servicekit.rpc.healthcheck HOST:PORT", file=sys.stderr)  # noqa: T201 - a command
+        print("usage: python -m servicekit.healthcheck HOST:PORT", file=sys.stderr)  # noqa: T201 - a command
         return _EXIT_USAGE
     return 0 if is_serving(arguments[0]) else 1
 
