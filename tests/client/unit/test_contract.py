@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any
 
 import pytest
+from google.protobuf import message_factory
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
@@ -106,6 +107,8 @@ def example(field: FieldDescriptor) -> Any:
     message = field.message_type
     if message is not None and message.GetOptions().map_entry:
         return {"team": "payments"}
+    if message is not None and field.is_repeated:
+        return [message_factory.GetMessageClass(message)()]
     if message is not None:
         return timedelta(minutes=1) if message.name == "Duration" else datetime(2026, 5, 7, tzinfo=UTC)
     one: Any = {
