@@ -5,7 +5,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
-from awoooi.incident.v1.incident_pb2 import Incident
+from awoooi.incident.v1.incident_pb2 import Incident, SideEffect
 from metrics_gateway.exposition.negotiation import DEFAULT, OPENMETRICS, Format
 from metrics_gateway.exposition.registry import Exposition, encode
 from metrics_gateway.sources.reading import Reading, Reason
@@ -133,6 +133,13 @@ def test_the_stats_of_the_approval_service_are_exposed() -> None:
     assert seen.value("awoooi_flywheel_approvals", state="pending") == 3
     assert seen.value("awoooi_flywheel_approval_oldest_pending_seconds") == 61.5
     assert seen.value("awoooi_flywheel_approvals_incident_unknown") == 26
+
+
+def test_side_effects_of_another_version_are_other() -> None:
+    response = incident_response()
+    response.side_effects.side_effects.add(state=SideEffect.STATE_PARKED, count=4)
+    seen = scrape(reading("incident", response))
+    assert seen.value("awoooi_flywheel_side_effects", effect="other", state="parked") == 4
 
 
 def test_the_stats_of_the_incident_service_are_exposed() -> None:

@@ -794,7 +794,7 @@ class SideEffectStats(_message.Message):
     @_builtins.property
     def side_effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SideEffectCount]:
         """Output only. Number of PENDING and of PARKED side effects, now, by effect. DONE, SKIPPED and DISMISSED ones
-        are not counted.
+        are not counted. UNSPECIFIED is there when there are jobs of another version of the service.
         """
 
     @_builtins.property

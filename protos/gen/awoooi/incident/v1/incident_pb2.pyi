@@ -463,7 +463,9 @@ class SideEffect(_message.Message):
     class _EffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SideEffect._Effect.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         EFFECT_UNSPECIFIED: SideEffect._Effect.ValueType  # 0
-        """Never stored; rejected in requests."""
+        """Rejected in requests. In responses: a job of another version of the service, which this version does not
+        run; of it `state`, `attempts`, `last_error`, `delivery_id` and times are set.
+        """
         EFFECT_POSTMORTEM: SideEffect._Effect.ValueType  # 1
         """Writes the postmortem that GetPostmortem returns. Exactly once."""
         EFFECT_KNOWLEDGE: SideEffect._Effect.ValueType  # 2
@@ -479,7 +481,9 @@ class SideEffect(_message.Message):
         """Kind of side effect."""
 
     EFFECT_UNSPECIFIED: SideEffect.Effect.ValueType  # 0
-    """Never stored; rejected in requests."""
+    """Rejected in requests. In responses: a job of another version of the service, which this version does not
+    run; of it `state`, `attempts`, `last_error`, `delivery_id` and times are set.
+    """
     EFFECT_POSTMORTEM: SideEffect.Effect.ValueType  # 1
     """Writes the postmortem that GetPostmortem returns. Exactly once."""
     EFFECT_KNOWLEDGE: SideEffect.Effect.ValueType  # 2

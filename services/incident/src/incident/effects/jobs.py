@@ -1,5 +1,6 @@
 """Side effects as an operator sees them: the outbox's jobs of the effects' topics."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,12 +15,19 @@ _EFFECT_OF = {effect.topic: effect for effect in Effect}
 
 
 def to_side_effect(job: JobRecord) -> SideEffect:
-    """Return the side effect that a job runs."""
-    resolution = EffectPayload.from_json(job.payload)
+    """Return the side effect that a job runs; of another version's job what this version can tell."""
+    effect = _EFFECT_OF.get(job.topic)
+    incident_id, resolution_number = "", 0
+    if effect is not None:
+        resolution = EffectPayload.from_json(job.payload)
+        incident_id, resolution_number = resolution.incident_id, resolution.resolution_number
     return SideEffect(
-        incident_id=resolution.incident_id,
-        effect=_EFFECT_OF[job.topic],
-        resolution_number=resolution.resolution_number,
+        incident_id=incident_id,
+        effect=effect,
+        resolution_number=resolution_number,
+        delivery_id=f"{job.topic}/{job.dedup_key}"
+        if effect is None
+        else effect.delivery_id(ResolutionKey(incident_id, resolution_number)),
         state=SideEffectState(job.state),
         attempts=job.attempts,
         last_error=job.last_error,
@@ -45,7 +53,7 @@ async def list_side_effects(
 ) -> Sequence[SideEffect]:
     """Return at most `limit` side effects, newest first, those older than the sequence number `before` when given.
 
-    `resolutions` None, no state and no effect are no criteria.
+    `resolutions` None, no state and no effect are no criteria; then PARKED jobs of other versions are there as well.
     """
     topics = _topics(effects)
     keys = None
@@ -54,6 +62,7 @@ async def list_side_effects(
     found = await jobs.list_jobs(
         connection,
         topics,
+        dead_letters=not effects and resolutions is None,
         states=states,
         keys=keys,
         before=before,
@@ -63,8 +72,8 @@ async def list_side_effects(
 
 
 async def list_open(connection: AsyncConnection, *, limit: int) -> Sequence[SideEffect]:
-    """Return at most `limit` side effects that are PARKED, then PENDING ones, oldest first."""
-    found = await jobs.list_open(connection, _topics(), limit=limit)
+    """Return at most `limit` side effects that are PARKED, then PENDING ones, oldest first; other versions' as well."""
+    found = await jobs.list_open(connection, limit=limit)
     return [to_side_effect(job) for job in found]
 
 
@@ -76,21 +85,21 @@ async def get_for_update(connection: AsyncConnection, effect: Effect, key: Resol
 async def requeue_parked(
     connection: AsyncConnection, effects: Sequence[Effect], *, actor: str, limit: int
 ) -> Sequence[SideEffect]:
-    """Re-queue the longest PARKED side effects of these kinds (none: of every kind), at most `limit`."""
-    found = await dead_letters.requeue_parked(connection, _topics(effects), actor=actor, limit=limit)
+    """Re-queue the longest PARKED side effects of these kinds (none: every job there is), at most `limit`."""
+    topics = _topics(effects) if effects else None
+    found = await dead_letters.requeue_parked(connection, topics, actor=actor, limit=limit)
     return [to_side_effect(job) for job in found]
 
 
 async def count_open(connection: AsyncConnection) -> OpenSideEffects:
     """Count the side effects that are PENDING or PARKED."""
     counted = await jobs.count_open(connection)
+    counts: Counter[tuple[Effect | None, SideEffectState]] = Counter()
+    for each in counted:
+        # Of another version's topics there may be several.
+        counts[_EFFECT_OF.get(each.topic), SideEffectState(each.state)] += each.count
     return OpenSideEffects(
-        # Another version of the service may have topics that this one does not know.
-        counts={
-            (_EFFECT_OF[each.topic], SideEffectState(each.state)): each.count
-            for each in counted
-            if each.topic in _EFFECT_OF
-        },
+        counts=counts,
         oldest_pending_seconds=max(
             (each.oldest_seconds for each in counted if each.state == SideEffectState.PENDING), default=0.0
         ),

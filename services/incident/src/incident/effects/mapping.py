@@ -19,7 +19,9 @@ def side_effect_to_proto(side_effect: SideEffect) -> incident_pb2.SideEffect:
     pending = side_effect.state is SideEffectState.PENDING
     return incident_pb2.SideEffect(
         incident_id=side_effect.incident_id,
-        effect=EFFECTS.to_wire(side_effect.effect),
+        effect=incident_pb2.SideEffect.EFFECT_UNSPECIFIED
+        if side_effect.effect is None
+        else EFFECTS.to_wire(side_effect.effect),
         resolution_number=side_effect.resolution_number,
         state=SIDE_EFFECT_STATES.to_wire(side_effect.state),
         attempts=side_effect.attempts,

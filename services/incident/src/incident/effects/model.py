@@ -32,8 +32,11 @@ class SideEffect:
     """One side effect of one RESOLVED transition. `sequence` grows in the order of enqueueing."""
 
     incident_id: str
-    effect: Effect
+    # None: of another version of the service, which knows its incident and resolution.
+    effect: Effect | None
     resolution_number: int
+    # The idempotency key, the same for every attempt.
+    delivery_id: str
     state: SideEffectState
     attempts: int
     last_error: str
@@ -43,11 +46,6 @@ class SideEffect:
     requeued_by: str
     dismissal: SideEffectDismissal | None
     sequence: int
-
-    @property
-    def delivery_id(self) -> str:
-        """The idempotency key, the same for every attempt."""
-        return self.effect.delivery_id(ResolutionKey(self.incident_id, self.resolution_number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +58,9 @@ class SideEffectPage:
 
 @dataclass(frozen=True, slots=True)
 class OpenSideEffects:
-    """The number of PENDING and of PARKED side effects of each effect; without an entry it is 0."""
+    """The number of PENDING and of PARKED side effects of each effect (None: of another version's); else it is 0."""
 
-    counts: Mapping[tuple[Effect, SideEffectState], int]
+    counts: Mapping[tuple[Effect | None, SideEffectState], int]
     oldest_pending_seconds: float
 
 

@@ -116,6 +116,11 @@ def _side_effects(stats: IncidentStats) -> stats_pb.SideEffectStats:
         for effect in Effect
         for state in _OPEN_STATES
     ]
+    counts += [
+        stats_pb.SideEffectCount(state=SIDE_EFFECT_STATES.to_wire(state), count=of_other_versions)
+        for state in _OPEN_STATES
+        if (of_other_versions := stats.open_side_effects.counts.get((None, state), 0))
+    ]
     return stats_pb.SideEffectStats(
         side_effects=counts,
         oldest_pending_seconds=stats.open_side_effects.oldest_pending_seconds,
