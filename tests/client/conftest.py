@@ -20,7 +20,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[ScriptedServer]:
-    """A server that answers as it is told."""
+    """A server with scripted responses."""
     async with scripted_server() as running:
         yield running
 

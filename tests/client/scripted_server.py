@@ -1,4 +1,4 @@
-"""A gRPC server that answers every method as a test says, and remembers what it was asked."""
+"""A gRPC server that answers every method as a test says, and keeps the calls it received."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,7 +20,7 @@ Steps: TypeAlias = Callable[[bytes, Context], AsyncIterator[bytes]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedCall:
     """One attempt as the server saw it."""
 
     method: str
@@ -78,28 +78,28 @@ async def _abort(context: Context, status: RpcStatus) -> bytes:
 
 @dataclass
 class ScriptedServer:
-    """Where it listens, what it will answer next, and what it was asked. The last answer is given over and over."""
+    """Where it listens, what it will answer next, and the calls it received. The last answer is given over and over."""
 
     address: str = ""
     unary: list[Answer] = field(default_factory=lambda: [reply()])
     streams: list[Steps] = field(default_factory=lambda: [stream(stay=True)])
-    asked: list[Asked] = field(default_factory=list)
+    calls: list[ReceivedCall] = field(default_factory=list)
     # Streams whose caller is gone.
     ended: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     def script(self, *answers: Answer) -> None:
         """Answer the next calls so."""
         self.unary = list(answers)
-        self.asked.clear()
+        self.calls.clear()
 
     def script_streams(self, *streams: Steps) -> None:
         """Answer the next streams so."""
         self.streams = list(streams)
-        self.asked.clear()
+        self.calls.clear()
 
     def requests(self, kind: Callable[[bytes], Any]) -> Sequence[Any]:
         """The requests of all attempts, parsed."""
-        return [kind(asked.request) for asked in self.asked]
+        return [kind(call.request) for call in self.calls]
 
 
 class _Handler(grpc.GenericRpcHandler):
@@ -133,7 +133,7 @@ class _Handler(grpc.GenericRpcHandler):
         metadata = dict(context.invocation_metadata() or ())
         # None when the caller set no deadline, whatever the stubs say.
         remaining: float | None = context.time_remaining()
-        self._server.asked.append(Asked(method, request, metadata, remaining))
+        self._server.calls.append(ReceivedCall(method, request, metadata, remaining))
 
 
 @asynccontextmanager

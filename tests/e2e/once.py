@@ -41,7 +41,7 @@ class Noops:
 
 
 async def noops_counted(approval_url: str) -> Noops:
-    """How many NO_ACTION were executed and how many told; none of them is in the log of repairs."""
+    """How many NO_ACTION were executed and how many acknowledged; none of them is in the log of repairs."""
     assert not await rows(approval_url, "SELECT FROM auto_repair_executions")
     return Noops(
         await _counter(approval_url, "executions", "NOOP"),

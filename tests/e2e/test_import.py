@@ -41,7 +41,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/import.md"
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """What the older system left: all were observed, and none was told."""
+    """What the older system left: all were executed as NO_ACTION, none was acknowledged."""
     lines = [line for number in range(STUCK) for line in (incident(number), approval(number))]
     return write_lines(tmp_path / "history.jsonl", *lines)
 
@@ -97,9 +97,9 @@ async def test_what_was_stuck_is_imported_and_healed_by_reconcile(
         assert f"executed, not acknowledged: {STUCK}." in done.stdout
         assert f"' ADDRESS {RECONCILE}\n" in done.stdout
         assert done.stdout.endswith("where ADDRESS is the approval service's address\n")
-        figures = await incidents.stats()
-        assert figures.incidents.stuck == STUCK
-        assert {each.reason: each.count for each in figures.incidents.stuck_by_reason if each.count} == {
+        stats = await incidents.stats()
+        assert stats.incidents.stuck == STUCK
+        assert {each.reason: each.count for each in stats.incidents.stuck_by_reason if each.count} == {
             flywheel_stats_pb2.STUCK_REASON_EXECUTED_NOT_RESOLVED: STUCK
         }
         assert await noops_counted(databases["APPROVAL_DATABASE_URL"]) == Noops(STUCK, 0)

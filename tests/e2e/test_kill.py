@@ -156,7 +156,7 @@ async def test_the_approval_process_dies_on_its_way_to_the_incident_service(
             "incident_resolved_after_no_action_execution", approval_id=approval_id, incident_id=incident_id
         )
         if failpoint == "resolve_acknowledged":
-            # The incident service had been told, and says so.
+            # The incident service had resolved it, and returns already_resolved.
             assert acknowledged["already_resolved"]
         if not committed:
             assert not acknowledged["already_resolved"]

@@ -146,11 +146,11 @@ async def test_no_counter_of_the_loop_falls_when_every_process_is_killed_and_sta
                 approval = await approvals.approved(await incidents.opened_id(), NO_ACTION)
                 await approvals.execute(approval.approval_id)
 
-                def told(found: Scrape, lives: int = life) -> bool:
+                def acknowledged(found: Scrape, lives: int = life) -> bool:
                     resolved = _flywheel(found, "incidents_resolved_total", resolution_type="no_action")
                     return _flywheel(found, "noop_resolutions_total") == resolved == lives
 
-                before = _loop_counters(await metrics.until(told))
+                before = _loop_counters(await metrics.until(acknowledged))
                 # The gateway and the approval service are killed by their own contexts.
                 incident.send(signal.SIGKILL)
                 await incident.ended()

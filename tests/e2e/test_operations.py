@@ -48,7 +48,7 @@ class Loop:
         return proposed.approval_id
 
     async def noops(self) -> tuple[int, int]:
-        """The NO_ACTIONs executed and resolved, by the figures."""
+        """The NO_ACTIONs executed and resolved, by the stats."""
         stats = (await self.approvals.stats()).executions
         return stats.noop_executions_total, stats.noop_resolutions_total
 

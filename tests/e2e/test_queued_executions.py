@@ -1,4 +1,4 @@
-"""An execution is queued by the transaction that decides: whoever dies after it, the action is executed once."""
+"""An execution is queued by the transaction that decides: when any process dies after it, the action is executed once."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -94,7 +94,7 @@ async def test_who_dies_after_it_was_started_and_before_the_queue_knows_leaves_n
 ) -> None:
     proposed = await _proposed(world)
     approval_id = proposed.approval_id
-    # The hook may have been asked or not: it holds what it gets.
+    # The hook may have been called or not: it holds what it gets.
     world.receiver.answers.append(Held(status(200)))
     await _approve_and_die(world, failpoint, approval_id)
     queued = "SELECT state FROM outbox WHERE topic = $1 AND dedup_key = $2"

@@ -53,7 +53,7 @@ async def ended(started: "subprocess.Popen[bytes]") -> int:
 
 @asynccontextmanager
 async def healthy(package: str, url: str, stderr: int, **variables: str) -> AsyncIterator[str]:
-    """The address of a service that serves; it ends well when it is asked to."""
+    """The address of a service that serves; it ends with 0 on SIGTERM."""
     prefix, address = package.upper(), free_address()
     settings = {f"{prefix}_LISTEN": address, f"{prefix}_DATABASE_URL": url}
     with process(package, "serve", stderr=stderr, **settings, **variables) as started:
@@ -116,12 +116,12 @@ async def test_the_loop_closes_while_no_log_can_be_written_from_the_start(unwrit
                 approved = await approvals.approved(incident_id)
                 executed = await approvals.execute(approved.approval_id)
                 assert executed.approval.state == State.STATE_SUCCEEDED
-            figures = await eventually(
+            scraped = await eventually(
                 lambda: scrape(client),
                 lambda found: found.value("awoooi_flywheel_noop_resolutions_total") == EXECUTIONS,
             )
-            assert figures.value("awoooi_flywheel_resolve_deliveries", state="parked") == 0
-            assert (figures.value("process_log_lines_dropped_total") or 0) > 0
+            assert scraped.value("awoooi_flywheel_resolve_deliveries", state="parked") == 0
+            assert (scraped.value("process_log_lines_dropped_total") or 0) > 0
             for incident_id in ids:
                 assert (await incidents.get(incident_id)).state == incident_pb2.Incident.STATE_RESOLVED
             lost = read_text((await http.get(f"http://{metrics}/metrics")).text)

@@ -81,8 +81,8 @@ def test_panels_do_not_overlap_and_are_within_the_grid() -> None:
 
 def test_every_panel_uses_the_data_source_variable() -> None:
     chosen = {"type": "prometheus", "uid": "${datasource}"}
-    asked = [each["datasource"] for panel in panels() for each in (panel, *panel["targets"])]
-    assert all(each == chosen for each in asked)
+    datasources = [each["datasource"] for panel in panels() for each in (panel, *panel["targets"])]
+    assert all(each == chosen for each in datasources)
     (variable,) = dashboard()["templating"]["list"]
     assert (variable["name"], variable["type"], variable["query"]) == (
         "datasource",

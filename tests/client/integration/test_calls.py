@@ -36,7 +36,7 @@ async def test_unavailable_is_retried_until_there_is_a_response(kind: Kind, serv
     server.script(UNAVAILABLE, UNAVAILABLE, UNAVAILABLE, reply(FOUND))
     async with incident_client(kind, server.address, retry=QUICK) as incidents:
         assert (await incidents.call("get", ID)).incident_id == ID
-    assert [asked.method for asked in server.asked] == ["awoooi.incident.v1.IncidentService/Get"] * 4
+    assert [call.method for call in server.calls] == ["awoooi.incident.v1.IncidentService/Get"] * 4
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ async def test_no_other_code_is_retried(kind: Kind, server: ScriptedServer, code
             await incidents.call("get", ID)
     assert (caught.value.code, caught.value.reason) == (code, "SCRIPTED")
     assert isinstance(caught.value.__cause__, grpc.RpcError)
-    assert len(server.asked) == 1
+    assert len(server.calls) == 1
 
 
 async def test_a_retry_sends_the_same_request_id_and_another_call_another_one(
@@ -78,10 +78,10 @@ async def test_an_execution_that_resumes_what_is_indeterminate_is_never_retried(
     async with approval_client(kind, server.address, retry=QUICK) as approvals:
         with pytest.raises(UnavailableError):
             await approvals.call("execute", "APR-20260507-99ADF2", resume_indeterminate=True)
-        assert len(server.asked) == 1
+        assert len(server.calls) == 1
         server.script(UNAVAILABLE, reply())
         await approvals.call("execute", "APR-20260507-99ADF2")
-        assert len(server.asked) == 2
+        assert len(server.calls) == 2
 
 
 async def test_all_attempts_share_the_deadline_of_the_call(kind: Kind, server: ScriptedServer) -> None:
@@ -92,7 +92,7 @@ async def test_all_attempts_share_the_deadline_of_the_call(kind: Kind, server: S
         with pytest.raises((UnavailableError, DeadlineExceededError)):
             await incidents.call("get", ID, timeout=0.8)
     assert time.monotonic() - started < 0.8 + 0.2
-    remaining = [asked.remaining or 0.0 for asked in server.asked]
+    remaining = [call.remaining or 0.0 for call in server.calls]
     assert len(remaining) > 2
     assert remaining[0] < 0.9
     assert remaining[-1] < remaining[0] / 2, "a later attempt has less time"
@@ -107,7 +107,7 @@ async def test_a_server_that_does_not_answer_costs_the_timeout_and_is_not_asked_
         with pytest.raises(DeadlineExceededError):
             await incidents.call("get", ID)
     assert 0.25 < time.monotonic() - started < 1.0
-    assert len(server.asked) == 1
+    assert len(server.calls) == 1
 
 
 async def test_retry_info_is_honoured(kind: Kind, server: ScriptedServer) -> None:
@@ -122,7 +122,7 @@ async def test_retry_info_is_honoured(kind: Kind, server: ScriptedServer) -> Non
         with pytest.raises(UnavailableError) as caught:
             await incidents.call("get", ID)
     assert caught.value.retry_delay == 3600.0
-    assert len(server.asked) == 1
+    assert len(server.calls) == 1
 
 
 async def test_options_are_the_calls_own_or_else_the_clients(kind: Kind, server: ScriptedServer) -> None:
@@ -133,15 +133,15 @@ async def test_options_are_the_calls_own_or_else_the_clients(kind: Kind, server:
         server.unary = [UNAVAILABLE]
         with pytest.raises(UnavailableError):
             await incidents.call("get", ID, retry=NO_RETRIES)
-    assert [asked.metadata.get("awoooi-actor") for asked in server.asked] == ["alice", "bob", None, "alice"]
-    assert [round(asked.remaining or 0, -1) for asked in server.asked] == [50, 20, 50, 50]
+    assert [call.metadata.get("awoooi-actor") for call in server.calls] == ["alice", "bob", None, "alice"]
+    assert [round(call.remaining or 0, -1) for call in server.calls] == [50, 20, 50, 50]
 
 
 async def test_every_call_has_a_deadline(kind: Kind, server: ScriptedServer) -> None:
     async with incident_client(kind, server.address) as incidents:
         await incidents.call("get", ID)
         await incidents.page("list")
-    assert [9 < (asked.remaining or 0) < 11 for asked in server.asked] == [True, True]
+    assert [9 < (call.remaining or 0) < 11 for call in server.calls] == [True, True]
 
 
 async def test_a_response_that_cannot_be_parsed_is_an_error(kind: Kind, server: ScriptedServer) -> None:
@@ -155,7 +155,7 @@ async def test_a_response_that_cannot_be_parsed_is_an_error(kind: Kind, server: 
         grpc.StatusCode.INTERNAL,
         "awoooi.incident.v1.IncidentService/Get",
     )
-    assert len(server.asked) == 2
+    assert len(server.calls) == 2
 
 
 async def test_a_server_that_is_not_there_is_unavailable(kind: Kind) -> None:
@@ -177,7 +177,7 @@ async def test_a_list_of_addresses_is_called_in_turn(kind: Kind, server: Scripte
     async with incident_client(kind, f"ipv4:127.0.0.1:1,{server.address}") as incidents:
         for _ in range(3):
             await incidents.call("get", ID)
-    assert len(server.asked) == 3
+    assert len(server.calls) == 3
 
 
 async def test_async_clients_share_a_channel_that_stays_open(server: ScriptedServer) -> None:
@@ -199,7 +199,7 @@ async def test_sync_clients_share_a_channel_that_stays_open(server: ScriptedServ
 async def test_threads_share_a_sync_client(server: ScriptedServer) -> None:
     with SyncIncidentClient(server.address) as incidents:
         await asyncio.gather(*(asyncio.to_thread(incidents.get, ID) for _ in range(20)))
-    assert len(server.asked) == 20
+    assert len(server.calls) == 20
 
 
 def test_an_async_client_may_be_made_where_no_event_loop_runs() -> None:

@@ -74,7 +74,7 @@ async def test_pages_are_fetched_as_they_are_needed(server: ScriptedServer) -> N
         async for incident in incidents.list():
             assert incident.incident_id == "1"
             break
-    assert len(server.asked) == 1
+    assert len(server.calls) == 1
 
 
 async def test_each_iteration_begins_anew(server: ScriptedServer) -> None:

@@ -45,8 +45,13 @@ class Clients:
     async def proposed(self, **fields: object) -> approval_pb2.Approval:
         """A new approval of a new incident."""
         incident_id = (await self.opened()).incident_id
-        asked = {"action": "NO_ACTION: observe", "risk": "LOW", "auto_execute": False, "actor": "ai"} | fields
-        approval: approval_pb2.Approval = await self.approvals.call("propose", incident_id, **asked)
+        proposal = {
+            "action": "NO_ACTION: observe",
+            "risk": "LOW",
+            "auto_execute": False,
+            "actor": "ai",
+        } | fields
+        approval: approval_pb2.Approval = await self.approvals.call("propose", incident_id, **proposal)
         return approval
 
 

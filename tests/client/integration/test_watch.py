@@ -69,7 +69,7 @@ async def test_it_resumes_after_unavailable_with_the_latest_token_and_the_same_f
         watch.close()
     assert came == ["1", "2", "3", "10"]
     assert tokens(server) == ["", "t2", "t2", "t9"]
-    assert {asked.metadata["awoooi-actor"] for asked in server.asked} == {"alice"}
+    assert {call.metadata["awoooi-actor"] for call in server.calls} == {"alice"}
     for request in server.requests(pb.WatchRequest.FromString):
         assert list(request.states) == [incident_pb2.Incident.STATE_OPEN]
 
@@ -162,7 +162,7 @@ async def test_a_stream_that_does_not_begin_costs_the_timeout(kind: Kind, server
             await watch.next()
         async with asyncio.timeout(10):
             await server.ended.acquire()
-    assert len(server.asked) == 1
+    assert len(server.calls) == 1
 
 
 async def test_an_open_stream_has_no_deadline(kind: Kind, server: ScriptedServer) -> None:
@@ -176,7 +176,7 @@ async def test_an_open_stream_has_no_deadline(kind: Kind, server: ScriptedServer
         watch = incidents.watch()
         assert (await watch.next()).event.event_id == "1"
         watch.close()
-    assert [asked.remaining for asked in server.asked] == [None]
+    assert [call.remaining for call in server.calls] == [None]
 
 
 async def test_without_retries_it_is_not_resumed(kind: Kind, server: ScriptedServer) -> None:
@@ -186,7 +186,7 @@ async def test_without_retries_it_is_not_resumed(kind: Kind, server: ScriptedSer
         await watch.next()
         with pytest.raises(UnavailableError):
             await watch.next()
-        assert len(server.asked) == 1
+        assert len(server.calls) == 1
         watch.close()
 
 
@@ -260,7 +260,7 @@ async def test_a_caller_that_stops_waiting_loses_neither_stream_nor_response(ser
                     await anext(watch)
         may_send.set()
         assert (await anext(watch)).event.event_id == "2"
-    assert len(server.asked) == 1
+    assert len(server.calls) == 1
 
 
 async def test_a_loop_that_is_left_ends_the_stream(server: ScriptedServer) -> None:

@@ -84,11 +84,11 @@ def test_every_rpc_is_a_method_that_takes_all_its_fields_and_sends_its_request(
     fields = {field.name for field in method.input_type.fields}
     assert parameters - EXTRA.get(snake(method.name), set()) == fields
     assert function.__doc__
-    asked = describe(described, method)
-    assert asked.method == f"{method.containing_service.full_name}/{method.name}"
-    assert asked.request.DESCRIPTOR is method.input_type
+    call = describe(described, method)
+    assert call.method == f"{method.containing_service.full_name}/{method.name}"
+    assert call.request.DESCRIPTOR is method.input_type
     kind = Stream if method.server_streaming else Listing if "page_token" in fields else Call
-    assert type(asked) is kind
+    assert type(call) is kind
 
 
 @pytest.mark.parametrize(("described", "method"), METHODS)
@@ -125,8 +125,8 @@ def example(field: FieldDescriptor) -> Any:
 def test_a_response_is_parsed_into_the_message_of_the_contract(
     described: type[Any], method: MethodDescriptor
 ) -> None:
-    asked = describe(described, method)
-    response = asked.read(b"")
+    call = describe(described, method)
+    response = call.read(b"")
     if isinstance(response, Message) and response.DESCRIPTOR is method.output_type:
         return
     # Where a response has one field, the method returns that.
@@ -139,14 +139,14 @@ def test_a_response_is_parsed_into_the_message_of_the_contract(
 
 @pytest.mark.parametrize(("described", "method"), METHODS)
 def test_retries_are_made_safe(described: type[Any], method: MethodDescriptor) -> None:
-    asked, again = describe(described, method), describe(described, method)
+    call, again = describe(described, method), describe(described, method)
     for key in ("request_id", "event_id"):
         if key in method.input_type.fields_by_name:
-            assert getattr(asked.request, key)
-            assert getattr(asked.request, key) != getattr(again.request, key), "one for each call"
+            assert getattr(call.request, key)
+            assert getattr(call.request, key) != getattr(again.request, key), "one for each call"
             assert getattr(describe(described, method, **{key: "mine"}).request, key) == "mine"
-    if isinstance(asked, Call):
-        assert asked.idempotent
+    if isinstance(call, Call):
+        assert call.idempotent
 
 
 def test_resuming_an_indeterminate_execution_is_the_one_call_that_is_not_idempotent() -> None:

@@ -76,7 +76,7 @@ async def running_gateway(
 ) -> AsyncIterator[Gateway]:
     """A gateway that reads `sources` (targets by name), until the block ends. Times are in seconds.
 
-    Its page stays as it is, unless told to refresh itself.
+    Its page stays as it is, unless it is set to refresh itself.
     """
     all_sources = Sources(
         Source(SourceAddress(name, target), min_deadline=default, hung_timeout=hung_timeout)

@@ -87,7 +87,7 @@ async def test_an_entry_whose_id_is_taken_has_the_same_other_id_at_every_attempt
     other = replace(ENTRY, summary="of another database")
     for entry in (ENTRY, ENTRY, other):
         await incidents.add_event(entry)
-    ids = [pb.AddEventRequest.FromString(asked.request).event_id for asked in server.asked]
+    ids = [pb.AddEventRequest.FromString(call.request).event_id for call in server.calls]
     assert ids[0] == ids[2] == ids[4] == ENTRY.event_id
     assert ids[1] == ids[3] != ids[5]
     assert all(each.startswith(f"{ENTRY.event_id}/") for each in (ids[1], ids[5]))
@@ -98,7 +98,7 @@ async def test_a_call_is_made_once_by_the_approval_service(
 ) -> None:
     server.script(refuse(grpc.StatusCode.UNAVAILABLE))
     assert isinstance(await incidents.add_event(ENTRY), RpcFailedError)
-    assert [asked.metadata["awoooi-actor"] for asked in server.asked] == ["service:approval"]
+    assert [call.metadata["awoooi-actor"] for call in server.calls] == ["service:approval"]
 
 
 async def test_the_opening_and_the_time_of_the_execution_are_sent(
@@ -107,7 +107,7 @@ async def test_the_opening_and_the_time_of_the_execution_are_sent(
     server.script(reply())
     await incidents.resolve([RESOLVE])
     await incidents.resolve([RESOLVE, RESOLVE])
-    one, batch = [asked.request for asked in server.asked]
+    one, batch = [call.request for call in server.calls]
     sent: list[pb.ResolveRequest | pb.BatchResolveRequest.Item] = [pb.ResolveRequest.FromString(one)]
     sent += pb.BatchResolveRequest.FromString(batch).items
     assert len(sent) == 3
@@ -126,7 +126,7 @@ async def test_resolves_that_are_together_too_long_for_a_message_are_sent_in_sev
         for number in range(100)
     ]
     assert len(await incidents.resolve(resolves)) == 100
-    sent = [asked.request for asked in server.asked]
+    sent = [call.request for call in server.calls]
     assert len(sent) == 3
     assert max(map(len, sent)) < 1 << 20
     items = [item for request in sent for item in pb.BatchResolveRequest.FromString(request).items]

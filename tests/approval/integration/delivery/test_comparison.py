@@ -17,7 +17,7 @@ BATCH = 2
 
 
 class Lookups:
-    """An incident service that knows all incidents, unless told otherwise."""
+    """An incident service that knows all incidents by default."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []

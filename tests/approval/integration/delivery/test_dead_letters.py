@@ -208,7 +208,7 @@ async def test_a_dismissed_delivery_is_on_record_and_out_of_the_figures(
     assert (dismissed.dismissal.actor, dismissed.dismissal.reason) == ("alice", "it is over")
     assert dismissed.dismissal.HasField("dismiss_time")
     assert not dismissed.HasField("done_time")
-    # Whoever comes later gets the record.
+    # Later callers get the record.
     again = await approvals.dismiss_delivery(parked.delivery_id, reason="over", actor="bob")
     assert again == dismissed
     listed = approvals.list_deliveries(states=["DISMISSED"])

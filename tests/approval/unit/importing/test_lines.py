@@ -38,7 +38,7 @@ def unfinished(state: str, **fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "line",
     [
-        pytest.param(approval(), id="observed and not told"),
+        pytest.param(approval(), id="executed, not acknowledged"),
         pytest.param(approval(incident_resolve_time=at(37)), id="observed and told"),
         pytest.param(pending_approval(), id="pending"),
         pytest.param(

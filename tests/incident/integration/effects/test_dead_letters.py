@@ -27,13 +27,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def _dismissed(connected: ConnectedService) -> Mapping[Number, int]:
-    figures = (await connected.incidents.stats()).side_effects.dismissed_total
-    return {each.effect: each.count for each in figures}
+    counts = (await connected.incidents.stats()).side_effects.dismissed_total
+    return {each.effect: each.count for each in counts}
 
 
 async def _counted(connected: ConnectedService) -> int:
-    figures = (await connected.incidents.stats()).side_effects.side_effects
-    return sum(each.count for each in figures if each.state == SideEffect.STATE_PARKED)
+    counts = (await connected.incidents.stats()).side_effects.side_effects
+    return sum(each.count for each in counts if each.state == SideEffect.STATE_PARKED)
 
 
 async def test_dead_letters_are_re_queued_in_bulk_until_none_is_left(connected: ConnectedService) -> None:

@@ -210,8 +210,8 @@ def test_serving_does_not_import_a_parser_for_rules() -> None:
     program = (
         "import sys, metrics_gateway.__main__; print({'promql_parser', 'yaml'} & set(sys.modules) or 'none')"
     )
-    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert asked.stdout == "none\n"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout == "none\n"
 
 
 def test_help_documents_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

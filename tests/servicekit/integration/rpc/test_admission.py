@@ -64,8 +64,8 @@ async def test_calls_that_wait_for_their_request_keep_no_other_call_out(
             await served(running)
         # The first served call took the place of a waiting one, and the next ones took its own.
         (ended,), others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        told = ended.result()
-        assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
+        refusal = ended.result()
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
         assert refusals(running) == {name: 1}
         for call in others:
             call.cancel()
@@ -74,8 +74,8 @@ async def test_calls_that_wait_for_their_request_keep_no_other_call_out(
 async def test_a_call_whose_request_does_not_come_in_time_is_ended() -> None:
     limits = ServerLimits(request_time=timedelta(milliseconds=100))
     async with scripted_server(limits=limits) as running:
-        told = await refused(without_request(running))
-        assert (told.code, told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TIMEOUT")
+        refusal = await refused(without_request(running))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TIMEOUT")
         assert refusals(running) == {"request_time": 1}
 
 
@@ -83,8 +83,8 @@ async def test_a_call_that_ends_without_a_request_is_an_invalid_argument() -> No
     async with scripted_server() as running:
         call = without_request(running)
         await call.done_writing()
-        told = await refused(call)
-        assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "NO_REQUEST")
+        refusal = await refused(call)
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "NO_REQUEST")
 
 
 async def test_a_caller_that_hangs_up_before_its_request_frees_the_place() -> None:
@@ -104,9 +104,9 @@ async def test_a_call_that_runs_is_never_ended_for_another_one() -> None:
         held = running.service.answer = Held()
         calls = [asyncio.ensure_future(running.stub.Get(VALID)) for _ in range(4)]
         await eventually(lambda: asyncio.sleep(0, running.service.calls), lambda count: count == 4)
-        told = await refused(running.stub.Get(VALID))
-        assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
-        assert told.retry_after_seconds == 1
+        refusal = await refused(running.stub.Get(VALID))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
+        assert refusal.retry_after_seconds == 1
         held.may_end.set()
         assert await asyncio.gather(*calls) == [pb.GetResponse()] * 4
         await served(running)
