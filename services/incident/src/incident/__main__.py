@@ -33,6 +33,7 @@ from servicekit.outbox.throttle import BackgroundThrottle
 from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_loopback
+from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.page_tokens import PageTokens
@@ -40,6 +41,9 @@ from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
 from servicekit.service import Service, run_service
 
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
+# How often entries of knowledge that an older version has written are looked for, and the pause between batches of them.
+_INDEX_EVERY = timedelta(minutes=1)
+_INDEX_PAUSE = timedelta(milliseconds=20)
 # With so many RPCs in flight, side effects are held back.
 _BUSY_CALLS = 8
 
@@ -75,6 +79,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     skip_reasons = disabled_effects(external)
     feed = Feed(max_watchers=settings.watch_max_streams)
     epochs = Epochs(transactions)
+    knowledge = KnowledgeUseCases(transactions)
     page_tokens = PageTokens()
     servicer = IncidentServicer(
         incidents=IncidentUseCases(transactions, stuck_after=settings.stuck_after),
@@ -82,7 +87,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             transactions, effects={effect: skip_reasons.get(effect) for effect in effects}
         ),
         side_effects=SideEffectUseCases(transactions),
-        knowledge=KnowledgeUseCases(transactions),
+        knowledge=knowledge,
         watch=WatchUseCase(transactions, feed, epochs),
         page_tokens=page_tokens,
         errors=ERRORS,
@@ -115,6 +120,9 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             "page_tokens": page_tokens.keep_loaded(engine),
             "watch": Tailer(transactions, feed, epochs).run(stop),
             "retention": keep_removing(transactions, keep=settings.retention),
+            "knowledge": run_periodically(
+                "knowledge_index", knowledge.index_batch, every=_INDEX_EVERY, pause=_INDEX_PAUSE
+            ),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
             **own_metrics,
         },

@@ -208,7 +208,17 @@ knowledge = Table(
         Computed("to_tsvector('english', symptoms || ' ' || resolution)", persisted=True),
         nullable=False,
     ),
-    Index("knowledge_search", "search", postgresql_using="gin"),
+    # What is searched for parts of words, and its grams; written by the service when `indexed_digest` is not that of the texts.
+    Column("search_text", Text, nullable=False, server_default=""),
+    Column("grams", TSVECTOR, nullable=False, server_default=text("''::tsvector")),
+    Column("indexed_digest", Text, nullable=False, server_default=""),
+    Index("knowledge_search", "search", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+    Index("knowledge_grams", "grams", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+    Index(
+        "knowledge_unindexed",
+        "knowledge_id",
+        postgresql_where=text("indexed_digest <> md5(symptoms || E'\\n' || resolution)"),
+    ),
 )
 
 knowledge_uses = Table(

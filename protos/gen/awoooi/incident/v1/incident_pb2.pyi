@@ -704,7 +704,7 @@ class KnowledgeEntry(_message.Message):
     symptoms: _builtins.str
     """Output only. Title and description of the incident it was recorded from."""
     resolution: _builtins.str
-    """Output only. What was done; may be empty."""
+    """Output only. What was done: the note of the latest such resolution that has one; may be empty."""
     resolution_type: Global___ResolutionType.ValueType
     """Output only. Resolution type of the incident it was recorded from."""
     action: _builtins.str

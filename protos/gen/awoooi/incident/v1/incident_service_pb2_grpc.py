@@ -351,8 +351,15 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchKnowledge(self, request, context):
-        """Returns knowledge about similar incidents, best match first, page by page; no match is an empty page. A
-        resolution is found once its KNOWLEDGE side effect is DONE. Errors: INVALID_ARGUMENT for a page token
+        """Returns knowledge about similar incidents, best match first, page by page; no match is an empty page.
+
+        A match shares a word with the query, in any English inflection, or has one within a word, path or host
+        name; texts without spaces (Chinese, Japanese, Thai) are compared in short pieces. The query as the title
+        ranks first, then the query to the letter, then its words, then parts; rare words count more than common
+        ones, at equal rank the most successful entry comes first. The cost is bounded: the 24 longest words of a
+        query, the first 4000 characters of symptoms and of the resolution for parts, the 1000 best matches.
+
+        A resolution is found once its KNOWLEDGE side effect is DONE. Errors: INVALID_ARGUMENT for a page token
         that is forged or was issued for another query.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -1,14 +1,15 @@
-"""The statements on knowledge: merge lessons, take a success back at a reopening, search. Nothing here commits."""
+"""The statements on knowledge: merge and index lessons, take a success back at a reopening. Nothing here commits."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Boolean, Double, Integer, Text
 
-from incident.knowledge.model import KnowledgeEntry, KnowledgeMatch, KnowledgePosition, Lesson, symptom_key
+from incident.knowledge.model import Lesson, symptom_key
+from incident.knowledge.text import grams, searchable
 from incident.model import ResolutionKey, ResolutionType
 
 # The incidents' rows are locked, in id order so that two such statements cannot deadlock. Reopen locks its row too: whether
@@ -17,7 +18,8 @@ _LESSONS = (
     text("""
     SELECT requested.resolution_number, incidents.incident_id, title, description, labels, fingerprint, resolved.summary,
         state = 'RESOLVED' AND incidents.resolution_number = requested.resolution_number AS held,
-        resolved.attributes ->> 'resolution_type' AS resolution_type, resolved.attributes ->> 'action' AS action
+        resolved.attributes ->> 'resolution_type' AS resolution_type, resolved.attributes ->> 'action' AS action,
+        resolved.sequence
     FROM unnest(:incident_ids, :numbers) AS requested (incident_id, resolution_number)
     JOIN incidents ON incidents.incident_id = requested.incident_id
     JOIN incident_events AS resolved
@@ -33,7 +35,7 @@ _LESSONS = (
 async def get_lessons(
     connection: AsyncConnection, seconds: Mapping[ResolutionKey, float]
 ) -> Sequence[Lesson]:
-    """Return the lesson of each RESOLVED transition, given the time to resolve of each in seconds."""
+    """Return the lesson of each RESOLVED transition, in their order, given the time to resolve of each in seconds."""
     rows = await connection.execute(
         _LESSONS,
         {
@@ -53,21 +55,24 @@ async def get_lessons(
             held=row.held,
             seconds=seconds[ResolutionKey(row.incident_id, row.resolution_number)],
         )
-        for row in rows
+        for row in sorted(rows, key=lambda row: row.sequence)
     ]
 
 
-# One entry for each symptom and resolution; in key order, so that two such statements cannot deadlock.
+# One entry for each symptom and resolution; in key order, so that two such statements cannot deadlock. Of several lessons for
+# one entry the first gives it its incident and the symptoms of that one, the last that has a note its resolution.
 _LEARN = text("""
     WITH lessons AS (
         SELECT * FROM unnest(:ids, :incident_ids, :numbers, :symptom_keys, :symptoms, :resolutions, :types, :actions,
-            :held, :seconds) AS lessons (knowledge_id, incident_id, resolution_number, symptom_key, symptoms,
-            resolution, resolution_type, action, held, seconds)
+            :held, :seconds) WITH ORDINALITY AS lessons (knowledge_id, incident_id, resolution_number, symptom_key, symptoms,
+            resolution, resolution_type, action, held, seconds, position)
     ), learnt AS (
         INSERT INTO knowledge (knowledge_id, symptom_key, resolution_type, action, incident_id, symptoms, resolution,
             use_count, success_count, resolution_seconds_sum)
-        SELECT knowledge_id, min(symptom_key), min(resolution_type), min(action), min(incident_id), min(symptoms),
-            max(resolution), count(*), count(*) FILTER (WHERE held), sum(seconds)
+        SELECT knowledge_id, min(symptom_key), min(resolution_type), min(action),
+            (array_agg(incident_id ORDER BY position))[1], (array_agg(symptoms ORDER BY position))[1],
+            coalesce((array_agg(resolution ORDER BY position DESC) FILTER (WHERE resolution <> ''))[1], ''),
+            count(*), count(*) FILTER (WHERE held), sum(seconds)
         FROM lessons GROUP BY knowledge_id ORDER BY knowledge_id
         ON CONFLICT (knowledge_id) DO UPDATE SET
             use_count = least(knowledge.use_count::bigint + excluded.use_count, 2147483647),
@@ -75,9 +80,13 @@ _LEARN = text("""
             resolution_seconds_sum = knowledge.resolution_seconds_sum + excluded.resolution_seconds_sum,
             resolution = CASE WHEN excluded.resolution <> '' THEN excluded.resolution ELSE knowledge.resolution END,
             update_time = now()
+        RETURNING knowledge_id, symptoms, resolution, indexed_digest
+    ), uses AS (
+        INSERT INTO knowledge_uses (incident_id, resolution_number, knowledge_id, held)
+        SELECT incident_id, resolution_number, knowledge_id, held FROM lessons
     )
-    INSERT INTO knowledge_uses (incident_id, resolution_number, knowledge_id, held)
-    SELECT incident_id, resolution_number, knowledge_id, held FROM lessons
+    SELECT knowledge_id, symptoms, resolution FROM learnt
+    WHERE indexed_digest <> md5(symptoms || E'\\n' || resolution)
 """).bindparams(
     bindparam("ids", type_=ARRAY(Text)),
     bindparam("incident_ids", type_=ARRAY(Text)),
@@ -93,8 +102,8 @@ _LEARN = text("""
 
 
 async def learn(connection: AsyncConnection, lessons: Sequence[Lesson]) -> None:
-    """Merge lessons into the entries of the same symptom and resolution."""
-    await connection.execute(
+    """Merge lessons into the entries of the same symptom and resolution; those that are new or changed are indexed."""
+    rows = await connection.execute(
         _LEARN,
         {
             "ids": [lesson.knowledge_id for lesson in lessons],
@@ -107,6 +116,49 @@ async def learn(connection: AsyncConnection, lessons: Sequence[Lesson]) -> None:
             "actions": [lesson.action for lesson in lessons],
             "held": [lesson.held for lesson in lessons],
             "seconds": [lesson.seconds for lesson in lessons],
+        },
+    )
+    await _index(connection, rows.all())
+
+
+_INDEX = text("""
+    UPDATE knowledge SET
+        search_text = indexed.search_text, grams = array_to_tsvector(string_to_array(indexed.grams, ' ')),
+        indexed_digest = md5(symptoms || E'\\n' || resolution)
+    FROM unnest(:ids, :texts, :grams) AS indexed (knowledge_id, search_text, grams)
+    WHERE knowledge.knowledge_id = indexed.knowledge_id
+""").bindparams(
+    bindparam("ids", type_=ARRAY(Text)),
+    bindparam("texts", type_=ARRAY(Text)),
+    bindparam("grams", type_=ARRAY(Text)),
+)
+# A partial index holds them: entries of before there were grams, and those that the version of then has changed since.
+_UNINDEXED = text("""
+    SELECT knowledge_id, symptoms, resolution FROM knowledge
+    WHERE indexed_digest <> md5(symptoms || E'\\n' || resolution)
+    ORDER BY knowledge_id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+
+async def index_batch(connection: AsyncConnection, *, limit: int) -> int:
+    """Index at most `limit` entries that are not yet, and return their number."""
+    rows = (await connection.execute(_UNINDEXED, {"limit": limit})).all()
+    await _index(connection, rows)
+    return len(rows)
+
+
+async def _index(connection: AsyncConnection, rows: Sequence[Any]) -> None:
+    """Index locked entries, each given by its id, symptoms and resolution."""
+    if not rows:
+        return
+    texts = [searchable(row.symptoms, row.resolution) for row in rows]
+    await connection.execute(
+        _INDEX,
+        {
+            "ids": [row.knowledge_id for row in rows],
+            "texts": texts,
+            # No gram has a space.
+            "grams": [" ".join(grams(each)) for each in texts],
         },
     )
 
@@ -127,70 +179,3 @@ async def unlearn(connection: AsyncConnection, key: ResolutionKey) -> None:
     await connection.execute(
         _UNLEARN, {"incident_id": key.incident_id, "resolution_number": key.resolution_number}
     )
-
-
-# One matching word is enough, more rank higher; at equal rank the most successful entry comes first. A word may contain
-# an &, as the query of a URL does, but no space.
-_SEARCH = text("""
-    WITH requested AS (
-        SELECT replace(plainto_tsquery('english', :query)::text, ' & ', ' | ')::tsquery AS words
-    ), matches AS (
-        SELECT knowledge.*, ts_rank_cd(search, words)::float8 AS rank
-        FROM knowledge, requested
-        WHERE search @@ words AND (cardinality(:types) = 0 OR resolution_type = ANY (:types))
-    )
-    SELECT knowledge_id, incident_id, symptoms, resolution, resolution_type, action, use_count, success_count,
-        create_time, update_time, resolution_seconds_sum, rank
-    FROM matches
-    WHERE :rank IS NULL OR (rank, success_count, knowledge_id) < (:rank, :success_count, :knowledge_id)
-    ORDER BY rank DESC, success_count DESC, knowledge_id DESC
-    LIMIT :limit
-""").bindparams(
-    bindparam("query", type_=Text),
-    bindparam("types", type_=ARRAY(Text)),
-    bindparam("rank", type_=Double),
-    bindparam("success_count", type_=Integer),
-    bindparam("knowledge_id", type_=Text),
-)
-
-
-async def search(
-    connection: AsyncConnection,
-    query: str,
-    *,
-    types: Sequence[ResolutionType],
-    after: KnowledgePosition | None,
-    limit: int,
-) -> Sequence[KnowledgeMatch]:
-    """Return at most `limit` matches that share words with `query`, best first, those after the position `after` when given."""
-    rank, success_count, knowledge_id = after or (None, 0, "")
-    rows = await connection.execute(
-        _SEARCH,
-        {
-            "query": query,
-            "types": list(types),
-            "rank": rank,
-            "success_count": success_count,
-            "knowledge_id": knowledge_id,
-            "limit": limit,
-        },
-    )
-    return [
-        KnowledgeMatch(
-            KnowledgeEntry(
-                knowledge_id=row.knowledge_id,
-                incident_id=row.incident_id,
-                symptoms=row.symptoms,
-                resolution=row.resolution,
-                resolution_type=ResolutionType(row.resolution_type),
-                action=row.action,
-                use_count=row.use_count,
-                success_count=row.success_count,
-                create_time=row.create_time,
-                update_time=row.update_time,
-                mean_resolution_time=timedelta(seconds=row.resolution_seconds_sum / row.use_count),
-            ),
-            row.rank,
-        )
-        for row in rows
-    ]
