@@ -1,7 +1,8 @@
 """A resolve brings what its approval did: the timeline is complete before the resolution, and so is the postmortem."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -37,20 +38,25 @@ class World:
     hooked: Hooked
     incidents: Incidents
 
-    async def until_complete(self, approval_id: str, incident_id: str) -> None:
-        """Check the postmortem and the timeline, then deliver the entries themselves: they are there already."""
-        await self.hooked.approvals.until_delivered(approval_id)
-        assert await self._tried(incident_id) == TRIED
-        assert await self._whole(incident_id) == WHOLE
+    async def until_complete(self, incidents_of: Mapping[str, str]) -> None:
+        """Check the postmortem and the timeline of the incident of each approval, then deliver the entries themselves.
+
+        They are there already. Only then: an entry that arrives before its resolve has its place by that.
+        """
+        for approval_id, incident_id in incidents_of.items():
+            await self.hooked.approvals.until_delivered(approval_id)
+            assert await self._tried(incident_id) == TRIED
+            assert await self._whole(incident_id) == WHOLE
         self.front.timeline_behaviour = pass_on
-        url, key = self.hooked.service.database_url, f"{approval_id}/%"
+        url = self.hooked.service.database_url
         states = "SELECT state FROM outbox WHERE topic = 'incident.timeline' AND dedup_key LIKE $1"
-        ended = await eventually(
-            lambda: rows(url, states, key), lambda found: "PENDING" not in {state for (state,) in found}
-        )
-        assert {state for (state,) in ended} <= {"DONE"}
-        assert await self._whole(incident_id) == WHOLE
-        self.front.timeline_behaviour = UNAVAILABLE
+        for approval_id, incident_id in incidents_of.items():
+            key = f"{approval_id}/%"
+            ended = await eventually(
+                partial(rows, url, states, key), lambda found: "PENDING" not in {state for (state,) in found}
+            )
+            assert {state for (state,) in ended} <= {"DONE"}
+            assert await self._whole(incident_id) == WHOLE
 
     async def _tried(self, incident_id: str) -> list[str]:
         """The types under `What was tried` of the postmortem, once it is written."""
@@ -115,7 +121,7 @@ async def test_the_postmortem_names_what_the_resolving_approval_did_although_its
     incident_id = await world.incidents.opened_id()
     action = NO_ACTION if kind == "NO_ACTION" else world.hooked.new_action()
     approval = await world.hooked.approvals.executed(incident_id, action)
-    await world.until_complete(approval.approval_id, incident_id)
+    await world.until_complete({approval.approval_id: incident_id})
 
 
 async def test_so_does_each_postmortem_of_a_batch(world: World) -> None:
@@ -129,8 +135,7 @@ async def test_so_does_each_postmortem_of_a_batch(world: World) -> None:
         await world.hooked.approvals.approve(proposed.approval_id, reason="x" * 8192)
         approvals.append((await world.hooked.approvals.execute(proposed.approval_id)).approval)
     world.front.behaviour = pass_on
-    for approval in approvals:
-        await world.until_complete(approval.approval_id, approval.incident_id)
+    await world.until_complete({approval.approval_id: approval.incident_id for approval in approvals})
 
 
 async def test_so_does_the_postmortem_of_a_reconciled_resolve(world: World) -> None:
@@ -141,7 +146,7 @@ async def test_so_does_the_postmortem_of_a_reconciled_resolve(world: World) -> N
     await world.lose_resolve(approval.approval_id)
     world.front.behaviour = pass_on
     assert approval.approval_id in (await world.hooked.approvals.reconcile()).approval_ids
-    await world.until_complete(approval.approval_id, incident_id)
+    await world.until_complete({approval.approval_id: incident_id})
 
 
 async def test_so_does_the_postmortem_of_an_imported_approval(
@@ -152,4 +157,4 @@ async def test_so_does_the_postmortem_of_an_imported_approval(
     url = world.hooked.service.database_url
     assert (await imported(capsys, ApprovalImporter, "approval", url, path)).succeeded
     await world.hooked.approvals.reconcile()
-    await world.until_complete(imported_id(1), incident_id)
+    await world.until_complete({imported_id(1): incident_id})
