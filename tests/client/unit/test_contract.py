@@ -71,7 +71,7 @@ def describe(described: type[Any], method: MethodDescriptor, **fields: Any) -> A
 
 @pytest.mark.parametrize("described", list(SERVICES))
 def test_no_method_is_there_that_the_contract_does_not_have(described: type[Any]) -> None:
-    names = {name for name in vars(described) if not name.startswith("_")}
+    names = {name for name in dir(described) if not name.startswith("_")}
     assert names == {snake(method.name) for method in SERVICES[described].methods}
 
 
