@@ -56,7 +56,9 @@ async def test_the_page_size_is_fifty_by_default_and_at_most_a_thousand(
         events = await incidents.list_events(incident_id, page_size=page_size).page()
         found = await incidents.list_side_effects(page_size=page_size).page()
         known = await incidents.search_knowledge(word, page_size=page_size).page()
-        assert all(each.next_page_token for each in (events, found, known))
+        assert all(each.next_page_token for each in (events, found))
+        # A search ranks a thousand entries at most.
+        assert bool(known.next_page_token) == (page_size in (0, 1))
         return [len(events.events), len(found.side_effects), len(known.matches)]
 
     assert await sizes(0) == [50] * 3
@@ -75,7 +77,7 @@ GOOD: dict[str, Any] = {
     "line breaks and what a query must not be made of": {
         "event_id": f"';--{new_id()}",
         "type": incident_pb2.IncidentEvent.TYPE_NOTE,
-        "summary": "a\n\tb\x1b'; DROP TABLE incidents; -- %s :x {y} \\ 🔥 \u202eabc",
+        "summary": "a\n\tb'; DROP TABLE incidents; -- %s :x {y} \\ 🔥 abc",
         "attributes": {"k": "a\nb"},
     },
 }
