@@ -1,5 +1,7 @@
 """Counters of the approval service at their maximum: no call fails for them, and what is full stays so."""
 
+import secrets
+
 import asyncpg
 import pytest
 
@@ -7,7 +9,7 @@ from approval.counters import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
 from awoooi.approval.v1 import approval_pb2
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.conftest import AT_REST
-from tests.callers import RESTART, UNPARSABLE, Approvals, Incidents, State, approvals_at
+from tests.callers import UNPARSABLE, Approvals, Incidents, State, approvals_at
 from tests.services import RunningService, healthy_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -64,7 +66,9 @@ async def test_a_full_version_stays_when_an_operation_runs(
     approval_service: RunningService,
     incident_service: RunningService,
 ) -> None:
-    approval_id = (await approvals.approved(await incidents.opened_id(), RESTART)).approval_id
+    # A target of its own: another test's operation on it would begin a cool-down.
+    action = f"RESTART deployment/full-{secrets.token_hex(4)} -n prod"
+    approval_id = (await approvals.approved(await incidents.opened_id(), action)).approval_id
     await fill(approval_service, approval_id)
     # A replica that has an executor.
     variables = {
