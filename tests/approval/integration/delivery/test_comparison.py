@@ -110,6 +110,16 @@ async def test_a_difference_among_the_latest_is_followed_to_the_end(
     assert len(lookups.asked) == 10
 
 
+async def test_a_difference_in_a_later_batch_of_a_period_is_followed_to_the_end(
+    database: str, transactions: Transactions
+) -> None:
+    await proposed(database, 49)
+    lookups = Lookups()
+    lookups.lost = {"32"}
+    await period(Comparison(transactions, lookups, batch=BATCH))
+    assert lookups.asked == descending(49, 1)
+
+
 async def test_without_an_answer_a_period_ends_and_the_next_goes_on_at_the_same_place(
     database: str, transactions: Transactions
 ) -> None:
