@@ -201,20 +201,20 @@ async def test_other_postmortems_are_rendered_with_the_configured_template(
 async def test_a_postmortem_is_in_the_order_in_which_things_happened(incidents: Incidents) -> None:
     incident = await incidents.opened()
     opened_at = incident.create_time.ToDatetime(UTC)
-    # As they arrive after an outage; two have the same time. The last is of a caller whose clock is ahead: it was written
-    # before the resolution, so it did not happen after it.
-    for kind, seconds in (
-        ("EXECUTED", 0.04),
-        ("NOTE", 0.03),
-        ("APPROVED", 0.02),
-        ("PROPOSED", 0.02),
-        ("EXECUTION_FAILED", 240.0),
+    # As they arrive after an outage; two have the same time, and each is over before the first is written. The last is of a
+    # caller whose clock is ahead: it was written before the resolution, so it did not happen after it.
+    for kind, after in (
+        ("EXECUTED", timedelta(microseconds=40)),
+        ("NOTE", timedelta(microseconds=30)),
+        ("APPROVED", timedelta(microseconds=20)),
+        ("PROPOSED", timedelta(microseconds=20)),
+        ("EXECUTION_FAILED", timedelta(minutes=4)),
     ):
         await incidents.add_event(
             incident.incident_id,
             event_id=token(),
             type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{kind}"),
-            event_time=opened_at + timedelta(seconds=seconds),
+            event_time=opened_at + after,
             summary=kind.lower(),
         )
     await incidents.resolve(incident.incident_id, resolution_type=HUMAN)
