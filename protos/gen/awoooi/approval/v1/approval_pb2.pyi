@@ -585,7 +585,7 @@ class Delivery(_message.Message):
         RetryDeliveries re-queue it, DismissDelivery gives it up.
         """
         STATE_DISMISSED: Delivery._State.ValueType  # 4
-        """Given up by an operator; `dismissal` says by whom, when and why. Terminal."""
+        """Dismissed by an operator; `dismissal` holds the actor, the time and the reason. Terminal."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Delivery state."""
@@ -601,7 +601,7 @@ class Delivery(_message.Message):
     RetryDeliveries re-queue it, DismissDelivery gives it up.
     """
     STATE_DISMISSED: Delivery.State.ValueType  # 4
-    """Given up by an operator; `dismissal` says by whom, when and why. Terminal."""
+    """Dismissed by an operator; `dismissal` holds the actor, the time and the reason. Terminal."""
 
     class _Topic:
         ValueType = _typing.NewType("ValueType", _builtins.int)

@@ -514,7 +514,7 @@ class SideEffect(_message.Message):
         STATE_SKIPPED: SideEffect._State.ValueType  # 4
         """Not wanted, by configuration; `skip_reason` has the reason. Terminal."""
         STATE_DISMISSED: SideEffect._State.ValueType  # 5
-        """Given up by an operator; `dismissal` says by whom, when and why. Terminal."""
+        """Dismissed by an operator; `dismissal` holds the actor, the time and the reason. Terminal."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Delivery state."""
@@ -532,7 +532,7 @@ class SideEffect(_message.Message):
     STATE_SKIPPED: SideEffect.State.ValueType  # 4
     """Not wanted, by configuration; `skip_reason` has the reason. Terminal."""
     STATE_DISMISSED: SideEffect.State.ValueType  # 5
-    """Given up by an operator; `dismissal` says by whom, when and why. Terminal."""
+    """Dismissed by an operator; `dismissal` holds the actor, the time and the reason. Terminal."""
 
     @_typing.final
     class Dismissal(_message.Message):
