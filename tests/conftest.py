@@ -1,8 +1,10 @@
 """What every test may use. The databases are in tests/databases.py."""
 
 import pytest
+from xdist.remote import Producer
 
 from tests.databases import SharedRun
+from tests.scheduling import CrashSafeScheduling
 
 _run = pytest.StashKey[SharedRun]()
 
@@ -11,6 +13,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Begin the run, in the process that starts the workers."""
     if not hasattr(config, "workerinput"):
         config.stash[_run] = SharedRun()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> CrashSafeScheduling:
+    """Distribute files; see CrashSafeScheduling."""
+    return CrashSafeScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
