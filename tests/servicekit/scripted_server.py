@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
@@ -13,6 +14,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1 import incident_service_pb2_grpc
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.server import Server, ServerBuilder, ServerLimits
+from servicekit.rpc.tls import ServerTls
 
 if TYPE_CHECKING:
     from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
@@ -109,8 +111,10 @@ async def scripted_server(
     limits: ServerLimits | None = None,
     address: str = "127.0.0.1:0",
     reflection: bool = True,
+    tls: ServerTls | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
 ) -> AsyncIterator[Running]:
-    """A server with a ScriptedService until the block ends."""
+    """A server with a ScriptedService until the block ends; with `tls`, reached with these credentials."""
     registry, service = CollectorRegistry(), ScriptedService()
     server = (
         ServerBuilder(
@@ -118,6 +122,7 @@ async def scripted_server(
             errors=errors or ErrorTable({}),
             registry=registry,
             limits=limits,
+            tls=tls,
             reflection_enabled=reflection,
         )
         .add(incident_service_pb2_grpc.add_IncidentServiceServicer_to_server, service, SERVICE)
@@ -125,8 +130,15 @@ async def scripted_server(
     )
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(server.address) as channel:
+        async with channel_to(server.address, credentials) as channel:
             stub = incident_service_pb2_grpc.IncidentServiceStub(channel)
             yield Running(server, service, registry, channel, stub)
     finally:
         await server.stop()
+
+
+def channel_to(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    """A channel in plain text, or with credentials."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(address)
+    return grpc.aio.secure_channel(address, credentials)

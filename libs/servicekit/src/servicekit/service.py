@@ -136,6 +136,8 @@ def _run(service: Service[S], arguments: argparse.Namespace) -> int:
         request = ImportRequest(arguments.files, migrate=arguments.migrate, ask=arguments.ask)
         return 0 if uvloop.run(_import(service, settings, request)) else _EXIT_FAILED
     else:
+        if arguments.insecure:
+            settings.insecure = True
         _collect_less()
         uvloop.run(_as_coroutine(service.serve(settings, arguments.migrate)))
     return 0
@@ -149,8 +151,9 @@ def _explain(error: Exception, prefix: str) -> tuple[str, int]:
             message, code = str(error), _EXIT_USAGE
         case ExposedWithoutAuthenticationError():
             message = (
-                f"{prefix}_LISTEN: {error} can be reached from other machines and this server has no authentication. "
-                f"Listen on 127.0.0.1, or set {prefix}_INSECURE=true if the network keeps strangers out."
+                f"{prefix}_{error.setting}: {error.address} can be reached from other machines and has no {error.missing}. "
+                f"Listen on 127.0.0.1, or set up what is missing (docs/security.md), or pass --insecure (or set "
+                f"{prefix}_INSECURE=true) if the network keeps strangers out."
             )
             code = _EXIT_USAGE
         case ForeignDatabaseError():
@@ -183,6 +186,9 @@ def _parser(name: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser("serve", help="serve RPCs until SIGTERM or Ctrl-C")
     serving.add_argument("--migrate", action="store_true", help="bring the database up to date first")
+    serving.add_argument(
+        "--insecure", action="store_true", help="listen beyond loopback without TLS and authentication"
+    )
     commands.add_parser("migrate", help="bring the database up to date and exit")
     importing = commands.add_parser("import", help="write rows of the system before, all or none, and exit")
     importing.add_argument(

@@ -35,15 +35,17 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from servicekit.database.engine import close_engine
 from servicekit.http.process_metrics import process_metrics
+from servicekit.identity.certificate_store import CertificateStore
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
-from servicekit.process.addresses import require_loopback
+from servicekit.process.addresses import require_protection
 from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
 from servicekit.rpc.channel import open_channel
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
+from servicekit.rpc.tls import server_tls
 from servicekit.service import Service, run_service
 
 # How long running operations may go on after the server has stopped; then they are INDETERMINATE.
@@ -60,15 +62,25 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = stop_event()
     registry = CollectorRegistry()
+    certificates = CertificateStore()
+    registry.register(certificates)
     # First of all: a server that must not listen there must not migrate either.
     server_builder = ServerBuilder(
         settings.listen,
         errors=ERRORS,
         registry=registry,
+        tls=server_tls(settings, certificates),
+        authenticated=settings.authenticated,
         insecure=settings.insecure,
         reflection_enabled=settings.reflection,
     )
-    require_loopback(settings.metrics_listen, insecure=settings.insecure)
+    require_protection(
+        settings.metrics_listen,
+        insecure=settings.insecure,
+        tls=False,
+        authenticated=False,
+        setting="METRICS_LISTEN",
+    )
     auto_approval = AutoApproval(
         settings.policy_file, switched_on=settings.auto_approve, switch_file=settings.auto_approve_file
     )
@@ -144,6 +156,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         background={
             "outbox": worker.run(),
             "page_tokens": page_tokens.keep_loaded(engine),
+            "certificates": certificates.keep_current(),
             "operations": run_periodically(
                 "abandoned_check",
                 partial(mark_abandoned, transactions),

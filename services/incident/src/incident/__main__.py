@@ -28,16 +28,18 @@ from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
 from servicekit.database.engine import close_engine
 from servicekit.http.process_metrics import process_metrics
+from servicekit.identity.certificate_store import CertificateStore
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.throttle import BackgroundThrottle
 from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
-from servicekit.process.addresses import require_loopback
+from servicekit.process.addresses import require_protection
 from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
+from servicekit.rpc.tls import server_tls
 from servicekit.service import Service, run_service
 
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
@@ -53,16 +55,26 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     stop = stop_event()
     registry = CollectorRegistry()
     calls = InFlightCalls()
+    certificates = CertificateStore()
+    registry.register(certificates)
     # First of all: a server that must not listen there must not migrate either.
     server_builder = ServerBuilder(
         settings.listen,
         errors=ERRORS,
         registry=registry,
+        tls=server_tls(settings, certificates),
+        authenticated=settings.authenticated,
         insecure=settings.insecure,
         reflection_enabled=settings.reflection,
         calls=calls,
     )
-    require_loopback(settings.metrics_listen, insecure=settings.insecure)
+    require_protection(
+        settings.metrics_listen,
+        insecure=settings.insecure,
+        tls=False,
+        authenticated=False,
+        setting="METRICS_LISTEN",
+    )
     template = load_template(settings)
     external = open_external_systems(settings)
     engine = await SERVICE.open_database(settings, migrate=migrate_first, stop=stop)
@@ -118,6 +130,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         background={
             "outbox": worker.run(),
             "page_tokens": page_tokens.keep_loaded(engine),
+            "certificates": certificates.keep_current(),
             "watch": Tailer(transactions, feed, epochs).run(stop),
             "retention": keep_removing(transactions, keep=settings.retention),
             "knowledge": run_periodically(

@@ -4,13 +4,31 @@ import ipaddress
 
 
 class ExposedWithoutAuthenticationError(Exception):
-    """The address to listen on is beyond loopback, where every host could call it under any name."""
+    """The address to listen on is beyond loopback, where every host could read it or call it under any name."""
+
+    def __init__(self, address: str, *, setting: str = "LISTEN", missing: str) -> None:
+        """`setting` ends the name of the variable with the address, and `missing` is the protection that it lacks."""
+        super().__init__(address)
+        self.address = address
+        self.setting = setting
+        self.missing = missing
 
 
-def require_loopback(address: str | None, *, insecure: bool) -> None:
-    """Raises ExposedWithoutAuthenticationError when `address` is not loopback and `insecure` is not set."""
-    if address is not None and not insecure and not is_loopback(address):
-        raise ExposedWithoutAuthenticationError(address)
+def require_protection(
+    address: str | None, *, insecure: bool, tls: bool, authenticated: bool, setting: str = "LISTEN"
+) -> None:
+    """Raise ExposedWithoutAuthenticationError for an address beyond loopback without TLS, or without authentication.
+
+    Neither is required when `insecure` is set.
+    """
+    if address is None or insecure or is_loopback(address) or (tls and authenticated):
+        return
+    missing = {
+        (False, False): "TLS and authentication",
+        (True, False): "authentication",
+        (False, True): "TLS",
+    }
+    raise ExposedWithoutAuthenticationError(address, setting=setting, missing=missing[tls, authenticated])
 
 
 def is_loopback(address: str) -> bool:

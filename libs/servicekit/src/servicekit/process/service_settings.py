@@ -1,17 +1,26 @@
 """The settings that every gRPC service has."""
 
-from pydantic import Field, SecretStr, field_validator
+import re
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from servicekit.database.url import check_database_url
-from servicekit.process.settings import Address, Settings
+from servicekit.process.settings import Address
+from servicekit.process.tls_settings import ServerTlsSettings, variable
 
 
-class ServiceSettings(Settings):
+class ServiceSettings(ServerTlsSettings):
     """Where a service listens, where its data is, and what it logs. Subclasses set `env_prefix` and `listen`."""
 
-    # Where RPCs are served. Beyond loopback only with INSECURE, as long as there is no authentication.
+    # Where RPCs are served. Beyond loopback only with TLS and authentication, or with INSECURE.
     listen: Address
-    # Serve RPCs beyond loopback without authentication: every host that reaches the port may call under any name.
+    # A second address for RPCs, where the certificate of a client is required: that of other services, while people and
+    # jobs call LISTEN with a token. gRPC for Python either requires a certificate or does not ask for it. Without this
+    # address TLS_CLIENT_CA_FILE requires it on LISTEN.
+    mtls_listen: Address | None = Field(default=None, validate_default=True)
+    # The trust domain of the services' SPIFFE ids; certificates of another one are refused.
+    tls_trust_domain: str = "awoooi"
+    # Serve RPCs beyond loopback without TLS and authentication: every host that reaches the port may call under any name.
     insecure: bool = False
     # Server reflection lets grpcurl and buf curl list and call without the .proto files.
     reflection: bool = True
@@ -30,3 +39,27 @@ class ServiceSettings(Settings):
     def _check_database_url(cls, url: SecretStr) -> SecretStr:
         check_database_url(url.get_secret_value())
         return url
+
+    @field_validator("mtls_listen")
+    @classmethod
+    def _check_mtls_listen(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if address is not None and info.data.get("tls_client_ca_file") is None:
+            raise ValueError(f"needs {variable(cls, 'tls_client_ca_file')}")
+        return address
+
+    @field_validator("tls_trust_domain")
+    @classmethod
+    def _check_trust_domain(cls, name: str) -> str:
+        if re.fullmatch(r"[a-z0-9._-]{1,255}", name) is None:
+            raise ValueError("expected a trust domain: lower-case letters, digits and . _ -")
+        return name
+
+    @property
+    def requires_client_certificate(self) -> bool:
+        """Whether a client of LISTEN must show a certificate."""
+        return self.tls_client_ca_file is not None and self.mtls_listen is None
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether every caller of LISTEN is authenticated."""
+        return self.requires_client_certificate

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Self
 
+import grpc
 import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.database.failure_log import FailureLog
-from servicekit.process.addresses import require_loopback
+from servicekit.process.addresses import require_protection
 from servicekit.process.descriptors import usable_connections
 from servicekit.rpc.admission import AdmissionMetrics, PlaceLimits, Places
 from servicekit.rpc.error_table import ErrorTable
@@ -32,6 +33,7 @@ from servicekit.rpc.open_streams import OpenStreams
 from servicekit.rpc.own_services import OwnServices
 from servicekit.rpc.reflection import add_reflection
 from servicekit.rpc.registration import Registration
+from servicekit.rpc.tls import ServerTls, server_credentials
 
 _log = structlog.get_logger()
 
@@ -88,19 +90,23 @@ class ServerBuilder:
         *,
         errors: ErrorTable,
         registry: CollectorRegistry,
+        tls: ServerTls | None = None,
+        authenticated: bool = False,
         insecure: bool = False,
         reflection_enabled: bool = True,
         limits: ServerLimits | None = None,
         calls: InFlightCalls | None = None,
     ) -> None:
-        """Prepare a server without credentials for `address` (`host:port`; port 0 lets the system choose).
+        """Prepare a server for `address` (`host:port`; port 0 lets the system choose); without `tls` in plain text.
 
-        `calls` counts its unary calls in flight, for background work that is throttled by them.
+        `authenticated` tells that every caller there is authenticated. `calls` counts its unary calls in flight, for background work that is throttled by them.
 
-        Raises ExposedWithoutAuthenticationError when `address` is not loopback and `insecure` is not set.
+        Raises ExposedWithoutAuthenticationError when `address` is beyond loopback and lacks one of the two, unless
+        `insecure` is set.
         """
-        require_loopback(address, insecure=insecure)
+        require_protection(address, insecure=insecure, tls=tls is not None, authenticated=authenticated)
         self._address = address
+        self._tls = tls
         self._limits = limits or ServerLimits()
         self._reflection_enabled = reflection_enabled
         self._names: list[str] = []
@@ -159,6 +165,7 @@ class ServerBuilder:
             self._drain,
             streams,
             self._address,
+            tls=self._tls,
             names=("", *self._names),
             drain_time=self._limits.drain,
         )
@@ -175,6 +182,7 @@ class Server:
         streams: OpenStreams,
         address: str,
         *,
+        tls: ServerTls | None,
         names: tuple[str, ...],
         drain_time: timedelta,
     ) -> None:
@@ -186,21 +194,43 @@ class Server:
         self._drain_seconds = drain_time.total_seconds()
         self._serving: bool | None = None
         self.address = address
+        self.mtls_address = tls.mtls_address if tls is not None else None
+        self._tls = tls
 
     async def start(self) -> None:
-        """Listen. `address` is the real one from here on.
+        """Listen. The addresses are the real ones from here on.
 
-        Raises AddressInUseError when the port is taken.
+        Raises AddressInUseError when a port is taken.
         """
         await self.set_serving(False)
-        host = self.address.rpartition(":")[0]
-        try:
-            port = self._server.add_insecure_port(self.address)
-        except RuntimeError as exc:
-            raise AddressInUseError(self.address) from exc
-        self.address = f"{host}:{port}"
+        protection: dict[str, object] = {}
+        if self._tls is None:
+            self.address = self._listen(self.address, None)
+        else:
+            required = self._tls.requires_client_certificate
+            self.address = self._listen(
+                self.address, server_credentials(self._tls.certificates, require_client_certificate=required)
+            )
+            protection = {"tls": True, "client_certificate_required": required}
+        if self._tls is not None and self.mtls_address is not None:
+            self.mtls_address = self._listen(
+                self.mtls_address, server_credentials(self._tls.certificates, require_client_certificate=True)
+            )
+            protection["mtls_address"] = self.mtls_address
         await self._server.start()
-        _log.info("serving", address=self.address)
+        _log.info("serving", address=self.address, **protection)
+
+    def _listen(self, address: str, credentials: grpc.ServerCredentials | None) -> str:
+        """Add an address and return the real one."""
+        host = address.rpartition(":")[0]
+        try:
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
+        except RuntimeError as exc:
+            raise AddressInUseError(address) from exc
+        return f"{host}:{port}"
 
     async def set_serving(self, serving: bool) -> None:
         """Report to health checks whether the server can do its work now."""

@@ -1,0 +1,70 @@
+"""All certificates that a process uses: opened by its settings, kept current, and shown as series."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import NoReturn
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from servicekit.identity.certificate_watch import CertificateWatch
+from servicekit.identity.certificates import CertificateFileError, CertificatePaths
+from servicekit.process.settings import Settings, SettingsError
+from servicekit.process.tls_settings import variable
+
+_EVERY = timedelta(seconds=1)
+
+
+class CertificateStore:
+    """The watches of one process. A collector of prometheus_client."""
+
+    def __init__(self) -> None:
+        self._watches: list[CertificateWatch] = []
+
+    def open(self, settings: Settings, *, certificate: str, key: str, authorities: str) -> CertificateWatch:
+        """Read the files that these three fields of the settings name.
+
+        Raises SettingsError, which names the variable, for one that cannot be used.
+        """
+        fields = {"certificate": certificate, "key": key, "authorities": authorities}
+        paths = {name: getattr(settings, field) for name, field in fields.items()}
+        try:
+            watch = CertificateWatch(CertificatePaths(**paths))
+        except CertificateFileError as exc:
+            wrong = next(field for name, field in fields.items() if paths[name] == exc.path)
+            raise SettingsError(f"{variable(settings, wrong)}: {exc}") from None
+        self._watches.append(watch)
+        return watch
+
+    async def keep_current(self, every: timedelta = _EVERY) -> NoReturn:
+        """Look at the files until cancelled. They are read in a thread: a file system may hang."""
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            for watch in self._watches:
+                if await asyncio.to_thread(watch.refresh):
+                    watch.changed()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return `tls_certificate_expiry_timestamp_seconds` and `tls_certificate_reload_failures_total`, by file."""
+        expiry = GaugeMetricFamily(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the first certificate in the file expires that this process uses now.",
+            labels=["file"],
+        )
+        failures = CounterMetricFamily(
+            "tls_certificate_reload_failures",
+            "How often new content of the file could not be used, and the old one stayed in use.",
+            labels=["file"],
+        )
+        # Two watches may share a file, and a series has one value.
+        times = {path: time for watch in self._watches for path, time in sorted(watch.current.expiry.items())}
+        counts: dict[str, int] = {}
+        for watch in self._watches:
+            for path, count in watch.failures.items():
+                counts[path] = max(counts.get(path, 0), count)
+        for path, time in times.items():
+            expiry.add_metric([path], time.timestamp())
+        for path, count in counts.items():
+            failures.add_metric([path], count)
+        yield expiry
+        yield failures
