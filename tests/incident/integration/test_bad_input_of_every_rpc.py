@@ -78,6 +78,8 @@ OF_AN_APPROVAL = {
     "too long": "APR-20260507-99ADF299ADF29",
 }
 ACTIONS = {"NUL": "a\0b", "too long": "ż" * 1025}
+WITH_OTHER_NAMES = {"with other names": f"{ID}/webhook/1"}
+DELIVERY_IDS = {"NUL": "a\0b", "too many bytes": "ż" * 513}
 OWN_TYPES = {
     name: number
     for name, number in Type.Type.items()
@@ -132,11 +134,17 @@ CASES = [
     *cases("RetrySideEffect", "incident_id", retry, BAD_IDS),
     *cases("RetrySideEffect", "effect", retry, BAD_NUMBERS),
     *cases("RetrySideEffect", "resolution_number", retry, {"negative": -1, "very negative": -(2**31)}),
+    *cases("RetrySideEffect", "delivery_id", retry, WITH_OTHER_NAMES),
+    *cases("RetrySideEffect", "delivery_id", valid(pb.RetrySideEffectRequest), DELIVERY_IDS),
     *lists("RetrySideEffects", "effects", retry_all),
     *cases("RetrySideEffects", "limit", retry_all, {"negative": -1, "too many": 1001}),
     *cases("DismissSideEffect", "incident_id", dismiss, BAD_IDS),
     *cases("DismissSideEffect", "effect", dismiss, BAD_NUMBERS),
     *cases("DismissSideEffect", "resolution_number", dismiss, {"negative": -1, "very negative": -(2**31)}),
+    *cases("DismissSideEffect", "delivery_id", dismiss, WITH_OTHER_NAMES),
+    *cases(
+        "DismissSideEffect", "delivery_id", valid(pb.DismissSideEffectRequest, reason="over"), DELIVERY_IDS
+    ),
     *cases(
         "DismissSideEffect", "reason", dismiss, {"missing": "", "NUL": "a\0b", "too long": "ż" * 513, **BLANK}
     ),

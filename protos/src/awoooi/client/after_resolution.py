@@ -54,13 +54,14 @@ class AfterResolutionMethods:
     @UnaryMethod
     def retry_side_effect(
         self,
-        incident_id: str,
+        incident_id: str = "",
         *,
-        effect: Effect,
+        effect: Effect = incident_pb2.SideEffect.EFFECT_UNSPECIFIED,
         resolution_number: int = 0,
+        delivery_id: str = "",
         **options: Unpack[CallOptions],
     ) -> Call[incident_pb2.SideEffect]:
-        """Re-queue a PARKED (dead-lettered) side effect.
+        """Re-queue a PARKED (dead-lettered) side effect, by its incident and effect or by its `delivery_id` alone.
 
         Idempotent while it is PENDING; a retry that comes after it took effect raises FailedPreconditionError.
         """
@@ -68,6 +69,7 @@ class AfterResolutionMethods:
             incident_id=incident_id,
             effect=enum_value(incident_pb2.SideEffect.Effect, "EFFECT_", effect),
             resolution_number=resolution_number,
+            delivery_id=delivery_id,
         )
         return Call(
             f"{SERVICE}/RetrySideEffect",
@@ -93,14 +95,17 @@ class AfterResolutionMethods:
     @UnaryMethod
     def dismiss_side_effect(
         self,
-        incident_id: str,
+        incident_id: str = "",
         *,
-        effect: Effect,
+        effect: Effect = incident_pb2.SideEffect.EFFECT_UNSPECIFIED,
         reason: str,
         resolution_number: int = 0,
+        delivery_id: str = "",
         **options: Unpack[CallOptions],
     ) -> Call[incident_pb2.SideEffect]:
         """Give a PARKED (dead-lettered) side effect up for good, on record with the caller and the reason.
+
+        It is named by its incident and effect, or by its `delivery_id` alone.
 
         Idempotent: a DISMISSED one is returned as it is.
         """
@@ -108,6 +113,7 @@ class AfterResolutionMethods:
             incident_id=incident_id,
             effect=enum_value(incident_pb2.SideEffect.Effect, "EFFECT_", effect),
             resolution_number=resolution_number,
+            delivery_id=delivery_id,
             reason=reason,
         )
         return Call(

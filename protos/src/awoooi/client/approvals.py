@@ -239,7 +239,7 @@ class ApprovalMethods:
     ) -> Listing[pb.ListDeliveriesResponse, approval_pb2.Delivery]:
         """Return the deliveries that match every given filter, newest first.
 
-        Without `topics` these are the resolves, and what is PARKED (dead-lettered) of every topic.
+        Without `topics` these are the resolves, and what is PARKED (dead-lettered) or DISMISSED of every topic.
         """
         request = pb.ListDeliveriesRequest(
             topics=enum_values(approval_pb2.Delivery.Topic, "TOPIC_", topics),

@@ -6,8 +6,9 @@ from bisect import bisect_left
 INCIDENTS_OPENED = "incidents_opened"
 # Labelled by resolution type.
 INCIDENTS_RESOLVED = "incidents_resolved"
-# Labelled by effect.
+# Labelled by effect; the jobs of other versions by OTHER.
 SIDE_EFFECTS_DISMISSED = "side_effects_dismissed"
+OTHER_EFFECT = "OTHER"
 # Labelled by the bucket's upper bound. The buckets are disjoint; reading makes them cumulative.
 RESOLUTION_SECONDS_BUCKET = "resolution_seconds_bucket"
 RESOLUTION_MILLISECONDS_SUM = "resolution_milliseconds_sum"

@@ -151,10 +151,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         self, request: pb.RetrySideEffectRequest, context: Context
     ) -> pb.RetrySideEffectResponse:
         found = await self._side_effects.retry(
-            request.incident_id,
-            EFFECTS.from_wire(request.effect),
-            request.resolution_number,
-            actor=current_actor(),
+            effects_mapping.side_effect_name(request), actor=current_actor()
         )
         return pb.RetrySideEffectResponse(side_effect=effects_mapping.side_effect_to_proto(found))
 
@@ -171,11 +168,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         self, request: pb.DismissSideEffectRequest, context: Context
     ) -> pb.DismissSideEffectResponse:
         found = await self._side_effects.dismiss(
-            request.incident_id,
-            EFFECTS.from_wire(request.effect),
-            request.resolution_number,
-            actor=current_actor(),
-            reason=request.reason,
+            effects_mapping.side_effect_name(request), actor=current_actor(), reason=request.reason
         )
         return pb.DismissSideEffectResponse(side_effect=effects_mapping.side_effect_to_proto(found))
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import grpc
 
 from incident.effects.errors import (
+    DeliveryIdNotFoundError,
     NeverResolvedError,
     PostmortemNotWrittenError,
     SideEffectEndedError,
@@ -58,11 +59,28 @@ def _plain(code: grpc.StatusCode, reason: str) -> Callable[[IncidentError], RpcS
     return lambda error: RpcStatus(code, str(error), reason)
 
 
-def _state_not_allowed(
-    reason: str,
-) -> Callable[[TransitionNotAllowedError | SideEffectStateError], RpcStatus]:
+def _state_not_allowed(error: TransitionNotAllowedError) -> RpcStatus:
+    return state_not_allowed(
+        str(error),
+        "INCIDENT_STATE_NOT_ALLOWED",
+        subject=error.incident_id,
+        current=error.current,
+        allowed=error.allowed,
+    )
+
+
+def _effect_state_not_allowed(reason: str) -> Callable[[SideEffectStateError], RpcStatus]:
     return lambda error: state_not_allowed(
-        str(error), reason, subject=error.incident_id, current=error.current, allowed=error.allowed
+        str(error), reason, subject=error.subject, current=error.current, allowed=error.allowed
+    )
+
+
+def _delivery_id_not_found(error: DeliveryIdNotFoundError) -> RpcStatus:
+    return RpcStatus(
+        grpc.StatusCode.NOT_FOUND,
+        str(error),
+        "SIDE_EFFECT_NOT_FOUND",
+        resource=("awoooi.incident.v1.SideEffect", error.delivery_id),
     )
 
 
@@ -104,7 +122,7 @@ def _event_time_ahead(error: EventTimeAheadError) -> RpcStatus:
 ERRORS = ErrorTable(
     {
         IncidentNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND"),
-        TransitionNotAllowedError: _state_not_allowed("INCIDENT_STATE_NOT_ALLOWED"),
+        TransitionNotAllowedError: _state_not_allowed,
         IncidentChangedError: _of_incident(grpc.StatusCode.ABORTED, "INCIDENT_CHANGED"),
         ResolutionsExhaustedError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "RESOLUTIONS_EXHAUSTED"),
         RequestIdReusedError: _plain(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
@@ -113,8 +131,9 @@ ERRORS = ErrorTable(
         EventIdTakenError: _plain(grpc.StatusCode.ALREADY_EXISTS, "EVENT_ID_TAKEN"),
         EventTimeAheadError: _event_time_ahead,
         SideEffectNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "SIDE_EFFECT_NOT_FOUND"),
-        SideEffectEndedError: _state_not_allowed("SIDE_EFFECT_ENDED"),
-        SideEffectNotParkedError: _state_not_allowed("SIDE_EFFECT_NOT_PARKED"),
+        DeliveryIdNotFoundError: _delivery_id_not_found,
+        SideEffectEndedError: _effect_state_not_allowed("SIDE_EFFECT_ENDED"),
+        SideEffectNotParkedError: _effect_state_not_allowed("SIDE_EFFECT_NOT_PARKED"),
         NeverResolvedError: _of_incident(grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED"),
         PostmortemNotWrittenError: _of_incident(grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN"),
         TooManyWatchersError: _too_many_watchers,

@@ -196,6 +196,37 @@ async def test_a_parked_job_of_a_topic_that_this_version_does_not_know_is_in_sig
     assert (requeued.delivery_id, requeued.state) == (parked.delivery_id, DeliveryState.STATE_PENDING)
 
 
+@pytest.mark.parametrize(
+    ("topic", "payload", "kind"),
+    [
+        ("newer", "{}", OTHER),
+        ("incident.resolve", "[1]", RESOLVE),
+        ("incident.timeline", '{"attributes": [], "incident_id": 7}', TIMELINE),
+    ],
+)
+async def test_a_dead_letter_that_another_version_wrote_is_dismissed_on_record(
+    refusing: Fronted, topic: str, payload: str, kind: Topic.ValueType
+) -> None:
+    approvals = refusing.approvals
+    before = (await _topics(approvals))[kind].dismissed_total
+    await rows(
+        refusing.service.database_url,
+        "INSERT INTO outbox (topic, dedup_key, payload, state) VALUES ($1, 'x', $2::jsonb, 'PARKED')",
+        topic,
+        payload,
+    )
+    (parked,) = await _parked(approvals, 1)
+    assert (parked.topic, parked.approval_id, parked.incident_id) == (kind, "", "")
+    dismissed = await approvals.dismiss_delivery(
+        parked.delivery_id, reason="that version is gone", actor="alice"
+    )
+    assert (dismissed.dismissal.actor, dismissed.dismissal.reason) == ("alice", "that version is gone")
+    assert [each async for each in approvals.list_deliveries(states=["DISMISSED"])] == [dismissed]
+    assert [each async for each in approvals.list_deliveries(topics=[kind])] == [dismissed]
+    now = (await _topics(approvals))[kind]
+    assert (_count(now), now.dismissed_total) == (0, before + 1)
+
+
 async def test_a_dismissed_delivery_is_on_record_and_out_of_the_figures(
     refusing: Fronted, incidents: Incidents
 ) -> None:

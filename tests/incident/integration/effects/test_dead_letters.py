@@ -157,29 +157,3 @@ async def test_an_unknown_effect_is_not_dismissed(connected: ConnectedService) -
             )
         )
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, reason)
-
-
-async def test_a_parked_job_of_another_version_is_in_sight_and_re_queued(connected: ConnectedService) -> None:
-    incidents = connected.incidents
-    connection = await asyncpg.connect(connected.service.database_url)
-    try:
-        await connection.execute(
-            "INSERT INTO outbox (topic, dedup_key, payload, state) VALUES ('effect.newer', 'x', '{}', 'PARKED')"
-        )
-        (parked_job,) = [each async for each in incidents.list_side_effects(states=["PARKED"])]
-        assert (parked_job.effect, parked_job.delivery_id) == (
-            SideEffect.EFFECT_UNSPECIFIED,
-            "effect.newer/x",
-        )
-        assert await _counted(connected) == 1
-        assert list((await incidents.stats("FULL")).side_effects.waiting) == [parked_job]
-        assert not (await incidents.retry_side_effects(effects=["WEBHOOK"])).side_effects
-        (requeued,) = (await incidents.retry_side_effects()).side_effects
-        assert (requeued.delivery_id, requeued.state) == (
-            parked_job.delivery_id,
-            SideEffect.STATE_PENDING,
-        )
-        assert await _counted(connected) == 0
-    finally:
-        await connection.execute("DELETE FROM outbox WHERE topic = 'effect.newer'")
-        await connection.close()

@@ -138,8 +138,10 @@ def test_the_stats_of_the_approval_service_are_exposed() -> None:
 def test_side_effects_of_another_version_are_other() -> None:
     response = incident_response()
     response.side_effects.side_effects.add(state=SideEffect.STATE_PARKED, count=4)
+    response.side_effects.dismissed_total.add(count=5)
     seen = scrape(reading("incident", response))
     assert seen.value("awoooi_flywheel_side_effects", effect="other", state="parked") == 4
+    assert seen.value("awoooi_flywheel_side_effects_dismissed_total", effect="other") == 5
 
 
 def test_the_stats_of_the_incident_service_are_exposed() -> None:

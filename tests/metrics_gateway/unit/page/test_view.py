@@ -5,6 +5,7 @@ import pytest
 from awoooi.approval.v1.approval_pb2 import Delivery
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
+from awoooi.incident.v1.incident_pb2 import SideEffect
 from metrics_gateway.page.conditions import Level
 from metrics_gateway.page.handler import PageTemplate
 from metrics_gateway.page.view import PageView, view
@@ -233,6 +234,14 @@ def test_deliveries_of_every_topic_are_counted_and_listed() -> None:
     assert (tile.value, tile.level) == ("12", Level.WRONG)
     assert plain(tile.note) == "5 parked; 7 waiting, the oldest for 10 min"
     assert shown.verdict.level is Level.WRONG
+
+
+def test_a_side_effect_of_another_version_is_listed_by_its_delivery_id() -> None:
+    response = incidents_stuck()
+    del response.side_effects.waiting[:]
+    response.side_effects.waiting.add(state=SideEffect.STATE_PARKED, delivery_id="effect.newer/x")
+    (row,) = view([up("incident", response)], NOW).listings[3].rows
+    assert (row.which, row.which_note) == ("effect.newer/x", "other")
 
 
 def test_ages_are_measured_by_the_clock_of_the_source() -> None:

@@ -129,6 +129,37 @@ async def test_a_dismissed_dead_letter_is_on_record_for_good_and_no_longer_open(
         assert await queue.remove_done(connection, ["t"], older_than=timedelta(days=1), limit=9) == 0
         assert len(await jobs.list_jobs(connection, ["t"], states=["DISMISSED"], limit=9)) == 1
         assert await jobs.list_jobs(connection, ["t"], states=["DONE"], limit=9) == []
+        # Also of a topic that is not asked for.
+        assert len(await jobs.list_jobs(connection, [], dead_letters=True, limit=9)) == 1
+        assert await jobs.list_jobs(connection, [], limit=9) == []
+
+
+async def test_topics_are_those_that_have_more_than_done_jobs(engine: AsyncEngine, rows: "Rows") -> None:
+    for topic in ("pending", "parked", "dismissed", "done"):
+        await enqueue(engine, "ab", topic)
+    await rows.execute("UPDATE outbox SET state = 'PARKED' WHERE topic = 'parked'")
+    await rows.execute("UPDATE outbox SET state = 'DONE' WHERE topic IN ('done', 'dismissed')")
+    await rows.execute("UPDATE outbox SET dismissed_by = 'alice' WHERE topic = 'dismissed'")
+    async with engine.connect() as connection:
+        assert sorted(await jobs.list_topics(connection)) == ["dismissed", "parked", "pending"]
+
+
+async def test_a_payload_of_another_version_is_read_as_far_as_it_is_text(
+    engine: AsyncEngine, rows: "Rows"
+) -> None:
+    await enqueue(engine, "ab")
+    await rows.execute("UPDATE outbox SET payload = '[1]' WHERE dedup_key = 'a'")
+    await rows.execute("""UPDATE outbox SET payload = '{"a": {"b": "text"}, "n": 7}' WHERE dedup_key = 'b'""")
+    async with engine.connect() as connection:
+        readable, unreadable = await jobs.list_jobs(connection, ["t"], limit=9)
+    assert [readable.text(*names) for names in (("a", "b"), ("a",), ("n",), ("n", "b"), ("x", "y"))] == [
+        "text",
+        "",
+        "",
+        "",
+        "",
+    ]
+    assert (unreadable.payload, unreadable.text("a", "b")) == ({}, "")
 
 
 async def test_a_job_that_is_no_dead_letter_is_not_dismissed(engine: AsyncEngine) -> None:

@@ -52,6 +52,16 @@ class JobRecord:
     # Of a job that is DISMISSED.
     dismissal: Dismissal | None
 
+    def text(self, *names: str) -> str:
+        """Return the text in the payload under this name, or these of nested objects; empty when there is none.
+
+        A job of another version may have anything there.
+        """
+        value: Any = self.payload
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value if isinstance(value, str) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenJobs:
@@ -85,7 +95,8 @@ def to_record(row: Row[Any]) -> JobRecord:
         job_id=row.job_id,
         topic=row.topic,
         dedup_key=row.dedup_key,
-        payload=row.payload,
+        # Of another version it may be anything.
+        payload=row.payload if isinstance(row.payload, dict) else {},
         state=JobState(row.state) if dismissal is None else JobState.DISMISSED,
         attempts=row.attempts,
         last_error=row.last_error or "",
@@ -101,7 +112,7 @@ def _list_statement(condition: str, *arrays: str) -> TextualSelect:
     return job_statement(
         f"""
         SELECT {JOB_COLUMNS} FROM outbox
-        WHERE {condition} AND (topic = ANY (:topics) OR :dead_letters AND state = 'PARKED')
+        WHERE {condition} AND (topic = ANY (:topics) OR :dead_letters AND (state = 'PARKED' OR dismissed_by IS NOT NULL))
             AND (cardinality(:states) = 0
                 OR CASE WHEN dismissed_by IS NULL THEN state ELSE 'DISMISSED' END = ANY (:states))
             AND job_id <= :last
@@ -138,7 +149,9 @@ async def list_jobs(
     before: int | None = None,
     limit: int,
 ) -> Sequence[JobRecord]:
-    """Return at most `limit` jobs of these topics, and with `dead_letters` the PARKED ones of every topic; newest first.
+    """Return at most `limit` jobs of these topics, with `dead_letters` also what is PARKED or DISMISSED of every other.
+
+    Newest first.
 
     `states`, `keys` (each a topic and a dedup key) and `prefix` (a topic and how a dedup key begins; without `keys`) filter
     when they are given; `before` is the job id that a further page continues at.
@@ -194,6 +207,18 @@ _COUNT_OPEN = text("""
     SELECT topic, state, count(*), greatest(extract(epoch FROM now() - min(create_time)), 0)::float8
     FROM outbox WHERE state = 'PARKED' GROUP BY topic, state
 """)
+
+
+_LIST_TOPICS = text("""
+    SELECT topic FROM outbox WHERE state = 'PENDING'
+    UNION SELECT topic FROM outbox WHERE state = 'PARKED'
+    UNION SELECT topic FROM outbox WHERE dismissed_by IS NOT NULL
+""")
+
+
+async def list_topics(connection: AsyncConnection) -> Sequence[str]:
+    """Return the topics that have a PENDING, PARKED or DISMISSED job. Done rows are not read."""
+    return list((await connection.execute(_LIST_TOPICS)).scalars())
 
 
 async def count_open(connection: AsyncConnection) -> Sequence[OpenJobs]:

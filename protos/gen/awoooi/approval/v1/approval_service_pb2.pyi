@@ -731,7 +731,9 @@ class ListDeliveriesRequest(_message.Message):
 
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Delivery.Topic.ValueType]:
-        """Optional. Deliveries of any of these topics. Empty: RESOLVE, and what is PARKED of every topic. At most 16."""
+        """Optional. Deliveries of any of these topics. Empty: RESOLVE, and what is PARKED or DISMISSED of every
+        topic. At most 16.
+        """
 
     def __init__(
         self,

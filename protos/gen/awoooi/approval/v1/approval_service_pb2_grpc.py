@@ -253,8 +253,8 @@ class ApprovalServiceServicer:
 
     def ListDeliveries(self, request, context):
         """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
-        and the PARKED (dead-lettered) deliveries of every topic. Those that are DONE are removed after a while,
-        DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
+        and the PARKED (dead-lettered) and DISMISSED deliveries of every topic. Those that are DONE are removed after
+        a while, DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
         filters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -132,8 +132,8 @@ class ApprovalServiceStub:
     """
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListDeliveriesRequest, _approval_service_pb2.ListDeliveriesResponse]
     """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
-    and the PARKED (dead-lettered) deliveries of every topic. Those that are DONE are removed after a while,
-    DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
+    and the PARKED (dead-lettered) and DISMISSED deliveries of every topic. Those that are DONE are removed after
+    a while, DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
     filters.
     """
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.RetryDeliveryRequest, _approval_service_pb2.RetryDeliveryResponse]
@@ -264,8 +264,8 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     """
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListDeliveriesRequest, _approval_service_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
     """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
-    and the PARKED (dead-lettered) deliveries of every topic. Those that are DONE are removed after a while,
-    DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
+    and the PARKED (dead-lettered) and DISMISSED deliveries of every topic. Those that are DONE are removed after
+    a while, DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
     filters.
     """
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.RetryDeliveryRequest, _approval_service_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
@@ -443,8 +443,8 @@ class ApprovalServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.ListDeliveriesResponse, _abc.Awaitable[_approval_service_pb2.ListDeliveriesResponse]]:
         """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
-        and the PARKED (dead-lettered) deliveries of every topic. Those that are DONE are removed after a while,
-        DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
+        and the PARKED (dead-lettered) and DISMISSED deliveries of every topic. Those that are DONE are removed after
+        a while, DISMISSED ones are kept. Errors: INVALID_ARGUMENT for a page token that is forged or was issued for other
         filters.
         """
 

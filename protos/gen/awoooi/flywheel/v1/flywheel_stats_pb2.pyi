@@ -805,7 +805,9 @@ class SideEffectStats(_message.Message):
 
     @_builtins.property
     def dismissed_total(self) -> _containers.RepeatedCompositeFieldContainer[Global___EffectCount]:
-        """Output only. Counter: side effects that operators dismissed, by effect."""
+        """Output only. Counter: side effects that operators dismissed, by effect. UNSPECIFIED, the jobs of other
+        versions of the service, is there when there were any.
+        """
 
     def __init__(
         self,

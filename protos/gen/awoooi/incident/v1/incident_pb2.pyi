@@ -464,7 +464,7 @@ class SideEffect(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         EFFECT_UNSPECIFIED: SideEffect._Effect.ValueType  # 0
         """Rejected in requests. In responses: a job of another version of the service, which this version does not
-        run; of it `state`, `attempts`, `last_error`, `delivery_id` and times are set.
+        run; its `incident_id` and `resolution_number` are not set, and its `delivery_id` re-queues and dismisses it.
         """
         EFFECT_POSTMORTEM: SideEffect._Effect.ValueType  # 1
         """Writes the postmortem that GetPostmortem returns. Exactly once."""
@@ -482,7 +482,7 @@ class SideEffect(_message.Message):
 
     EFFECT_UNSPECIFIED: SideEffect.Effect.ValueType  # 0
     """Rejected in requests. In responses: a job of another version of the service, which this version does not
-    run; of it `state`, `attempts`, `last_error`, `delivery_id` and times are set.
+    run; its `incident_id` and `resolution_number` are not set, and its `delivery_id` re-queues and dismisses it.
     """
     EFFECT_POSTMORTEM: SideEffect.Effect.ValueType  # 1
     """Writes the postmortem that GetPostmortem returns. Exactly once."""
@@ -595,7 +595,7 @@ class SideEffect(_message.Message):
     """Output only. Why it was skipped. Empty unless SKIPPED."""
     delivery_id: _builtins.str
     """Output only. Idempotency key, the same on every attempt of this effect, so that a receiver can drop
-    duplicates; at most 128 characters.
+    duplicates; at most 128 characters, of a job of another version any number.
     """
     requeued_by: _builtins.str
     """Output only. The caller that re-queued it last; empty when none did."""

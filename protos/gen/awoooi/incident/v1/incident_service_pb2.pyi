@@ -1287,22 +1287,28 @@ class RetrySideEffectRequest(_message.Message):
     INCIDENT_ID_FIELD_NUMBER: _builtins.int
     EFFECT_FIELD_NUMBER: _builtins.int
     RESOLUTION_NUMBER_FIELD_NUMBER: _builtins.int
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
-    """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
+    """Required without `delivery_id`. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     effect: _incident_pb2.SideEffect.Effect.ValueType
-    """Required. Kind of side effect."""
+    """Required without `delivery_id`. Kind of side effect."""
     resolution_number: _builtins.int
     """Optional. Number of the RESOLVED transition. 0: the latest."""
+    delivery_id: _builtins.str
+    """`SideEffect.delivery_id`, in place of `incident_id`, `effect` and `resolution_number`: the name of every side
+    effect, and the only one of a job of another version. At most 1024 bytes of UTF-8, without U+0000.
+    """
     def __init__(
         self,
         *,
         incident_id: _builtins.str = ...,
         effect: _incident_pb2.SideEffect.Effect.ValueType = ...,
         resolution_number: _builtins.int = ...,
+        delivery_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "incident_id", b"incident_id", "resolution_number", b"resolution_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "effect", b"effect", "incident_id", b"incident_id", "resolution_number", b"resolution_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1398,14 +1404,21 @@ class DismissSideEffectRequest(_message.Message):
     EFFECT_FIELD_NUMBER: _builtins.int
     RESOLUTION_NUMBER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
-    """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits. The incident need not exist any more."""
+    """Required without `delivery_id`. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits. The
+    incident need not exist any more.
+    """
     effect: _incident_pb2.SideEffect.Effect.ValueType
-    """Required. Kind of side effect."""
+    """Required without `delivery_id`. Kind of side effect."""
     resolution_number: _builtins.int
     """Optional. Number of the RESOLVED transition. 0: the latest."""
     reason: _builtins.str
     """Required. Why it is given up. At most 1024 bytes of UTF-8, not blank, without U+0000."""
+    delivery_id: _builtins.str
+    """`SideEffect.delivery_id`, in place of `incident_id`, `effect` and `resolution_number`: the name of every side
+    effect, and the only one of a job of another version. At most 1024 bytes of UTF-8, without U+0000.
+    """
     def __init__(
         self,
         *,
@@ -1413,10 +1426,11 @@ class DismissSideEffectRequest(_message.Message):
         effect: _incident_pb2.SideEffect.Effect.ValueType = ...,
         resolution_number: _builtins.int = ...,
         reason: _builtins.str = ...,
+        delivery_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "incident_id", b"incident_id", "reason", b"reason", "resolution_number", b"resolution_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "effect", b"effect", "incident_id", b"incident_id", "reason", b"reason", "resolution_number", b"resolution_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

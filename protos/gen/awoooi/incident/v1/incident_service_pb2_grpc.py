@@ -298,7 +298,8 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSideEffects(self, request, context):
-        """Returns side effects that match all given filters, newest first, page by page. Errors: NOT_FOUND when
+        """Returns side effects that match all given filters, newest first, page by page; without `incident_id` and
+        `effects` also the PARKED and DISMISSED jobs of other versions of the service. Errors: NOT_FOUND when
         `incident_id` is given and unknown; INVALID_ARGUMENT for a page token that is forged or was issued for
         other filters.
         """
@@ -332,7 +333,8 @@ class IncidentServiceServicer:
     def DismissSideEffect(self, request, context):
         """Gives a PARKED (dead-lettered) side effect up for good: DISMISSED, with the caller and the reason on record,
         there and as EFFECT_SKIPPED on the incident's timeline. It leaves the counts of PARKED ones, and retention
-        no longer waits for it.
+        no longer waits for it. A job of another version of the service is named by its `delivery_id`; of such a job
+        the incident is not known, so that no timeline has it.
 
         Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
         PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.

@@ -149,7 +149,8 @@ class IncidentServiceStub:
     moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open.
     """
     ListSideEffects: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListSideEffectsRequest, _incident_service_pb2.ListSideEffectsResponse]
-    """Returns side effects that match all given filters, newest first, page by page. Errors: NOT_FOUND when
+    """Returns side effects that match all given filters, newest first, page by page; without `incident_id` and
+    `effects` also the PARKED and DISMISSED jobs of other versions of the service. Errors: NOT_FOUND when
     `incident_id` is given and unknown; INVALID_ARGUMENT for a page token that is forged or was issued for
     other filters.
     """
@@ -171,7 +172,8 @@ class IncidentServiceStub:
     DismissSideEffect: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.DismissSideEffectRequest, _incident_service_pb2.DismissSideEffectResponse]
     """Gives a PARKED (dead-lettered) side effect up for good: DISMISSED, with the caller and the reason on record,
     there and as EFFECT_SKIPPED on the incident's timeline. It leaves the counts of PARKED ones, and retention
-    no longer waits for it.
+    no longer waits for it. A job of another version of the service is named by its `delivery_id`; of such a job
+    the incident is not known, so that no timeline has it.
 
     Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
     PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
@@ -315,7 +317,8 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open.
     """
     ListSideEffects: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListSideEffectsRequest, _incident_service_pb2.ListSideEffectsResponse]  # type: ignore[assignment]
-    """Returns side effects that match all given filters, newest first, page by page. Errors: NOT_FOUND when
+    """Returns side effects that match all given filters, newest first, page by page; without `incident_id` and
+    `effects` also the PARKED and DISMISSED jobs of other versions of the service. Errors: NOT_FOUND when
     `incident_id` is given and unknown; INVALID_ARGUMENT for a page token that is forged or was issued for
     other filters.
     """
@@ -337,7 +340,8 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     DismissSideEffect: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.DismissSideEffectRequest, _incident_service_pb2.DismissSideEffectResponse]  # type: ignore[assignment]
     """Gives a PARKED (dead-lettered) side effect up for good: DISMISSED, with the caller and the reason on record,
     there and as EFFECT_SKIPPED on the incident's timeline. It leaves the counts of PARKED ones, and retention
-    no longer waits for it.
+    no longer waits for it. A job of another version of the service is named by its `delivery_id`; of such a job
+    the incident is not known, so that no timeline has it.
 
     Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
     PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.
@@ -538,7 +542,8 @@ class IncidentServiceServicer:
         request: _incident_service_pb2.ListSideEffectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.ListSideEffectsResponse, _abc.Awaitable[_incident_service_pb2.ListSideEffectsResponse]]:
-        """Returns side effects that match all given filters, newest first, page by page. Errors: NOT_FOUND when
+        """Returns side effects that match all given filters, newest first, page by page; without `incident_id` and
+        `effects` also the PARKED and DISMISSED jobs of other versions of the service. Errors: NOT_FOUND when
         `incident_id` is given and unknown; INVALID_ARGUMENT for a page token that is forged or was issued for
         other filters.
         """
@@ -575,7 +580,8 @@ class IncidentServiceServicer:
     ) -> _typing.Union[_incident_service_pb2.DismissSideEffectResponse, _abc.Awaitable[_incident_service_pb2.DismissSideEffectResponse]]:
         """Gives a PARKED (dead-lettered) side effect up for good: DISMISSED, with the caller and the reason on record,
         there and as EFFECT_SKIPPED on the incident's timeline. It leaves the counts of PARKED ones, and retention
-        no longer waits for it.
+        no longer waits for it. A job of another version of the service is named by its `delivery_id`; of such a job
+        the incident is not known, so that no timeline has it.
 
         Idempotent: a DISMISSED one is returned unchanged. Errors: NOT_FOUND; FAILED_PRECONDITION when it is neither
         PARKED nor DISMISSED. Of concurrent calls one dismisses it, all return its record.

@@ -20,14 +20,13 @@ from servicekit.outbox.jobs import JobRecord
 def to_delivery(job: JobRecord) -> Delivery:
     """Return the delivery that a job is."""
     topic = delivery_topic(job.topic)
-    details = job.payload.get("attributes", {}) if topic is DeliveryTopic.TIMELINE else job.payload
     dismissal = job.dismissal
     return Delivery(
         job.job_id,
         topic,
         job.dedup_key,
-        details.get("approval_id", ""),
-        job.payload.get("incident_id", ""),
+        job.text("attributes", "approval_id") if topic is DeliveryTopic.TIMELINE else job.text("approval_id"),
+        job.text("incident_id"),
         DeliveryState(job.state),
         job.attempts,
         job.last_error,
@@ -52,7 +51,7 @@ async def list_deliveries(
 ) -> Sequence[Delivery]:
     """Return at most `limit` deliveries, newest first, those older than the id `before` when given.
 
-    Without `topics` these are the resolves, and what is PARKED of every topic.
+    Without `topics` these are the resolves, and what is PARKED or DISMISSED of every topic.
     """
     names = await _names(connection, topics) if topics else [RESOLVE_TOPIC]
     list_some = partial(
@@ -89,7 +88,7 @@ async def requeue_parked(
 async def _names(connection: AsyncConnection, topics: Sequence[DeliveryTopic]) -> Sequence[str]:
     names = [TOPIC_NAMES[topic] for topic in topics if topic in TOPIC_NAMES]
     if DeliveryTopic.OTHER in topics:
-        # Those of another version: no row of theirs is DONE here, since this version does not run them.
-        opened = await jobs.count_open(connection)
-        names += {each.topic for each in opened if delivery_topic(each.topic) is DeliveryTopic.OTHER}
+        # Those of another version: this version does not run them, so that none is DONE but what was dismissed.
+        present = await jobs.list_topics(connection)
+        names += [name for name in present if delivery_topic(name) is DeliveryTopic.OTHER]
     return names

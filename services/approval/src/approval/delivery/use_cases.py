@@ -42,7 +42,7 @@ class DeliveryUseCases:
     ) -> DeliveryPage:
         """Return the page of deliveries older than the id `before` (None: the newest).
 
-        Without `topics` these are the resolves, and what is PARKED of every topic.
+        Without `topics` these are the resolves, and what is PARKED or DISMISSED of every topic.
         """
         async with self._transactions.statement() as connection:
             found = await delivery_repository.list_deliveries(

@@ -14,14 +14,21 @@ class SideEffectNotFoundError(IncidentError):
         self.incident_id = incident_id
 
 
+class DeliveryIdNotFoundError(IncidentError):
+    """There is no side effect with this delivery id."""
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__()
+        self.delivery_id = delivery_id
+
+
 class SideEffectStateError(IncidentError):
     """The side effect's state does not allow this."""
 
-    def __init__(
-        self, incident_id: str, *, current: SideEffectState, allowed: Sequence[SideEffectState]
-    ) -> None:
+    def __init__(self, subject: str, *, current: SideEffectState, allowed: Sequence[SideEffectState]) -> None:
+        """`subject` is the incident's id; of another version's job the delivery id."""
         super().__init__()
-        self.incident_id = incident_id
+        self.subject = subject
         self.current = current
         self.allowed = allowed
 

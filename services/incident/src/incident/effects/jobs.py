@@ -1,33 +1,43 @@
 """Side effects as an operator sees them: the outbox's jobs of the effects' topics."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from incident.effects.model import OpenSideEffects, SideEffect, SideEffectDismissal, SideEffectState
-from incident.lifecycle.effect_jobs import EffectPayload, dedup_key
+from incident.effects.model import (
+    DeliveryId,
+    OpenSideEffects,
+    SideEffect,
+    SideEffectDismissal,
+    SideEffectState,
+)
+from incident.lifecycle.effect_jobs import dedup_key, resolution_of
 from incident.model import Effect, ResolutionKey
 from servicekit.outbox import dead_letters, jobs
 from servicekit.outbox.jobs import JobRecord
 
 _EFFECT_OF = {effect.topic: effect for effect in Effect}
+_OWN_DELIVERY_ID = re.compile(
+    rf"(?P<incident_id>INC-[^/]+)/(?P<effect>{'|'.join(Effect).lower()})/(?P<number>[1-9][0-9]{{0,8}})"
+)
 
 
 def to_side_effect(job: JobRecord) -> SideEffect:
-    """Return the side effect that a job runs; of another version's job what this version can tell."""
+    """Return the side effect that a job runs; of another version's job what this version can tell.
+
+    The payload is not read: another version may have written it.
+    """
     effect = _EFFECT_OF.get(job.topic)
-    incident_id, resolution_number = "", 0
-    if effect is not None:
-        resolution = EffectPayload.from_json(job.payload)
-        incident_id, resolution_number = resolution.incident_id, resolution.resolution_number
+    key = None if effect is None else resolution_of(job.dedup_key)
     return SideEffect(
-        incident_id=incident_id,
+        incident_id="" if key is None else key.incident_id,
         effect=effect,
-        resolution_number=resolution_number,
+        resolution_number=0 if key is None else key.resolution_number,
         delivery_id=f"{job.topic}/{job.dedup_key}"
-        if effect is None
-        else effect.delivery_id(ResolutionKey(incident_id, resolution_number)),
+        if effect is None or key is None
+        else effect.delivery_id(key),
         state=SideEffectState(job.state),
         attempts=job.attempts,
         last_error=job.last_error,
@@ -53,7 +63,8 @@ async def list_side_effects(
 ) -> Sequence[SideEffect]:
     """Return at most `limit` side effects, newest first, those older than the sequence number `before` when given.
 
-    `resolutions` None, no state and no effect are no criteria; then PARKED jobs of other versions are there as well.
+    `resolutions` None, no state and no effect are no criteria. Without resolutions and effects what is PARKED or
+    DISMISSED of other versions is there as well.
     """
     topics = _topics(effects)
     keys = None
@@ -80,6 +91,17 @@ async def list_open(connection: AsyncConnection, *, limit: int) -> Sequence[Side
 async def get_for_update(connection: AsyncConnection, effect: Effect, key: ResolutionKey) -> JobRecord | None:
     """Return the job of a side effect, locked until the transaction ends; None when there is none."""
     return await dead_letters.get_by_key_for_update(connection, effect.topic, dedup_key(key))
+
+
+async def get_by_delivery_id_for_update(
+    connection: AsyncConnection, delivery_id: DeliveryId
+) -> JobRecord | None:
+    """Return the job with this delivery id, locked until the transaction ends; None when there is none."""
+    if (named := _OWN_DELIVERY_ID.fullmatch(delivery_id)) is not None:
+        key = ResolutionKey(named["incident_id"], int(named["number"]))
+        return await get_for_update(connection, Effect(named["effect"].upper()), key)
+    topic, _, key_of_topic = delivery_id.partition("/")
+    return await dead_letters.get_by_key_for_update(connection, topic, key_of_topic)
 
 
 async def requeue_parked(

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from incident.effects.model import Postmortem, SideEffect, SideEffectDismissal, SideEffectState
+from incident.effects.model import (
+    DeliveryId,
+    EffectOfResolution,
+    Postmortem,
+    SideEffect,
+    SideEffectDismissal,
+    SideEffectName,
+    SideEffectState,
+)
 from incident.wire_enums import EFFECTS, RESOLUTION_TYPES
 from servicekit.rpc.mapping import WireEnum, optional_timestamp
 from servicekit.rpc.timestamps import to_timestamp
@@ -39,6 +47,15 @@ def side_effect_to_proto(side_effect: SideEffect) -> incident_pb2.SideEffect:
 def _dismissal(dismissal: SideEffectDismissal) -> incident_pb2.SideEffect.Dismissal:
     return incident_pb2.SideEffect.Dismissal(
         actor=dismissal.actor, reason=dismissal.reason, dismiss_time=to_timestamp(dismissal.dismiss_time)
+    )
+
+
+def side_effect_name(request: pb.RetrySideEffectRequest | pb.DismissSideEffectRequest) -> SideEffectName:
+    """Read which side effect is meant."""
+    if request.delivery_id:
+        return DeliveryId(request.delivery_id)
+    return EffectOfResolution(
+        request.incident_id, EFFECTS.from_wire(request.effect), request.resolution_number
     )
 
 

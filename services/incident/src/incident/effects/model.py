@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NewType, TypeAlias
 
 from incident.model import Effect, Event, ResolutionKey, ResolutionType, Severity
 
@@ -46,6 +47,20 @@ class SideEffect:
     requeued_by: str
     dismissal: SideEffectDismissal | None
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class EffectOfResolution:
+    """Names a side effect of an incident's resolution; `resolution_number` 0 means the latest."""
+
+    incident_id: str
+    effect: Effect
+    resolution_number: int
+
+
+# The delivery id of a side effect: the only name of a job of another version.
+DeliveryId = NewType("DeliveryId", str)
+SideEffectName: TypeAlias = EffectOfResolution | DeliveryId
 
 
 @dataclass(frozen=True, slots=True)

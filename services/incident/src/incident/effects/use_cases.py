@@ -5,23 +5,31 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from incident.counters import SIDE_EFFECTS_DISMISSED
+from incident.counters import OTHER_EFFECT, SIDE_EFFECTS_DISMISSED
 from incident.effects import jobs, repository
 from incident.effects.errors import (
+    DeliveryIdNotFoundError,
     NeverResolvedError,
     PostmortemNotWrittenError,
     SideEffectEndedError,
     SideEffectNotFoundError,
     SideEffectNotParkedError,
 )
-from incident.effects.model import Postmortem, SideEffect, SideEffectPage, SideEffectState
+from incident.effects.model import (
+    EffectOfResolution,
+    Postmortem,
+    SideEffect,
+    SideEffectName,
+    SideEffectPage,
+    SideEffectState,
+)
 from incident.errors import IncidentNotFoundError
 from incident.lifecycle import repository as incidents
 from incident.lifecycle.effect_jobs import latest_resolutions
-from incident.model import Effect, ResolutionKey
+from incident.model import Effect, Incident, ResolutionKey
 from servicekit.outbox import dead_letters
 from servicekit.outbox.dead_letters import JobEndedError, JobNotParkedError
-from servicekit.outbox.jobs import JobState
+from servicekit.outbox.jobs import JobRecord, JobState
 from servicekit.outbox.transaction import Transactions
 
 _log = structlog.get_logger()
@@ -64,25 +72,21 @@ class SideEffectUseCases:
         page = found[:page_size]
         return SideEffectPage(page, page[-1].sequence if len(found) > page_size else None)
 
-    async def retry(
-        self, incident_id: str, effect: Effect, resolution_number: int, *, actor: str
-    ) -> SideEffect:
+    async def retry(self, name: SideEffectName, *, actor: str) -> SideEffect:
         """Re-queue a PARKED (dead-lettered) side effect, due now. Idempotent: a PENDING one is returned as it is.
 
-        `resolution_number` 0 means the latest. Raises IncidentNotFoundError, SideEffectNotFoundError,
-        SideEffectEndedError.
+        Raises IncidentNotFoundError, SideEffectNotFoundError, DeliveryIdNotFoundError, SideEffectEndedError.
         """
         async with self._transactions.begin() as transaction:
             connection = transaction.connection
-            number = await _existing_resolution(connection, incident_id, resolution_number)
-            job = await jobs.get_for_update(connection, effect, ResolutionKey(incident_id, number))
-            if job is None:
-                raise SideEffectNotFoundError(incident_id)
+            if isinstance(name, EffectOfResolution):
+                await _get_incident(connection, name.incident_id)
+            job = await _lock(connection, name)
             try:
                 requeued = await dead_letters.requeue(connection, job, actor=actor)
             except JobEndedError as exc:
                 raise SideEffectEndedError(
-                    incident_id, current=SideEffectState(exc.state), allowed=(SideEffectState.PARKED,)
+                    _subject(name), current=SideEffectState(exc.state), allowed=(SideEffectState.PARKED,)
                 ) from exc
         self._transactions.outbox.wake()
         if job.state is JobState.PARKED:
@@ -100,39 +104,38 @@ class SideEffectUseCases:
             _log.info("side_effects_requeued", actor=actor, side_effects=len(requeued))
         return requeued
 
-    async def dismiss(
-        self, incident_id: str, effect: Effect, resolution_number: int, *, actor: str, reason: str
-    ) -> SideEffect:
+    async def dismiss(self, name: SideEffectName, *, actor: str, reason: str) -> SideEffect:
         """Give up on a PARKED (dead-lettered) side effect for good. Idempotent: a DISMISSED one is returned as it is.
 
-        `resolution_number` 0 means the latest; with another one the incident need not exist any more. Raises
-        IncidentNotFoundError, SideEffectNotFoundError, SideEffectNotParkedError.
+        The incident need not exist any more, unless its latest resolution is meant. Raises IncidentNotFoundError,
+        SideEffectNotFoundError, DeliveryIdNotFoundError, SideEffectNotParkedError.
         """
         async with self._transactions.begin() as transaction:
             connection = transaction.connection
-            number = resolution_number or await _existing_resolution(connection, incident_id, 0)
-            key = ResolutionKey(incident_id, number)
-            job = await jobs.get_for_update(connection, effect, key)
-            if job is None:
-                raise SideEffectNotFoundError(incident_id)
+            job = await _lock(connection, name)
             if job.state is JobState.DISMISSED:
                 return jobs.to_side_effect(job)
             try:
-                dismissed = await dead_letters.dismiss(connection, job, actor=actor, reason=reason)
+                job = await dead_letters.dismiss(connection, job, actor=actor, reason=reason)
             except JobNotParkedError as exc:
                 raise SideEffectNotParkedError(
-                    incident_id, current=SideEffectState(exc.state), allowed=(SideEffectState.PARKED,)
+                    _subject(name), current=SideEffectState(exc.state), allowed=(SideEffectState.PARKED,)
                 ) from exc
-            transaction.count(SIDE_EFFECTS_DISMISSED, effect)
-            await repository.insert_dismissed_event(connection, effect, key, actor=actor, reason=reason)
+            dismissed = jobs.to_side_effect(job)
+            effect = dismissed.effect
+            transaction.count(SIDE_EFFECTS_DISMISSED, effect or OTHER_EFFECT)
+            if effect is not None and dismissed.incident_id:
+                key = ResolutionKey(dismissed.incident_id, dismissed.resolution_number)
+                await repository.insert_dismissed_event(connection, effect, key, actor=actor, reason=reason)
         _log.info(
             "side_effect_dismissed",
             actor=actor,
-            incident_id=incident_id,
+            incident_id=dismissed.incident_id,
             effect=effect,
-            resolution_number=number,
+            resolution_number=dismissed.resolution_number,
+            delivery_id=dismissed.delivery_id,
         )
-        return jobs.to_side_effect(dismissed)
+        return dismissed
 
     async def get_postmortem(self, incident_id: str, resolution_number: int) -> Postmortem:
         """Return the postmortem of a RESOLVED transition; `resolution_number` 0 means the latest.
@@ -152,8 +155,27 @@ class SideEffectUseCases:
         return postmortem
 
 
-async def _existing_resolution(connection: AsyncConnection, incident_id: str, resolution_number: int) -> int:
+async def _get_incident(connection: AsyncConnection, incident_id: str) -> Incident:
     incident = await incidents.get(connection, incident_id)
     if incident is None:
         raise IncidentNotFoundError(incident_id)
-    return resolution_number or incident.resolution_number
+    return incident
+
+
+async def _lock(connection: AsyncConnection, name: SideEffectName) -> JobRecord:
+    if not isinstance(name, EffectOfResolution):
+        job = await jobs.get_by_delivery_id_for_update(connection, name)
+        if job is None:
+            raise DeliveryIdNotFoundError(name)
+        return job
+    number = name.resolution_number
+    if not number:
+        number = (await _get_incident(connection, name.incident_id)).resolution_number
+    job = await jobs.get_for_update(connection, name.effect, ResolutionKey(name.incident_id, number))
+    if job is None:
+        raise SideEffectNotFoundError(name.incident_id)
+    return job
+
+
+def _subject(name: SideEffectName) -> str:
+    return name.incident_id if isinstance(name, EffectOfResolution) else name

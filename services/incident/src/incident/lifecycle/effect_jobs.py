@@ -1,5 +1,6 @@
 """The side-effect jobs of a RESOLVED transition: their deduplication key and their payload, in Python and in SQL."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -51,6 +52,15 @@ class EffectPayload:
 def dedup_key(key: ResolutionKey) -> str:
     """Return the deduplication key of a transition's jobs: one job for each topic."""
     return f"{key.incident_id}/{key.resolution_number}"
+
+
+_DEDUP_KEY = re.compile(r"(INC-[^/]+)/([1-9][0-9]{0,8})")
+
+
+def resolution_of(key: str) -> ResolutionKey | None:
+    """Return the transition in a job's deduplication key; None for a key that another version made in another way."""
+    parts = _DEDUP_KEY.fullmatch(key)
+    return None if parts is None else ResolutionKey(parts[1], int(parts[2]))
 
 
 def dedup_key_sql(*, resolution_number: str = "resolution_number") -> str:

@@ -6,7 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
-from incident.counters import RESOLUTION_BOUNDS_SECONDS
+from incident.counters import OTHER_EFFECT, RESOLUTION_BOUNDS_SECONDS
 from incident.effects.mapping import SIDE_EFFECT_STATES, side_effect_to_proto
 from incident.effects.model import SideEffectState
 from incident.model import Effect, ResolutionType, Severity, State
@@ -121,13 +121,16 @@ def _side_effects(stats: IncidentStats) -> stats_pb.SideEffectStats:
         for state in _OPEN_STATES
         if (of_other_versions := stats.open_side_effects.counts.get((None, state), 0))
     ]
+    dismissed = [
+        stats_pb.EffectCount(
+            effect=EFFECTS.to_wire(effect), count=stats.dismissed_side_effects.get(effect, 0)
+        )
+        for effect in Effect
+    ]
+    if others := stats.dismissed_side_effects.get(OTHER_EFFECT, 0):
+        dismissed.append(stats_pb.EffectCount(count=others))
     return stats_pb.SideEffectStats(
         side_effects=counts,
         oldest_pending_seconds=stats.open_side_effects.oldest_pending_seconds,
-        dismissed_total=[
-            stats_pb.EffectCount(
-                effect=EFFECTS.to_wire(effect), count=stats.dismissed_side_effects.get(effect, 0)
-            )
-            for effect in Effect
-        ],
+        dismissed_total=dismissed,
     )

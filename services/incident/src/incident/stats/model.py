@@ -56,7 +56,7 @@ class IncidentStats:
     resolution_seconds_sum: float
     postmortems_24h: Mapping[str, int]
     open_side_effects: OpenSideEffects
-    # By effect.
+    # By effect, and OTHER_EFFECT.
     dismissed_side_effects: Mapping[str, int]
     # Only when they were requested.
     details: IncidentDetails | None

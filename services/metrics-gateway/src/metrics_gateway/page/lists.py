@@ -142,12 +142,17 @@ def _delivery_row(section: Known[DeliveryStats], entry: Delivery) -> Row:
 
 
 def _side_effects(section: Known[SideEffectStats]) -> _Content:
-    rows = [
-        _job_row(section, entry, name_of(EFFECTS, entry.effect), name_of(SIDE_EFFECT_STATES, entry.state))
-        for entry in section.stats.waiting
-    ]
+    rows = [_side_effect_row(section, entry) for entry in section.stats.waiting]
     summary = _open(rows, open_side_effects(section.stats), "Every side effect has run.")
     return ("Incident", "State", "Waits"), summary, rows
+
+
+def _side_effect_row(section: Known[SideEffectStats], entry: SideEffect) -> Row:
+    effect, state = name_of(EFFECTS, entry.effect), name_of(SIDE_EFFECT_STATES, entry.state)
+    # A job of another version has no incident.
+    return replace(
+        _job_row(section, entry, effect, state), which=line(entry.incident_id) or line(entry.delivery_id)
+    )
 
 
 def _job_row(section: Known[M], entry: Delivery | SideEffect, which_note: str, state: str) -> Row:

@@ -24,6 +24,7 @@ from servicekit.rpc.status import (
 _PATTERN_RULES = {
     "^[!-~]*$": "must be printable ASCII characters without spaces",
     "^[!-~]+$": "must be printable ASCII characters without spaces",
+    "^[^\\x00]*$": "must not contain U+0000",
 }
 _PATTERN = re.compile(r"`([^`]+)`")
 
