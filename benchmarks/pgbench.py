@@ -12,8 +12,8 @@ from flywheel.postgres.binaries import find_binaries, program_environment
 
 # In PostgreSQL's log: a statement as prepared, its continued lines indented, and the values of its parameters.
 _LOGGED = re.compile(
-    r"LOG:  duration: [0-9.]+ ms  execute [^:]*: (?P<statement>.*?)\n\S[^\n]*DETAIL:  [Pp]arameters: (?P<values>[^\n]*)",
-    re.DOTALL,
+    r"LOG:  duration: [0-9.]+ ms  execute [^:]*: (?P<statement>[^\n]*(?:\n\t[^\n]*)*)"
+    r"\n\S[^\n]*DETAIL:  [Pp]arameters: (?P<values>[^\n]*)"
 )
 _VALUE = re.compile(r"\$(\d+) = (NULL|'(?:[^']|'')*')")
 _STRING = re.compile(r"'(?:[^']|'')*'")

@@ -1,5 +1,7 @@
 """What every test may use. The databases are in tests/databases.py."""
 
+import signal
+
 import pytest
 from xdist.remote import Producer
 
@@ -11,6 +13,10 @@ _run = pytest.StashKey[SharedRun]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the run, in the process that starts the workers."""
+    # Ignored signals are inherited (`nohup`, `&` in a script); the processes of the tests are ended by these.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
     if not hasattr(config, "workerinput"):
         config.stash[_run] = SharedRun()
 

@@ -178,6 +178,8 @@ async def test_after_a_kill_between_commit_and_response_a_retry_of_resolve_is_id
             again = await incidents.resolve(**request)
             assert again.already_resolved
             assert (again.incident.state, again.incident.resolution_number) == (RESOLVED, 1)
+            # Those that the killed process had leased, too.
+            await make_due(rows)
             await settled(rows, incident.incident_id)
             await took_effect_once(rows, incident.incident_id)
             assert (await incidents.event_types(incident.incident_id)).count("RESOLVED") == 1

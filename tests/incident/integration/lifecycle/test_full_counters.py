@@ -95,7 +95,7 @@ async def test_full_attempts_of_a_side_effect_stay_and_it_is_done(incidents: Inc
     # The next job is enqueued with full attempts, as if it had been claimed so often.
     await rows.execute("""
         CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN NEW.attempts := 2147483647; NEW.lease_token := NULL; RETURN NEW; END $$;
+            BEGIN NEW.attempts := 2147483647; NEW.lease_token := NULL; NEW.next_attempt_time := now(); RETURN NEW; END $$;
         CREATE TRIGGER fill BEFORE INSERT ON outbox FOR EACH ROW WHEN (NEW.topic = 'effect.knowledge') EXECUTE FUNCTION fill();
     """)
     try:
