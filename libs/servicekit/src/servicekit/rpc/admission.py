@@ -1,22 +1,24 @@
 """Places for calls: how many may be open at a time, in all and of one peer.
 
-A call takes its place when its headers arrive, before its request is read. One that waits for its request never keeps
-another out: at a limit, the one that has waited longest is ended for the new one.
+A call takes its place when its headers arrive, before its request is read, and keeps it until its answer was sent. One that
+waits for its request, or whose caller does not read the answer, never keeps another out: at a limit, the one that has waited
+longest is ended for the new one.
 """
 
 import asyncio
 import collections
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from servicekit.rpc.context import Context
+from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.status import RpcError, RpcStatus
+from servicekit.rpc.unsent import Unsent, UnsentAnswers
 
 REQUEST_TIME = "request_time"
 _RETRY_AFTER = timedelta(seconds=1)
@@ -32,40 +34,18 @@ class PlaceLimits:
     evicts_running: bool = False
 
 
-class AdmissionMetrics:
-    """`grpc_server_open_calls` by kind, and `grpc_server_refused_total` by limit."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._open = Gauge(
-            "grpc_server_open_calls",
-            "Calls that are open, those that wait for their request included.",
-            ("kind",),
-            registry=registry,
-        )
-        self._refused = Counter(
-            "grpc_server_refused",
-            "Calls that a limit of this process refused, or ended for others.",
-            ("limit",),
-            registry=registry,
-        )
-
-    def declare(self, kind: str, opened: Callable[[], float], limits: Iterable[str]) -> None:
-        """Export the open calls of a kind, and its limits before they refuse anything."""
-        self._open.labels(kind=kind).set_function(opened)
-        for limit in limits:
-            self._refused.labels(limit=limit)
-
-    def refused(self, limit: str) -> None:
-        """Count one."""
-        self._refused.labels(limit=limit).inc()
-
-
 class Place:
     """The place of one call."""
 
-    def __init__(self, peer: str, task: "asyncio.Task[object]") -> None:
-        self.peer = peer
+    __slots__ = ("_task", "connection", "evicted", "left", "peer", "unsent")
+
+    def __init__(self, connection: str, task: "asyncio.Task[object]") -> None:
+        self.connection = connection
+        # Its address without the port: `ipv4:10.0.0.1`.
+        self.peer = connection.rpartition(":")[0]
         self.evicted = False
+        self.left = False
+        self.unsent: Unsent | None = None
         self._task = task
 
     def evict(self) -> None:
@@ -83,7 +63,13 @@ class Places:
     """The open calls of one kind."""
 
     def __init__(
-        self, kind: str, limits: PlaceLimits, metrics: AdmissionMetrics, *, request_time: timedelta
+        self,
+        kind: str,
+        limits: PlaceLimits,
+        metrics: RefusalMetrics,
+        unsent: UnsentAnswers,
+        *,
+        request_time: timedelta,
     ) -> None:
         """`kind` names the limits in the series: `<kind>` and `<kind>_per_peer`.
 
@@ -92,12 +78,16 @@ class Places:
         self._request_seconds = request_time.total_seconds()
         self._limits = limits
         self._metrics = metrics
+        self._unsent = unsent
         self._total_limit, self._peer_limit = kind, f"{kind}_per_peer"
         # In the order in which they arrived.
         self._waiting: collections.OrderedDict[Place, None] = collections.OrderedDict()
         self._running: collections.OrderedDict[Place, None] = collections.OrderedDict()
+        # Those among the running that have unsent bytes, in the order in which they began to send.
+        self._sending: collections.OrderedDict[Place, None] = collections.OrderedDict()
         self._of_peer: collections.Counter[str] = collections.Counter()
-        metrics.declare(kind, self._of_peer.total, (self._total_limit, self._peer_limit, REQUEST_TIME))
+        metrics.declare((self._total_limit, self._peer_limit, REQUEST_TIME))
+        metrics.observe_open_calls(kind, self._of_peer.total)
 
     def enter(self, context: Context) -> Place:
         """Give the call of the current task a place, which `leave` frees.
@@ -108,12 +98,12 @@ class Places:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a place belongs to a task")
-        peer = _address(context)
+        place = Place(context.peer(), task)
+        peer = place.peer
         if self._of_peer[peer] >= self._limits.per_peer:
             self._evict(peer, self._peer_limit)
         elif len(self._waiting) + len(self._running) >= self._limits.total:
             self._evict(None, self._total_limit)
-        place = Place(peer, task)
         self._of_peer[peer] += 1
         self._waiting[place] = None
         return place
@@ -137,8 +127,32 @@ class Places:
             self._running[place] = None
         return request
 
+    def writes(self, place: Place, size: int) -> None:
+        """Note that `size` bytes are about to be sent. Raises RpcError when too much is unsent already."""
+        place.unsent = self._unsent.begin(place.connection, size, partial(self.leave, place))
+        self._sending[place] = None
+
+    def written(self, place: Place) -> None:
+        """Note that they were sent."""
+        if place.unsent is not None:
+            self._unsent.end(place.unsent)
+            place.unsent = None
+            self._sending.pop(place, None)
+
+    def answers(self, place: Place, context: Context, size: int) -> None:
+        """Note that the call's only answer is about to be sent, and free the place when it was. Raises as `writes`."""
+        self.writes(place, size)
+        add_done_callback: Any = (
+            context.add_done_callback
+        )  # the type stubs of grpc.aio want the threaded server's
+        add_done_callback(lambda _context: self.leave(place))
+
     def leave(self, place: Place) -> None:
-        """Free a place."""
+        """Free a place, once."""
+        if place.left:
+            return
+        place.left = True
+        self.written(place)
         self._waiting.pop(place, None)
         self._running.pop(place, None)
         self._of_peer[place.peer] -= 1
@@ -151,10 +165,21 @@ class Places:
         for calls in candidates:
             for place in calls:
                 if peer is None or place.peer == peer:
-                    del calls[place]
-                    place.evict()
+                    self._end(place)
                     return
+        oldest = next((place for place in self._sending if peer is None or place.peer == peer), None)
+        if oldest is not None and self._unsent.evict(oldest.unsent):
+            return
         raise RpcError(_FULL)
+
+    def _end(self, place: Place) -> None:
+        if place.unsent is not None:
+            # Its task could be ended, but not the write.
+            self._unsent.close(place.unsent)
+            return
+        self._waiting.pop(place, None)
+        self._running.pop(place, None)
+        place.evict()
 
 
 _FULL = RpcStatus(
@@ -173,8 +198,3 @@ _NO_REQUEST_IN_TIME = RpcStatus(
     grpc.StatusCode.DEADLINE_EXCEEDED, "the request did not arrive in time", "REQUEST_TIMEOUT"
 )
 _NO_REQUEST = RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request", "NO_REQUEST")
-
-
-def _address(context: Context) -> str:
-    """Return the caller's address without its port: `ipv4:10.0.0.1`."""
-    return context.peer().rpartition(":")[0]

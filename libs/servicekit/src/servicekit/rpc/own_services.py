@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from servicekit.rpc.admission import Place, Places
@@ -44,7 +45,8 @@ class OwnServices:
     def _with_request(self, inner: Any) -> Any:
         async def behavior(_requests: Any, context: Context) -> Any:
             async def call(place: Place) -> Any:
-                return await inner(await self._places.request(place, context), context)
+                request = await self._places.request(place, context)
+                return await inner(request, _BoundedContext(context, self._places, place))
 
             return await self._admitted(context, call)
 
@@ -52,7 +54,9 @@ class OwnServices:
 
     def _with_requests(self, inner: Any) -> Any:
         async def behavior(requests: Any, context: Context) -> Any:
-            return await self._admitted(context, lambda _place: inner(requests, context))
+            return await self._admitted(
+                context, lambda place: inner(requests, _BoundedContext(context, self._places, place))
+            )
 
         return behavior
 
@@ -68,6 +72,26 @@ class OwnServices:
                 self._places.leave(place)
         except RpcError as exc:
             await _abort(context, exc)
+
+
+class _BoundedContext:
+    """A context whose writes are known until they are sent."""
+
+    def __init__(self, context: Context, places: Places, place: Place) -> None:
+        self._context = context
+        self._places = places
+        self._place = place
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def write(self, message: Message) -> None:
+        """Send a message."""
+        self._places.writes(self._place, message.ByteSize())
+        try:
+            await self._context.write(message)
+        finally:
+            self._places.written(self._place)
 
 
 async def _abort(context: Context, error: RpcError) -> NoReturn:

@@ -12,15 +12,16 @@ import grpc
 import grpc.aio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 from prometheus_client import CollectorRegistry
 
 from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.database.failure_log import FailureLog
 from servicekit.process.addresses import require_protection
 from servicekit.process.descriptors import usable_connections
-from servicekit.rpc.admission import AdmissionMetrics, PlaceLimits, Places
+from servicekit.rpc.admission import PlaceLimits, Places
 from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.grpc_log import ignore_lost_connections
+from servicekit.rpc.health import HealthServicer
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.interceptors.chain import Chain
 from servicekit.rpc.interceptors.deadline import DeadlineLayer
@@ -32,8 +33,10 @@ from servicekit.rpc.interceptors.validation import ValidationLayer
 from servicekit.rpc.open_streams import OpenStreams
 from servicekit.rpc.own_services import OwnServices
 from servicekit.rpc.reflection import add_reflection
+from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.registration import Registration
 from servicekit.rpc.tls import ServerTls, server_credentials
+from servicekit.rpc.unsent import UnsentAnswers, UnsentLimits
 
 _log = structlog.get_logger()
 
@@ -63,6 +66,7 @@ class ServerLimits:
     calls_per_connection: int = 250
     # From a call's headers to its request.
     request_time: timedelta = timedelta(seconds=10)
+    unsent: UnsentLimits = field(default=UnsentLimits())
     # From a connection's beginning to HTTP/2's.
     handshake_time: timedelta = timedelta(seconds=10)
     # A connection without calls is closed; its client opens another with its next call.
@@ -111,8 +115,9 @@ class ServerBuilder:
         self._reflection_enabled = reflection_enabled
         self._names: list[str] = []
         self._drain = DrainLayer(calls or InFlightCalls())
-        metrics = AdmissionMetrics(registry)
-        places = partial(Places, metrics=metrics, request_time=self._limits.request_time)
+        metrics = RefusalMetrics(registry)
+        unsent = UnsentAnswers(self._limits.unsent, metrics)
+        places = partial(Places, metrics=metrics, unsent=unsent, request_time=self._limits.request_time)
         self._own_places = places("own_calls", self._limits.own_calls)
         self._chain = Chain(
             outer=[TelemetryLayer(registry), ErrorLayer(errors), DeadlineLayer(self._limits.deadline)],
@@ -120,6 +125,7 @@ class ServerBuilder:
             calls=places("calls", self._limits.calls),
             streams=places("streams", self._limits.streams),
         )
+        ignore_lost_connections()
         self._server = grpc.aio.server(
             options=[
                 # Without this a second server on the same port gets half of the calls, unnoticed by both.
@@ -152,7 +158,7 @@ class ServerBuilder:
 
     def build(self) -> "Server":
         """Add health and reflection and return the server, not yet listening."""
-        health = health_aio.HealthServicer()
+        health = HealthServicer()
         streams = OpenStreams()
         own = Registration(self._server, OwnServices(self._own_places, streams))
         health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]  # as a server to the generated code
@@ -177,7 +183,7 @@ class Server:
     def __init__(
         self,
         server: grpc.aio.Server,
-        health: health_aio.HealthServicer,
+        health: HealthServicer,
         drain: DrainLayer,
         streams: OpenStreams,
         address: str,
@@ -237,16 +243,13 @@ class Server:
         if serving is self._serving:
             return
         self._serving = serving
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
         for name in self._names:
-            await self._health.set(name, status)
+            self._health.set(name, serving=serving)
         _log.info("health_changed", serving=serving)
 
     async def stop(self) -> None:
         """Refuse new calls, let calls in flight finish within the drain time, then end them."""
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         loop = asyncio.get_running_loop()
         until = loop.time() + self._drain_seconds
         with contextlib.suppress(TimeoutError):

@@ -33,7 +33,8 @@ class Chain:
 
     The request is read between the outer and the inner layers: bytes that cannot be read are an error like any other,
     answered by the outer ones. gRPC itself would read it before any of our code runs, for as long as the caller likes; so the
-    handlers are registered as if their requests were streams, which is the same on the wire.
+    handlers are registered as if their requests were streams, which is the same on the wire. Answers are serialized here,
+    where their size is counted until they are sent.
     """
 
     def __init__(
@@ -49,47 +50,58 @@ class Chain:
         self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]"
     ) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return the handler of `method` (`/package.Service/Method`) with every layer around it."""
-        parse = _parser(handler.request_deserializer)
+        parse, serialize = _parser(handler.request_deserializer), _serializer(handler.response_serializer)
         # The stubs describe the threaded server; here the behaviors are coroutine functions.
         if handler.response_streaming:
             stream: StreamBehavior = cast(StreamBehavior, handler.unary_stream)
             for layer in reversed(self._inner):
                 stream = layer.stream(method, stream)
-            stream = self._reading_stream(parse, stream)
+            stream = self._reading_stream(parse, serialize, stream)
             for layer in reversed(self._outer):
                 stream = layer.stream(method, stream)
-            return grpc.stream_stream_rpc_method_handler(cast(Any, stream), None, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(cast(Any, stream), None, None)
         unary: UnaryBehavior = cast(UnaryBehavior, handler.unary_unary)
         for layer in reversed(self._inner):
             unary = layer.unary(method, unary)
-        unary = self._reading_unary(parse, unary)
+        unary = self._reading_unary(parse, serialize, unary)
         for layer in reversed(self._outer):
             unary = layer.unary(method, unary)
-        return grpc.stream_unary_rpc_method_handler(cast(Any, unary), None, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(cast(Any, unary), None, None)
 
-    def _reading_unary(self, parse: Callable[[bytes], Any], inner: UnaryBehavior) -> UnaryBehavior:
+    def _reading_unary(
+        self, parse: Callable[[bytes], Any], serialize: Callable[[Any], bytes], inner: UnaryBehavior
+    ) -> UnaryBehavior:
         calls = self._calls
 
-        async def behavior(_requests: Any, context: Context) -> Any:
+        async def behavior(_requests: Any, context: Context) -> bytes:
             place = calls.enter(context)
             try:
-                return await inner(parse(await calls.request(place, context)), context)
+                answer = serialize(await inner(parse(await calls.request(place, context)), context))
+                calls.answers(place, context, len(answer))
             except asyncio.CancelledError:
+                calls.leave(place)
                 place.raise_if_evicted()
                 raise
-            finally:
+            except BaseException:
                 calls.leave(place)
+                raise
+            return answer
 
         return behavior
 
-    def _reading_stream(self, parse: Callable[[bytes], Any], inner: StreamBehavior) -> StreamBehavior:
+    def _reading_stream(
+        self, parse: Callable[[bytes], Any], serialize: Callable[[Any], bytes], inner: StreamBehavior
+    ) -> StreamBehavior:
         streams = self._streams
 
-        async def behavior(_requests: Any, context: Context) -> AsyncIterator[Any]:
+        async def behavior(_requests: Any, context: Context) -> AsyncIterator[bytes]:
             place = streams.enter(context)
             try:
                 async for response in inner(parse(await streams.request(place, context)), context):
-                    yield response
+                    answer = serialize(response)
+                    streams.writes(place, len(answer))
+                    yield answer
+                    streams.written(place)
             except asyncio.CancelledError:
                 place.raise_if_evicted()
                 raise
@@ -107,3 +119,7 @@ def _parser(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any
             raise RpcError(_UNREADABLE) from None
 
     return parse
+
+
+def _serializer(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]:
+    return bytes if serialize is None else serialize
