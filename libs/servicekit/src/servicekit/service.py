@@ -96,6 +96,19 @@ class Service(Generic[S]):
                 raise
         return engine
 
+    def open_reads(self, settings: S) -> AsyncEngine:
+        """Return an engine of its own for what grows with the stored data: Lists, searches, stats, background scans.
+
+        However many of them there are, the other engine's connections stay free. No connection is opened here.
+        """
+        return create_engine(
+            settings.database_url.get_secret_value(),
+            application_name=f"{self.name}-reads",
+            pool_size=settings.database_read_pool_size,
+            statement_timeout_seconds=settings.database_read_timeout.total_seconds(),
+            check=self.migrations.require_own,
+        )
+
     async def _migrate_when_available(self, settings: S) -> None:
         failures = FailureLog("migration_waits_for_database", logs_connecting=True)
         while True:

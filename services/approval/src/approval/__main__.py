@@ -24,7 +24,7 @@ from approval.lifecycle.expiry import expire
 from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.policy.switch import AutoApproval
-from approval.servicer import ApprovalServicer, StatsServicer
+from approval.servicer import HEAVY_READS, ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
 from approval.stats.use_cases import StatsUseCase
 from approval.status_codes import ERRORS
@@ -44,7 +44,8 @@ from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
 from servicekit.rpc.channel import open_channel
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
+from servicekit.rpc.read_places import ReadLimits
+from servicekit.rpc.server import ServerBuilder, ServerLimits, run_until_stopped, watch_health
 from servicekit.rpc.tls import server_tls
 from servicekit.service import Service, run_service
 
@@ -73,6 +74,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         authenticated=settings.authenticated,
         insecure=settings.insecure,
         reflection_enabled=settings.reflection,
+        limits=ServerLimits(reads=ReadLimits(running=settings.concurrent_reads)),
     )
     require_protection(
         settings.metrics_listen,
@@ -86,6 +88,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     )
     await auto_approval.start()
     engine = await SERVICE.open_database(settings, migrate=migrate_first, stop=stop)
+    read_engine = SERVICE.open_reads(settings)
     migrations = SERVICE.migrations
 
     names = [name.strip() for name in settings.executors.split(",") if name.strip()]
@@ -96,7 +99,10 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         check_timeout=settings.incident_check_timeout,
         resolve_timeout=settings.incident_resolve_timeout,
     )
-    transactions = Transactions(engine, Outbox())
+    outbox = Outbox()
+    transactions = Transactions(engine, outbox)
+    # For what grows with the stored data: Lists, stats, the reconciler.
+    reads = Transactions(read_engine, outbox)
     runner = OperationRunner(
         transactions,
         executors,
@@ -108,7 +114,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         ),
     )
     execute = ExecuteUseCase(transactions, runner)
-    reconciler = Reconciler(transactions, Comparison(transactions, incidents))
+    reconciler = Reconciler(reads, Comparison(reads, incidents))
     page_tokens = PageTokens()
     worker = OutboxWorker(
         transactions,
@@ -126,20 +132,21 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                     read_policy=auto_approval.policy,
                     executable=executors.kinds,
                 ),
-                approvals=ApprovalUseCases(transactions, executable=executors.kinds),
+                approvals=ApprovalUseCases(transactions, reads=reads, executable=executors.kinds),
                 execute=execute,
                 plan=PlanUseCase(transactions, executors),
-                execution_log=ExecutionLogUseCase(transactions),
-                deliveries=DeliveryUseCases(transactions),
+                execution_log=ExecutionLogUseCase(reads),
+                deliveries=DeliveryUseCases(transactions, reads=reads),
                 reconciler=reconciler,
                 page_tokens=page_tokens,
                 default_ttl=settings.default_ttl,
             ),
             approval_service_pb2.DESCRIPTOR.services_by_name["ApprovalService"].full_name,
+            heavy_reads=HEAVY_READS,
         )
         .add(
             add_FlywheelStatsServiceServicer_to_server,
-            StatsServicer(StatsUseCase(transactions), min_samples=settings.min_samples),
+            StatsServicer(StatsUseCase(reads), min_samples=settings.min_samples),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )
         .build()
@@ -178,6 +185,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     await runner.drain(_DRAIN_OPERATIONS)
     await executors.close()
     await channel.close()
+    await close_engine(read_engine)
     await close_engine(engine)
 
 

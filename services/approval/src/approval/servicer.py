@@ -28,6 +28,9 @@ from servicekit.rpc.page_tokens import PageTokens
 # A string: gRPC's classes are generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
+# The methods whose cost grows with what is stored.
+HEAVY_READS = frozenset({"List", "ListExecutions", "ListDeliveries"})
+
 
 class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
     """awoooi.approval.v1.ApprovalService. A method that is missing here returns UNIMPLEMENTED."""

@@ -18,7 +18,7 @@ from incident.knowledge.use_cases import KnowledgeUseCases
 from incident.lifecycle.resolve import ResolveUseCase
 from incident.lifecycle.retention import keep_removing
 from incident.lifecycle.use_cases import IncidentUseCases
-from incident.servicer import IncidentServicer, StatsServicer
+from incident.servicer import HEAVY_READS, IncidentServicer, StatsServicer
 from incident.settings import IncidentSettings
 from incident.stats.use_cases import StatsUseCase
 from incident.status_codes import ERRORS
@@ -38,7 +38,8 @@ from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
+from servicekit.rpc.read_places import ReadLimits
+from servicekit.rpc.server import ServerBuilder, ServerLimits, run_until_stopped, watch_health
 from servicekit.rpc.tls import server_tls
 from servicekit.service import Service, run_service
 
@@ -66,6 +67,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         authenticated=settings.authenticated,
         insecure=settings.insecure,
         reflection_enabled=settings.reflection,
+        limits=ServerLimits(reads=ReadLimits(running=settings.concurrent_reads)),
         calls=calls,
     )
     require_protection(
@@ -78,9 +80,13 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     template = load_template(settings)
     external = open_external_systems(settings)
     engine = await SERVICE.open_database(settings, migrate=migrate_first, stop=stop)
+    read_engine = SERVICE.open_reads(settings)
     migrations = SERVICE.migrations
 
-    transactions = Transactions(engine, Outbox())
+    outbox = Outbox()
+    transactions = Transactions(engine, outbox)
+    # For what grows with the stored data: Lists, searches, stats, retention.
+    reads = Transactions(read_engine, outbox)
     effects = topics(transactions, settings, template, external)
     worker = OutboxWorker(
         transactions,
@@ -91,14 +97,14 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     skip_reasons = disabled_effects(external)
     feed = Feed(max_watchers=settings.watch_max_streams)
     epochs = Epochs(transactions)
-    knowledge = KnowledgeUseCases(transactions)
+    knowledge = KnowledgeUseCases(transactions, reads=reads)
     page_tokens = PageTokens()
     servicer = IncidentServicer(
-        incidents=IncidentUseCases(transactions, stuck_after=settings.stuck_after),
+        incidents=IncidentUseCases(transactions, reads=reads, stuck_after=settings.stuck_after),
         resolve=ResolveUseCase(
             transactions, effects={effect: skip_reasons.get(effect) for effect in effects}
         ),
-        side_effects=SideEffectUseCases(transactions),
+        side_effects=SideEffectUseCases(transactions, reads=reads),
         knowledge=knowledge,
         watch=WatchUseCase(transactions, feed, epochs),
         page_tokens=page_tokens,
@@ -110,10 +116,11 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             add_IncidentServiceServicer_to_server,
             servicer,
             incident_service_pb2.DESCRIPTOR.services_by_name["IncidentService"].full_name,
+            heavy_reads=HEAVY_READS,
         )
         .add(
             add_FlywheelStatsServiceServicer_to_server,
-            StatsServicer(StatsUseCase(transactions, stuck_after=settings.stuck_after)),
+            StatsServicer(StatsUseCase(reads, stuck_after=settings.stuck_after)),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )
         .build()
@@ -132,7 +139,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             "page_tokens": page_tokens.keep_loaded(engine),
             "certificates": certificates.keep_current(),
             "watch": Tailer(transactions, feed, epochs).run(stop),
-            "retention": keep_removing(transactions, keep=settings.retention),
+            "retention": keep_removing(reads, keep=settings.retention),
             "knowledge": run_periodically(
                 "knowledge_index", knowledge.index_batch, every=_INDEX_EVERY, pause=_INDEX_PAUSE
             ),
@@ -141,6 +148,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         },
     )
     await external.close()
+    await close_engine(read_engine)
     await close_engine(engine)
 
 

@@ -35,6 +35,9 @@ from servicekit.rpc.page_tokens import PageTokens
 # A string: gRPC's classes are generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
+# The methods whose cost grows with what is stored.
+HEAVY_READS = frozenset({"List", "ListEvents", "ListSideEffects", "SearchKnowledge"})
+
 
 class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     """awoooi.incident.v1.IncidentService. A method that is missing here returns UNIMPLEMENTED."""

@@ -34,7 +34,7 @@ def transactions(engine: AsyncEngine) -> Transactions:
 
 @pytest.fixture
 def knowledge(transactions: Transactions) -> KnowledgeUseCases:
-    return KnowledgeUseCases(transactions)
+    return KnowledgeUseCases(transactions, reads=transactions)
 
 
 @pytest_asyncio.fixture

@@ -49,7 +49,7 @@ def statements(engine: AsyncEngine) -> list[str]:
 
 
 async def opened(transactions: Transactions, number: int) -> Sequence[str]:
-    use_cases = IncidentUseCases(transactions, stuck_after=timedelta(minutes=30))
+    use_cases = IncidentUseCases(transactions, reads=transactions, stuck_after=timedelta(minutes=30))
     new = NewIncident("disk full", Severity.HIGH)
     return [(await use_cases.create(new, actor="tester")).incident.incident_id for _ in range(number)]
 

@@ -125,6 +125,8 @@ _BY_CLASS: Mapping[type[BaseException], Meaning] = {
     ssl.SSLError: _UNAVAILABLE,
 }
 
+_QUERY_CANCELED = "57014"
+
 # Other errors of the system are the network's when they have one of these numbers. A TimeoutError without a number is of a
 # clock of our own, which may be about anything.
 _NETWORK_ERRNO = frozenset(
@@ -194,6 +196,11 @@ def is_data_error(exc: BaseException) -> bool:
 def is_full(exc: BaseException) -> bool:
     """Return whether `exc` means that a number of the database has no next one."""
     return meaning_of(exc) is _FULL
+
+
+def is_too_long(exc: BaseException) -> bool:
+    """Return whether `exc` means that the server ended a statement, which it does after the statement timeout."""
+    return sqlstate(exc) == _QUERY_CANCELED
 
 
 def sqlstate(exc: BaseException) -> str | None:

@@ -1,11 +1,12 @@
 """The settings that every gRPC service has."""
 
 import re
+from datetime import timedelta
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from servicekit.database.url import check_database_url
-from servicekit.process.settings import Address
+from servicekit.process.settings import Address, Duration
 from servicekit.process.tls_settings import ServerTlsSettings, variable
 
 
@@ -29,6 +30,13 @@ class ServiceSettings(ServerTlsSettings):
     # Connections to the database, the one that listens for new jobs included. More than PostgreSQL can run at a time
     # (about twice its cores) adds waiting, not throughput.
     database_pool_size: int = Field(default=10, ge=3, le=200)
+    # Connections besides, for what grows with the stored data, so that it never keeps other calls from the database: one for
+    # the stats, one for background scans, each of the others for one List or search at a time.
+    database_read_pool_size: int = Field(default=5, ge=3, le=100)
+    # How long one statement of those may take.
+    database_read_timeout: Duration = Field(
+        default=timedelta(seconds=5), ge=timedelta(milliseconds=100), le=timedelta(seconds=25)
+    )
     # Serves this process's own RPC metrics (grpc_server_*) for Prometheus; off when empty.
     metrics_listen: Address | None = None
     # The lowest level that is logged: DEBUG, INFO, WARNING or ERROR.
@@ -39,6 +47,11 @@ class ServiceSettings(ServerTlsSettings):
     def _check_database_url(cls, url: SecretStr) -> SecretStr:
         check_database_url(url.get_secret_value())
         return url
+
+    @property
+    def concurrent_reads(self) -> int:
+        """How many Lists and searches run at a time: what the stats and background scans leave of their connections."""
+        return self.database_read_pool_size - 2
 
     @field_validator("mtls_listen")
     @classmethod

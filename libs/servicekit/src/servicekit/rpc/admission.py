@@ -34,6 +34,11 @@ class PlaceLimits:
     evicts_running: bool = False
 
 
+def address_of(connection: str) -> str:
+    """Return the address of a peer without its port: `ipv4:10.0.0.1`."""
+    return connection.rpartition(":")[0]
+
+
 class Place:
     """The place of one call."""
 
@@ -42,7 +47,7 @@ class Place:
     def __init__(self, connection: str, task: "asyncio.Task[object]") -> None:
         self.connection = connection
         # Its address without the port: `ipv4:10.0.0.1`.
-        self.peer = connection.rpartition(":")[0]
+        self.peer = address_of(connection)
         self.evicted = False
         self.left = False
         self.unsent: Unsent | None = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -28,10 +28,12 @@ from servicekit.rpc.interceptors.deadline import DeadlineLayer
 from servicekit.rpc.interceptors.drain import DrainLayer
 from servicekit.rpc.interceptors.errors import ErrorLayer
 from servicekit.rpc.interceptors.identity import MetadataIdentityLayer
+from servicekit.rpc.interceptors.reads import ReadLayer
 from servicekit.rpc.interceptors.telemetry import TelemetryLayer
 from servicekit.rpc.interceptors.validation import ValidationLayer
 from servicekit.rpc.open_streams import OpenStreams
 from servicekit.rpc.own_services import OwnServices
+from servicekit.rpc.read_places import ReadLimits, ReadPlaces
 from servicekit.rpc.reflection import add_reflection
 from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.registration import Registration
@@ -62,6 +64,8 @@ class ServerLimits:
     calls: PlaceLimits = field(default=PlaceLimits(2_000, per_peer=1_500))
     streams: PlaceLimits = field(default=PlaceLimits(1_000, per_peer=500))
     own_calls: PlaceLimits = field(default=PlaceLimits(300, per_peer=100, evicts_running=True))
+    # Of the unary calls, lists and searches: those that run, and those that wait for that.
+    reads: ReadLimits = field(default=ReadLimits())
     # Of any kind, on one connection; those beyond it wait in the client.
     calls_per_connection: int = 250
     # From a call's headers to its request.
@@ -119,9 +123,10 @@ class ServerBuilder:
         unsent = UnsentAnswers(self._limits.unsent, metrics)
         places = partial(Places, metrics=metrics, unsent=unsent, request_time=self._limits.request_time)
         self._own_places = places("own_calls", self._limits.own_calls)
+        self._reads = ReadLayer(ReadPlaces(self._limits.reads, metrics))
         self._chain = Chain(
             outer=[TelemetryLayer(registry), ErrorLayer(errors), DeadlineLayer(self._limits.deadline)],
-            inner=[self._drain, MetadataIdentityLayer(), ValidationLayer()],
+            inner=[self._drain, MetadataIdentityLayer(), ValidationLayer(), self._reads],
             calls=places("calls", self._limits.calls),
             streams=places("streams", self._limits.streams),
         )
@@ -150,8 +155,19 @@ class ServerBuilder:
             maximum_concurrent_rpcs=2 * self._limits.open_calls,
         )
 
-    def add(self, register: Callable[[Any, Any], None], servicer: object, full_name: str) -> Self:
-        """Add a service by its generated `add_…Servicer_to_server` function and its full protobuf name."""
+    def add(
+        self,
+        register: Callable[[Any, Any], None],
+        servicer: object,
+        full_name: str,
+        *,
+        heavy_reads: Collection[str] = (),
+    ) -> Self:
+        """Add a service by its generated `add_…Servicer_to_server` function and its full protobuf name.
+
+        `heavy_reads` names its methods whose cost grows with what is stored: they run in places of their own.
+        """
+        self._reads.add(f"/{full_name}/{method}" for method in heavy_reads)
         register(servicer, Registration(self._server, self._chain))
         self._names.append(full_name)
         return self

@@ -4,6 +4,7 @@ The outbox does not lose intents. This repairs what is outside its reach: a row 
 restore of either database from a backup. What was acknowledged is first compared with what the incident service has.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -54,9 +55,15 @@ class Reconciler:
     def __init__(self, transactions: Transactions, comparison: Comparison) -> None:
         self._transactions = transactions
         self._comparison = comparison
+        # They read all approvals: one at a time, however many are called for.
+        self._one_at_a_time = asyncio.Lock()
 
     async def find(self) -> Reconciliation:
         """Return what `reconcile` would do; nothing is written. Of approvals that were never acknowledged the first thousand."""
+        async with self._one_at_a_time:
+            return await self._find()
+
+    async def _find(self) -> Reconciliation:
         queued, unknown = Listed(), Listed()
         async with self._transactions.statement() as connection:
             missing = await repository.find_unacknowledged(connection, limit=_BATCH)
@@ -71,6 +78,10 @@ class Reconciler:
 
         An approval has one delivery. With `accept_unknown_by` the unknown incidents are accepted as lost, by this actor.
         """
+        async with self._one_at_a_time:
+            return await self._reconcile(accept_unknown_by)
+
+    async def _reconcile(self, accept_unknown_by: str) -> Reconciliation:
         queued, unknown = Listed(), Listed()
         compared, is_compared = await self._compare_all(dry_run=False)
         has_more = True
@@ -113,8 +124,9 @@ class Reconciler:
 
     async def reconcile_batch(self) -> bool:
         """Compare a batch of approvals and queue a batch of missing resolves; returns whether there may be more."""
-        compares_more = await self._comparison.compare_next()
-        _, queues_more = await self._queue_batch()
+        async with self._one_at_a_time:
+            compares_more = await self._comparison.compare_next()
+            _, queues_more = await self._queue_batch()
         return compares_more or queues_more
 
     async def _queue_batch(self) -> tuple[Sequence[str], bool]:

@@ -28,8 +28,10 @@ class DeliveryPage:
 class DeliveryUseCases:
     """Deliveries over one database."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, *, reads: Transactions) -> None:
+        """`reads` serves the list."""
         self._transactions = transactions
+        self._reads = reads
 
     async def list(
         self,
@@ -44,7 +46,7 @@ class DeliveryUseCases:
 
         Without `topics` these are the resolves, and what is PARKED or DISMISSED of every topic.
         """
-        async with self._transactions.statement() as connection:
+        async with self._reads.statement() as connection:
             found = await delivery_repository.list_deliveries(
                 connection,
                 topics=topics,

@@ -39,9 +39,12 @@ class ApprovalPage:
 class ApprovalUseCases:
     """Approvals over one database."""
 
-    def __init__(self, transactions: Transactions, *, executable: Collection[OperationKind]) -> None:
-        """`executable` are the kinds of operation that this process has an executor for."""
+    def __init__(
+        self, transactions: Transactions, *, reads: Transactions, executable: Collection[OperationKind]
+    ) -> None:
+        """`reads` serves the list; `executable` are the kinds of operation that this process has an executor for."""
         self._transactions = transactions
+        self._reads = reads
         self._executable = executable
 
     async def get(self, approval_id: str) -> Approval:
@@ -53,7 +56,7 @@ class ApprovalUseCases:
         self, criteria: ApprovalFilter, *, after: tuple[datetime, str] | None, page_size: int
     ) -> ApprovalPage:
         """Return the page of approvals after the position `after` (None: the first)."""
-        async with self._transactions.statement() as connection:
+        async with self._reads.statement() as connection:
             page, more = await read_page(
                 lambda behind, limit: listing.list_approvals(connection, criteria, after=behind, limit=limit),
                 after=after,

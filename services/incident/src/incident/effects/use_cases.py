@@ -38,8 +38,10 @@ _log = structlog.get_logger()
 class SideEffectUseCases:
     """The use cases on side effects and postmortems over one database."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, *, reads: Transactions) -> None:
+        """`reads` serves the list."""
         self._transactions = transactions
+        self._reads = reads
 
     async def list(
         self,
@@ -54,7 +56,7 @@ class SideEffectUseCases:
 
         An empty criterion matches all. Raises IncidentNotFoundError when `incident_id` is given and unknown.
         """
-        async with self._transactions.statement() as connection:
+        async with self._reads.statement() as connection:
             resolutions = None
             if incident_id:
                 incident = await incidents.get(connection, incident_id)

@@ -16,8 +16,10 @@ _INDEX_BATCH = 20
 class KnowledgeUseCases:
     """The use cases on knowledge over one database."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, *, reads: Transactions) -> None:
+        """`reads` serves searches."""
         self._transactions = transactions
+        self._reads = reads
 
     async def search(
         self,
@@ -28,7 +30,7 @@ class KnowledgeUseCases:
         page_size: int,
     ) -> KnowledgePage:
         """Return a page of the resolutions of similar incidents, best match first."""
-        async with self._transactions.statement() as connection:
+        async with self._reads.statement() as connection:
             found = await search_repository.search(
                 connection, read_query(query), types=types, after=after, limit=page_size + 1
             )

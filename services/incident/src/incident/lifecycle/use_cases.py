@@ -50,8 +50,10 @@ _CREATE_ATTEMPTS = 8
 class IncidentUseCases:
     """The use cases on incidents and their timelines over one database."""
 
-    def __init__(self, transactions: Transactions, *, stuck_after: timedelta) -> None:
+    def __init__(self, transactions: Transactions, *, reads: Transactions, stuck_after: timedelta) -> None:
+        """`reads` serves the lists."""
         self._transactions = transactions
+        self._reads = reads
         self._stuck_after = stuck_after
 
     async def create(self, new: NewIncident, *, actor: str) -> CreateResult:
@@ -122,7 +124,7 @@ class IncidentUseCases:
         self, criteria: IncidentFilter, *, after: tuple[datetime, str] | None, page_size: int
     ) -> IncidentPage:
         """Return the page of incidents after the position `after` (None: the first)."""
-        async with self._transactions.statement() as connection:
+        async with self._reads.statement() as connection:
             page, more = await read_page(
                 lambda behind, limit: listing.list_incidents(
                     connection, criteria, stuck_after=self._stuck_after, after=behind, limit=limit
@@ -206,7 +208,7 @@ class IncidentUseCases:
 
         Raises IncidentNotFoundError.
         """
-        async with self._transactions.statement() as connection:
+        async with self._reads.statement() as connection:
             page, more = await read_page(
                 lambda behind, limit: timeline.list_events(
                     connection, incident_id, types=types, after=behind, limit=limit

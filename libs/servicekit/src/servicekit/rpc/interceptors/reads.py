@@ -1,0 +1,42 @@
+"""Gives heavy reads places of their own, so that they never keep other calls from the database."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from servicekit.database.errors import is_too_long
+from servicekit.rpc.admission import address_of
+from servicekit.rpc.context import Context
+from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
+from servicekit.rpc.read_places import ReadPlaces
+
+
+class ReadLayer:
+    """Runs heavy reads in places; other methods pass. The innermost layer: a refused request takes no place."""
+
+    def __init__(self, places: ReadPlaces) -> None:
+        self._places = places
+        self._methods: set[str] = set()
+
+    def add(self, methods: Iterable[str]) -> None:
+        """Declare methods (`/package.Service/Method`) as heavy reads, before they are registered."""
+        self._methods.update(methods)
+
+    def unary(self, method: str, inner: UnaryBehavior) -> UnaryBehavior:
+        """Run a heavy read in a place. What the database ends for its length is the caller's error, not an outage."""
+        if method not in self._methods:
+            return inner
+
+        async def behavior(request: Any, context: Context) -> Any:
+            async with self._places.place(address_of(context.peer())):
+                try:
+                    return await inner(request, context)
+                except Exception as exc:
+                    if is_too_long(exc):
+                        raise self._places.too_long() from exc
+                    raise
+
+        return behavior
+
+    def stream(self, method: str, inner: StreamBehavior) -> StreamBehavior:
+        """Pass: what a stream reads is bounded by its own use case."""
+        return inner
