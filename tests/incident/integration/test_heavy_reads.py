@@ -73,7 +73,7 @@ async def locked(service: RunningService, table: str) -> "AsyncIterator[Rows]":
 
 async def waiting(rows: "Rows") -> dict[str, int]:
     """How many connections of each kind wait for a lock."""
-    return dict(await rows.fetch(WAITING))
+    return {name: count for name, count in await rows.fetch(WAITING)}  # noqa: C416 - of rows, not of pairs
 
 
 @pytest.mark.parametrize(("table", "read"), READS.values(), ids=READS.keys())
@@ -140,6 +140,16 @@ async def test_a_search_beyond_the_queue_is_resource_exhausted_at_once(patient: 
         for call in others:
             call.cancel()
         await asyncio.wait(others)
+
+
+async def test_stats_that_are_slow_are_those_before(patient: RunningService) -> None:
+    async with incidents_at(patient.address) as incidents:
+        before = await incidents.stats()
+        async with locked(patient, "postmortems"):
+            slow = [asyncio.ensure_future(incidents.stats()) for _ in range(20)]
+            assert await asyncio.gather(*slow) == [before] * 20
+        after = await eventually(incidents.stats, lambda stats: stats != before)
+        assert after.read_time.ToNanoseconds() > before.read_time.ToNanoseconds()
 
 
 async def test_the_statements_of_callers_that_hang_up_are_ended(patient: RunningService) -> None:

@@ -46,6 +46,7 @@ SERIES = {
     ("awoooi_flywheel_source_up", "gauge", ("source",)),
     ("awoooi_flywheel_source_last_success_timestamp_seconds", "gauge", ("source",)),
     ("awoooi_flywheel_source_scrape_duration_seconds", "gauge", ("source",)),
+    ("awoooi_flywheel_source_stats_timestamp_seconds", "gauge", ("source",)),
     ("awoooi_flywheel_source_errors_total", "counter", ("reason", "source")),
     ("awoooi_flywheel_build_info", "gauge", ("version",)),
 }
@@ -168,6 +169,8 @@ def test_the_stats_of_the_incident_service_are_exposed() -> None:
 def test_the_state_of_each_source_is_exposed() -> None:
     seen = scrape(reading("incident", incident_response()), reading("approval", None))
     assert seen.labelled("awoooi_flywheel_source_up") == {("incident",): 1, ("approval",): 0}
+    read_time = incident_response().read_time.seconds
+    assert seen.labelled("awoooi_flywheel_source_stats_timestamp_seconds") == {("incident",): read_time}
     assert seen.value("awoooi_flywheel_source_scrape_duration_seconds", source="approval") == 0.25
     assert (
         seen.value("awoooi_flywheel_source_last_success_timestamp_seconds", source="approval")

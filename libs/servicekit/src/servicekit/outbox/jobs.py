@@ -78,6 +78,8 @@ JOB_COLUMNS = (
     " requeued_by, dismissed_by, dismiss_reason"
 )
 _NEWEST = 2**63 - 1
+# Jobs of one topic in one state that are counted.
+MAX_COUNTED_JOBS = 20_000
 
 
 def job_statement(sql: str, *arrays: str) -> TextualSelect:
@@ -173,20 +175,44 @@ async def list_jobs(
     return [to_record(row) for row in await connection.execute(statement, parameters)]
 
 
+# So many open jobs of each state are read, so that a backlog of any length costs the same. The oldest of those.
 _LIST_OPEN = job_statement(
     f"""
-    SELECT {JOB_COLUMNS} FROM outbox WHERE state IN ('PENDING', 'PARKED') AND (:every_topic OR topic = ANY (:topics))
-    ORDER BY state, create_time, job_id LIMIT :limit
+    WITH open AS (
+        (SELECT job_id, state, create_time FROM outbox
+         WHERE state = 'PARKED' AND (:every_topic OR topic = ANY (:topics))
+         ORDER BY topic LIMIT :max_read)
+        UNION ALL
+        (SELECT job_id, state, create_time FROM outbox
+         WHERE state = 'PENDING' AND (:every_topic OR topic = ANY (:topics))
+         ORDER BY topic, next_attempt_time LIMIT :max_read)
+    ), oldest AS (
+        SELECT job_id FROM open ORDER BY state, create_time, job_id LIMIT :limit
+    )
+    SELECT {JOB_COLUMNS} FROM outbox WHERE job_id = ANY (ARRAY (SELECT job_id FROM oldest))
+    ORDER BY state, create_time, job_id
     """,  # noqa: S608 - constants of this module
     "topics",
 )
 
 
 async def list_open(
-    connection: AsyncConnection, topics: Sequence[str] | None = None, *, limit: int
+    connection: AsyncConnection,
+    topics: Sequence[str] | None = None,
+    *,
+    limit: int,
+    max_read: int = MAX_COUNTED_JOBS,
 ) -> Sequence[JobRecord]:
-    """Return at most `limit` jobs of these topics (None: of every topic): PARKED, then PENDING ones, oldest first."""
-    parameters = {"topics": topics or [], "every_topic": topics is None, "limit": limit}
+    """Return at most `limit` jobs of these topics (None: of every topic): PARKED, then PENDING ones, oldest first.
+
+    Of a state with more than `max_read` jobs, these are the oldest of so many.
+    """
+    parameters = {
+        "topics": topics or [],
+        "every_topic": topics is None,
+        "limit": limit,
+        "max_read": max_read,
+    }
     return [to_record(row) for row in await connection.execute(_LIST_OPEN, parameters)]
 
 
@@ -200,27 +226,54 @@ async def remove_ended(connection: AsyncConnection, topic: str, dedup_keys: Sequ
     await connection.execute(_REMOVE_ENDED, {"topic": topic, "dedup_keys": list(dedup_keys)})
 
 
-_COUNT_OPEN = text("""
-    SELECT topic, state, count(*) AS jobs, greatest(extract(epoch FROM now() - min(create_time)), 0)::float8 AS oldest_seconds
-    FROM outbox WHERE state = 'PENDING' GROUP BY topic, state
-    UNION ALL
-    SELECT topic, state, count(*), greatest(extract(epoch FROM now() - min(create_time)), 0)::float8
-    FROM outbox WHERE state = 'PARKED' GROUP BY topic, state
-""")
+def _present(condition: str) -> str:
+    # The topics that have such a job, by one look into the partial index for each of them.
+    return f"""(
+        WITH RECURSIVE present AS (
+            (SELECT topic FROM outbox WHERE {condition} ORDER BY topic LIMIT 1)
+            UNION ALL
+            SELECT (SELECT outbox.topic FROM outbox WHERE {condition} AND outbox.topic > present.topic
+                    ORDER BY outbox.topic LIMIT 1)
+            FROM present WHERE present.topic IS NOT NULL
+        )
+        SELECT topic FROM present WHERE topic IS NOT NULL
+    )"""  # noqa: S608 - constants of this module
 
 
-_LIST_TOPICS = text("""
-    SELECT topic FROM outbox WHERE state = 'PENDING'
-    UNION SELECT topic FROM outbox WHERE state = 'PARKED'
-    UNION SELECT topic FROM outbox WHERE dismissed_by IS NOT NULL
-""")
+def _count_statement(state: str, order: str) -> str:
+    return f"""
+        SELECT topic, '{state}', jobs, greatest(extract(epoch FROM now() - oldest), 0)::float8
+        FROM {_present(f"state = '{state}'")} AS topics CROSS JOIN LATERAL (
+            SELECT count(*) AS jobs, min(create_time) AS oldest FROM (
+                SELECT create_time FROM outbox WHERE state = '{state}' AND outbox.topic = topics.topic
+                ORDER BY {order} LIMIT :max_counted
+            ) AS found
+        ) AS counted
+    """  # noqa: S608 - constants of this module
+
+
+_IS_PENDING, _IS_PARKED, _IS_DISMISSED = "state = 'PENDING'", "state = 'PARKED'", "dismissed_by IS NOT NULL"
+_LIST_TOPICS = text(f"{_present(_IS_PENDING)} UNION {_present(_IS_PARKED)} UNION {_present(_IS_DISMISSED)}")
 
 
 async def list_topics(connection: AsyncConnection) -> Sequence[str]:
-    """Return the topics that have a PENDING, PARKED or DISMISSED job. Done rows are not read."""
+    """Return the topics that have a PENDING, PARKED or DISMISSED job. Their jobs are not read."""
     return list((await connection.execute(_LIST_TOPICS)).scalars())
 
 
-async def count_open(connection: AsyncConnection) -> Sequence[OpenJobs]:
-    """Count the PENDING and PARKED jobs by topic; a topic without any is not in the result. Done rows are not read."""
-    return [OpenJobs(*row) for row in await connection.execute(_COUNT_OPEN)]
+# In the order of an index, so that no more than those are read.
+_COUNT_OPEN = text(
+    f"{_count_statement('PENDING', 'next_attempt_time')} UNION ALL {_count_statement('PARKED', 'topic')}"
+)
+
+
+async def count_open(
+    connection: AsyncConnection, *, max_counted: int = MAX_COUNTED_JOBS
+) -> Sequence[OpenJobs]:
+    """Count the PENDING and PARKED jobs by topic; a topic without any is not in the result. Done rows are not read.
+
+    Of a topic with more than `max_counted` jobs in one state so many are counted, of PENDING ones those due first: there are
+    at least so many, and the oldest is at least so old.
+    """
+    rows = await connection.execute(_COUNT_OPEN, {"max_counted": max_counted})
+    return [OpenJobs(*row) for row in rows]

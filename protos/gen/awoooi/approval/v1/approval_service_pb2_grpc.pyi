@@ -37,6 +37,10 @@ class ApprovalServiceStub:
     and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when a
     role is missing or the proposer decides about its own proposal.
 
+    Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
+    TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
+    criteria help, the same again does not.
+
     Texts are normalized before they are validated, compared, stored and returned. In texts of several lines (rationale,
     reasons) a line break is U+000A, and each other control character, tabs apart, and each bidirectional override is a
     space. An action is one line.
@@ -172,6 +176,10 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when a
     role is missing or the proposer decides about its own proposal.
 
+    Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
+    TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
+    criteria help, the same again does not.
+
     Texts are normalized before they are validated, compared, stored and returned. In texts of several lines (rationale,
     reasons) a line break is U+000A, and each other control character, tabs apart, and each bidirectional override is a
     space. An action is one line.
@@ -302,6 +310,10 @@ class ApprovalServiceServicer:
     be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION names the current
     and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when a
     role is missing or the proposer decides about its own proposal.
+
+    Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
+    TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
+    criteria help, the same again does not.
 
     Texts are normalized before they are validated, compared, stored and returned. In texts of several lines (rationale,
     reasons) a line break is U+000A, and each other control character, tabs apart, and each bidirectional override is a

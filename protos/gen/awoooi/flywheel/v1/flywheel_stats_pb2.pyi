@@ -7,6 +7,9 @@ the service does not have those stats, so that "absent" and "zero" can be distin
 Counters (fields that end in `_total`, and those whose comment says so) are monotonic since the service's
 database was created, across restarts, replicas and retention. A list of counts has every value of its enum
 except UNSPECIFIED from the start, zeros included, once each.
+
+A count of what is there now, or was within a time, reads rows, and not more than its comment says: when it is at
+that maximum, there are at least so many.
 """
 
 from awoooi.approval.v1 import approval_pb2 as _approval_pb2
@@ -80,7 +83,9 @@ class _StuckReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StuckReas
     STUCK_REASON_EXECUTED_NOT_RESOLVED: _StuckReason.ValueType  # 5
     """An approved action was executed and succeeded, and the incident is not resolved."""
     STUCK_REASON_NO_PROGRESS: _StuckReason.ValueType  # 6
-    """None of the above."""
+    """None of the above, or not known: reasons are read of the 1,000 incidents stuck longest, from the 50 entries
+    about approvals that were written last on the timeline of each.
+    """
 
 class StuckReason(_StuckReason, metaclass=_StuckReasonEnumTypeWrapper):
     """Why an unresolved incident makes no progress, derived from its own timeline."""
@@ -98,7 +103,9 @@ STUCK_REASON_EXECUTION_FAILED: StuckReason.ValueType  # 4
 STUCK_REASON_EXECUTED_NOT_RESOLVED: StuckReason.ValueType  # 5
 """An approved action was executed and succeeded, and the incident is not resolved."""
 STUCK_REASON_NO_PROGRESS: StuckReason.ValueType  # 6
-"""None of the above."""
+"""None of the above, or not known: reasons are read of the 1,000 incidents stuck longest, from the 50 entries
+about approvals that were written last on the timeline of each.
+"""
 Global___StuckReason: _TypeAlias = StuckReason  # noqa: Y015
 
 @_typing.final
@@ -119,8 +126,8 @@ class ExecutionStats(_message.Message):
     success_rate: _builtins.float
     """Output only. `successes` / `samples`, 0 to 1. Withheld (unset) while `samples` is below `min_samples`."""
     samples: _builtins.int
-    """Output only. Number of repairs in the execution log within the last `window`. A NO_ACTION and an action
-    that cannot be parsed do not count.
+    """Output only. Number of repairs in the execution log within the last `window`; of more than 100,000 the
+    latest. A NO_ACTION and an action that cannot be parsed do not count.
     """
     successes: _builtins.int
     """Output only. Number of those that succeeded."""
@@ -144,8 +151,8 @@ class ExecutionStats(_message.Message):
 
     @_builtins.property
     def hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionHour]:
-        """Output only. The last 24 hours, oldest first, the current hour last; hours without executions included.
-        Empty unless VIEW_FULL.
+        """Output only. The last 24 hours, oldest first, the current hour last; hours without executions included. Of
+        an hour 10,000 at most are counted. Empty unless VIEW_FULL.
         """
 
     def __init__(
@@ -241,7 +248,7 @@ class ApprovalStats(_message.Message):
     """Output only. Age of the oldest PENDING one in seconds; 0 when there is none."""
     incident_unknown: _builtins.int
     """Output only. Number of approvals whose incident the incident service does not know, as its reconciler found,
-    without those that were accepted as lost: now. List finds them by `incident_unknown`.
+    without those that were accepted as lost: now, 100,000 at most. List finds them by `incident_unknown`.
     """
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalStateCount]:
@@ -350,15 +357,17 @@ class DeliveryStats(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     TOPICS_FIELD_NUMBER: _builtins.int
     oldest_pending_seconds: _builtins.float
-    """Output only. Age of the oldest PENDING resolve in seconds; 0 when there is none."""
+    """Output only. Age of the oldest PENDING resolve in seconds; 0 when there is none. Of more than 20,000 the
+    oldest of those that are due first.
+    """
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryStateCount]:
-        """Output only. Number of PENDING and of PARKED resolves, now. DONE ones are not counted."""
+        """Output only. Number of PENDING and of PARKED resolves, now; 20,000 each at most. DONE ones are not counted."""
 
     @_builtins.property
     def waiting(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Delivery]:
-        """Output only. PARKED deliveries of every topic, then PENDING ones, oldest first, at most 20 in all. Empty
-        unless VIEW_FULL.
+        """Output only. PARKED deliveries of every topic, then PENDING ones, oldest first, at most 20 in all; the oldest
+        of 20,000 in each state. Empty unless VIEW_FULL.
         """
 
     @_builtins.property
@@ -394,12 +403,16 @@ class DeliveryTopicStats(_message.Message):
     topic: _approval_pb2.Delivery.Topic.ValueType
     """Output only. The topic."""
     oldest_pending_seconds: _builtins.float
-    """Output only. Age of the oldest PENDING one in seconds; 0 when there is none."""
+    """Output only. Age of the oldest PENDING one in seconds; 0 when there is none. Of more than 20,000 the oldest of
+    those that are due first.
+    """
     dismissed_total: _builtins.int
     """Output only. Counter: those that operators dismissed."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryStateCount]:
-        """Output only. Number of PENDING and of PARKED ones, now. DONE and DISMISSED ones are not counted."""
+        """Output only. Number of PENDING and of PARKED ones, now; 20,000 each at most. DONE and DISMISSED ones are not
+        counted.
+        """
 
     def __init__(
         self,
@@ -458,12 +471,12 @@ class IncidentStats(_message.Message):
     HOURS_FIELD_NUMBER: _builtins.int
     stuck: _builtins.int
     """Output only. Number of stuck incidents, now: unresolved and without progress for longer than
-    `stuck_after`.
+    `stuck_after`; 100,000 at most.
     """
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentStateCount]:
-        """Output only. Number of incidents by unresolved state, now: OPEN and INVESTIGATING. RESOLVED ones are in
-        ResolutionStats.
+        """Output only. Number of incidents by unresolved state, now: OPEN and INVESTIGATING. Of more than 100,000 in
+        all, those longest without progress. RESOLVED ones are in ResolutionStats.
         """
 
     @_builtins.property
@@ -484,8 +497,8 @@ class IncidentStats(_message.Message):
 
     @_builtins.property
     def hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentHour]:
-        """Output only. The last 24 hours, oldest first, the current hour last; hours without incidents included.
-        Empty unless VIEW_FULL.
+        """Output only. The last 24 hours, oldest first, the current hour last; hours without incidents included. Of an
+        hour 10,000 opened and 10,000 resolved at most are counted. Empty unless VIEW_FULL.
         """
 
     def __init__(
@@ -680,7 +693,9 @@ class ResolutionStats(_message.Message):
 
     @_builtins.property
     def postmortems_24h(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResolutionTypeCount]:
-        """Output only. Postmortems written within the last 24 hours, by the incident's resolution type."""
+        """Output only. Postmortems written within the last 24 hours, by the incident's resolution type; of more than
+        100,000 the latest.
+        """
 
     def __init__(
         self,
@@ -790,17 +805,19 @@ class SideEffectStats(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     DISMISSED_TOTAL_FIELD_NUMBER: _builtins.int
     oldest_pending_seconds: _builtins.float
-    """Output only. Age of the oldest PENDING one in seconds; 0 when there is none."""
+    """Output only. Age of the oldest PENDING one in seconds; 0 when there is none. Of an effect with more than
+    20,000 the oldest of those that are due first.
+    """
     @_builtins.property
     def side_effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SideEffectCount]:
-        """Output only. Number of PENDING and of PARKED side effects, now, by effect. DONE, SKIPPED and DISMISSED ones
-        are not counted. UNSPECIFIED is there when there are jobs of another version of the service.
+        """Output only. Number of PENDING and of PARKED side effects, now, by effect; 20,000 each at most. DONE, SKIPPED
+        and DISMISSED ones are not counted. UNSPECIFIED is there when there are jobs of another version of the service.
         """
 
     @_builtins.property
     def waiting(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.SideEffect]:
-        """Output only. PARKED side effects, then PENDING ones, oldest first, at most 20 in all. Empty unless
-        VIEW_FULL.
+        """Output only. PARKED side effects, then PENDING ones, oldest first, at most 20 in all; the oldest of 20,000 in
+        each state. Empty unless VIEW_FULL.
         """
 
     @_builtins.property

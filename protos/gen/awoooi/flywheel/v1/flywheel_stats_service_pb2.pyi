@@ -34,7 +34,7 @@ class GetFlywheelStatsRequest(_message.Message):
         VIEW_UNSPECIFIED: GetFlywheelStatsRequest._View.ValueType  # 0
         """VIEW_BASIC."""
         VIEW_BASIC: GetFlywheelStatsRequest._View.ValueType  # 1
-        """Counts and ages, for a scrape. The cost does not depend on the length of the history."""
+        """Counts and ages, for a scrape. The cost depends neither on the length of the history nor on that of a backlog."""
         VIEW_FULL: GetFlywheelStatsRequest._View.ValueType  # 2
         """Also the lists and the hours, for people."""
 
@@ -44,7 +44,7 @@ class GetFlywheelStatsRequest(_message.Message):
     VIEW_UNSPECIFIED: GetFlywheelStatsRequest.View.ValueType  # 0
     """VIEW_BASIC."""
     VIEW_BASIC: GetFlywheelStatsRequest.View.ValueType  # 1
-    """Counts and ages, for a scrape. The cost does not depend on the length of the history."""
+    """Counts and ages, for a scrape. The cost depends neither on the length of the history nor on that of a backlog."""
     VIEW_FULL: GetFlywheelStatsRequest.View.ValueType  # 2
     """Also the lists and the hours, for people."""
 

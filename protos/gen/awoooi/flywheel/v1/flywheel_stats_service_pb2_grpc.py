@@ -51,9 +51,11 @@ class FlywheelStatsServiceServicer:
     def GetFlywheelStats(self, request, context):
         """Returns this service's stats as last committed; read-only.
 
-        Sections are read together where that is cheap, so the stats of one response may differ by what was
-        committed meanwhile. Errors: UNAVAILABLE when the database cannot be read; stats are never stale or
-        partial.
+        All stats of a response are of one moment, `read_time`, and never partial. Concurrent calls share a read that
+        began after each of them. When the database needs longer than a second for it, the response is the one before
+        (at most five minutes old: `read_time` tells); the calls after it get the new one. The cost is bounded,
+        however much is stored: the counts that read rows have a maximum, which their comments give. Errors:
+        UNAVAILABLE when the database cannot be read, whatever was read before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,9 +38,11 @@ class FlywheelStatsServiceStub:
     GetFlywheelStats: _grpc.UnaryUnaryMultiCallable[_flywheel_stats_service_pb2.GetFlywheelStatsRequest, _flywheel_stats_service_pb2.GetFlywheelStatsResponse]
     """Returns this service's stats as last committed; read-only.
 
-    Sections are read together where that is cheap, so the stats of one response may differ by what was
-    committed meanwhile. Errors: UNAVAILABLE when the database cannot be read; stats are never stale or
-    partial.
+    All stats of a response are of one moment, `read_time`, and never partial. Concurrent calls share a read that
+    began after each of them. When the database needs longer than a second for it, the response is the one before
+    (at most five minutes old: `read_time` tells); the calls after it get the new one. The cost is bounded,
+    however much is stored: the counts that read rows have a maximum, which their comments give. Errors:
+    UNAVAILABLE when the database cannot be read, whatever was read before.
     """
 
 @_typing.type_check_only
@@ -53,9 +55,11 @@ class FlywheelStatsServiceAsyncStub(FlywheelStatsServiceStub):
     GetFlywheelStats: _aio.UnaryUnaryMultiCallable[_flywheel_stats_service_pb2.GetFlywheelStatsRequest, _flywheel_stats_service_pb2.GetFlywheelStatsResponse]  # type: ignore[assignment]
     """Returns this service's stats as last committed; read-only.
 
-    Sections are read together where that is cheap, so the stats of one response may differ by what was
-    committed meanwhile. Errors: UNAVAILABLE when the database cannot be read; stats are never stale or
-    partial.
+    All stats of a response are of one moment, `read_time`, and never partial. Concurrent calls share a read that
+    began after each of them. When the database needs longer than a second for it, the response is the one before
+    (at most five minutes old: `read_time` tells); the calls after it get the new one. The cost is bounded,
+    however much is stored: the counts that read rows have a maximum, which their comments give. Errors:
+    UNAVAILABLE when the database cannot be read, whatever was read before.
     """
 
 class FlywheelStatsServiceServicer:
@@ -70,9 +74,11 @@ class FlywheelStatsServiceServicer:
     ) -> _typing.Union[_flywheel_stats_service_pb2.GetFlywheelStatsResponse, _abc.Awaitable[_flywheel_stats_service_pb2.GetFlywheelStatsResponse]]:
         """Returns this service's stats as last committed; read-only.
 
-        Sections are read together where that is cheap, so the stats of one response may differ by what was
-        committed meanwhile. Errors: UNAVAILABLE when the database cannot be read; stats are never stale or
-        partial.
+        All stats of a response are of one moment, `read_time`, and never partial. Concurrent calls share a read that
+        began after each of them. When the database needs longer than a second for it, the response is the one before
+        (at most five minutes old: `read_time` tells); the calls after it get the new one. The cost is bounded,
+        however much is stored: the counts that read rows have a maximum, which their comments give. Errors:
+        UNAVAILABLE when the database cannot be read, whatever was read before.
         """
 
 def add_FlywheelStatsServiceServicer_to_server(servicer: FlywheelStatsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -37,6 +37,10 @@ class IncidentServiceStub:
     FAILED_PRECONDITION names the current and the allowed states, in the message and in the details, and cannot be
     fixed by a retry.
 
+    Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
+    TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
+    criteria help, the same again does not.
+
     Texts are normalized before they are validated, compared, stored and returned. In texts of several lines a line break
     is U+000A, and each other control character, tabs apart, and each bidirectional override is a space. What is one
     line, or a key, says so.
@@ -208,6 +212,10 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     FAILED_PRECONDITION names the current and the allowed states, in the message and in the details, and cannot be
     fixed by a retry.
 
+    Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
+    TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
+    criteria help, the same again does not.
+
     Texts are normalized before they are validated, compared, stored and returned. In texts of several lines a line break
     is U+000A, and each other control character, tabs apart, and each bidirectional override is a space. What is one
     line, or a key, says so.
@@ -374,6 +382,10 @@ class IncidentServiceServicer:
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
     FAILED_PRECONDITION names the current and the allowed states, in the message and in the details, and cannot be
     fixed by a retry.
+
+    Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
+    TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
+    criteria help, the same again does not.
 
     Texts are normalized before they are validated, compared, stored and returned. In texts of several lines a line break
     is U+000A, and each other control character, tabs apart, and each bidirectional override is a space. What is one

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, DateTime, Text
+from sqlalchemy.types import BigInteger, DateTime, Integer, Text
 
 from approval.counters import NOOP_RESOLUTIONS
 from approval.delivery.model import COMPARED_STATES, ComparedApproval, Position
@@ -117,7 +117,11 @@ _UNKNOWN = f"""
 _LIST_UNKNOWN = text(
     f"SELECT approval_id FROM approvals WHERE {_UNKNOWN} ORDER BY create_time, approval_id LIMIT :limit"
 )
-_COUNT_UNKNOWN = text(f"SELECT count(*) FROM approvals WHERE {_UNKNOWN}")
+# In the order of its index, so that it is read from there.
+_COUNT_UNKNOWN = text(f"""
+    SELECT count(*) FROM (
+        SELECT FROM approvals WHERE {_UNKNOWN} ORDER BY create_time, approval_id LIMIT :max_counted) AS counted
+""").bindparams(bindparam("max_counted", type_=Integer))
 _ACCEPT_UNKNOWN = text(f"""
     UPDATE approvals SET incident_unknown_accepted_by = :actor, update_time = now(), version = least(version, 9223372036854775806) + 1
     FROM (
@@ -134,9 +138,9 @@ async def list_unknown(connection: AsyncConnection, *, limit: int) -> Sequence[s
     return (await connection.scalars(_LIST_UNKNOWN, {"limit": limit})).all()
 
 
-async def count_unknown(connection: AsyncConnection) -> int:
-    """Return how many approvals have an incident that is unknown, without accepted ones."""
-    count: int = (await connection.execute(_COUNT_UNKNOWN)).scalar_one()
+async def count_unknown(connection: AsyncConnection, *, max_counted: int | None = None) -> int:
+    """Return how many approvals have an incident that is unknown, without accepted ones; `max_counted` at most."""
+    count: int = (await connection.execute(_COUNT_UNKNOWN, {"max_counted": max_counted})).scalar_one()
     return count
 
 

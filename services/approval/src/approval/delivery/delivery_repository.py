@@ -71,9 +71,12 @@ async def list_deliveries(
     return [to_delivery(job) for job in newest[:limit]]
 
 
-async def list_open(connection: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
-    """Return at most `limit` deliveries of every topic that are PARKED, then PENDING ones, oldest first."""
-    return [to_delivery(job) for job in await jobs.list_open(connection, limit=limit)]
+async def list_open(connection: AsyncConnection, *, limit: int, max_read: int) -> Sequence[Delivery]:
+    """Return at most `limit` deliveries of every topic that are PARKED, then PENDING ones, oldest first.
+
+    Of a state with more than `max_read`, these are the oldest of so many.
+    """
+    return [to_delivery(job) for job in await jobs.list_open(connection, limit=limit, max_read=max_read)]
 
 
 async def requeue_parked(

@@ -12,6 +12,21 @@ WINDOW = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
+class StatsBounds:
+    """How much the stats read at most. A count that reaches its bound means: at least so many."""
+
+    # Approvals whose incident is unknown, and the latest repairs of the window.
+    counted: int = 100_000
+    # Deliveries of one topic in one state.
+    jobs: int = 20_000
+    # Executions that ended in one hour.
+    of_hour: int = 10_000
+
+
+BOUNDS = StatsBounds()
+
+
+@dataclass(frozen=True, slots=True)
 class PendingApproval:
     """An approval that waits for a decision."""
 

@@ -1,4 +1,4 @@
-"""The stats of this service: read from counters, partial indexes and the last day's rows, never from history."""
+"""The statements of the stats: each reads counters, or so many entries of an index, never all that callers have stored."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,14 +13,25 @@ from approval.delivery.delivery_repository import list_open
 from approval.delivery.model import DeliveryTopic
 from approval.delivery.topics import delivery_topic
 from approval.model import Risk
-from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails, PendingApproval, TopicStats
+from approval.stats.model import (
+    BOUNDS,
+    WINDOW,
+    ApprovalStats,
+    ApprovalStatsDetails,
+    PendingApproval,
+    StatsBounds,
+    TopicStats,
+)
 from servicekit.database.counters import read_counters
 from servicekit.outbox.jobs import JobState, OpenJobs, count_open
 
 _NOW = text("SELECT now()")
+# The latest ones, when there are too many.
 _SAMPLES = text("""
-    SELECT count(*), count(*) FILTER (WHERE succeeded) FROM auto_repair_executions
-    WHERE finish_time > now() - make_interval(secs => :window_seconds)
+    SELECT count(*), count(*) FILTER (WHERE succeeded) FROM (
+        SELECT succeeded FROM auto_repair_executions
+        WHERE finish_time > now() - make_interval(secs => :window_seconds)
+        ORDER BY finish_time DESC LIMIT :max_counted) AS counted
 """).bindparams(bindparam("window_seconds", type_=Float))
 _OLDEST_PENDING = text("""
     SELECT greatest(coalesce(extract(epoch FROM now() - min(create_time)), 0), 0)::float8 FROM approvals WHERE state = 'PENDING'
@@ -33,26 +44,36 @@ _PENDING = text("""
 """)
 _HOURS = text("""
     SELECT hour, CASE
-        WHEN operation_kind = 'NO_ACTION' THEN 'NOOP'
+        WHEN finished.operation_kind = 'NO_ACTION' THEN 'NOOP'
         -- Closed by an operator after it was INDETERMINATE.
         WHEN state = 'CANCELLED' THEN 'INDETERMINATE'
         ELSE state END AS outcome, count(state)
     FROM generate_series(
         date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()), interval '1 hour') AS hour
-    LEFT JOIN approvals ON finish_time >= hour AND finish_time < hour + interval '1 hour'
+    LEFT JOIN LATERAL (
+        SELECT state, operation_kind FROM approvals
+        WHERE finish_time >= hour AND finish_time < hour + interval '1 hour' LIMIT :max_of_hour
+    ) AS finished ON TRUE
     GROUP BY hour, outcome ORDER BY hour
 """)
 _MAX_LISTED = 20
 
 
-async def read_stats(connection: AsyncConnection, *, with_details: bool) -> ApprovalStats:
-    """Return the stats; they are consistent when the connection reads one snapshot."""
+async def read_stats(
+    connection: AsyncConnection, *, with_details: bool, bounds: StatsBounds = BOUNDS
+) -> ApprovalStats:
+    """Return the stats; they are consistent when the connection reads one snapshot.
+
+    Within `bounds` they cost the same, whatever is stored.
+    """
     samples, successes = (
-        await connection.execute(_SAMPLES, {"window_seconds": WINDOW.total_seconds()})
+        await connection.execute(
+            _SAMPLES, {"window_seconds": WINDOW.total_seconds(), "max_counted": bounds.counted}
+        )
     ).one()
     oldest_pending = (await connection.execute(_OLDEST_PENDING)).scalar_one()
     counters = await read_counters(connection)
-    opened = await count_open(connection)
+    opened = await count_open(connection, max_counted=bounds.jobs)
     dismissed = _labelled(counters, DELIVERIES_DISMISSED)
     return ApprovalStats(
         read_time=(await connection.execute(_NOW)).scalar_one(),
@@ -63,9 +84,9 @@ async def read_stats(connection: AsyncConnection, *, with_details: bool) -> Appr
         noop_resolutions=max(counters.get((NOOP_RESOLUTIONS, ""), 0), 0),
         approvals=_labelled(counters, APPROVALS),
         approval_oldest_pending_seconds=oldest_pending,
-        approvals_incident_unknown=await count_unknown(connection),
+        approvals_incident_unknown=await count_unknown(connection, max_counted=bounds.counted),
         deliveries={topic: _topic(topic, opened, dismissed.get(topic, 0)) for topic in DeliveryTopic},
-        details=await _read_details(connection) if with_details else None,
+        details=await _read_details(connection, bounds) if with_details else None,
     )
 
 
@@ -79,9 +100,9 @@ def _topic(topic: DeliveryTopic, opened: Sequence[OpenJobs], dismissed: int) -> 
     return TopicStats(counts, max(ages, default=0.0), dismissed)
 
 
-async def _read_details(connection: AsyncConnection) -> ApprovalStatsDetails:
+async def _read_details(connection: AsyncConnection, bounds: StatsBounds) -> ApprovalStatsDetails:
     hours: dict[datetime, dict[str, int]] = {}
-    for hour, outcome, count in await connection.execute(_HOURS):
+    for hour, outcome, count in await connection.execute(_HOURS, {"max_of_hour": bounds.of_hour}):
         counts = hours.setdefault(hour, {})
         if count:
             counts[outcome] = count
@@ -98,7 +119,7 @@ async def _read_details(connection: AsyncConnection) -> ApprovalStatsDetails:
             )
             for row in pending
         ],
-        waiting=await list_open(connection, limit=_MAX_LISTED),
+        waiting=await list_open(connection, limit=_MAX_LISTED, max_read=bounds.jobs),
         hours=hours,
     )
 

@@ -82,9 +82,12 @@ async def list_side_effects(
     return [to_side_effect(job) for job in found]
 
 
-async def list_open(connection: AsyncConnection, *, limit: int) -> Sequence[SideEffect]:
-    """Return at most `limit` side effects that are PARKED, then PENDING ones, oldest first; other versions' as well."""
-    found = await jobs.list_open(connection, limit=limit)
+async def list_open(connection: AsyncConnection, *, limit: int, max_read: int) -> Sequence[SideEffect]:
+    """Return at most `limit` side effects that are PARKED, then PENDING ones, oldest first; other versions' as well.
+
+    Of a state with more than `max_read`, these are the oldest of so many.
+    """
+    found = await jobs.list_open(connection, limit=limit, max_read=max_read)
     return [to_side_effect(job) for job in found]
 
 
@@ -113,9 +116,9 @@ async def requeue_parked(
     return [to_side_effect(job) for job in found]
 
 
-async def count_open(connection: AsyncConnection) -> OpenSideEffects:
-    """Count the side effects that are PENDING or PARKED."""
-    counted = await jobs.count_open(connection)
+async def count_open(connection: AsyncConnection, *, max_counted: int) -> OpenSideEffects:
+    """Count the side effects that are PENDING or PARKED, of one kind in one state `max_counted` at most."""
+    counted = await jobs.count_open(connection, max_counted=max_counted)
     counts: Counter[tuple[Effect | None, SideEffectState]] = Counter()
     for each in counted:
         # Of another version's topics there may be several.

@@ -9,6 +9,24 @@ from incident.model import Severity, State
 
 
 @dataclass(frozen=True, slots=True)
+class StatsBounds:
+    """How much the stats read at most. A count that reaches its bound means: at least so many."""
+
+    # Unresolved incidents, stuck ones, postmortems of a day.
+    counted: int = 100_000
+    # Stuck incidents whose reason is read, those stuck longest; and the entries about approvals on the timeline of each.
+    examined: int = 1_000
+    entries: int = 50
+    # Side effects of one kind in one state.
+    jobs: int = 20_000
+    # Incidents opened, and resolved, in one hour.
+    of_hour: int = 10_000
+
+
+BOUNDS = StatsBounds()
+
+
+@dataclass(frozen=True, slots=True)
 class StuckIncident:
     """An incident that is stuck, and why."""
 

@@ -1,4 +1,4 @@
-"""The statements of the stats: they read counters, partial indexes and the last day's rows, never history."""
+"""The statements of the stats: each reads counters, or so many entries of an index, never all that callers have stored."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -18,65 +18,96 @@ from incident.counters import (
 )
 from incident.effects.jobs import count_open, list_open
 from incident.model import Severity, State
-from incident.stats.model import Hour, IncidentDetails, IncidentStats, StuckIncident
+from incident.stats.model import (
+    BOUNDS,
+    Hour,
+    IncidentDetails,
+    IncidentStats,
+    StatsBounds,
+    StuckIncident,
+)
 from servicekit.database.counters import MAX_COUNT, read_counters
 
 _NOW = text("SELECT now()")
-_UNRESOLVED = text("SELECT state, count(*) FROM incidents WHERE state <> 'RESOLVED' GROUP BY state")
+# In the order of the index, so that it is read from there.
+_UNRESOLVED = text("""
+    SELECT state, count(*) FROM (
+        SELECT state FROM incidents WHERE state <> 'RESOLVED' ORDER BY last_progress_time, incident_id LIMIT :max_counted
+    ) AS counted GROUP BY state
+""")
 
-# Stuck incidents and why, by when things happened: entries may arrive late and in any order. Each approval is in the
-# furthest state on the timeline; entries without an approval count in their own order. Approvals that were rejected, expired
-# or cancelled, and those executed before the incident was reopened, are over; the latest entry of the others is the reason.
-_STUCK_WITH_REASON = """
-    SELECT incidents.incident_id, title, severity, state, CASE latest.type
-        WHEN 'PROPOSED' THEN 'APPROVAL_PENDING'
-        WHEN 'APPROVED' THEN 'APPROVED_NOT_EXECUTED'
-        WHEN 'EXECUTED' THEN 'EXECUTED_NOT_RESOLVED'
-        WHEN 'EXECUTION_FAILED' THEN 'EXECUTION_FAILED'
+_IS_STUCK = "state <> 'RESOLVED' AND last_progress_time < now() - make_interval(secs => :stuck_seconds)"
+_COUNT_STUCK = text(f"""
+    SELECT count(*) FROM (
+        SELECT FROM incidents WHERE {_IS_STUCK} ORDER BY last_progress_time, incident_id LIMIT :max_counted) AS counted
+""")
+
+# The incidents stuck longest and why, by when things happened: entries may arrive late and in any order. Each approval is in
+# the furthest state on the timeline; entries without an approval count in their own order. Approvals that were rejected,
+# expired or cancelled, and those executed before the incident was reopened, are over; the latest entry of the others is the
+# reason. Of each timeline so many entries about approvals are read, those written last; when these are all of approvals that
+# are over, and there are more, nothing is known.
+_STUCK_WITH_REASON = f"""
+    SELECT stuck.incident_id, title, severity, state, CASE
+        WHEN latest.type = 'PROPOSED' THEN 'APPROVAL_PENDING'
+        WHEN latest.type = 'APPROVED' THEN 'APPROVED_NOT_EXECUTED'
+        WHEN latest.type = 'EXECUTED' THEN 'EXECUTED_NOT_RESOLVED'
+        WHEN latest.type = 'EXECUTION_FAILED' THEN 'EXECUTION_FAILED'
+        WHEN latest.entries >= :max_entries THEN 'NO_PROGRESS'
         ELSE 'NO_APPROVAL' END AS reason, last_progress_time
-    FROM incidents
-    LEFT JOIN LATERAL (
-        SELECT type FROM (
-            SELECT DISTINCT ON (attributes ->> 'approval_id') type, event_time, sequence FROM incident_events
-            WHERE incident_id = incidents.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
-                'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')
-            ORDER BY attributes ->> 'approval_id', CASE
-                WHEN attributes ->> 'approval_id' IS NULL OR type = 'PROPOSED' THEN 0
+    FROM (
+        SELECT * FROM incidents WHERE {_IS_STUCK} ORDER BY last_progress_time, incident_id LIMIT :max_examined
+    ) AS stuck
+    CROSS JOIN LATERAL (
+        SELECT (array_agg(type ORDER BY event_time DESC, sequence DESC) FILTER (
+            WHERE type IN ('PROPOSED', 'APPROVED') OR type IN ('EXECUTED', 'EXECUTION_FAILED')
+                AND (stuck.resolution_number = 0 OR event_time > stuck.open_time)))[1] AS type, max(entries) AS entries
+        FROM (
+            SELECT DISTINCT ON (approval_id) type, event_time, sequence, count(*) OVER () AS entries
+            FROM (
+                SELECT type, event_time, sequence, attributes ->> 'approval_id' AS approval_id FROM incident_events
+                WHERE incident_id = stuck.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
+                    'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')
+                ORDER BY sequence DESC LIMIT :max_entries
+            ) AS entry
+            ORDER BY approval_id, CASE
+                WHEN approval_id IS NULL OR type = 'PROPOSED' THEN 0
                 WHEN type = 'APPROVED' THEN 1
                 ELSE 2 END DESC, event_time DESC, sequence DESC
         ) AS approval
-        WHERE type IN ('PROPOSED', 'APPROVED') OR type IN ('EXECUTED', 'EXECUTION_FAILED')
-            AND (incidents.resolution_number = 0 OR event_time > incidents.open_time)
-        ORDER BY event_time DESC, sequence DESC LIMIT 1
-    ) AS latest ON TRUE
-    WHERE state <> 'RESOLVED' AND last_progress_time < now() - make_interval(secs => :stuck_seconds)
+    ) AS latest
 """
-_STUCK = text(f"SELECT reason, count(*) FROM ({_STUCK_WITH_REASON}) AS stuck GROUP BY reason")
-_STUCK_INCIDENTS = text(
-    f"{_STUCK_WITH_REASON} ORDER BY last_progress_time, incidents.incident_id LIMIT :limit"
-)
+_STUCK_REASONS = text(f"SELECT reason, count(*) FROM ({_STUCK_WITH_REASON}) AS stuck GROUP BY reason")
+_STUCK_INCIDENTS = text(f"{_STUCK_WITH_REASON} ORDER BY last_progress_time, stuck.incident_id")
+_NOT_EXAMINED = "NO_PROGRESS"
 _MAX_LISTED = 20
 
 # Each hour's counts come from an index range: rows older than 24 hours are not read.
 _HOURS = text("""
     SELECT hour,
-        (SELECT count(*) FROM incidents WHERE create_time >= hour AND create_time < hour + interval '1 hour'),
-        (SELECT count(*) FROM dispositions WHERE resolve_time >= hour AND resolve_time < hour + interval '1 hour')
+        (SELECT count(*) FROM (
+            SELECT FROM incidents WHERE create_time >= hour AND create_time < hour + interval '1 hour'
+            LIMIT :max_of_hour) AS counted),
+        (SELECT count(*) FROM (
+            SELECT FROM dispositions WHERE resolve_time >= hour AND resolve_time < hour + interval '1 hour'
+            LIMIT :max_of_hour) AS counted)
     FROM generate_series(
         date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()), interval '1 hour') AS hour
     ORDER BY hour
 """)
 
 _POSTMORTEMS_24H = text("""
-    SELECT resolution_type, count(*) FROM postmortems
-    WHERE create_time > now() - interval '24 hours' GROUP BY resolution_type
+    SELECT resolution_type, count(*) FROM (
+        SELECT resolution_type FROM postmortems WHERE create_time > now() - interval '24 hours'
+        ORDER BY create_time DESC, resolution_type DESC LIMIT :max_counted) AS counted
+    GROUP BY resolution_type
 """)
 
 
 async def read_stats(
-    connection: AsyncConnection, *, stuck_after: timedelta, with_details: bool
+    connection: AsyncConnection, *, stuck_after: timedelta, with_details: bool, bounds: StatsBounds = BOUNDS
 ) -> IncidentStats:
-    """Return the stats. The statements must see one snapshot."""
+    """Return the stats. The statements must see one snapshot; within `bounds` they cost the same, whatever is stored."""
     counters = await read_counters(connection)
     buckets = [
         counters.get((RESOLUTION_SECONDS_BUCKET, str(bound)), 0)
@@ -86,26 +117,51 @@ async def read_stats(
     cumulative = list(accumulate(buckets, lambda one, other: min(one + other, MAX_COUNT)))
     return IncidentStats(
         read_time=(await connection.execute(_NOW)).scalar_one(),
-        unresolved=await _counts(connection, _UNRESOLVED),
-        stuck_by_reason=await _counts(connection, _STUCK, stuck_seconds=stuck_after.total_seconds()),
+        unresolved=await _counts(connection, _UNRESOLVED, max_counted=bounds.counted),
+        stuck_by_reason=await _stuck_by_reason(connection, stuck_after, bounds),
         stuck_after=stuck_after,
         opened=_labelled(counters, INCIDENTS_OPENED),
         resolved=_labelled(counters, INCIDENTS_RESOLVED),
         resolution_cumulative=cumulative[:-1],
         resolution_count=cumulative[-1],
         resolution_seconds_sum=counters.get((RESOLUTION_MILLISECONDS_SUM, ""), 0) / 1000,
-        postmortems_24h=await _counts(connection, _POSTMORTEMS_24H),
-        open_side_effects=await count_open(connection),
+        postmortems_24h=await _counts(connection, _POSTMORTEMS_24H, max_counted=bounds.counted),
+        open_side_effects=await count_open(connection, max_counted=bounds.jobs),
         dismissed_side_effects=_labelled(counters, SIDE_EFFECTS_DISMISSED),
-        details=await _read_details(connection, stuck_after) if with_details else None,
+        details=await _read_details(connection, stuck_after, bounds) if with_details else None,
     )
 
 
-async def _read_details(connection: AsyncConnection, stuck_after: timedelta) -> IncidentDetails:
+async def _stuck_by_reason(
+    connection: AsyncConnection, stuck_after: timedelta, bounds: StatsBounds
+) -> Mapping[str, int]:
+    seconds = stuck_after.total_seconds()
+    count: int = (
+        await connection.execute(_COUNT_STUCK, {"stuck_seconds": seconds, "max_counted": bounds.counted})
+    ).scalar_one()
+    reasons = await _counts(
+        connection,
+        _STUCK_REASONS,
+        stuck_seconds=seconds,
+        max_examined=bounds.examined,
+        max_entries=bounds.entries,
+    )
+    others = count - sum(reasons.values())
+    return {**reasons, _NOT_EXAMINED: reasons.get(_NOT_EXAMINED, 0) + others} if others else reasons
+
+
+async def _read_details(
+    connection: AsyncConnection, stuck_after: timedelta, bounds: StatsBounds
+) -> IncidentDetails:
     stuck = await connection.execute(
-        _STUCK_INCIDENTS, {"stuck_seconds": stuck_after.total_seconds(), "limit": _MAX_LISTED}
+        _STUCK_INCIDENTS,
+        {
+            "stuck_seconds": stuck_after.total_seconds(),
+            "max_examined": _MAX_LISTED,
+            "max_entries": bounds.entries,
+        },
     )
-    hours = await connection.execute(_HOURS)
+    hours = await connection.execute(_HOURS, {"max_of_hour": bounds.of_hour})
     return IncidentDetails(
         stuck=[
             StuckIncident(
@@ -119,7 +175,7 @@ async def _read_details(connection: AsyncConnection, stuck_after: timedelta) -> 
             for row in stuck
         ],
         hours=[Hour(*row) for row in hours],
-        waiting=await list_open(connection, limit=_MAX_LISTED),
+        waiting=await list_open(connection, limit=_MAX_LISTED, max_read=bounds.jobs),
     )
 
 

@@ -287,6 +287,15 @@ SOURCE_FAMILIES: Sequence[Family[Reading]] = (
     ),
     ValueFamily(
         "gauge",
+        "awoooi_flywheel_source_stats_timestamp_seconds",
+        "When the stats of the source were read, by its database's clock, in seconds since 1970. A source whose database is"
+        " slow returns those before, at most five minutes old. Absent when there is no response.",
+        lambda reading: (
+            None if reading.response is None else reading.response.read_time.ToNanoseconds() / 1e9
+        ),
+    ),
+    ValueFamily(
+        "gauge",
         "awoooi_flywheel_source_scrape_duration_seconds",
         "How long this scrape waited for the source.",
         lambda reading: reading.duration_seconds,

@@ -46,7 +46,8 @@ class Exposition:
                 metrics = (family.metric([((), stats)]) for family in section.families)
                 yield from (metric for metric in metrics if metric.samples)
         subjects = [((reading.source,), reading) for reading in readings]
-        yield from (family.metric(subjects, [SOURCE]) for family in SOURCE_FAMILIES)
+        about_sources = (family.metric(subjects, [SOURCE]) for family in SOURCE_FAMILIES)
+        yield from (metric for metric in about_sources if metric.samples)
 
     def _section(self, field: str, readings: Sequence[Reading]) -> Message | None:
         """Return the section of the first source that filled it; None when no source did."""

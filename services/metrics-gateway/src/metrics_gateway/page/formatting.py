@@ -32,7 +32,7 @@ STUCK_REASONS: Final[Mapping[int, str]] = {
     StuckReason.STUCK_REASON_APPROVED_NOT_EXECUTED: "approved, not executed",
     StuckReason.STUCK_REASON_EXECUTION_FAILED: "execution failed",
     StuckReason.STUCK_REASON_EXECUTED_NOT_RESOLVED: "executed, not resolved",
-    StuckReason.STUCK_REASON_NO_PROGRESS: "no progress",
+    StuckReason.STUCK_REASON_NO_PROGRESS: "reason not known",
 }
 RISKS: Final[Mapping[int, str]] = {
     Risk.RISK_LOW: "low risk",
