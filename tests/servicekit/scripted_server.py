@@ -12,7 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1 import incident_service_pb2_grpc
+from servicekit.identity.authenticator import Authenticator
+from servicekit.identity.roles import EVERY_ROLE
 from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.role_table import RoleTable, role_table
 from servicekit.rpc.server import Server, ServerBuilder, ServerLimits
 from servicekit.rpc.tls import ServerTls
 
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
     from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
 
 SERVICE = "awoooi.incident.v1.IncidentService"
+# Every method is open to every role.
+_OPEN = role_table(
+    SERVICE,
+    {method.name: EVERY_ROLE for method in pb.DESCRIPTOR.services_by_name["IncidentService"].methods},
+)
 VALID = pb.GetRequest(incident_id="INC-20260507-99ADF2")
 
 Answer = Callable[[Any, Any], Awaitable[pb.GetResponse]]
@@ -113,6 +121,8 @@ async def scripted_server(
     reflection: bool = True,
     tls: ServerTls | None = None,
     credentials: grpc.ChannelCredentials | None = None,
+    authenticator: Authenticator | None = None,
+    roles: RoleTable = _OPEN,
 ) -> AsyncIterator[Running]:
     """A server with a ScriptedService until the block ends; with `tls`, reached with these credentials."""
     registry, service = CollectorRegistry(), ScriptedService()
@@ -121,6 +131,8 @@ async def scripted_server(
             address,
             errors=errors or ErrorTable({}),
             registry=registry,
+            roles=roles,
+            authenticator=authenticator,
             limits=limits,
             tls=tls,
             reflection_enabled=reflection,

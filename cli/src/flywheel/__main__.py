@@ -12,6 +12,7 @@ import typer
 from flywheel.errors import FlywheelError
 from flywheel.system.output import protect_stderr
 from flywheel.system.signals import StopSignal
+from flywheel.tokens import command as tokens
 
 app = typer.Typer(
     help="The flywheel on this machine: incidents, approvals, and the loop that closes them.",
@@ -39,6 +40,9 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+app.add_typer(tokens.app, name="token")
 
 
 @app.command()

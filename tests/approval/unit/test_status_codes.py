@@ -20,6 +20,7 @@ CODES = {
     "TransitionNotAllowedError": grpc.StatusCode.FAILED_PRECONDITION,
     "ConflictingDecisionError": grpc.StatusCode.FAILED_PRECONDITION,
     "SelfApprovalError": grpc.StatusCode.PERMISSION_DENIED,
+    "NotProposerError": grpc.StatusCode.PERMISSION_DENIED,
     "ApprovalChangedError": grpc.StatusCode.ABORTED,
     "RequestIdReusedError": grpc.StatusCode.ALREADY_EXISTS,
     "ActionChangedError": grpc.StatusCode.FAILED_PRECONDITION,

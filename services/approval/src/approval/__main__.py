@@ -24,6 +24,7 @@ from approval.lifecycle.expiry import expire
 from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.policy.switch import AutoApproval
+from approval.roles import ROLES
 from approval.servicer import HEAVY_READS, ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
 from approval.stats.use_cases import StatsUseCase
@@ -35,6 +36,7 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from servicekit.database.engine import close_engine
 from servicekit.http.process_metrics import process_metrics
+from servicekit.identity.authentication import open_authentication
 from servicekit.identity.certificate_store import CertificateStore
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
@@ -65,16 +67,22 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     registry = CollectorRegistry()
     certificates = CertificateStore()
     registry.register(certificates)
+    authentication = open_authentication(
+        settings, registry, certificates=settings.tls_client_ca_file is not None
+    )
     # First of all: a server that must not listen there must not migrate either.
     server_builder = ServerBuilder(
         settings.listen,
         errors=ERRORS,
         registry=registry,
+        roles=ROLES,
+        authenticator=None if authentication is None else authentication.authenticator,
         tls=server_tls(settings, certificates),
-        authenticated=settings.authenticated,
         insecure=settings.insecure,
         reflection_enabled=settings.reflection,
-        limits=ServerLimits(reads=ReadLimits(running=settings.concurrent_reads)),
+        limits=ServerLimits(
+            reads=ReadLimits(running=settings.concurrent_reads), calls_per_second=settings.calls_per_second
+        ),
     )
     require_protection(
         settings.metrics_listen,
@@ -180,6 +188,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
             ),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
             **own_metrics,
+            **({} if authentication is None else authentication.background()),
         },
     )
     await runner.drain(_DRAIN_OPERATIONS)

@@ -54,6 +54,10 @@ class SelfApprovalError(ApprovalError):
     """Nobody decides about their own proposal."""
 
 
+class NotProposerError(ApprovalError):
+    """Only its proposer or an operator may cancel an approval."""
+
+
 class ApprovalChangedError(ApprovalError):
     """The approval was changed since it was read: read it again and decide again."""
 

@@ -15,6 +15,7 @@ from approval.execution.use_cases import ExecuteUseCase
 from approval.lifecycle import mapping
 from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.use_cases import ApprovalUseCases
+from approval.roles import CANCELS_ANY
 from approval.stats import mapping as stats_mapping
 from approval.stats.use_cases import StatsUseCase
 from awoooi.approval.v1 import approval_service_pb2 as pb
@@ -22,7 +23,7 @@ from awoooi.approval.v1 import approval_service_pb2_grpc
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2_grpc
 from servicekit.rpc.cursors import page_size, read_id_cursor, read_time_cursor
-from servicekit.rpc.identity import current_actor
+from servicekit.rpc.identity import current_actor, current_identity
 from servicekit.rpc.page_tokens import PageTokens
 
 # A string: gRPC's classes are generic for the type checker only.
@@ -88,8 +89,13 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         return pb.RejectResponse(approval=mapping.approval_to_proto(approval))
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
+        caller = current_identity()
         approval = await self._approvals.cancel(
-            request.approval_id, actor=current_actor(), reason=request.reason, etag=request.etag
+            request.approval_id,
+            actor=caller.name,
+            cancels_any=CANCELS_ANY in caller.roles,
+            reason=request.reason,
+            etag=request.etag,
         )
         return pb.CancelResponse(approval=mapping.approval_to_proto(approval))
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from servicekit.identity.settings import IdentitySettings
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.process.settings import Address, Duration
 
 
-class ApprovalSettings(ServiceSettings):
-    """The settings of every service, how the incident service is reached, and the limits of operations."""
+class ApprovalSettings(ServiceSettings, IdentitySettings):
+    """The settings of every service, how callers prove who they are, how the incident service is reached, and the limits of operations."""
 
     model_config = SettingsConfigDict(env_prefix="APPROVAL_")
 

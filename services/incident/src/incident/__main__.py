@@ -18,6 +18,7 @@ from incident.knowledge.use_cases import KnowledgeUseCases
 from incident.lifecycle.resolve import ResolveUseCase
 from incident.lifecycle.retention import keep_removing
 from incident.lifecycle.use_cases import IncidentUseCases
+from incident.roles import ROLES
 from incident.servicer import HEAVY_READS, IncidentServicer, StatsServicer
 from incident.settings import IncidentSettings
 from incident.stats.use_cases import StatsUseCase
@@ -28,6 +29,7 @@ from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
 from servicekit.database.engine import close_engine
 from servicekit.http.process_metrics import process_metrics
+from servicekit.identity.authentication import open_authentication
 from servicekit.identity.certificate_store import CertificateStore
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.throttle import BackgroundThrottle
@@ -55,6 +57,9 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = stop_event()
     registry = CollectorRegistry()
+    authentication = open_authentication(
+        settings, registry, certificates=settings.tls_client_ca_file is not None
+    )
     calls = InFlightCalls()
     certificates = CertificateStore()
     registry.register(certificates)
@@ -63,11 +68,14 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         settings.listen,
         errors=ERRORS,
         registry=registry,
+        roles=ROLES,
+        authenticator=None if authentication is None else authentication.authenticator,
         tls=server_tls(settings, certificates),
-        authenticated=settings.authenticated,
         insecure=settings.insecure,
         reflection_enabled=settings.reflection,
-        limits=ServerLimits(reads=ReadLimits(running=settings.concurrent_reads)),
+        limits=ServerLimits(
+            reads=ReadLimits(running=settings.concurrent_reads), calls_per_second=settings.calls_per_second
+        ),
         calls=calls,
     )
     require_protection(
@@ -145,6 +153,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             ),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
             **own_metrics,
+            **({} if authentication is None else authentication.background()),
         },
     )
     await external.close()

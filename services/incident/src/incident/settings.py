@@ -6,12 +6,13 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from incident.effects.settings import EffectSettings
+from servicekit.identity.settings import IdentitySettings
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.process.settings import Address, Duration
 
 
-class IncidentSettings(ServiceSettings, EffectSettings):
-    """The settings of every service, those of the effects, and the limits of this service."""
+class IncidentSettings(ServiceSettings, IdentitySettings, EffectSettings):
+    """The settings of every service, how callers prove who they are, those of the effects, and the limits of this service."""
 
     model_config = SettingsConfigDict(env_prefix="INCIDENT_")
 

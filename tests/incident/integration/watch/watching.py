@@ -13,6 +13,7 @@ from awoooi.client.watching import AsyncWatch
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
+from incident.roles import ROLES
 from incident.servicer import IncidentServicer
 from incident.status_codes import ERRORS
 from incident.watch.epoch import Epochs
@@ -67,7 +68,13 @@ async def watch_server(
         errors=ERRORS,
     )
     server = (
-        ServerBuilder("127.0.0.1:0", errors=ERRORS, registry=CollectorRegistry(), reflection_enabled=False)
+        ServerBuilder(
+            "127.0.0.1:0",
+            errors=ERRORS,
+            registry=CollectorRegistry(),
+            roles=ROLES,
+            reflection_enabled=False,
+        )
         .add(add_IncidentServiceServicer_to_server, servicer, "awoooi.incident.v1.IncidentService")
         .build()
     )

@@ -159,7 +159,16 @@ async def test_a_caller_without_a_name_is_anonymous_also_after_one_with_a_name(r
     assert await actor_seen(running, ()) == "anonymous"
 
 
-@pytest.mark.parametrize("actor", ["", " alice", "a b", "-alice", "x" * 129, 'a"b', "a;b", "a=b"], ids=ascii)
+@pytest.mark.parametrize("actor", ["Alice", "ALICE", " alice "], ids=ascii)
+async def test_every_spelling_of_a_name_is_the_same_caller(running: Running, actor: str) -> None:
+    assert await actor_seen(running, (("awoooi-actor", actor),)) == "alice"
+
+
+@pytest.mark.parametrize(
+    "actor",
+    ["", "a b", "-alice", "x" * 129, 'a"b', "a;b", "a=b", "policy:restarts", "System:clock"],
+    ids=ascii,
+)
 async def test_a_name_that_is_none_is_refused(running: Running, actor: str) -> None:
     refusal = await refused(running.stub.Get(VALID, metadata=(("awoooi-actor", actor),)))
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("metadata awoooi-actor",))

@@ -202,7 +202,7 @@ async def test_a_second_server_on_the_same_port_is_refused() -> None:
 
 def test_a_server_beyond_loopback_is_refused_without_the_setting() -> None:
     with pytest.raises(ExposedWithoutAuthenticationError):
-        ServerBuilder("0.0.0.0:0", errors=ErrorTable({}), registry=CollectorRegistry())
+        ServerBuilder("0.0.0.0:0", errors=ErrorTable({}), registry=CollectorRegistry(), roles={})
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
+from servicekit.identity.authenticator import Authenticator
 from servicekit.identity.certificate_watch import CertificateWatch
 from servicekit.identity.certificates import CertificatePaths, Certificates
 from servicekit.identity.spiffe import SpiffeId, peer_spiffe_id
@@ -215,13 +216,21 @@ async def test_beyond_loopback_both_tls_and_authentication_are_required(
 ) -> None:
     tls = ServerTls(watch(tmp_path)) if with_tls else None
 
-    def build(**options: Any) -> None:
-        ServerBuilder("0.0.0.0:0", errors=ErrorTable({}), registry=CollectorRegistry(), tls=tls, **options)
+    def build(*, insecure: bool = False) -> None:
+        ServerBuilder(
+            "0.0.0.0:0",
+            errors=ErrorTable({}),
+            registry=CollectorRegistry(),
+            roles={},
+            authenticator=Authenticator() if authenticated else None,
+            tls=tls,
+            insecure=insecure,
+        )
 
     with pytest.raises(ExposedWithoutAuthenticationError) as raised:
-        build(authenticated=authenticated)
+        build()
     assert raised.value.missing == missing
-    build(authenticated=authenticated, insecure=True)
+    build(insecure=True)
 
 
 async def test_beyond_loopback_with_both_is_served(tmp_path: Path) -> None:
@@ -229,6 +238,7 @@ async def test_beyond_loopback_with_both_is_served(tmp_path: Path) -> None:
         "0.0.0.0:0",
         errors=ErrorTable({}),
         registry=CollectorRegistry(),
+        roles={},
+        authenticator=Authenticator(),
         tls=ServerTls(watch(tmp_path)),
-        authenticated=True,
     )

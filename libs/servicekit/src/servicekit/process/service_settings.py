@@ -71,8 +71,3 @@ class ServiceSettings(ServerTlsSettings):
     def requires_client_certificate(self) -> bool:
         """Whether a client of LISTEN must show a certificate."""
         return self.tls_client_ca_file is not None and self.mtls_listen is None
-
-    @property
-    def authenticated(self) -> bool:
-        """Whether every caller of LISTEN is authenticated."""
-        return self.requires_client_certificate

@@ -1,4 +1,4 @@
-"""Places for calls: how many may be open at a time, in all and of one peer.
+"""Places for calls: how many may be open at a time, in all, of one peer and of one identity.
 
 A call takes its place when its headers arrive, before its request is read, and keeps it until its answer was sent. One that
 waits for its request, or whose caller does not read the answer, never keeps another out: at a limit, the one that has waited
@@ -7,6 +7,7 @@ longest is ended for the new one.
 
 import asyncio
 import collections
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -15,7 +16,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from servicekit.identity.identity import PERSONAL
 from servicekit.rpc.context import Context
+from servicekit.rpc.identity import current_identity
 from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.status import RpcError, RpcStatus
 from servicekit.rpc.unsent import Unsent, UnsentAnswers
@@ -30,6 +33,9 @@ class PlaceLimits:
 
     total: int
     per_peer: int
+    # Of one authenticated caller, from however many addresses; of services, which work for many, the total counts alone.
+    # None: no limit.
+    per_identity: int | None = None
     # Whether a call whose request was read is ended, too, for a new one: for calls that a client makes again at once.
     evicts_running: bool = False
 
@@ -42,10 +48,12 @@ def address_of(connection: str) -> str:
 class Place:
     """The place of one call."""
 
-    __slots__ = ("_task", "connection", "evicted", "left", "peer", "unsent")
+    __slots__ = ("_task", "connection", "evicted", "identity", "left", "peer", "unsent")
 
-    def __init__(self, connection: str, task: "asyncio.Task[object]") -> None:
+    def __init__(self, connection: str, identity: str, task: "asyncio.Task[object]") -> None:
+        """`identity` is empty for a caller that the limit of identities does not concern."""
         self.connection = connection
+        self.identity = identity
         # Its address without the port: `ipv4:10.0.0.1`.
         self.peer = address_of(connection)
         self.evicted = False
@@ -76,7 +84,7 @@ class Places:
         *,
         request_time: timedelta,
     ) -> None:
-        """`kind` names the limits in the series: `<kind>` and `<kind>_per_peer`.
+        """`kind` names the limits in the series: `<kind>`, `<kind>_per_peer` and `<kind>_per_identity`.
 
         `request_time` is how long a call may wait for its request.
         """
@@ -85,13 +93,16 @@ class Places:
         self._metrics = metrics
         self._unsent = unsent
         self._total_limit, self._peer_limit = kind, f"{kind}_per_peer"
+        self._identity_limit = f"{kind}_per_identity"
         # In the order in which they arrived.
         self._waiting: collections.OrderedDict[Place, None] = collections.OrderedDict()
         self._running: collections.OrderedDict[Place, None] = collections.OrderedDict()
         # Those among the running that have unsent bytes, in the order in which they began to send.
         self._sending: collections.OrderedDict[Place, None] = collections.OrderedDict()
         self._of_peer: collections.Counter[str] = collections.Counter()
-        metrics.declare((self._total_limit, self._peer_limit, REQUEST_TIME))
+        self._of_identity: collections.Counter[str] = collections.Counter()
+        limited = () if limits.per_identity is None else (self._identity_limit,)
+        metrics.declare((self._total_limit, self._peer_limit, *limited, REQUEST_TIME))
         metrics.observe_open_calls(kind, self._of_peer.total)
 
     def enter(self, context: Context) -> Place:
@@ -103,13 +114,17 @@ class Places:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a place belongs to a task")
-        place = Place(context.peer(), task)
-        peer = place.peer
-        if self._of_peer[peer] >= self._limits.per_peer:
-            self._evict(peer, self._peer_limit)
+        place = Place(context.peer(), self._limited_identity(), task)
+        peer, identity = place.peer, place.identity
+        if identity and self._of_identity[identity] >= (self._limits.per_identity or 0):
+            self._evict(lambda each: each.identity == identity, self._identity_limit)
+        elif self._of_peer[peer] >= self._limits.per_peer:
+            self._evict(lambda each: each.peer == peer, self._peer_limit)
         elif len(self._waiting) + len(self._running) >= self._limits.total:
-            self._evict(None, self._total_limit)
+            self._evict(lambda _each: True, self._total_limit)
         self._of_peer[peer] += 1
+        if identity:
+            self._of_identity[identity] += 1
         self._waiting[place] = None
         return place
 
@@ -160,19 +175,26 @@ class Places:
         self.written(place)
         self._waiting.pop(place, None)
         self._running.pop(place, None)
-        self._of_peer[place.peer] -= 1
-        if not self._of_peer[place.peer]:
-            del self._of_peer[place.peer]
+        _lower(self._of_peer, place.peer)
+        if place.identity:
+            _lower(self._of_identity, place.identity)
 
-    def _evict(self, peer: str | None, limit: str) -> None:
+    def _limited_identity(self) -> str:
+        """Return the caller whose calls are limited; empty when they are not."""
+        if self._limits.per_identity is None:
+            return ""
+        identity = current_identity()
+        return identity.name if identity.method in PERSONAL else ""
+
+    def _evict(self, is_candidate: Callable[[Place], bool], limit: str) -> None:
         self._metrics.refused(limit)
         candidates = (self._waiting, self._running) if self._limits.evicts_running else (self._waiting,)
         for calls in candidates:
             for place in calls:
-                if peer is None or place.peer == peer:
+                if is_candidate(place):
                     self._end(place)
                     return
-        oldest = next((place for place in self._sending if peer is None or place.peer == peer), None)
+        oldest = next(filter(is_candidate, self._sending), None)
         if oldest is not None and self._unsent.evict(oldest.unsent):
             return
         raise RpcError(_FULL)
@@ -203,3 +225,9 @@ _NO_REQUEST_IN_TIME = RpcStatus(
     grpc.StatusCode.DEADLINE_EXCEEDED, "the request did not arrive in time", "REQUEST_TIMEOUT"
 )
 _NO_REQUEST = RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request", "NO_REQUEST")
+
+
+def _lower(counter: "collections.Counter[str]", key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -1,17 +1,31 @@
-"""The actor: the caller's name, which is set by an interceptor and never read from a request's field."""
+"""The identity of the caller of a call: set by an interceptor, and never read from a field of the request."""
 
 from contextvars import ContextVar
 
-ANONYMOUS = "anonymous"
+from servicekit.identity.canonical import ANONYMOUS
+from servicekit.identity.identity import Identity
+from servicekit.identity.roles import EVERY_ROLE
 
-_actor: ContextVar[str] = ContextVar("actor", default=ANONYMOUS)
+
+def loopback_identity(name: str = ANONYMOUS) -> Identity:
+    """Return the identity of a caller on a server without authentication, where every name may do everything."""
+    return Identity(name, EVERY_ROLE, "loopback")
+
+
+_NOBODY = loopback_identity()
+_identity: ContextVar[Identity] = ContextVar("identity", default=_NOBODY)
+
+
+def current_identity() -> Identity:
+    """Return the identity of the caller of the RPC that is being served."""
+    return _identity.get()
 
 
 def current_actor() -> str:
-    """Return the name of the caller of the RPC that is being served."""
-    return _actor.get()
+    """Return the name of that identity, as records and events have it."""
+    return _identity.get().name
 
 
-def set_actor(name: str) -> None:
+def set_identity(identity: Identity) -> None:
     """Set the caller of the RPC that this task serves."""
-    _actor.set(name)
+    _identity.set(identity)

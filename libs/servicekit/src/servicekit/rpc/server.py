@@ -16,18 +16,23 @@ from prometheus_client import CollectorRegistry
 
 from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.database.failure_log import FailureLog
+from servicekit.identity.authenticator import Authenticator
 from servicekit.process.addresses import require_protection
 from servicekit.process.descriptors import usable_connections
+from servicekit.rpc.access_log import AccessLog
 from servicekit.rpc.admission import PlaceLimits, Places
+from servicekit.rpc.caller import Callers, ClaimedCallers, VerifiedCallers
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.grpc_log import ignore_lost_connections
 from servicekit.rpc.health import HealthServicer
 from servicekit.rpc.in_flight import InFlightCalls
+from servicekit.rpc.interceptors.authorization import AuthorizationLayer
 from servicekit.rpc.interceptors.chain import Chain
 from servicekit.rpc.interceptors.deadline import DeadlineLayer
 from servicekit.rpc.interceptors.drain import DrainLayer
 from servicekit.rpc.interceptors.errors import ErrorLayer
-from servicekit.rpc.interceptors.identity import MetadataIdentityLayer
+from servicekit.rpc.interceptors.identity import IdentityLayer
+from servicekit.rpc.interceptors.rate_limit import RateLimitLayer
 from servicekit.rpc.interceptors.reads import ReadLayer
 from servicekit.rpc.interceptors.telemetry import TelemetryLayer
 from servicekit.rpc.interceptors.validation import ValidationLayer
@@ -37,6 +42,7 @@ from servicekit.rpc.read_places import ReadLimits, ReadPlaces
 from servicekit.rpc.reflection import add_reflection
 from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.registration import Registration
+from servicekit.rpc.role_table import RoleTable
 from servicekit.rpc.tls import ServerTls, server_credentials
 from servicekit.rpc.unsent import UnsentAnswers, UnsentLimits
 
@@ -61,8 +67,8 @@ class ServerLimits:
     metadata_bytes: int = 16 << 10
     # Unary calls; streams, such as Watch; calls and streams of health and reflection. What is beyond them fails with
     # RESOURCE_EXHAUSTED at once. A health watch is made again by its client: the oldest is ended for a new one.
-    calls: PlaceLimits = field(default=PlaceLimits(2_000, per_peer=1_500))
-    streams: PlaceLimits = field(default=PlaceLimits(1_000, per_peer=500))
+    calls: PlaceLimits = field(default=PlaceLimits(2_000, per_peer=1_500, per_identity=500))
+    streams: PlaceLimits = field(default=PlaceLimits(1_000, per_peer=500, per_identity=100))
     own_calls: PlaceLimits = field(default=PlaceLimits(300, per_peer=100, evicts_running=True))
     # Of the unary calls, lists and searches: those that run, and those that wait for that.
     reads: ReadLimits = field(default=ReadLimits())
@@ -78,6 +84,8 @@ class ServerLimits:
     connections: int = 1_000
     # How often a client may ping, with or without calls.
     ping_interval: timedelta = timedelta(seconds=5)
+    # Calls per second of one person or job, twice as many at once; 0: no limit.
+    calls_per_second: int = 500
     # Longest time a unary call may run; a caller's shorter deadline holds besides.
     deadline: timedelta = timedelta(seconds=30)
     # How long calls in flight may go on after SIGTERM.
@@ -98,8 +106,9 @@ class ServerBuilder:
         *,
         errors: ErrorTable,
         registry: CollectorRegistry,
+        roles: RoleTable,
+        authenticator: Authenticator | None = None,
         tls: ServerTls | None = None,
-        authenticated: bool = False,
         insecure: bool = False,
         reflection_enabled: bool = True,
         limits: ServerLimits | None = None,
@@ -107,12 +116,16 @@ class ServerBuilder:
     ) -> None:
         """Prepare a server for `address` (`host:port`; port 0 lets the system choose); without `tls` in plain text.
 
-        `authenticated` tells that every caller there is authenticated. `calls` counts its unary calls in flight, for background work that is throttled by them.
+        `roles` says who may call what; a method that is not in it is refused. Without an `authenticator` a caller has every
+        role, and any name that it claims. `calls` counts the unary calls in flight, for background work that is throttled by
+        them.
 
         Raises ExposedWithoutAuthenticationError when `address` is beyond loopback and lacks one of the two, unless
         `insecure` is set.
         """
-        require_protection(address, insecure=insecure, tls=tls is not None, authenticated=authenticated)
+        require_protection(
+            address, insecure=insecure, tls=tls is not None, authenticated=authenticator is not None
+        )
         self._address = address
         self._tls = tls
         self._limits = limits or ServerLimits()
@@ -124,9 +137,25 @@ class ServerBuilder:
         places = partial(Places, metrics=metrics, unsent=unsent, request_time=self._limits.request_time)
         self._own_places = places("own_calls", self._limits.own_calls)
         self._reads = ReadLayer(ReadPlaces(self._limits.reads, metrics))
+        self._access_log = AccessLog(registry)
+        self._callers: Callers = (
+            ClaimedCallers()
+            if authenticator is None
+            else VerifiedCallers(
+                authenticator, self._access_log, service_of=None if tls is None else tls.service_of
+            )
+        )
         self._chain = Chain(
-            outer=[TelemetryLayer(registry), ErrorLayer(errors), DeadlineLayer(self._limits.deadline)],
-            inner=[self._drain, MetadataIdentityLayer(), ValidationLayer(), self._reads],
+            # Who calls, and whether they may, is known before the request is read.
+            outer=[
+                TelemetryLayer(registry),
+                ErrorLayer(errors),
+                DeadlineLayer(self._limits.deadline),
+                IdentityLayer(self._callers),
+                RateLimitLayer(self._limits.calls_per_second, metrics),
+                AuthorizationLayer(roles, self._access_log),
+            ],
+            inner=[self._drain, ValidationLayer(), self._reads],
             calls=places("calls", self._limits.calls),
             streams=places("streams", self._limits.streams),
         )
@@ -176,7 +205,9 @@ class ServerBuilder:
         """Add health and reflection and return the server, not yet listening."""
         health = HealthServicer()
         streams = OpenStreams()
-        own = Registration(self._server, OwnServices(self._own_places, streams))
+        own = Registration(
+            self._server, OwnServices(self._own_places, streams, self._callers, self._access_log)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]  # as a server to the generated code
         if self._reflection_enabled:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name

@@ -3,13 +3,17 @@
 gRPC asks for the certificates of a server with each new connection. Those that are open go on with the ones they began with.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import grpc
 
+from servicekit.identity.canonical import SERVICE_PREFIX, InvalidNameError, canonical
 from servicekit.identity.certificate_store import CertificateStore
 from servicekit.identity.certificate_watch import CertificateWatch
 from servicekit.identity.certificates import Certificates
+from servicekit.identity.credentials import Refusal, UnauthenticatedError
+from servicekit.identity.spiffe import SpiffeError, SpiffeId, peer_spiffe_id
 from servicekit.process.service_settings import ServiceSettings
 
 
@@ -22,6 +26,32 @@ class ServerTls:
     requires_client_certificate: bool = False
     # A second address that does; None: there is none.
     mtls_address: str | None = None
+    # Of the services whose certificates are taken; None: no certificate is asked for.
+    trust_domain: str | None = None
+
+    def service_of(self, properties: Mapping[str, Iterable[bytes]]) -> str | None:
+        """Return the name of the service at the other end of a connection with these properties, `service:approval`.
+
+        None for a connection without a client certificate. Raises UnauthenticatedError for one that names no service.
+        """
+        if self.trust_domain is None:
+            return None
+        try:
+            found = peer_spiffe_id(properties, trust_domain=self.trust_domain)
+        except SpiffeError:
+            raise UnauthenticatedError(Refusal.CERTIFICATE) from None
+        return None if found is None else _service_name(found)
+
+
+def _service_name(spiffe_id: SpiffeId) -> str:
+    # Of one segment, as the services' own are: a longer one is somebody else's scheme.
+    name = spiffe_id.path.removeprefix("/")
+    try:
+        if "/" not in name and canonical(name) == name:
+            return SERVICE_PREFIX + name
+    except InvalidNameError:
+        pass
+    raise UnauthenticatedError(Refusal.CERTIFICATE)
 
 
 def server_tls(settings: ServiceSettings, store: CertificateStore) -> ServerTls | None:
@@ -35,6 +65,7 @@ def server_tls(settings: ServiceSettings, store: CertificateStore) -> ServerTls 
         watch,
         requires_client_certificate=settings.requires_client_certificate,
         mtls_address=settings.mtls_listen,
+        trust_domain=None if settings.tls_client_ca_file is None else settings.tls_trust_domain,
     )
 
 

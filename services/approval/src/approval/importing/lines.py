@@ -8,6 +8,7 @@ from pydantic import Field
 
 from approval.actions.parsed import parse
 from approval.model import ID_PREFIX, DecisionKind, OperationKind, Risk, State
+from servicekit.identity.canonical import folded
 from servicekit.importing.fields import Actor, Line, LongText, TextForm, Time, identifier, out_of_order, text
 
 _DEFAULT_TTL = timedelta(hours=24)
@@ -130,11 +131,13 @@ class ApprovalLine(Line):
         actors: set[str] = set()
         for number, decision in enumerate(decisions):
             field = f"decisions[{number}]"
-            if decision.actor == self.proposed_by:
+            # However a name is written, it is one person.
+            actor = folded(decision.actor)
+            if actor == folded(self.proposed_by):
                 yield f"{field}.actor", "nobody decides about their own proposal"
-            if decision.actor in actors:
+            if actor in actors:
                 yield f"{field}.actor", "has decided before"
-            actors.add(decision.actor)
+            actors.add(actor)
             if decision.kind is DecisionKind.REJECT and self.state is not State.REJECTED:
                 yield f"{field}.kind", f"REJECT does not go with the state {self.state}"
         agreed = sum(decision.kind is DecisionKind.APPROVE for decision in decisions)

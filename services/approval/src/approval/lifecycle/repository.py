@@ -127,9 +127,11 @@ async def insert(
     return True
 
 
-_FIND_REQUEST = text(
-    "SELECT approval_id, content_hash FROM approvals WHERE request_id = :request_id AND proposed_by = :actor"
-)
+# Names of the version before this one may have capitals; the index on the request id finds few rows.
+_FIND_REQUEST = text("""
+    SELECT approval_id, content_hash FROM approvals WHERE request_id = :request_id AND lower(proposed_by COLLATE "C") = :actor
+    ORDER BY proposed_by = :actor DESC LIMIT 1
+""")
 
 
 async def find_request(connection: AsyncConnection, proposal: Proposal, *, actor: str) -> str | None:

@@ -10,6 +10,7 @@ from approval.delivery.timeline_job import timeline_job
 from approval.errors import (
     ApprovalChangedError,
     ConflictingDecisionError,
+    NotProposerError,
     SelfApprovalError,
     TransitionNotAllowedError,
 )
@@ -24,6 +25,7 @@ from approval.model import (
     State,
     Transition,
 )
+from servicekit.identity.canonical import folded, is_same
 from servicekit.outbox.transaction import Transactions
 from servicekit.rpc.paging import read_page, text_bytes
 
@@ -86,15 +88,19 @@ class ApprovalUseCases:
             approval_id, DecisionKind.REJECT, Transition.REJECT, actor=actor, reason=reason, etag=etag
         )
 
-    async def cancel(self, approval_id: str, *, actor: str, reason: str, etag: str) -> Approval:
+    async def cancel(
+        self, approval_id: str, *, actor: str, cancels_any: bool, reason: str, etag: str
+    ) -> Approval:
         """Withdraw an approval that was not executed, or close an INDETERMINATE one without running it again.
 
-        Idempotent for the actor who cancelled it. Raises ApprovalNotFoundError, TransitionNotAllowedError,
-        ApprovalChangedError.
+        `cancels_any`: also what another proposed. Idempotent for the actor who cancelled it. Raises ApprovalNotFoundError,
+        NotProposerError, TransitionNotAllowedError, ApprovalChangedError.
         """
         async with self._transactions.begin() as transaction:
             approval = await repository.get_for_update(transaction.connection, approval_id)
-            if approval.state is State.CANCELLED and approval.cancelled_by == actor:
+            if not cancels_any and not is_same(approval.proposed_by, actor):
+                raise NotProposerError
+            if approval.state is State.CANCELLED and is_same(approval.cancelled_by, actor):
                 return approval
             allowed = ALLOWED_FROM[Transition.CANCEL]
             if approval.effective_state not in allowed:
@@ -137,7 +143,7 @@ class ApprovalUseCases:
         allowed = ALLOWED_FROM[transition]
         async with self._transactions.begin() as transaction:
             approval = await repository.get_for_update(transaction.connection, approval_id)
-            before = next((decision for decision in approval.decisions if decision.actor == actor), None)
+            before = next((each for each in approval.decisions if is_same(each.actor, actor)), None)
             if before is not None and before.kind is kind:
                 return approval
             if before is not None:
@@ -146,7 +152,7 @@ class ApprovalUseCases:
                 raise TransitionNotAllowedError(
                     approval_id, current=approval.effective_state, allowed=allowed
                 )
-            if actor == approval.proposed_by:
+            if is_same(approval.proposed_by, actor):
                 raise SelfApprovalError
             if etag and etag != approval.etag:
                 raise ApprovalChangedError(approval_id)
@@ -155,7 +161,7 @@ class ApprovalUseCases:
             )
             if kind is DecisionKind.REJECT:
                 await repository.decide(transaction, approval, State.REJECTED, message=reason)
-            elif len(approval.decisions) + 1 >= approval.required_approvals:
+            elif len(_approvers(approval)) + 1 >= approval.required_approvals:
                 await repository.decide(transaction, approval, State.APPROVED, message="")
             decided = await repository.get(transaction.connection, approval_id)
             if decided.state is State.REJECTED:
@@ -179,3 +185,12 @@ class ApprovalUseCases:
                 )
                 transaction.enqueue(timeline_job(entry), *execution_jobs(decided, self._executable))
             return decided
+
+
+def _approvers(approval: Approval) -> frozenset[str]:
+    """Return who approved it, each once.
+
+    Versions before identities were canonical may have recorded one person under two spellings, or the proposer's own.
+    """
+    approvers = {folded(each.actor) for each in approval.decisions if each.kind is DecisionKind.APPROVE}
+    return frozenset(approvers - {folded(approval.proposed_by)})

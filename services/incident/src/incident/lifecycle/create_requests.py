@@ -10,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from incident.lifecycle.model import CreateResult, NewIncident
 from servicekit.database.errors import constraint_name
 
+# Names of the version before this one may have capitals.
 _GET = text("""
     SELECT content_hash, incident_id, deduplicated FROM create_requests
-    WHERE request_id = :key AND actor IN (:actor, '') ORDER BY actor DESC LIMIT 1
+    WHERE request_id = :key AND lower(actor COLLATE "C") IN (:actor, '')
+    ORDER BY actor = :actor DESC, actor DESC LIMIT 1
 """)
 _INSERT = text("""
     INSERT INTO create_requests (request_id, actor, content_hash, incident_id, deduplicated)

@@ -71,7 +71,8 @@ class NewEvent:
         return (
             stored.incident_id == self.incident_id
             and stored.type is self.type
-            and stored.actor == self.actor
+            # A name of an earlier version may have capitals.
+            and stored.actor.lower() == self.actor.lower()
             and stored.summary == self.summary
             and dict(stored.attributes) == dict(self.attributes)
             and self.event_time in (None, stored.event_time)

@@ -1,53 +1,37 @@
-"""Sets the actor of each RPC."""
+"""Sets the identity of each RPC's caller, before its request is read."""
 
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+from servicekit.rpc.caller import Callers
 from servicekit.rpc.context import Context
-from servicekit.rpc.identity import ANONYMOUS, set_actor
+from servicekit.rpc.identity import set_identity
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
-from servicekit.rpc.interceptors.validation import invalid_argument
-from servicekit.rpc.status import FieldViolation
-
-ACTOR_METADATA_KEY = "awoooi-actor"
-_ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:/+-]{0,127}")
 
 
-class MetadataIdentityLayer:
-    """Takes the name that the caller claims in the metadata key `awoooi-actor`.
+class IdentityLayer:
+    """Refuses a call whose caller is not known."""
 
-    Only for a server without authentication: a caller may claim any name.
-    """
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
 
     def unary(self, method: str, inner: UnaryBehavior) -> UnaryBehavior:
-        """Set the actor for the call."""
+        """Set the identity for the call."""
+        identify = self._callers.identify
 
         async def behavior(request: Any, context: Context) -> Any:
-            set_actor(_claimed_actor(context))
+            set_identity(await identify(context, method))
             return await inner(request, context)
 
         return behavior
 
     def stream(self, method: str, inner: StreamBehavior) -> StreamBehavior:
-        """Set the actor for the stream."""
+        """Set the identity for the stream."""
+        identify = self._callers.identify
 
         async def behavior(request: Any, context: Context) -> AsyncIterator[Any]:
-            set_actor(_claimed_actor(context))
+            set_identity(await identify(context, method))
             async for response in inner(request, context):
                 yield response
 
         return behavior
-
-
-def _claimed_actor(context: Context) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == ACTOR_METADATA_KEY:
-            if not isinstance(value, str) or _ACTOR.fullmatch(value) is None:
-                raise invalid_argument(
-                    FieldViolation(
-                        f"metadata {ACTOR_METADATA_KEY}", "must be 1 to 128 letters, digits or . _ @ : / + -"
-                    )
-                )
-            return value
-    return ANONYMOUS

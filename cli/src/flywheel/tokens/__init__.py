@@ -1,0 +1,1 @@
+"""Bearer tokens for people and jobs without an identity provider: `flywheel token`."""

@@ -1,0 +1,46 @@
+"""Who may call what. Each caller needs one of the roles; what is not listed here is refused to everybody.
+
+Whose proposal it is counts besides, in the transaction that decides: nobody decides about their own, and a proposer cancels
+no other's.
+"""
+
+from servicekit.identity.roles import (
+    APPROVAL_SERVICE,
+    APPROVER,
+    GATEWAY_SERVICE,
+    OPERATOR,
+    PROPOSER,
+    VIEWER,
+)
+from servicekit.rpc.role_table import RoleTable, role_table
+
+_READERS = (VIEWER, PROPOSER, APPROVER, OPERATOR, APPROVAL_SERVICE)
+
+# Who may cancel what others proposed.
+CANCELS_ANY = OPERATOR
+
+ROLES: RoleTable = {
+    **role_table(
+        "awoooi.approval.v1.ApprovalService",
+        {
+            "Get": _READERS,
+            "List": _READERS,
+            "ListExecutions": _READERS,
+            "ListDeliveries": _READERS,
+            "Propose": (PROPOSER, OPERATOR),
+            "Cancel": (PROPOSER, OPERATOR),
+            "Approve": (APPROVER,),
+            "Reject": (APPROVER,),
+            # The worker executes, too, in this process and not by an RPC.
+            "Execute": (OPERATOR,),
+            "RetryDelivery": (OPERATOR,),
+            "RetryDeliveries": (OPERATOR,),
+            "DismissDelivery": (OPERATOR,),
+            "Reconcile": (OPERATOR,),
+        },
+    ),
+    **role_table(
+        "awoooi.flywheel.v1.FlywheelStatsService",
+        {"GetFlywheelStats": (VIEWER, OPERATOR, GATEWAY_SERVICE)},
+    ),
+}
