@@ -28,6 +28,11 @@ def new_id() -> str:
     return f"INC-20260507-{secrets.token_hex(6).upper()}"
 
 
+def version(incident: incident_pb2.Incident) -> int:
+    """The number in an etag that grows with every change."""
+    return int(incident.etag.partition("-")[0])
+
+
 async def effects_settled(rows: "Rows") -> None:
     """Return when no job is PENDING any more, by the database, not by a clock of ours."""
     pending = "SELECT count(*) FROM outbox WHERE state = 'PENDING'"

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class State(StrEnum):
@@ -128,8 +131,15 @@ class Incident:
 
     @property
     def etag(self) -> str:
-        """The token of a conditional write: an incident that has changed since has another."""
-        return str(self.version)
+        """The token of a conditional write: an incident that has changed since has another.
+
+        With the time of its version: an incident whose database was set back to a backup may come to the same version again.
+        """
+        return f"{self.version}-{(self.update_time - _EPOCH) // _MICROSECOND:x}"
+
+    def has_etag(self, etag: str) -> bool:
+        """Tell whether an etag is of this state; earlier versions of the service issued the number of the version alone."""
+        return etag in (self.etag, str(self.version))
 
     @property
     def opening(self) -> int:

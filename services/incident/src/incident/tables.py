@@ -55,7 +55,7 @@ incidents = Table(
     Column("resolved_by", Text, nullable=False, server_default=""),
     Column("resolution_number", Integer, nullable=False, server_default="0"),
     Column("opened_by", Text, nullable=False),
-    # Raised by every change; the etag.
+    # Raised by every change; with the time of that, the etag.
     Column("version", BigInteger, nullable=False, server_default="1"),
     # Distinguishes a retry of a Create with the same id from another Create.
     Column("content_hash", Text, nullable=False),

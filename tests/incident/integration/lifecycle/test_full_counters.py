@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from tests.callers import Incidents
-from tests.incident.incidents import OPEN, RESOLVED, effects_settled, token
+from tests.incident.incidents import OPEN, RESOLVED, effects_settled, token, version
 from tests.incident.side_effects import EFFECTS, SideEffect, ended
 from tests.rpc_errors import refused
 
@@ -43,14 +43,16 @@ async def test_every_change_of_an_incident_with_a_full_version_succeeds(
     fingerprint = token()
     incident_id = (await incidents.opened(fingerprint=fingerprint)).incident_id
     await put(rows, incident_id, "version", MAX_BIGINT)
-    etag = str(MAX_BIGINT)
-    assert (await incidents.report(fingerprint=fingerprint)).incident.etag == etag
-    assert (await incidents.start_investigation(incident_id, etag=etag)).etag == etag
+    counted = (await incidents.report(fingerprint=fingerprint)).incident
+    started = await incidents.start_investigation(incident_id, etag=counted.etag)
     await incidents.add_event(incident_id, type="APPROVED", summary="approved")
-    assert (await incidents.get(incident_id)).etag == etag
-    resolved = (await incidents.resolve(incident_id, resolution_type="HUMAN", etag=etag)).incident
-    assert (resolved.state, resolved.etag) == (RESOLVED, etag)
-    assert (await incidents.reopen(incident_id, reason="back", etag=etag)).etag == etag
+    found = await incidents.get(incident_id)
+    resolved = (await incidents.resolve(incident_id, resolution_type="HUMAN", etag=found.etag)).incident
+    assert resolved.state == RESOLVED
+    reopened = await incidents.reopen(incident_id, reason="back", etag=resolved.etag)
+    changes = (counted, started, found, resolved, reopened)
+    assert {version(each) for each in changes} == {MAX_BIGINT}
+    assert len({each.etag for each in changes}) == len(changes)
     await ended(incidents, incident_id)
 
 

@@ -14,7 +14,7 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.model import Effect
 from tests.callers import Incidents, incidents_at
-from tests.incident.incidents import HUMAN, INVESTIGATING, NO_ACTION, RESOLVED, UNKNOWN_ID, token
+from tests.incident.incidents import HUMAN, INVESTIGATING, NO_ACTION, RESOLVED, UNKNOWN_ID, token, version
 from tests.rpc_errors import refused
 from tests.services import RunningService
 
@@ -119,19 +119,47 @@ async def test_a_resolve_with_the_current_etag_succeeds(incidents: Incidents) ->
 
 
 @pytest.mark.parametrize(
-    "etag", ["0", "2", "01", "+1", "1.0", "x", "9" * 18, "9" * 19, "9" * 128, "-1", "!~", "1e0"]
+    "etag", ["0", "2", "01", "+1", "1.0", "x", "9" * 18, "9" * 19, "9" * 128, "-1", "!~", "1e0", "1-", "1-0"]
 )
 @pytest.mark.parametrize("transition", [resolve, start], ids=["Resolve", "StartInvestigation"])
 async def test_a_resolve_with_a_stale_etag_is_refused_and_writes_nothing(
     incidents: Incidents, transition: Callable[..., Awaitable[object]], etag: str
 ) -> None:
     incident = await incidents.opened()
-    assert incident.etag == "1", "the table above rests on it"
+    assert incident.etag.startswith("1-"), "the table above rests on it"
     refusal = await refused(transition(incidents, incident.incident_id, etag=etag))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "INCIDENT_CHANGED")
     assert refusal.resource == ("awoooi.incident.v1.Incident", incident.incident_id)
     assert await incidents.get(incident.incident_id) == incident
     assert await incidents.event_types(incident.incident_id) == ["OPENED"]
+
+
+@pytest.mark.parametrize("transition", [resolve, start], ids=["Resolve", "StartInvestigation"])
+async def test_an_etag_from_before_a_restore_is_stale_when_the_version_is_reached_again(
+    incidents: Incidents, rows: "Rows", transition: Callable[..., Awaitable[object]]
+) -> None:
+    fingerprint = token()
+    backed_up = await incidents.opened(fingerprint=fingerprint)
+    lost = await incidents.opened(fingerprint=fingerprint)
+    await rows.execute(
+        "UPDATE incidents SET version = 1, update_time = create_time WHERE incident_id = $1",
+        lost.incident_id,
+    )
+    assert (await incidents.get(lost.incident_id)).etag == backed_up.etag
+    again = await incidents.opened(fingerprint=fingerprint)
+    assert version(again) == version(lost)
+    refusal = await refused(transition(incidents, lost.incident_id, etag=lost.etag))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "INCIDENT_CHANGED")
+    await transition(incidents, lost.incident_id, etag=again.etag)
+
+
+@pytest.mark.parametrize("transition", [resolve, start], ids=["Resolve", "StartInvestigation"])
+async def test_an_etag_that_an_earlier_version_issued_is_taken(
+    incidents: Incidents, transition: Callable[..., Awaitable[object]]
+) -> None:
+    incident = await incidents.opened()
+    await transition(incidents, incident.incident_id, etag=str(version(incident)))
+    assert version(await incidents.get(incident.incident_id)) > version(incident)
 
 
 async def test_every_change_makes_the_etag_stale(incidents: Incidents) -> None:
@@ -205,7 +233,7 @@ async def test_a_resolve_that_waited_for_a_concurrent_change_resolves_the_change
         await waits_for_a_lock(rows)
     answer = await call
     assert not answer.already_resolved
-    assert (answer.incident.resolution_number, answer.incident.etag) == (1, "3")
+    assert (answer.incident.resolution_number, version(answer.incident)) == (1, 3)
 
 
 async def test_a_resolve_with_an_etag_that_waited_for_a_concurrent_change_is_refused(

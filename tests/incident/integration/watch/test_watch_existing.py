@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from tests.callers import Incidents, incidents_at
-from tests.incident.incidents import new_id, token
+from tests.incident.incidents import new_id, token, version
 from tests.incident.integration.watch.watching import Watcher, note, type_name, watching
 from tests.services import RunningService
 
@@ -42,7 +42,7 @@ async def test_existing_incidents_come_once_each_then_every_change_without_a_gap
     for response in watcher.responses:
         if response.HasField("incident"):
             incident = response.incident
-            known[incident.incident_id] = max(known.get(incident.incident_id, 0), int(incident.etag))
+            known[incident.incident_id] = max(known.get(incident.incident_id, 0), version(incident))
     versions = await rows.fetch(
         "SELECT incident_id, version FROM incidents WHERE labels ->> 'test' = $1", labels["test"]
     )

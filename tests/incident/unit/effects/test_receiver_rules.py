@@ -34,6 +34,7 @@ class Service:
     shown: Callable[[Mapping[str, Any]], str]
     api: Mapping[str, str] = field(default_factory=dict)
     plugin: str = ""
+    answer: bytes = b'{"ok": true}'
 
 
 def telegram_text(request: Mapping[str, Any]) -> str:
@@ -81,7 +82,7 @@ async def sent(
 ) -> Mapping[str, Any]:
     """The one request of a notification."""
     async with receiver() as to:
-        to.answers.append(status(200, body=b'{"ok": true}'))
+        to.answers.append(status(200, body=service.answer))
         module, _, name = service.plugin.partition(".")
         for attribute, value in service.api.items():
             monkeypatch.setattr(f"apprise.plugins.{module}.{name}.{attribute}", value.format(port=to.port))
@@ -140,6 +141,35 @@ async def test_long_texts_are_shortened_with_a_mark_to_what_the_receiver_takes(
     assert shown == f"{message.title}\n{message.body}" or "…" in shown
     # Not shorter than need be: markup takes up to six characters for one.
     assert len(shown) >= min(len(message), service.limit // 6)
+
+
+SLACK_BLOCKS = Service(
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general?blocks=yes",
+    3000,
+    lambda request: "\n".join(
+        html.unescape(block["text"]["text"]) for block in request["attachments"][0]["blocks"][:2]
+    ),
+    {"webhook_url": "http://127.0.0.1:{port}/services"},
+    "slack.NotifySlack",
+    b"ok",
+)
+
+
+@pytest.mark.parametrize("texts", LONG.values(), ids=LONG)
+async def test_a_header_of_slack_has_at_most_150_characters_when_it_is_escaped(
+    texts: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = resolved(*texts)
+    request = await sent(SLACK_BLOCKS, what, monkeypatch)
+    header, section, *_ = (block["text"]["text"] for block in request["attachments"][0]["blocks"][:2])
+    assert len(header.encode("utf-16-le")) // 2 <= 150
+    assert len(section.encode("utf-16-le")) // 2 <= 3000
+    message = format_message(what, TOOK)
+    shown = read(SLACK_BLOCKS.shown(request))
+    assert message.facts in shown
+    assert html.unescape(header) == message.title or (
+        header.endswith("…") and len(header.encode("utf-16-le")) // 2 > 140
+    )
 
 
 CHATS = [service for name, service in SERVICES.items() if name != "Telegram"]

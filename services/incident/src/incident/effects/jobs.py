@@ -20,7 +20,7 @@ from servicekit.outbox.jobs import JobRecord
 
 _EFFECT_OF = {effect.topic: effect for effect in Effect}
 _OWN_DELIVERY_ID = re.compile(
-    rf"(?P<incident_id>INC-[^/]+)/(?P<effect>{'|'.join(Effect).lower()})/(?P<number>[1-9][0-9]{{0,8}})"
+    rf"(?P<incident_id>INC-[^/]+)/(?P<effect>{'|'.join(Effect).lower()})/(?P<number>[1-9][0-9]*)"
 )
 
 
@@ -101,10 +101,10 @@ async def get_by_delivery_id_for_update(
 ) -> JobRecord | None:
     """Return the job with this delivery id, locked until the transaction ends; None when there is none."""
     if (named := _OWN_DELIVERY_ID.fullmatch(delivery_id)) is not None:
-        key = ResolutionKey(named["incident_id"], int(named["number"]))
-        return await get_for_update(connection, Effect(named["effect"].upper()), key)
-    topic, _, key_of_topic = delivery_id.partition("/")
-    return await dead_letters.get_by_key_for_update(connection, topic, key_of_topic)
+        topic, key = Effect(named["effect"].upper()).topic, f"{named['incident_id']}/{named['number']}"
+    else:
+        topic, _, key = delivery_id.partition("/")
+    return await dead_letters.get_by_key_for_update(connection, topic, key)
 
 
 async def requeue_parked(

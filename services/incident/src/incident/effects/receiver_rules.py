@@ -6,6 +6,7 @@ a text out. Text that does not fit would be refused by the service, or cut witho
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from apprise import NotifyBase, NotifyFormat, NotifyType, OverflowMode
@@ -19,6 +20,8 @@ _WITHOUT_MENTIONS = frozenset({"amqp", "form", "json", "mailto", "mqtt", "rsyslo
 # Their limit is one of UTF-8 bytes. All others are taken to count as most do, in UTF-16 units.
 _COUNTING_BYTES = frozenset({"gorush", "wechat", "wecombot"})
 _SHORTEST = 10
+# Of a header and of a section of Slack's Block Kit (`blocks=yes`), which Apprise does not know.
+_BLOCK_TITLE, _BLOCK_TEXT = 150, 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ class _Rules:
         self._knows_mentions = names.isdisjoint(_WITHOUT_MENTIONS)
         self._counts_bytes = not names.isdisjoint(_COUNTING_BYTES)
         self._trial = trial
+        self._has_blocks = "slack" in names and bool(getattr(trial, "use_blocks", False))
+        if self._has_blocks:
+            trial.title_maxlen, trial.body_maxlen = _BLOCK_TITLE, _BLOCK_TEXT
         self._format = trial.resolve_format(NotifyFormat.TEXT)
         self._sent: list[Mapping[str, Any]] = []
         # Some plugins have a sender for each format.
@@ -127,6 +133,9 @@ class _Rules:
 
     def _as_counted(self, text: str) -> str:
         """Return a text that has one character for each unit that the receiver counts."""
+        if self._has_blocks:
+            # Slack's plugin escapes a header after it was cut.
+            text = escape(text, quote=False)
         if self._counts_bytes:
             return "".join(each if each.isascii() else "x" * len(each.encode()) for each in text)
         return "".join(each if each <= "\uffff" else "xx" for each in text)

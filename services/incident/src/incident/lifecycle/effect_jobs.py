@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Self
 
-from incident.model import ResolutionKey, ResolutionType
+from incident.model import MAX_RESOLUTION_NUMBER, ResolutionKey, ResolutionType
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,15 @@ def dedup_key(key: ResolutionKey) -> str:
     return f"{key.incident_id}/{key.resolution_number}"
 
 
-_DEDUP_KEY = re.compile(r"(INC-[^/]+)/([1-9][0-9]{0,8})")
+_DEDUP_KEY = re.compile(r"(INC-[^/]+)/([1-9][0-9]{0,9})")
 
 
 def resolution_of(key: str) -> ResolutionKey | None:
     """Return the transition in a job's deduplication key; None for a key that another version made in another way."""
     parts = _DEDUP_KEY.fullmatch(key)
-    return None if parts is None else ResolutionKey(parts[1], int(parts[2]))
+    if parts is None or int(parts[2]) > MAX_RESOLUTION_NUMBER:
+        return None
+    return ResolutionKey(parts[1], int(parts[2]))
 
 
 def dedup_key_sql(*, resolution_number: str = "resolution_number") -> str:

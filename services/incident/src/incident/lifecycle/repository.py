@@ -22,6 +22,9 @@ COLUMNS = """
     resolved_by, resolution_number, opened_by, version
 """
 
+# Incident.etag, in SQL.
+ETAG_SQL = "version || '-' || to_hex((extract(epoch FROM update_time) * 1000000)::bigint)"
+
 
 def qualified(columns: str, table: str) -> str:
     """Return a list of columns with the name of their table before each."""

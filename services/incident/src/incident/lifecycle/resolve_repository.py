@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, DateTime, Float, Integer, Text, Uuid
+from sqlalchemy.types import DateTime, Float, Integer, Text, Uuid
 
 from incident.lifecycle.effect_jobs import (
     PAYLOAD_SQL,
@@ -18,7 +18,7 @@ from incident.lifecycle.effect_jobs import (
     latest_numbers_sql,
 )
 from incident.lifecycle.model import RemovedIncident, ResolveCommand
-from incident.lifecycle.repository import COLUMNS, incident_statement, qualified, to_incident
+from incident.lifecycle.repository import COLUMNS, ETAG_SQL, incident_statement, qualified, to_incident
 from incident.model import ALLOWED_FROM, MAX_RESOLUTION_NUMBER, Effect, Incident, Transition
 from servicekit.outbox.queue import Job
 from servicekit.outbox.sql import insert_jobs
@@ -54,16 +54,16 @@ OPENING_IS_OVER = f"""
 _RESOLVE = incident_statement(
     f"""
     WITH command AS (
-        SELECT * FROM unnest(:incident_ids, :resolution_types, :notes, :actors, :versions, :attributes, :approval_ids,
+        SELECT * FROM unnest(:incident_ids, :resolution_types, :notes, :actors, :etags, :attributes, :approval_ids,
                 :openings, :execute_times)
-            AS command (incident_id, resolution_type, note, actor, version, attributes, approval_id, opening, execute_time)
+            AS command (incident_id, resolution_type, note, actor, etag, attributes, approval_id, opening, execute_time)
     ), seen AS (
         SELECT incident_id, resolution_number, open_time FROM incidents WHERE incident_id = ANY (:incident_ids)
     ), over AS (
         SELECT incident_id FROM command JOIN seen USING (incident_id)
         WHERE {OPENING_IS_OVER}
     ), locked AS (
-        SELECT incident_id, version, resolution_number FROM incidents
+        SELECT incident_id, version, resolution_number, {ETAG_SQL} AS etag FROM incidents
         WHERE incident_id = ANY (:incident_ids) AND state = ANY (:from_states)
         ORDER BY incident_id
         FOR NO KEY UPDATE
@@ -79,7 +79,8 @@ _RESOLVE = incident_statement(
             last_progress_time = now(),
             version = least(incidents.version, 9223372036854775806) + 1
         FROM command JOIN locked USING (incident_id)
-        WHERE incidents.incident_id = locked.incident_id AND coalesce(command.version, locked.version) = locked.version
+        WHERE incidents.incident_id = locked.incident_id
+            AND command.etag IN ('', locked.etag, locked.version::text)
             AND CASE
                 WHEN command.opening > 0 THEN command.opening > least(locked.resolution_number, {MAX_RESOLUTION_NUMBER})
                 WHEN command.approval_id = '' THEN TRUE
@@ -136,7 +137,7 @@ _RESOLVE = incident_statement(
     bindparam("resolution_types", type_=ARRAY(Text)),
     bindparam("notes", type_=ARRAY(Text)),
     bindparam("actors", type_=ARRAY(Text)),
-    bindparam("versions", type_=ARRAY(BigInteger)),
+    bindparam("etags", type_=ARRAY(Text)),
     bindparam("attributes", type_=ARRAY(JSONB)),
     bindparam("approval_ids", type_=ARRAY(Text)),
     bindparam("openings", type_=ARRAY(Integer)),
@@ -192,7 +193,7 @@ async def resolve(
             "resolution_types": [command.resolution_type for command in commands],
             "notes": [command.note for command in commands],
             "actors": [command.actor for command in commands],
-            "versions": [_version(command.etag) for command in commands],
+            "etags": [command.etag for command in commands],
             "attributes": [dict(command.attributes()) for command in commands],
             "approval_ids": [command.approval_id for command in commands],
             "openings": [command.opening for command in commands],
@@ -250,17 +251,3 @@ def _leased_jobs(
     )
     key, content = dedup_key(payload.key), payload.to_json()
     return [Job(job_id, topic, key, content, 1, token) for topic, job_id in job_ids.items()]
-
-
-# No row has it: an etag that this service did not issue matches none.
-_NO_VERSION = -1
-_MAX_VERSION = 2**63 - 1
-
-
-def _version(etag: str) -> int | None:
-    if not etag:
-        return None
-    readable = etag.isascii() and etag.isdigit() and len(etag) <= len(str(_MAX_VERSION))
-    version = int(etag) if readable else _NO_VERSION
-    # In the form that this service issues: 01 is not 1.
-    return version if str(version) == etag and version <= _MAX_VERSION else _NO_VERSION

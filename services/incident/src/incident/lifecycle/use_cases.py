@@ -157,7 +157,7 @@ class IncidentUseCases:
             allowed = ALLOWED_FROM[Transition.START_INVESTIGATION]
             if incident.state not in allowed:
                 raise TransitionNotAllowedError(incident_id, current=incident.state, allowed=allowed)
-            if etag and etag != incident.etag:
+            if etag and not incident.has_etag(etag):
                 raise IncidentChangedError(incident_id)
             incident = await repository.start_investigation(connection, incident_id)
             await timeline.insert_event(
@@ -183,7 +183,7 @@ class IncidentUseCases:
             allowed = ALLOWED_FROM[Transition.REOPEN]
             if incident.state not in allowed:
                 raise TransitionNotAllowedError(command.incident_id, current=incident.state, allowed=allowed)
-            if command.etag and command.etag != incident.etag:
+            if command.etag and not incident.has_etag(command.etag):
                 raise IncidentChangedError(command.incident_id)
             if incident.resolution_number >= MAX_RESOLUTION_NUMBER:
                 raise ResolutionsExhaustedError(command.incident_id)
