@@ -86,7 +86,7 @@ async def running_gateway(
     template = PageTemplate(version="1.2.3", refresh_seconds=refresh_seconds)
     refusals = HttpRefusals()
     app = build_app(
-        Endpoints(all_sources, Exposition("1.2.3", refusals), deadlines),
+        Endpoints(all_sources, Exposition("1.2.3", [refusals]), deadlines),
         Page(all_sources, template, deadline=default),
     )
     counted = arrivals.counted(app) if arrivals else app

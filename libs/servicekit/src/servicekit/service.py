@@ -163,11 +163,7 @@ def _explain(error: Exception, prefix: str) -> tuple[str, int]:
         case SettingsError():
             message, code = str(error), _EXIT_USAGE
         case ExposedWithoutAuthenticationError():
-            message = (
-                f"{prefix}_{error.setting}: {error.address} can be reached from other machines and has no {error.missing}. "
-                f"Listen on 127.0.0.1, or set up what is missing (docs/security.md), or pass --insecure (or set "
-                f"{prefix}_INSECURE=true) if the network keeps strangers out."
-            )
+            message = error.advice(prefix)
             code = _EXIT_USAGE
         case ForeignDatabaseError():
             message = f"{prefix}_DATABASE_URL: {error}"

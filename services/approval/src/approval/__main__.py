@@ -44,7 +44,7 @@ from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_protection
 from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
-from servicekit.rpc.channel import open_channel
+from servicekit.rpc.channel import channel_tls, open_channel
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.read_places import ReadLimits
 from servicekit.rpc.server import ServerBuilder, ServerLimits, run_until_stopped, watch_health
@@ -91,6 +91,9 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         authenticated=False,
         setting="METRICS_LISTEN",
     )
+    incident_tls = channel_tls(
+        settings, certificates, "incident_tls", server_name=settings.incident_tls_server_name
+    )
     auto_approval = AutoApproval(
         settings.policy_file, switched_on=settings.auto_approve, switch_file=settings.auto_approve_file
     )
@@ -101,7 +104,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
 
     names = [name.strip() for name in settings.executors.split(",") if name.strip()]
     executors = load_executors(names, os.environ)
-    channel = open_channel(settings.incident_target, [incident_client.SERVICE])
+    channel = open_channel(settings.incident_target, [incident_client.SERVICE], tls=incident_tls)
     incidents = IncidentClient(
         channel,
         check_timeout=settings.incident_check_timeout,

@@ -3,12 +3,13 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.identity.settings import IdentitySettings
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.process.settings import Address, Duration
+from servicekit.process.tls_settings import needs, together
 
 
 class ApprovalSettings(ServiceSettings, IdentitySettings):
@@ -19,6 +20,13 @@ class ApprovalSettings(ServiceSettings, IdentitySettings):
     listen: Address = "127.0.0.1:50052"
     # gRPC target of the incident service; a DNS name is balanced over all its addresses.
     incident_target: str = "127.0.0.1:50051"
+    # PEM files: the authorities of the incident service, with which it is called over TLS; this service's own certificate,
+    # which it may require, and its key. Read again when they change.
+    incident_tls_ca_file: Path | None = None
+    incident_tls_cert_file: Path | None = Field(default=None, validate_default=True)
+    incident_tls_key_file: Path | None = Field(default=None, validate_default=True)
+    # The name in the incident service's certificate, when it is not the host of the target.
+    incident_tls_server_name: str = ""
     # How long Propose waits for the incident service before it accepts an incident unverified.
     incident_check_timeout: Duration = timedelta(seconds=2)
     # The timeout of one attempt to resolve; then it is retried. Must end well within the outbox's lease of 30 s, or two
@@ -51,3 +59,13 @@ class ApprovalSettings(ServiceSettings, IdentitySettings):
     reconcile_every: Duration = Field(default=timedelta(minutes=5), gt=timedelta(0))
     # The success rate is withheld below this many executions in 24 h: too few to mean anything.
     min_samples: int = Field(default=10, ge=1)
+
+    @field_validator("incident_tls_cert_file")
+    @classmethod
+    def _check_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return needs(cls, "incident_tls_ca_file", value, info)
+
+    @field_validator("incident_tls_key_file")
+    @classmethod
+    def _check_key(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return together(cls, "incident_tls_cert_file", value, info)

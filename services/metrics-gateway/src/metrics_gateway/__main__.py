@@ -1,6 +1,7 @@
 """The metrics gateway's command line, and the only place where its parts are put together."""
 
 import argparse
+import asyncio
 import io
 import os
 import signal
@@ -20,10 +21,13 @@ from metrics_gateway.sources.source import Source, Sources
 from servicekit.http.admission import AllowedHosts
 from servicekit.http.limits import HttpRefusals
 from servicekit.http.server import CannotListenError, HttpServer
-from servicekit.process.addresses import is_loopback
+from servicekit.http.tls import http_tls
+from servicekit.identity.certificate_store import CertificateStore
+from servicekit.process.addresses import ExposedWithoutAuthenticationError, require_protection
 from servicekit.process.log import configure_logging, protect_stderr
 from servicekit.process.settings import SettingsError
 from servicekit.process.signals import stop_event
+from servicekit.rpc.channel import channel_tls
 
 _DISTRIBUTION = "awoooi-metrics-gateway"
 # On top of the maximum wait for a source: a scrape in flight at SIGTERM gets its response.
@@ -38,6 +42,9 @@ async def serve(settings: GatewaySettings) -> None:
     Raises CannotListenError when the address cannot be listened on.
     """
     stop = stop_event()
+    certificates = CertificateStore()
+    tls = http_tls(settings, certificates)
+    sources_tls = channel_tls(settings, certificates, "sources_tls")
     deadlines = Deadlines(
         default=settings.source_timeout.total_seconds(),
         maximum=settings.longest_source_timeout.total_seconds(),
@@ -48,12 +55,13 @@ async def serve(settings: GatewaySettings) -> None:
             address,
             min_deadline=deadlines.default,
             hung_timeout=settings.hung_source_patience.total_seconds(),
+            tls=sources_tls,
         )
         for address in settings.sources
     )
     gateway_version = version(_DISTRIBUTION)
     refusals = HttpRefusals()
-    endpoints = Endpoints(sources, Exposition(gateway_version, refusals), deadlines)
+    endpoints = Endpoints(sources, Exposition(gateway_version, [refusals, certificates]), deadlines)
     page = Page(sources, PageTemplate(version=gateway_version), deadline=deadlines.default)
     try:
         server = HttpServer(
@@ -62,8 +70,13 @@ async def serve(settings: GatewaySettings) -> None:
             drain_seconds=deadlines.maximum + _WRITING_SECONDS,
             refusals=refusals,
             hosts=AllowedHosts(settings.allowed_hosts),
+            tls=tls,
         )
-        await server.serve_until(stop)
+        keeping = asyncio.create_task(certificates.keep_current())
+        try:
+            await server.serve_until(stop)
+        finally:
+            keeping.cancel()
     finally:
         await sources.close()
 
@@ -78,17 +91,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return rule_check.run(parsed.files, parsed.target_label)
     try:
         settings = GatewaySettings.from_environment()
-        if not (parsed.insecure or settings.insecure or is_loopback(settings.listen)):
-            return _fail(
-                f"GATEWAY_LISTEN: {settings.listen} can be reached from other machines and this server has no"
-                " authentication. Listen on 127.0.0.1, or pass --insecure (or set GATEWAY_INSECURE=true) if the network"
-                " restricts access.",
-                _EXIT_USAGE,
-            )
+        require_protection(
+            settings.listen,
+            insecure=parsed.insecure or settings.insecure,
+            tls=settings.tls_cert_file is not None,
+            authenticated=settings.authenticated,
+        )
         configure_logging(service="metrics-gateway", level=settings.log_level)
         uvloop.run(serve(settings))
     except SettingsError as exc:
         return _fail(str(exc), _EXIT_USAGE)
+    except ExposedWithoutAuthenticationError as exc:
+        return _fail(exc.advice("GATEWAY"), _EXIT_USAGE)
     except CannotListenError as exc:
         return _fail(f"GATEWAY_LISTEN: {exc}", _EXIT_FAILED)
     return 0
@@ -103,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument(
         "--insecure",
         action="store_true",
-        help="listen beyond loopback although there is no authentication",
+        help="listen beyond loopback without TLS and authentication",
     )
     checking = commands.add_parser(
         "check-rules",

@@ -2,12 +2,14 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from servicekit.process.settings import Address, Duration, Settings, parse_address
+from servicekit.process.settings import Address, Duration, parse_address
+from servicekit.process.tls_settings import ServerTlsSettings, needs, together
 
 # A source's name becomes a label value, which rules and dashboards quote.
 SOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -63,15 +65,15 @@ def parse_hosts(value: object) -> object:
     return names
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(ServerTlsSettings):
     """Listen address, sources and timeouts of the gateway."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
-    # HTTP listen address. Beyond loopback only with INSECURE: every client that reaches the port can read all stats,
-    # and on the page the titles of stuck incidents and the actions of pending approvals.
+    # HTTP listen address. Beyond loopback only with TLS and authentication, or with INSECURE: every client that reaches the
+    # port could read all stats, and on the page the titles of stuck incidents and the actions of pending approvals.
     listen: Address = "127.0.0.1:9464"
-    # Serve HTTP beyond loopback although there is no authentication. The same as the option --insecure.
+    # Serve HTTP beyond loopback without TLS and authentication. The same as the option --insecure.
     insecure: bool = False
     # Host names that a request may name, besides addresses, names without a dot and names of a cluster (`*.svc`,
     # `*.internal`): the page of another site must not read this one under a name of its own (DNS rebinding). `*.` before a
@@ -82,6 +84,12 @@ class GatewaySettings(Settings):
         SourceAddress("incident", "127.0.0.1:50051"),
         SourceAddress("approval", "127.0.0.1:50052"),
     )
+    # PEM files: the authorities of the services, with which they are called over TLS; the gateway's own certificate, which
+    # they may require, and its key. Read again when they change. A service's certificate must have the host of its target
+    # among its names.
+    sources_tls_ca_file: Path | None = None
+    sources_tls_cert_file: Path | None = Field(default=None, validate_default=True)
+    sources_tls_key_file: Path | None = Field(default=None, validate_default=True)
     # How long a scrape that does not send its own timeout waits for a source.
     source_timeout: Duration = Field(default=timedelta(seconds=2), ge=_MIN)
     # Upper bound of a scrape's wait for a source, also when it sends a longer timeout. Stats are cheap to read: a source that needs
@@ -94,3 +102,18 @@ class GatewaySettings(Settings):
     hung_source_patience: Duration = timedelta(milliseconds=200)
     # Minimum level of log lines: DEBUG, INFO, WARNING or ERROR.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("sources_tls_cert_file")
+    @classmethod
+    def _check_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return needs(cls, "sources_tls_ca_file", value, info)
+
+    @field_validator("sources_tls_key_file")
+    @classmethod
+    def _check_key(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return together(cls, "sources_tls_cert_file", value, info)
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether every client is authenticated."""
+        return self.tls_client_ca_file is not None

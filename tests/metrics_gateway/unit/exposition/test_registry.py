@@ -65,7 +65,7 @@ def reading(source: str, response: GetFlywheelStatsResponse | None) -> Reading:
 
 
 def exposed(*readings: Reading, form: Format = DEFAULT, with_process: bool = False) -> str:
-    registry = Exposition("1.2.3", HttpRefusals()).registry(readings, with_process=with_process)
+    registry = Exposition("1.2.3", [HttpRefusals()]).registry(readings, with_process=with_process)
     return encode(registry, form)[0].decode()
 
 
@@ -271,7 +271,7 @@ def test_values_outside_a_closed_set_are_summed_as_other() -> None:
 def test_a_section_in_two_sources_is_taken_from_the_first_and_logged_once() -> None:
     first, second = approval_response(), approval_response()
     second.executions.samples = 99
-    exposition = Exposition("1.2.3", HttpRefusals())
+    exposition = Exposition("1.2.3", [HttpRefusals()])
     readings = [reading("approval", first), reading("copy", second)]
     with capture_logs() as logs:
         exposition.registry(readings, with_process=False)

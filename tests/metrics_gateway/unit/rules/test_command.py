@@ -30,7 +30,7 @@ def test_the_catalogue_has_exactly_the_exported_series() -> None:
         Reading(source, response, 0.25, 1.5, {})
         for source, response in (("incident", incident_response()), ("approval", approval_response()))
     ]
-    text = encode(Exposition("1.2.3", HttpRefusals()).registry(readings, with_process=False), DEFAULT)[
+    text = encode(Exposition("1.2.3", [HttpRefusals()]).registry(readings, with_process=False), DEFAULT)[
         0
     ].decode()
     samples = read_text(text).samples

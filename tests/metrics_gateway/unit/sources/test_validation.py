@@ -208,7 +208,7 @@ def test_every_valid_response_can_be_exposed(response: GetFlywheelStatsResponse)
     except InvalidResponseError:
         return
     reading = Reading("approval", valid, 0.0, 0.0, {})
-    registry = Exposition("0", HttpRefusals()).registry([reading], with_process=False)
+    registry = Exposition("0", [HttpRefusals()]).registry([reading], with_process=False)
     read_text(encode(registry, DEFAULT)[0].decode())
     read_openmetrics(encode(registry, OPENMETRICS)[0].decode())
 

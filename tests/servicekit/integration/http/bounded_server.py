@@ -1,16 +1,18 @@
 """An HTTP server with limits of a test's own, and clients that speak to it byte by byte."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servicekit.http.admission import AllowedHosts
 from servicekit.http.limits import HttpLimits, HttpRefusals
 from servicekit.http.server import HttpServer
+from servicekit.http.tls import HttpTls
 from tests.services import TIMEOUT_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -71,9 +73,9 @@ class BoundedServer:
         self._host, _, self._port = server.address.rpartition(":")
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def connect(self, *, read_limit: int = 65_536) -> Client:
+    async def connect(self, *, read_limit: int = 65_536, tls: ssl.SSLContext | None = None) -> Client:
         """Open a connection; the client buffers about `read_limit` bytes that the test has not read."""
-        reader, writer = await asyncio.open_connection(self._host, int(self._port), limit=read_limit)
+        reader, writer = await asyncio.open_connection(self._host, int(self._port), limit=read_limit, ssl=tls)
         self._writers.append(writer)
         return Client(reader, writer)
 
@@ -92,12 +94,22 @@ class BoundedServer:
 
 @asynccontextmanager
 async def bounded_server(
-    limits: HttpLimits, hosts: AllowedHosts | None = None
+    limits: HttpLimits,
+    hosts: AllowedHosts | None = None,
+    *,
+    tls: HttpTls | None = None,
+    around: Callable[[ASGIApp, HttpRefusals], ASGIApp] = lambda app, _refusals: app,
 ) -> AsyncIterator[BoundedServer]:
-    """A server with these limits until the block ends."""
+    """A server with these limits until the block ends; `around` wraps its application."""
     application, refusals, stop = Application(), HttpRefusals(), asyncio.Event()
     server = HttpServer(
-        application, "127.0.0.1:0", drain_seconds=1, refusals=refusals, hosts=hosts, limits=limits
+        around(application, refusals),
+        "127.0.0.1:0",
+        drain_seconds=1,
+        refusals=refusals,
+        hosts=hosts,
+        limits=limits,
+        tls=tls,
     )
     serving = asyncio.create_task(server.serve_until(stop))
     bounded = BoundedServer(server, refusals, application)

@@ -136,7 +136,7 @@ def test_the_series_show_the_expiry_of_each_file_and_its_failures(settings: Samp
         ({"TLS_KEY_FILE": "a"}, "SAMPLE_TLS_KEY_FILE: must be set together with SAMPLE_TLS_CERT_FILE"),
         (
             {"TLS_CLIENT_CA_FILE": "a"},
-            "SAMPLE_TLS_CLIENT_CA_FILE: needs SAMPLE_TLS_CERT_FILE: without TLS no certificate is shown",
+            "SAMPLE_TLS_CLIENT_CA_FILE: has no effect without SAMPLE_TLS_CERT_FILE",
         ),
     ],
 )

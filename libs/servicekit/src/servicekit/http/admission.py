@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servicekit.http.limits import HttpLimits, HttpRefusals
+from servicekit.http.security_headers import with_security_headers
 
 # Names that no public DNS answers for. A page of another site can reach this server under a name of its own (DNS rebinding),
 # and then read what it serves; under these, and under addresses, it cannot.
@@ -47,6 +48,7 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
+        send = with_security_headers(send)
         refused = self._refused(scope)
         if refused is None:
             await self._app(scope, receive, send)

@@ -2,13 +2,26 @@
 
 import asyncio
 from collections import Counter, OrderedDict
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import h11
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from servicekit.http.limits import HttpLimits, HttpRefusals
 from servicekit.process.descriptors import usable_connections
+
+_PART_BYTES = 64 << 10
+
+
+class Connection(Protocol):
+    """What the pool knows of a connection."""
+
+    peer: str
+
+    def evict(self) -> None:
+        """End it for another connection."""
 
 
 class ConnectionPool:
@@ -23,11 +36,11 @@ class ConnectionPool:
         self.refusals = refusals
         self._capacity = usable_connections(limits.connections)
         # In the order in which they began to wait.
-        self._waiting: OrderedDict[BoundedConnection, None] = OrderedDict()
-        self._busy: set[BoundedConnection] = set()
+        self._waiting: OrderedDict[Connection, None] = OrderedDict()
+        self._busy: set[Connection] = set()
         self._of_peer: Counter[str] = Counter()
 
-    def add(self, connection: "BoundedConnection") -> None:
+    def add(self, connection: Connection) -> None:
         """Take a new connection in, for which another may have to go; it is aborted itself when all others are busy."""
         peer = connection.peer
         if self._of_peer[peer] >= self.limits.connections_per_peer:
@@ -37,7 +50,7 @@ class ConnectionPool:
         self._of_peer[peer] += 1
         self._waiting[connection] = None
 
-    def remove(self, connection: "BoundedConnection") -> None:
+    def remove(self, connection: Connection) -> None:
         """Forget a connection that was closed."""
         self._waiting.pop(connection, None)
         self._busy.discard(connection)
@@ -45,20 +58,20 @@ class ConnectionPool:
         if not self._of_peer[connection.peer]:
             del self._of_peer[connection.peer]
 
-    def set_busy(self, connection: "BoundedConnection") -> None:
+    def set_busy(self, connection: Connection) -> None:
         """Note that a request of the connection is being answered."""
         self._waiting.pop(connection, None)
         self._busy.add(connection)
 
-    def set_waiting(self, connection: "BoundedConnection") -> None:
+    def set_waiting(self, connection: Connection) -> None:
         """Note that the connection waits for its next request from now on."""
         self._busy.discard(connection)
         self._waiting[connection] = None
 
-    def _evict(self, new: "BoundedConnection", peer: str | None, limit: str) -> None:
+    def _evict(self, new: Connection, peer: str | None, limit: str) -> None:
         self.refusals.add(limit)
         waiting = (each for each in self._waiting if peer is None or each.peer == peer)
-        next(waiting, new).transport.abort()
+        next(waiting, new).evict()
 
 
 class BoundedConnection(H11Protocol):
@@ -74,9 +87,12 @@ class BoundedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        # Writing counts as paused while anything is unsent: so the time to read a response is measured to its end.
-        transport.set_write_buffer_limits(high=0)
+        # Writing counts as paused while anything is unsent: so the time to read a response is measured to its end. Under TLS
+        # it counts from the limit on, with 0 also while nothing is.
+        transport.set_write_buffer_limits(high=1 if self.scheme == "https" else 0, low=0)
         self.peer = self.client[0] if self.client else ""
+        if self.scheme == "https":
+            self.app = _over_tls(self.app, transport.get_extra_info("peercert"))
         self._pool.add(self)
         self._start_header_timer()
 
@@ -109,6 +125,10 @@ class BoundedConnection(H11Protocol):
         # The next request may have been read already (pipelining).
         if self._answers():
             self._pool.set_busy(self)
+
+    def evict(self) -> None:
+        """End the connection for another one."""
+        self.transport.abort()
 
     def pause_writing(self) -> None:
         """Begin to measure how long the client reads nothing."""
@@ -147,3 +167,28 @@ class BoundedConnection(H11Protocol):
     def _abort(self, limit: str) -> None:
         self._pool.refusals.add(limit)
         self.transport.abort()
+
+
+def _over_tls(app: ASGIApp, certificate: Mapping[str, Any] | None) -> ASGIApp:
+    """Show the application the verified certificate of the client, as https://asgi.readthedocs.io/en/latest/specs/tls.html.
+
+    Its responses are sent in parts: TLS takes a part of any size at once, and only the next one waits for the client.
+    """
+    names = {"client_cert_name": None if not certificate else _distinguished_name(certificate)}
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            body = message.get("body", b"")
+            while len(body) > _PART_BYTES:
+                part, body = body[:_PART_BYTES], body[_PART_BYTES:]
+                await send({"type": message["type"], "body": part, "more_body": True})
+            await send({**message, "body": body} if "body" in message else message)
+
+        scope.setdefault("extensions", {})["tls"] = names
+        await app(scope, receive, sending)
+
+    return application
+
+
+def _distinguished_name(certificate: Mapping[str, Any]) -> str:
+    return ",".join(f"{name}={value}" for part in certificate.get("subject", ()) for name, value in part)

@@ -34,6 +34,8 @@ class HttpRefusals:
         "header_bytes",
         "body",
         "host",
+        "tls_handshake",
+        "authentication",
     )
 
     def __init__(self) -> None:

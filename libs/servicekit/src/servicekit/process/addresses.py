@@ -13,6 +13,14 @@ class ExposedWithoutAuthenticationError(Exception):
         self.setting = setting
         self.missing = missing
 
+    def advice(self, prefix: str) -> str:
+        """Return what an operator can do; `prefix` begins the names of the variables."""
+        return (
+            f"{prefix}_{self.setting}: {self.address} can be reached from other machines and has no {self.missing}. Listen "
+            f"on 127.0.0.1, or set up what is missing (docs/security.md), or pass --insecure (or set {prefix}_INSECURE=true) "
+            "if the network keeps strangers out."
+        )
+
 
 def require_protection(
     address: str | None, *, insecure: bool, tls: bool, authenticated: bool, setting: str = "LISTEN"

@@ -25,15 +25,20 @@ class ServerTlsSettings(Settings):
     @field_validator("tls_client_ca_file")
     @classmethod
     def _check_has_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is not None and info.data.get("tls_cert_file") is None:
-            raise ValueError(f"needs {variable(cls, 'tls_cert_file')}: without TLS no certificate is shown")
-        return value
+        return needs(cls, "tls_cert_file", value, info)
 
 
 def together(settings: type[Settings], other: str, value: Path | None, info: ValidationInfo) -> Path | None:
     """Return `value`. Raises ValueError when one of it and the field `other` is set and the other is not."""
     if (value is None) is not (info.data.get(other) is None):
         raise ValueError(f"must be set together with {variable(settings, other)}")
+    return value
+
+
+def needs(settings: type[Settings], other: str, value: Path | None, info: ValidationInfo) -> Path | None:
+    """Return `value`. Raises ValueError when it is set and the field `other`, without which it has no effect, is not."""
+    if value is not None and info.data.get(other) is None:
+        raise ValueError(f"has no effect without {variable(settings, other)}")
     return value
 
 

@@ -7,11 +7,11 @@ from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE, SOURCE_FAMILIES, VERSION
 from metrics_gateway.exposition.negotiation import DEFAULT, Format
 from metrics_gateway.sources.reading import Reading, with_section
-from servicekit.http.limits import HttpRefusals
 from servicekit.http.process_metrics import LogCollector
 
 _log = structlog.get_logger()
@@ -20,10 +20,10 @@ _log = structlog.get_logger()
 class Exposition:
     """Turns readings into a registry, a new one for every scrape, so that no sample of an earlier one can remain."""
 
-    def __init__(self, version: str, refusals: HttpRefusals) -> None:
-        """`refusals` are those of the server whose responses these are."""
+    def __init__(self, version: str, collectors: Sequence[Collector]) -> None:
+        """`collectors` are of this process: of its server, and of its certificates."""
         self._version = version
-        self._refusals = refusals
+        self._collectors = collectors
         self._process = ProcessCollector(registry=None)
         self._log = LogCollector()
         self._logged_conflicts: set[tuple[str, str, str]] = set()
@@ -36,7 +36,8 @@ class Exposition:
         if with_process:
             registry.register(self._process)
             registry.register(self._log)
-            registry.register(self._refusals)
+            for collector in self._collectors:
+                registry.register(collector)
         return registry
 
     def _flywheel(self, readings: Sequence[Reading]) -> Iterator[Metric]:

@@ -14,7 +14,7 @@ from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import FlywheelStatsServ
 from metrics_gateway.settings import SourceAddress
 from metrics_gateway.sources.reading import Reading, Reason
 from metrics_gateway.sources.validation import InvalidResponseError, validate_response
-from servicekit.rpc.channel import open_channel
+from servicekit.rpc.channel import ChannelTls, open_channel
 
 _log = structlog.get_logger()
 
@@ -50,7 +50,14 @@ class Source:
     about fifteen after one that vanished silently.
     """
 
-    def __init__(self, address: SourceAddress, *, min_deadline: float, hung_timeout: float) -> None:
+    def __init__(
+        self,
+        address: SourceAddress,
+        *,
+        min_deadline: float,
+        hung_timeout: float,
+        tls: ChannelTls | None = None,
+    ) -> None:
         """Open the channel; nothing is sent before the first read. Must be called inside the running event loop.
 
         A request's deadline is its reader's, but never below `min_deadline` seconds: one reader with a short timeout
@@ -59,7 +66,7 @@ class Source:
         self._name = address.name
         self._min_deadline = min_deadline
         self._hung_timeout = hung_timeout
-        self._channel = open_channel(address.target, [_SERVICE], max_attempts=_ATTEMPTS)
+        self._channel = open_channel(address.target, [_SERVICE], max_attempts=_ATTEMPTS, tls=tls)
         self._stub = FlywheelStatsServiceStub(self._channel)
         self._requests: dict[View.ValueType, asyncio.Task[pb.GetFlywheelStatsResponse | None]] = {}
         self._failing: Reason | None = None

@@ -1,0 +1,87 @@
+"""Who may read: requests without good credentials are answered with 401 or 403."""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from servicekit.http.limits import HttpRefusals
+
+_CHALLENGES = ('Bearer realm="flywheel"', 'Basic realm="flywheel", charset="UTF-8"')
+
+
+class Decision(Enum):
+    """Whether a request is passed on."""
+
+    ALLOWED = None
+    UNAUTHENTICATED = HTTPStatus.UNAUTHORIZED
+    FORBIDDEN = HTTPStatus.FORBIDDEN
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a request brings to prove who sends it."""
+
+    # Of `Authorization: Bearer`, or the password of `Authorization: Basic`, which is what a browser can send.
+    token: str
+    # Whether the client has shown a certificate, which was verified.
+    has_certificate: bool
+
+
+class Authentication:
+    """Asks `decide` about each request but those for an open path."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        decide: Callable[[Presented], Awaitable[Decision]],
+        refusals: HttpRefusals,
+        *,
+        open_paths: Collection[str],
+    ) -> None:
+        self._app = app
+        self._decide = decide
+        self._refusals = refusals
+        self._open_paths = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        decision = (
+            Decision.ALLOWED if scope["path"] in self._open_paths else await self._decide(_presented(scope))
+        )
+        if decision is Decision.ALLOWED:
+            await self._app(scope, receive, send)
+            return
+        self._refusals.add("authentication")
+        response = PlainTextResponse(
+            f"{decision.value.phrase}\n", status_code=decision.value, headers={"Cache-Control": "no-store"}
+        )
+        if decision is Decision.UNAUTHENTICATED:
+            for challenge in _CHALLENGES:
+                response.headers.append("WWW-Authenticate", challenge)
+        await response(scope, receive, send)
+
+
+def _presented(scope: Scope) -> Presented:
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    token = _token(values[0]) if len(values) == 1 else ""
+    tls = scope.get("extensions", {}).get("tls", {})
+    return Presented(token, tls.get("client_cert_name") is not None)
+
+
+def _token(header: bytes) -> str:
+    scheme, _, value = header.decode("latin-1").strip().partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer":
+        return value
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""
