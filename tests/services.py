@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -59,6 +60,11 @@ class ServiceProcess:
     def pid(self) -> int:
         """The process's id."""
         return self._process.pid
+
+    @property
+    def command_line(self) -> str:
+        """What the process list shows of it."""
+        return Path(f"/proc/{self.pid}/cmdline").read_text()
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log's lines of this event so far."""

@@ -9,7 +9,7 @@ import grpc.aio
 from awoooi.client.call import Call, Item, Listing, Page, Response, Result, Stream
 from awoooi.client.channel import open_channel
 from awoooi.client.errors import error_from_rpc
-from awoooi.client.options import DEFAULT_TIMEOUT, Defaults
+from awoooi.client.options import DEFAULT_TIMEOUT, Defaults, Token
 from awoooi.client.paging import AsyncPager
 from awoooi.client.retry import RetryPolicy
 from awoooi.client.watching import AsyncWatch, Progress
@@ -23,6 +23,7 @@ class AsyncClient:
         target: str | grpc.aio.Channel,
         *,
         actor: str = "",
+        token: Token = "",
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy | None = None,
         credentials: grpc.ChannelCredentials | None = None,
@@ -35,7 +36,7 @@ class AsyncClient:
         self._target = target if isinstance(target, str) else ""
         self._credentials = credentials
         self._channel = None if isinstance(target, str) else target
-        self._defaults = Defaults(timeout=timeout, actor=actor, retry=retry or RetryPolicy())
+        self._defaults = Defaults(timeout=timeout, actor=actor, token=token, retry=retry or RetryPolicy())
         self._unary: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     async def __aenter__(self) -> Self:
@@ -75,12 +76,12 @@ class AsyncClient:
 
     def subscribe(self, stream: Stream[Response]) -> AsyncWatch[Response]:
         """Return the responses of a stream."""
-        metadata = self._defaults.metadata(stream.options)
 
         def connect(request: bytes) -> "grpc.aio.UnaryStreamCall[bytes, bytes]":
             send: grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
             send = self._open().unary_stream(f"/{stream.method}")
-            return send(request, metadata=metadata)
+            # Anew at each opening: a token may have been replaced since.
+            return send(request, metadata=self._defaults.metadata(stream.options))
 
         return AsyncWatch(connect, Progress(stream, lambda: self._defaults.attempts(stream.options)))
 

@@ -1,12 +1,17 @@
 """What may be set for a client and overridden for a call."""
 
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypedDict
 
 from awoooi.client.retry import Attempts, RetryPolicy
 
 DEFAULT_TIMEOUT = 10.0
 _ACTOR_METADATA_KEY = "awoooi-actor"
+_AUTHORIZATION_METADATA_KEY = "authorization"
+
+# A bearer token, or a function that returns the current one: it is called for each call.
+Token: TypeAlias = str | Callable[[], str]
 
 
 class CallOptions(TypedDict, total=False):
@@ -16,6 +21,8 @@ class CallOptions(TypedDict, total=False):
     timeout: float
     # The caller's name, where the server has no authentication.
     actor: str
+    # The caller's bearer token. It is sent as it is: over TLS, or to a server on this machine.
+    token: Token
     retry: RetryPolicy
 
 
@@ -26,6 +33,7 @@ class Defaults:
     timeout: float
     actor: str
     retry: RetryPolicy
+    token: Token = field(default="", repr=False)
 
     def attempts(self, options: CallOptions, *, idempotent: bool = True) -> Attempts:
         """Begin the attempts of one call."""
@@ -38,4 +46,9 @@ class Defaults:
     def metadata(self, options: CallOptions) -> tuple[tuple[str, str], ...]:
         """Return what is sent beside the request."""
         actor = options.get("actor", self.actor)
-        return ((_ACTOR_METADATA_KEY, actor),) if actor else ()
+        token = options.get("token", self.token)
+        bearer = token if isinstance(token, str) else token()
+        return (
+            *(((_ACTOR_METADATA_KEY, actor),) if actor else ()),
+            *(((_AUTHORIZATION_METADATA_KEY, f"Bearer {bearer}"),) if bearer else ()),
+        )

@@ -8,7 +8,7 @@ import grpc
 from awoooi.client.call import Call, Item, Listing, Page, Response, Result, Stream
 from awoooi.client.channel import open_sync_channel
 from awoooi.client.errors import error_from_rpc
-from awoooi.client.options import DEFAULT_TIMEOUT, Defaults
+from awoooi.client.options import DEFAULT_TIMEOUT, Defaults, Token
 from awoooi.client.paging import SyncPager
 from awoooi.client.retry import RetryPolicy
 from awoooi.client.watching import Progress, SyncWatch
@@ -22,6 +22,7 @@ class SyncClient:
         target: str | grpc.Channel,
         *,
         actor: str = "",
+        token: Token = "",
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy | None = None,
         credentials: grpc.ChannelCredentials | None = None,
@@ -35,7 +36,7 @@ class SyncClient:
         self._channel = (
             open_sync_channel(target, credentials=credentials) if isinstance(target, str) else target
         )
-        self._defaults = Defaults(timeout=timeout, actor=actor, retry=retry or RetryPolicy())
+        self._defaults = Defaults(timeout=timeout, actor=actor, token=token, retry=retry or RetryPolicy())
         self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -75,9 +76,9 @@ class SyncClient:
 
     def subscribe(self, stream: Stream[Response]) -> SyncWatch[Response]:
         """Return the responses of a stream."""
-        metadata = self._defaults.metadata(stream.options)
         send: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(f"/{stream.method}")
         return SyncWatch(
-            lambda request: send(request, metadata=metadata),
+            # Anew at each opening: a token may have been replaced since.
+            lambda request: send(request, metadata=self._defaults.metadata(stream.options)),
             Progress(stream, lambda: self._defaults.attempts(stream.options)),
         )
