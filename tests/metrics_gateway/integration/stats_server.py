@@ -61,6 +61,8 @@ class StatsServer:
         self.host = host
         # The actual port once it has been started, also after `stop`.
         self.port = port
+        # Without them in plain text.
+        self.credentials: grpc.ServerCredentials | None = None
         self._health = health_aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
 
@@ -83,7 +85,10 @@ class StatsServer:
         if self._with_health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             await self.set_serving(serving=True)
-        self.port = server.add_insecure_port(self.address)
+        if self.credentials is None:
+            self.port = server.add_insecure_port(self.address)
+        else:
+            self.port = server.add_secure_port(self.address, self.credentials)
         await server.start()
         self._server = server
 
@@ -121,10 +126,16 @@ def _as_bytes(response: Message | bytes) -> bytes:
 
 @asynccontextmanager
 async def stats_server(
-    responder: Responder, *, host: str = "127.0.0.1", port: int = 0, with_health: bool = True
+    responder: Responder,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    with_health: bool = True,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[StatsServer]:
     """A source that listens, until the block is left."""
     server = StatsServer(responder, host=host, port=port, with_health=with_health)
+    server.credentials = credentials
     await server.start()
     try:
         yield server

@@ -36,6 +36,7 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from servicekit.database.engine import close_engine
 from servicekit.http.process_metrics import process_metrics
+from servicekit.http.tls import http_tls
 from servicekit.identity.authentication import open_authentication
 from servicekit.identity.certificate_store import CertificateStore
 from servicekit.outbox.outbox import Outbox
@@ -87,8 +88,8 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     require_protection(
         settings.metrics_listen,
         insecure=settings.insecure,
-        tls=False,
-        authenticated=False,
+        tls=settings.tls_cert_file is not None,
+        authenticated=authentication is not None,
         setting="METRICS_LISTEN",
     )
     incident_tls = channel_tls(
@@ -166,7 +167,12 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     async def ready() -> bool:
         return await migrations.is_current(engine) and page_tokens.key is not None
 
-    own_metrics = process_metrics(settings.metrics_listen, registry)
+    own_metrics = process_metrics(
+        settings.metrics_listen,
+        registry,
+        tls=http_tls(settings, certificates),
+        authenticator=None if authentication is None else authentication.authenticator,
+    )
     await server.start()
     await run_until_stopped(
         server,

@@ -29,6 +29,7 @@ from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
 from servicekit.database.engine import close_engine
 from servicekit.http.process_metrics import process_metrics
+from servicekit.http.tls import http_tls
 from servicekit.identity.authentication import open_authentication
 from servicekit.identity.certificate_store import CertificateStore
 from servicekit.outbox.outbox import Outbox
@@ -81,8 +82,8 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     require_protection(
         settings.metrics_listen,
         insecure=settings.insecure,
-        tls=False,
-        authenticated=False,
+        tls=settings.tls_cert_file is not None,
+        authenticated=authentication is not None,
         setting="METRICS_LISTEN",
     )
     template = load_template(settings)
@@ -137,7 +138,12 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     async def ready() -> bool:
         return await migrations.is_current(engine) and page_tokens.key is not None
 
-    own_metrics = process_metrics(settings.metrics_listen, registry)
+    own_metrics = process_metrics(
+        settings.metrics_listen,
+        registry,
+        tls=http_tls(settings, certificates),
+        authenticator=None if authentication is None else authentication.authenticator,
+    )
     await server.start()
     await run_until_stopped(
         server,

@@ -6,22 +6,27 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
-from metrics_gateway.endpoints import Endpoints, build_app
+from metrics_gateway.endpoints import HEALTHY, READY, Endpoints, build_app
 from metrics_gateway.exposition.registry import Exposition
 from metrics_gateway.page.handler import Page, PageTemplate
 from metrics_gateway.settings import GatewaySettings
 from metrics_gateway.sources.deadlines import Deadlines
 from metrics_gateway.sources.source import Source, Sources
 from servicekit.http.admission import AllowedHosts
+from servicekit.http.authentication import Authentication
 from servicekit.http.limits import HttpRefusals
+from servicekit.http.readers import Readers
 from servicekit.http.server import CannotListenError, HttpServer
 from servicekit.http.tls import http_tls
+from servicekit.identity.authentication import open_authentication
 from servicekit.identity.certificate_store import CertificateStore
 from servicekit.process.addresses import ExposedWithoutAuthenticationError, require_protection
 from servicekit.process.log import configure_logging, protect_stderr
@@ -60,23 +65,36 @@ async def serve(settings: GatewaySettings) -> None:
         for address in settings.sources
     )
     gateway_version = version(_DISTRIBUTION)
+    own = CollectorRegistry()
     refusals = HttpRefusals()
-    endpoints = Endpoints(sources, Exposition(gateway_version, [refusals, certificates]), deadlines)
+    own.register(refusals)
+    own.register(certificates)
+    authentication = open_authentication(settings, own, certificates=settings.tls_client_ca_file is not None)
+    endpoints = Endpoints(sources, Exposition(gateway_version, [own]), deadlines)
     page = Page(sources, PageTemplate(version=gateway_version), deadline=deadlines.default)
+    app: ASGIApp = build_app(endpoints, page)
+    if authentication is not None:
+        readers = Readers(authentication.authenticator)
+        app = Authentication(app, readers.decide, refusals, open_paths=[HEALTHY, READY])
     try:
         server = HttpServer(
-            build_app(endpoints, page),
+            app,
             settings.listen,
             drain_seconds=deadlines.maximum + _WRITING_SECONDS,
             refusals=refusals,
             hosts=AllowedHosts(settings.allowed_hosts),
             tls=tls,
         )
-        keeping = asyncio.create_task(certificates.keep_current())
+        works: Iterable[Awaitable[None]] = (
+            certificates.keep_current(),
+            *(authentication.background().values() if authentication is not None else ()),
+        )
+        keeping = [asyncio.ensure_future(work) for work in works]
         try:
             await server.serve_until(stop)
         finally:
-            keeping.cancel()
+            for task in keeping:
+                task.cancel()
     finally:
         await sources.close()
 

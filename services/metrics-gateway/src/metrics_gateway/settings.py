@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from servicekit.identity.settings import IdentitySettings
 from servicekit.process.settings import Address, Duration, parse_address
 from servicekit.process.tls_settings import ServerTlsSettings, needs, together
 
@@ -65,7 +66,7 @@ def parse_hosts(value: object) -> object:
     return names
 
 
-class GatewaySettings(ServerTlsSettings):
+class GatewaySettings(ServerTlsSettings, IdentitySettings):
     """Listen address, sources and timeouts of the gateway."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
@@ -115,5 +116,5 @@ class GatewaySettings(ServerTlsSettings):
 
     @property
     def authenticated(self) -> bool:
-        """Whether every client is authenticated."""
-        return self.tls_client_ca_file is not None
+        """Whether a client has to prove who it is, by a token or a certificate."""
+        return self.takes_tokens or self.tls_client_ca_file is not None

@@ -70,6 +70,7 @@ class BoundedServer:
     def __init__(self, server: HttpServer, refusals: HttpRefusals, application: Application) -> None:
         self.application = application
         self.refusals = refusals
+        self.address = server.address
         self._host, _, self._port = server.address.rpartition(":")
         self._writers: list[asyncio.StreamWriter] = []
 

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servicekit.http.limits import HttpRefusals
+from servicekit.process.addresses import is_loopback
 
 _CHALLENGES = ('Bearer realm="flywheel"', 'Basic realm="flywheel", charset="UTF-8"')
 
@@ -21,6 +22,7 @@ class Decision(Enum):
     ALLOWED = None
     UNAUTHENTICATED = HTTPStatus.UNAUTHORIZED
     FORBIDDEN = HTTPStatus.FORBIDDEN
+    UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Presented:
     token: str
     # Whether the client has shown a certificate, which was verified.
     has_certificate: bool
+    # Whether nobody on the way can read the request: TLS, or the same machine.
+    is_private: bool
 
 
 class Authentication:
@@ -42,7 +46,7 @@ class Authentication:
         decide: Callable[[Presented], Awaitable[Decision]],
         refusals: HttpRefusals,
         *,
-        open_paths: Collection[str],
+        open_paths: Collection[str] = (),
     ) -> None:
         self._app = app
         self._decide = decide
@@ -71,7 +75,12 @@ def _presented(scope: Scope) -> Presented:
     values = [value for name, value in scope["headers"] if name == b"authorization"]
     token = _token(values[0]) if len(values) == 1 else ""
     tls = scope.get("extensions", {}).get("tls", {})
-    return Presented(token, tls.get("client_cert_name") is not None)
+    host = (scope.get("client") or ("",))[0]
+    return Presented(
+        token,
+        has_certificate=tls.get("client_cert_name") is not None,
+        is_private=scope["scheme"] == "https" or is_loopback(f"{host}:0"),
+    )
 
 
 def _token(header: bytes) -> str:

@@ -5,10 +5,15 @@ from collections.abc import Awaitable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, make_asgi_app
 from prometheus_client.core import CounterMetricFamily, Metric
+from starlette.types import ASGIApp
 
 from servicekit.http.admission import AllowedHosts
+from servicekit.http.authentication import Authentication
 from servicekit.http.limits import HttpLimits, HttpRefusals
+from servicekit.http.readers import Readers
 from servicekit.http.server import HttpServer
+from servicekit.http.tls import HttpTls
+from servicekit.identity.authenticator import Authenticator
 from servicekit.process.log_stream import dropped_lines
 
 # A scraper or two, and a person.
@@ -30,23 +35,33 @@ class LogCollector:
         )
 
 
-def process_metrics(address: str | None, registry: CollectorRegistry) -> Mapping[str, Awaitable[None]]:
+def process_metrics(
+    address: str | None,
+    registry: CollectorRegistry,
+    *,
+    tls: HttpTls | None = None,
+    authenticator: Authenticator | None = None,
+) -> Mapping[str, Awaitable[None]]:
     """Return the background work that serves `registry` as `/metrics` on `address` until cancelled; none for None.
 
-    Raises CannotListenError.
+    With an `authenticator`, to those who may read. Raises CannotListenError.
     """
     if address is None:
         return {}
     refusals = HttpRefusals()
+    app: ASGIApp = make_asgi_app(registry)
+    if authenticator is not None:
+        app = Authentication(app, Readers(authenticator).decide, refusals)
     registry.register(LogCollector())
     registry.register(refusals)
     server = HttpServer(
-        make_asgi_app(registry),
+        app,
         address,
         drain_seconds=_DRAIN_SECONDS,
         refusals=refusals,
         hosts=_EVERY_HOST,
         limits=_LIMITS,
+        tls=tls,
     )
     return {"metrics": _serve(server)}
 

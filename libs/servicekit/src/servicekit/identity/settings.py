@@ -39,8 +39,6 @@ class IdentitySettings(Settings):
     oidc_roles_file: Path | None = None
     # The `iss` of the provider's tokens. Set: every call needs credentials.
     oidc_issuer: str = Field(default="", validate_default=True)
-    # Calls of one identity per second, with twice as many at once; 0: no limit. Needs credentials.
-    calls_per_second: int = Field(default=500, ge=0)
 
     @property
     def takes_tokens(self) -> bool:

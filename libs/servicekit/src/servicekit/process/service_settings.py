@@ -23,6 +23,8 @@ class ServiceSettings(ServerTlsSettings):
     tls_trust_domain: str = "awoooi"
     # Serve RPCs beyond loopback without TLS and authentication: every host that reaches the port may call under any name.
     insecure: bool = False
+    # Calls of one identity per second, with twice as many at once; 0: no limit. Needs credentials.
+    calls_per_second: int = Field(default=500, ge=0)
     # Server reflection lets grpcurl and buf curl list and call without the .proto files.
     reflection: bool = True
     # libpq URL of the service's own database; several hosts and unix sockets as libpq writes them.
