@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.system.log_files import keep_previous, last_reason, open_log, tail
+from flywheel.system.log_files import keep_previous, last_reason, open_log, shorten, tail
 
 
 def test_a_log_is_private_and_appended_to(tmp_path: Path) -> None:
@@ -64,3 +64,25 @@ def test_routine_events_are_no_exit_reason(
 
 def test_without_a_log_there_is_no_exit_reason(tmp_path: Path) -> None:
     assert last_reason(tmp_path / "incident.log") == ""
+
+
+def test_a_large_log_is_emptied_while_it_is_written_to_and_its_end_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "postgres.log"
+    with open_log(path) as log:
+        log.write(b"x" * 99)
+        log.flush()
+        shorten(path, max_bytes=100)
+        assert [each.name for each in tmp_path.iterdir()] == ["postgres.log"]
+        log.write(b"y" * 51)
+        log.flush()
+        shorten(path, max_bytes=100)
+        log.write(b"after")
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {
+        "postgres.log": "after",
+        "postgres.log.1": "x" * 49 + "y" * 51,
+    }
+    assert stat.S_IMODE((tmp_path / "postgres.log.1").stat().st_mode) == 0o600
+
+
+def test_a_log_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+    shorten(tmp_path / "postgres.log", max_bytes=1)

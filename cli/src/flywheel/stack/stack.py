@@ -17,7 +17,7 @@ from flywheel.stack.readiness import Probe, grpc_is_serving, http_is_ready
 from flywheel.stack.service import Service, wait_until_ready
 from flywheel.stack.supervisor import Supervisor
 from flywheel.system.file_lock import FileLock
-from flywheel.system.log_files import keep_previous
+from flywheel.system.log_files import keep_previous, shorten
 
 INCIDENT_LISTEN = "127.0.0.1:50051"
 APPROVAL_LISTEN = "127.0.0.1:50052"
@@ -127,6 +127,9 @@ class Stack:
         )
         while True:
             supervisor.check()
+            if self.database is not None:
+                # PostgreSQL keeps its log open; the services rotate their own.
+                shorten(self.database.log_path)
             time.sleep(_CHECK_SECONDS)
 
     def __enter__(self) -> Self:
@@ -189,6 +192,8 @@ class Stack:
         def service(name: str, module: str, *arguments: str, address: Address, probe: Probe) -> Service:
             embedded = name in self._database_urls and self._database_urls[name] is None
             inherited = without_libpq_variables(os.environ) if embedded else os.environ
+            log_path = self.data_dir / "log" / f"{name}.log"
+            settings[f"{name.upper()}_LOG_FILE"] = str(log_path)
             return Service(
                 name,
                 # -P: not a folder of that name in the working directory.
@@ -196,7 +201,7 @@ class Stack:
                 environment={**inherited, **settings},
                 address=address,
                 probe=probe,
-                log_path=self.data_dir / "log" / f"{name}.log",
+                log_path=log_path,
             )
 
         self._services = {

@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import BinaryIO
 
 from flywheel.system.output import report
 
+# At this size a log is rotated while its program runs.
+MAX_BYTES = 64 << 20
 _TAIL_BYTES = 16_384
 _MAX_REASON = 300
 _ROUTINE = frozenset({"debug", "info"})
@@ -31,6 +34,29 @@ def keep_previous(path: Path) -> None:
     """Rename an existing log to `<name>.1`, replacing the one before. When that fails, the log is appended to."""
     with contextlib.suppress(OSError):
         path.replace(path.with_name(f"{path.name}.1"))
+
+
+def shorten(path: Path, max_bytes: int = MAX_BYTES) -> None:
+    """Copy a log that has reached `max_bytes` to `<name>.1`, replacing the one before, and empty it.
+
+    For a program that cannot open its log anew. What it writes between the copy's end and the emptying is lost.
+    """
+    with contextlib.suppress(OSError):
+        if path.stat().st_size < max_bytes:
+            return
+        copy = path.with_name(f"{path.name}.1")
+        with path.open("rb") as log, open_private(copy) as kept:
+            # Of a log that grew for long without a reader, the end.
+            log.seek(max(0, log.seek(0, os.SEEK_END) - max_bytes))
+            shutil.copyfileobj(log, kept)
+        os.truncate(path, 0)
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open `path` for writing, emptied, readable by the owner only."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 def tail(path: Path, lines: int = 15) -> str:

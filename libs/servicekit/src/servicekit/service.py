@@ -142,7 +142,9 @@ def run_service(service: Service[S]) -> int:
 
 def _run(service: Service[S], arguments: argparse.Namespace) -> int:
     settings = service.settings.from_environment()
-    configure_logging(service=service.name, level=settings.log_level)
+    # What the other commands say is for the person who runs them.
+    file = settings.rotated_log if arguments.command == "serve" else None
+    configure_logging(service=service.name, level=settings.log_level, file=file)
     if arguments.command == "migrate":
         uvloop.run(service.migrate(settings))
     elif arguments.command == "import":

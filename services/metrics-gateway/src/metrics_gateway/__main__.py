@@ -115,7 +115,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             tls=settings.tls_cert_file is not None,
             authenticated=settings.authenticated,
         )
-        configure_logging(service="metrics-gateway", level=settings.log_level)
+        configure_logging(service="metrics-gateway", level=settings.log_level, file=settings.rotated_log)
         uvloop.run(serve(settings))
     except SettingsError as exc:
         return _fail(str(exc), _EXIT_USAGE)

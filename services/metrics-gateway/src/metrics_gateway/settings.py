@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from servicekit.identity.settings import IdentitySettings
+from servicekit.process.log_settings import LogSettings
 from servicekit.process.settings import Address, Duration, parse_address
 from servicekit.process.tls_settings import ServerTlsSettings, needs, together
 
@@ -66,7 +67,7 @@ def parse_hosts(value: object) -> object:
     return names
 
 
-class GatewaySettings(ServerTlsSettings, IdentitySettings):
+class GatewaySettings(LogSettings, ServerTlsSettings, IdentitySettings):
     """Listen address, sources and timeouts of the gateway."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
@@ -101,8 +102,6 @@ class GatewaySettings(ServerTlsSettings, IdentitySettings):
     # How long a scrape waits for a source whose latest request timed out. Long enough for a healthy response: the first
     # scrape after the source recovers has its stats again; with 0 it is the second.
     hung_source_patience: Duration = timedelta(milliseconds=200)
-    # Minimum level of log lines: DEBUG, INFO, WARNING or ERROR.
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("sources_tls_cert_file")
     @classmethod

@@ -1,8 +1,10 @@
 """Logs: one JSON object a line, and no secret in any of them."""
 
 import json
+import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,3 +184,69 @@ def test_passwords_in_urls_are_taken_out_of_whatever_is_written_to_standard_erro
 def test_a_log_that_cannot_be_written_changes_no_exit_code(output: str) -> None:
     shell = ["sh", "-c", f'exec "$0" -c "$1" {output}', sys.executable, LOGGING]
     assert subprocess.run(shell, check=False).returncode == 0
+
+
+REPEATING = """
+import logging, sys
+import structlog
+from servicekit.process.log import configure_logging, suppressed_lines
+configure_logging(service="sample")
+for number in range(1500):
+    structlog.get_logger().error("ours", number=number)
+    logging.getLogger("library").error("number %d", number)
+print(suppressed_lines())
+"""
+
+
+def test_repeated_lines_are_sampled_errors_included_and_the_rest_is_reported_at_the_end() -> None:
+    run = subprocess.run([sys.executable, "-c", REPEATING], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [line["number"] for line in lines if line["event"] == "ours"] == list(range(1000))
+    assert sum(line.get("logger") == "library" for line in lines) == 1000
+    reports = [(line["of"], line["lines"], line["level"]) for line in lines if line["event"] == "suppressed"]
+    assert reports == [("ours", 500, "warning"), ("library", 500, "warning")]
+    assert run.stdout.strip() == "{'ours': 500, 'library': 500}"
+
+
+ROTATING = """
+import os, sys
+from pathlib import Path
+import structlog
+from servicekit.process.log import configure_logging
+from servicekit.process.log_stream import LogFile
+configure_logging(service="sample", file=LogFile(Path(sys.argv[1]), 4096))
+for number in range(900):
+    structlog.get_logger().info("line", number=number)
+os.write(2, b"the end\\n")
+"""
+
+
+def test_a_log_file_is_rotated_while_the_process_runs(tmp_path: Path) -> None:
+    path = tmp_path / "sample.log"
+    run = subprocess.run(
+        [sys.executable, "-c", ROTATING, str(path)], capture_output=True, text=True, check=True
+    )
+    assert run.stderr == ""
+    assert {each.name for each in tmp_path.iterdir()} == {"sample.log", "sample.log.1"}
+    assert all(each.stat().st_size < 2 * 4096 for each in tmp_path.iterdir())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    *lines, end = ((tmp_path / "sample.log.1").read_text() + path.read_text()).splitlines()
+    # Whatever writes to standard error writes there.
+    assert end == "the end"
+    numbers = [json.loads(line)["number"] for line in lines]
+    assert numbers == list(range(numbers[0], 900))
+
+
+def test_a_log_file_that_cannot_be_written_is_logged_and_standard_error_stays(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", ROTATING, str(tmp_path / "none" / "sample.log")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, *others, _end = run.stderr.splitlines()
+    assert (json.loads(first)["event"], json.loads(first)["reason"]) == (
+        "log_file_unusable",
+        "No such file or directory",
+    )
+    assert len(others) == 900

@@ -3,6 +3,7 @@
 Logging never fails: what cannot be written, or not even be made, is dropped and counted.
 """
 
+import atexit
 import json
 import logging
 import re
@@ -13,7 +14,8 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-from servicekit.process.log_stream import LogStream, replace_stderr
+from servicekit.process.log_sampling import LogSampler
+from servicekit.process.log_stream import LogFile, LogStream, replace_stderr
 
 _REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(r"(?i)(password|passwd|secret|token|api_?key|authorization|credential)")
@@ -28,13 +30,14 @@ def protect_stderr() -> LogStream:
     return replace_stderr(edit=redact_url_passwords)
 
 
-def configure_logging(*, service: str, level: str = "INFO") -> None:
-    """Send structlog and the standard library's loggers to standard error as JSON lines.
+def configure_logging(*, service: str, level: str = "INFO", file: LogFile | None = None) -> None:
+    """Send structlog and the standard library's loggers to standard error as JSON lines, or to `file` with all else there.
 
     Every line carries `service`, `event`, `level` and `timestamp` (ISO 8601, UTC). Newlines inside a value are
-    escaped by JSON, so a caller's text cannot forge a line.
+    escaped by JSON, so a caller's text cannot forge a line. Repeated lines are sampled.
     """
     stream = protect_stderr()
+    sampler = _sampler(service, stream)
     stream.notice = lambda lines: _line(service, "log_lines_dropped", level="warning", lines=lines)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -44,7 +47,7 @@ def configure_logging(*, service: str, level: str = "INFO") -> None:
         redact_secrets,
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(default=str)],
+        processors=[sampler.processor, *shared, structlog.processors.JSONRenderer(default=str)],
         wrapper_class=_never_raising(
             structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]), stream, service
         ),
@@ -53,6 +56,8 @@ def configure_logging(*, service: str, level: str = "INFO") -> None:
     )
     structlog.contextvars.bind_contextvars(service=service)
     handler = _Handler(stream)
+    # The logger is the event: their texts are as many as there are values in them.
+    handler.addFilter(lambda record: sampler.admits(record.name))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -66,6 +71,27 @@ def configure_logging(*, service: str, level: str = "INFO") -> None:
     root.handlers = [handler]
     # Libraries speak from WARNING up; the services' own events go through structlog.
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+    if file is not None and (reason := stream.write_to(file)):
+        structlog.get_logger().warning("log_file_unusable", path=str(file.path), reason=reason)
+
+
+def suppressed_lines() -> Mapping[str, int]:
+    """Return how many repeated lines of each event this process has not logged."""
+    return dict(_samplers[-1].suppressed) if _samplers else {}
+
+
+# That of the latest configuration: the log is the process's.
+_samplers: list[LogSampler] = []
+
+
+def _sampler(service: str, stream: LogStream) -> LogSampler:
+    def report(fields: Mapping[str, object]) -> None:
+        stream.write(_line(service, "suppressed", level="warning", **fields) + "\n")
+
+    sampler = LogSampler(report)
+    _samplers[:] = [sampler]
+    atexit.register(sampler.flush)
+    return sampler
 
 
 def _never_raising(base: type[Any], stream: LogStream, service: str) -> type[Any]:

@@ -3,6 +3,7 @@
 A full disk, a quota, a closed pipe or a reader that does not read must cost log lines, never the work that logs.
 """
 
+import contextlib
 import io
 import os
 import select
@@ -10,6 +11,8 @@ import stat
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 # A write of so many bytes to a pipe that is writable does not block.
@@ -18,6 +21,16 @@ _CHUNK_BYTES: Final = 4096
 # there is room again: a reader that has stopped costs this once.
 _WAIT_MILLISECONDS: Final = 50
 _STANDARD_DESCRIPTORS: Final = (0, 1, 2)
+# A file of a log is larger than its limit by at most this part, and a line.
+_CHECKS_BETWEEN_ROTATIONS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A log that is rotated by size: the file before is kept as `<name>.1`, the one before that is removed."""
+
+    path: Path
+    max_bytes: int
 
 
 class LogStream(io.TextIOBase):
@@ -47,6 +60,9 @@ class LogStream(io.TextIOBase):
         self._cut_off = False
         self._poll: select.poll | None = None
         self._wait_milliseconds = _WAIT_MILLISECONDS
+        self._file: LogFile | None = None
+        # After so many more bytes the file's size is looked at: others write to it, too.
+        self._unchecked = 0
         if descriptor is not None and not _is_file(descriptor):
             self._poll = select.poll()
             self._poll.register(descriptor, select.POLLOUT)
@@ -88,6 +104,19 @@ class LogStream(io.TextIOBase):
             if text:
                 self._write_or_drop(text)
 
+    def write_to(self, file: LogFile) -> str:
+        """Make the descriptor, and standard output where that is the same, write to `file`, and rotate it from now on.
+
+        Returns why that is not possible; empty when it is.
+        """
+        with self._lock:
+            try:
+                self._open(file)
+            except OSError as exc:
+                return exc.strerror or type(exc).__name__
+            self._file = file
+        return ""
+
     def drop(self) -> None:
         """Count a line that could not even be made."""
         with self._lock:
@@ -111,6 +140,32 @@ class LogStream(io.TextIOBase):
         else:
             # Text that was flushed before its line had an end is not cut off.
             self._cut_off = False
+        self._unchecked -= written
+        if self._file is not None and self._unchecked <= 0:
+            self._rotate_when_large(self._file)
+
+    def _rotate_when_large(self, file: LogFile) -> None:
+        """Rotate the file at its size. When that fails, the file goes on growing, and it is tried again."""
+        self._unchecked = file.max_bytes // _CHECKS_BETWEEN_ROTATIONS
+        with contextlib.suppress(OSError):
+            if os.fstat(self.fileno()).st_size >= file.max_bytes:
+                # It may have been renamed before, by an attempt that could not open the next one.
+                with contextlib.suppress(FileNotFoundError):
+                    file.path.replace(file.path.with_name(f"{file.path.name}.1"))
+                self._open(file)
+
+    def _open(self, file: LogFile) -> None:
+        """Point the descriptor to the file: whatever of this process writes there, not this stream alone, goes with it."""
+        opened = os.open(file.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if self._descriptor is None:
+                self._descriptor = 2
+            elif _is_same(1, self._descriptor):
+                os.dup2(opened, 1)
+            os.dup2(opened, self._descriptor)
+        finally:
+            os.close(opened)
+        self._poll = None
 
     def _count(self, lines: int) -> None:
         self._dropped += lines
@@ -178,5 +233,13 @@ def _is_file(descriptor: int) -> bool:
     """Return whether writing to it cannot wait for a reader."""
     try:
         return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def _is_same(descriptor: int, other: int) -> bool:
+    """Return whether both are open on the same file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.fstat(other))
     except OSError:
         return False

@@ -6,11 +6,12 @@ from datetime import timedelta
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from servicekit.database.url import check_database_url
+from servicekit.process.log_settings import LogSettings
 from servicekit.process.settings import Address, Duration
 from servicekit.process.tls_settings import ServerTlsSettings, variable
 
 
-class ServiceSettings(ServerTlsSettings):
+class ServiceSettings(ServerTlsSettings, LogSettings):
     """Where a service listens, where its data is, and what it logs. Subclasses set `env_prefix` and `listen`."""
 
     # Where RPCs are served. Beyond loopback only with TLS and authentication, or with INSECURE.
@@ -41,8 +42,6 @@ class ServiceSettings(ServerTlsSettings):
     )
     # Serves this process's own RPC metrics (grpc_server_*) for Prometheus; off when empty.
     metrics_listen: Address | None = None
-    # The lowest level that is logged: DEBUG, INFO, WARNING or ERROR.
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @field_validator("database_url")
     @classmethod

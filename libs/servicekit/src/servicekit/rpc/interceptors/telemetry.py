@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from servicekit.process.log_sampling import serve_peer
+from servicekit.rpc.admission import address_of
 from servicekit.rpc.context import Context
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 
@@ -56,6 +58,7 @@ class TelemetryLayer:
 
         async def behavior(request: Any, context: Context) -> Any:
             started = time.perf_counter()
+            serve_peer(address_of(context.peer()))
             try:
                 response = await inner(request, context)
             except BaseException as exc:
@@ -72,6 +75,7 @@ class TelemetryLayer:
 
         async def behavior(request: Any, context: Context) -> AsyncIterator[Any]:
             started = time.perf_counter()
+            serve_peer(address_of(context.peer()))
             try:
                 async for response in inner(request, context):
                     yield response
