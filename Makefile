@@ -4,7 +4,7 @@ PYTHON ?= python3
 bin    := .venv/bin
 dists  := protos libs/servicekit services/incident services/approval services/metrics-gateway cli
 pip    := $(bin)/python -m pip install -qq --disable-pip-version-check
-typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks) tests
+typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks hostile) tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ proto: .venv/.dev ## generate protos/gen from the .proto files
 bench: .venv/.dev ## measure the performance ratios, both sides in one run
 	@$(bin)/python -m benchmarks $(ARGS)
 
+hostile: .venv/.dev ## attack the services, good clients beside; ARGS="--minutes 30" is the soak
+	@$(bin)/python -m hostile $(ARGS)
+
 test-compose: .venv/.dev ## start docker-compose.yml and resolve an incident through it
 	@deploy/docker/test-compose $(ARGS)
 
@@ -68,10 +71,10 @@ lock: .venv/.dev ## pin the dependencies of the pyproject files; ARGS=--upgrade 
 
 clean: ## remove .venv and caches; data in .flywheel stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find $(filter-out protos,$(dists)) protos/gen protos/src tests $(wildcard benchmarks) -name __pycache__ -prune -exec rm -rf {} +
+	find $(filter-out protos,$(dists)) protos/gen protos/src tests $(wildcard benchmarks hostile) -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help up demo tools test test-fast lint lint-style lint-types lint-imports lint-contracts lint-rules format proto bench \
-	test-compose lock clean
+	hostile test-compose lock clean
 
 # The services' dependencies are in every lock; the later locks follow the versions of the first, so that all agree.
 compile = $(bin)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \

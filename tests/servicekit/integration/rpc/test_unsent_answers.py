@@ -13,11 +13,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
+from hostile.http2 import RawConnection, raw_connection
 from servicekit.rpc.admission import PlaceLimits
 from servicekit.rpc.server import ServerLimits
 from servicekit.rpc.unsent import UnsentLimits
 from tests.eventually import eventually
-from tests.http2 import RawConnection, raw_connection
 from tests.rpc_errors import refused
 from tests.servicekit.scripted_server import SERVICE, VALID, Running, scripted_server
 from tests.services import TIMEOUT_SECONDS

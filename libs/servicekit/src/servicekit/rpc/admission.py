@@ -19,6 +19,7 @@ import grpc.aio
 from servicekit.identity.identity import PERSONAL
 from servicekit.rpc.context import Context
 from servicekit.rpc.identity import current_identity
+from servicekit.rpc.received import ReceivedBytes
 from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.status import RpcError, RpcStatus
 from servicekit.rpc.unsent import Unsent, UnsentAnswers
@@ -48,7 +49,7 @@ def address_of(connection: str) -> str:
 class Place:
     """The place of one call."""
 
-    __slots__ = ("_task", "connection", "evicted", "identity", "left", "peer", "unsent")
+    __slots__ = ("_task", "connection", "evicted", "identity", "left", "peer", "unsent", "waits")
 
     def __init__(self, connection: str, identity: str, task: "asyncio.Task[object]") -> None:
         """`identity` is empty for a caller that the limit of identities does not concern."""
@@ -58,6 +59,8 @@ class Place:
         self.peer = address_of(connection)
         self.evicted = False
         self.left = False
+        # Whether its request is to come.
+        self.waits = True
         self.unsent: Unsent | None = None
         self._task = task
 
@@ -81,6 +84,7 @@ class Places:
         limits: PlaceLimits,
         metrics: RefusalMetrics,
         unsent: UnsentAnswers,
+        received: ReceivedBytes,
         *,
         request_time: timedelta,
     ) -> None:
@@ -92,6 +96,7 @@ class Places:
         self._limits = limits
         self._metrics = metrics
         self._unsent = unsent
+        self._received = received
         self._total_limit, self._peer_limit = kind, f"{kind}_per_peer"
         self._identity_limit = f"{kind}_per_identity"
         # In the order in which they arrived.
@@ -126,6 +131,7 @@ class Places:
         if identity:
             self._of_identity[identity] += 1
         self._waiting[place] = None
+        self._received.begin(place.connection)
         return place
 
     async def request(self, place: Place, context: Context) -> Any:
@@ -142,6 +148,8 @@ class Places:
                 raise RpcError(_NO_REQUEST_IN_TIME) from None
         if request is grpc.aio.EOF:
             raise RpcError(_NO_REQUEST)
+        self._received.message(place.connection, _size(request))
+        self._has_request(place)
         self._waiting.pop(place, None)
         if not place.evicted:
             self._running[place] = None
@@ -162,9 +170,8 @@ class Places:
     def answers(self, place: Place, context: Context, size: int) -> None:
         """Note that the call's only answer is about to be sent, and free the place when it was. Raises as `writes`."""
         self.writes(place, size)
-        add_done_callback: Any = (
-            context.add_done_callback
-        )  # the type stubs of grpc.aio want the threaded server's
+        # The type stubs of grpc.aio want a callback for the threaded server's context.
+        add_done_callback: Any = context.add_done_callback
         add_done_callback(lambda _context: self.leave(place))
 
     def leave(self, place: Place) -> None:
@@ -173,11 +180,17 @@ class Places:
             return
         place.left = True
         self.written(place)
+        self._has_request(place)
         self._waiting.pop(place, None)
         self._running.pop(place, None)
         _lower(self._of_peer, place.peer)
         if place.identity:
             _lower(self._of_identity, place.identity)
+
+    def _has_request(self, place: Place) -> None:
+        if place.waits:
+            place.waits = False
+            self._received.end(place.connection)
 
     def _limited_identity(self) -> str:
         """Return the caller whose calls are limited; empty when they are not."""
@@ -231,3 +244,8 @@ def _lower(counter: "collections.Counter[str]", key: str) -> None:
     counter[key] -= 1
     if not counter[key]:
         del counter[key]
+
+
+def _size(request: Any) -> int:
+    """Return the bytes of a request, which gRPC has parsed already when it is for one of its own services."""
+    return len(request) if isinstance(request, bytes) else request.ByteSize()

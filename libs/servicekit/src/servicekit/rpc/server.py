@@ -21,13 +21,11 @@ from servicekit.process.addresses import require_protection
 from servicekit.process.descriptors import usable_connections
 from servicekit.rpc.access_log import AccessLog
 from servicekit.rpc.admission import PlaceLimits, Places
-from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.caller import Callers, ClaimedCallers, VerifiedCallers
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.grpc_log import ignore_lost_connections
 from servicekit.rpc.health import HealthServicer
 from servicekit.rpc.in_flight import InFlightCalls
-from servicekit.rpc.interceptors.audit import AuditedRequestLayer, AuditLayer
 from servicekit.rpc.interceptors.authorization import AuthorizationLayer
 from servicekit.rpc.interceptors.chain import Chain
 from servicekit.rpc.interceptors.deadline import DeadlineLayer
@@ -41,6 +39,7 @@ from servicekit.rpc.interceptors.validation import ValidationLayer
 from servicekit.rpc.open_streams import OpenStreams
 from servicekit.rpc.own_services import OwnServices
 from servicekit.rpc.read_places import ReadLimits, ReadPlaces
+from servicekit.rpc.received import ReceivedBytes, ReceivedLimits
 from servicekit.rpc.reflection import add_reflection
 from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.registration import Registration
@@ -79,6 +78,7 @@ class ServerLimits:
     # From a call's headers to its request.
     request_time: timedelta = timedelta(seconds=10)
     unsent: UnsentLimits = field(default=UnsentLimits())
+    received: ReceivedLimits = field(default=ReceivedLimits())
     # From a connection's beginning to HTTP/2's.
     handshake_time: timedelta = timedelta(seconds=10)
     # A connection without calls is closed; its client opens another with its next call.
@@ -115,13 +115,12 @@ class ServerBuilder:
         reflection_enabled: bool = True,
         limits: ServerLimits | None = None,
         calls: InFlightCalls | None = None,
-        audited: AuditedMethods | None = None,
     ) -> None:
         """Prepare a server for `address` (`host:port`; port 0 lets the system choose); without `tls` in plain text.
 
         `roles` says who may call what; a method that is not in it is refused. Without an `authenticator` a caller has every
         role, and any name that it claims. `calls` counts the unary calls in flight, for background work that is throttled by
-        them. `audited` are the methods that leave audit records.
+        them.
 
         Raises ExposedWithoutAuthenticationError when `address` is beyond loopback and lacks one of the two, unless
         `insecure` is set.
@@ -137,7 +136,16 @@ class ServerBuilder:
         self._drain = DrainLayer(calls or InFlightCalls())
         metrics = RefusalMetrics(registry)
         unsent = UnsentAnswers(self._limits.unsent, metrics)
-        places = partial(Places, metrics=metrics, unsent=unsent, request_time=self._limits.request_time)
+        self._received = ReceivedBytes(
+            self._limits.received, metrics, message_bytes=self._limits.message_bytes
+        )
+        places = partial(
+            Places,
+            metrics=metrics,
+            unsent=unsent,
+            received=self._received,
+            request_time=self._limits.request_time,
+        )
         self._own_places = places("own_calls", self._limits.own_calls)
         self._reads = ReadLayer(ReadPlaces(self._limits.reads, metrics))
         self._access_log = AccessLog(registry)
@@ -148,20 +156,17 @@ class ServerBuilder:
                 authenticator, self._access_log, service_of=None if tls is None else tls.service_of
             )
         )
-        audit = [] if audited is None else [AuditLayer(audited, errors)]
-        audited_request = [] if audited is None else [AuditedRequestLayer(audited)]
         self._chain = Chain(
             # Who calls, and whether they may, is known before the request is read.
             outer=[
                 TelemetryLayer(registry),
                 ErrorLayer(errors),
-                *audit,
                 DeadlineLayer(self._limits.deadline),
                 IdentityLayer(self._callers),
                 RateLimitLayer(self._limits.calls_per_second, metrics),
                 AuthorizationLayer(roles, self._access_log),
             ],
-            inner=[*audited_request, self._drain, ValidationLayer(), self._reads],
+            inner=[self._drain, ValidationLayer(), self._reads],
             calls=places("calls", self._limits.calls),
             streams=places("streams", self._limits.streams),
         )
@@ -224,6 +229,7 @@ class ServerBuilder:
             self._drain,
             streams,
             self._address,
+            received=self._received,
             tls=self._tls,
             names=("", *self._names),
             drain_time=self._limits.drain,
@@ -241,6 +247,7 @@ class Server:
         streams: OpenStreams,
         address: str,
         *,
+        received: ReceivedBytes,
         tls: ServerTls | None,
         names: tuple[str, ...],
         drain_time: timedelta,
@@ -250,6 +257,7 @@ class Server:
         self._names = names
         self._drain = drain
         self._streams = streams
+        self._received = received
         self._drain_seconds = drain_time.total_seconds()
         self._serving: bool | None = None
         self.address = address
@@ -277,6 +285,8 @@ class Server:
             )
             protection["mtls_address"] = self.mtls_address
         await self._server.start()
+        ports = {_port(address) for address in (self.address, self.mtls_address) if address is not None}
+        self._received.start(ports)
         _log.info("serving", address=self.address, **protection)
 
     def _listen(self, address: str, credentials: grpc.ServerCredentials | None) -> str:
@@ -312,6 +322,11 @@ class Server:
                 await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
         self._streams.end()
         await self._server.stop(max(0.0, until - loop.time()))
+        self._received.stop()
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 def _milliseconds(duration: timedelta) -> int:

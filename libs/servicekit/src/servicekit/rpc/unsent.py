@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import grpc
 
-from servicekit.rpc.connections import close_connections
+from servicekit.rpc.connections import Endpoint, close_connections, endpoint_of
 from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.status import RpcError, RpcStatus
 
@@ -55,9 +55,9 @@ class UnsentAnswers:
         self,
         limits: UnsentLimits,
         metrics: RefusalMetrics,
-        close: Callable[[Collection[str]], None] = close_connections,
+        close: Callable[[Collection[Endpoint]], None] = close_connections,
     ) -> None:
-        """`close` closes the connections of peers."""
+        """`close` closes connections."""
         self._limits = limits
         self._write_seconds = limits.write_time.total_seconds()
         self._look_every = min(_LOOK_EVERY_SECONDS, self._write_seconds)
@@ -118,7 +118,7 @@ class UnsentAnswers:
 
     def _close_all(self) -> None:
         peers, self._closing = self._closing, set()
-        self._close(peers)
+        self._close({endpoint for peer in peers if (endpoint := endpoint_of(peer)) is not None})
 
     def _look(self) -> None:
         """End answers whose time is over, and look again while there are any."""

@@ -1,0 +1,80 @@
+"""The databases of an import: those in the environment, or those of a local stack, running or not."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flywheel.errors import FlywheelError
+from flywheel.postgres.binaries import without_libpq_variables
+from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.system.file_lock import FileLock
+from flywheel.system.steps import Steps
+
+SERVICES = ("incident", "approval")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportDatabases:
+    """The variables with each service's database, and the services whose database is the stack's own."""
+
+    environment: dict[str, str]
+    embedded: tuple[str, ...]
+
+    def of(self, service: str) -> dict[str, str]:
+        """Return the environment of a service's import."""
+        inherited = without_libpq_variables(os.environ) if service in self.embedded else os.environ
+        return {**inherited, **self.environment}
+
+
+@contextmanager
+def import_databases(data_dir: Path, steps: Steps) -> Iterator[ImportDatabases]:
+    """Yield the databases. The PostgreSQL of a stack that does not run is started for the block and stopped after it.
+
+    No stack can be started on `data_dir` meanwhile. Raises FlywheelError.
+    """
+    embedded = tuple(name for name in SERVICES if not _is_in_environment(name))
+    if not embedded:
+        yield ImportDatabases({}, ())
+        return
+    folder = data_dir.resolve()
+    if not (folder / "postgres").is_dir():
+        raise FlywheelError(
+            f"there is no stack's data in {folder}",
+            advice="name the stack's folder with --data-dir, or set INCIDENT_DATABASE_URL and APPROVAL_DATABASE_URL",
+        )
+    database = EmbeddedPostgres(folder / "postgres", log_path=folder / "log" / "postgres.log")
+    lock = FileLock(folder / "lock")
+    stack_runs = not lock.acquire()
+    started_here = False
+    try:
+        if not database.is_running():
+            if stack_runs:
+                raise FlywheelError(
+                    f"the stack on {folder} is just being started or stopped", advice="try again in a moment"
+                )
+            started_here = True
+        if stack_runs:
+            database.join()
+        else:
+            with steps.shown():
+                steps.step("starting PostgreSQL")
+                database.start()
+        for name in embedded:
+            database.create_database(name)
+        yield ImportDatabases(
+            {f"{name.upper()}_DATABASE_URL": database.url(name) for name in embedded}, embedded
+        )
+    finally:
+        if started_here:
+            with steps.shown():
+                steps.step("stopping PostgreSQL")
+                database.stop()
+        if not stack_runs:
+            lock.release()
+
+
+def _is_in_environment(service: str) -> bool:
+    variable = f"{service.upper()}_DATABASE_URL"
+    return bool(os.environ.get(variable) or os.environ.get(f"{variable}_FILE"))
