@@ -43,6 +43,15 @@ async def rows(url: str, statement: str, *arguments: object) -> Sequence[tuple[A
         await connection.close()
 
 
+async def past_triggers(url: str, statement: str, *arguments: object) -> None:
+    """Run a statement past the triggers that keep history insert-only, as a restore does."""
+    connection = await asyncpg.connect(url, server_settings={"session_replication_role": "replica"})
+    try:
+        await connection.execute(statement, *arguments)
+    finally:
+        await connection.close()
+
+
 async def end_leases(url: str, after: timedelta = AT_ONCE) -> None:
     """Let every lease and backoff end `after` from now: what time does half a minute after the holder died."""
     connection = await asyncpg.connect(url)

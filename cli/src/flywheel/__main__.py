@@ -110,6 +110,58 @@ def import_(
     run(files, data_dir)
 
 
+audit = typer.Typer(help="Export the audit trails, and prove that an export is unchanged; see docs/audit.md.")
+app.add_typer(audit, name="audit", no_args_is_help=True)
+_DataDir = Annotated[
+    Path, typer.Option(envvar="FLYWHEEL_DATA_DIR", help="Of the local stack, running or not.")
+]
+_Output = Annotated[
+    Path | None, typer.Option("--output", "-o", dir_okay=False, help="A file; standard output if not given.")
+]
+_Services = Annotated[
+    list[str] | None, typer.Option("--service", help="incident or approval; both if not given.")
+]
+
+
+@audit.command("export")
+def audit_export(
+    output: _Output = None, services: _Services = None, data_dir: _DataDir = Path(".flywheel")
+) -> None:
+    """Write the audit trails as JSON Lines.
+
+    With INCIDENT_DATABASE_URL or APPROVAL_DATABASE_URL set, that database is read in place of the local stack's.
+    """
+    from flywheel.audit.command import export  # noqa: PLC0415 - see above
+
+    export(data_dir, output, services=services or (), heads_only=False)
+
+
+@audit.command("heads")
+def audit_heads(
+    output: _Output = None, services: _Services = None, data_dir: _DataDir = Path(".flywheel")
+) -> None:
+    """Write the last record's hash of each chain: keep it elsewhere, and give it to `verify` later."""
+    from flywheel.audit.command import export  # noqa: PLC0415 - see above
+
+    export(data_dir, output, services=services or (), heads_only=True)
+
+
+@audit.command("verify")
+def audit_verify(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An export.")],
+    heads: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--heads", exists=True, dir_okay=False, help="Heads, or an older export, that it has to contain."
+        ),
+    ] = None,
+) -> None:
+    """Verify an export, without a database: find every edit, deletion, insertion and reordering."""
+    from flywheel.audit.command import verify_file  # noqa: PLC0415 - see above
+
+    verify_file(file, heads or ())
+
+
 def main() -> None:
     """Run the command. An expected error is printed in a few lines, with advice; exit status 1."""
     protect_stderr()

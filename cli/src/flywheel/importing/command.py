@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import Progress, TaskProgressColumn
 
 from flywheel.errors import FlywheelError
-from flywheel.importing.databases import SERVICES, ImportDatabases, import_databases
 from flywheel.importing.service import ServiceImport, bad_lines_error
 from flywheel.importing.spool import spooled
 from flywheel.stack.addresses import Address
+from flywheel.stack.databases import SERVICES, ServiceDatabases, service_databases
 from flywheel.stack.orphans import setting_of
 from flywheel.system.progress_bars import progress_bars
 from flywheel.system.signals import raise_stop_signals
@@ -30,12 +30,12 @@ def run(files: Sequence[Path], data_dir: Path) -> None:
     databases, with the advice to repeat it.
     """
     raise_stop_signals(once=True)
-    with spooled(files) as readable, import_databases(data_dir, Steps()) as databases:
+    with spooled(files) as readable, service_databases(data_dir, Steps()) as databases:
         incidents, approvals = _import(readable, databases)
     _print_result(incidents, approvals, _approval_address(data_dir, databases))
 
 
-def _approval_address(data_dir: Path, databases: ImportDatabases) -> str | None:
+def _approval_address(data_dir: Path, databases: ServiceDatabases) -> str | None:
     """Return the address of the approval service of these databases; None when it is unknown."""
     listen = os.environ.get("APPROVAL_LISTEN")
     if "approval" in databases.embedded:
@@ -43,7 +43,7 @@ def _approval_address(data_dir: Path, databases: ImportDatabases) -> str | None:
     return str(Address.parse(listen, variable="APPROVAL_LISTEN").connect_address) if listen else None
 
 
-def _import(files: Mapping[Path, Path], databases: ImportDatabases) -> Sequence[Mapping[str, int]]:
+def _import(files: Mapping[Path, Path], databases: ServiceDatabases) -> Sequence[Mapping[str, int]]:
     bars = progress_bars(Console(stderr=True), label_width=16, amount=TaskProgressColumn())
     # The processes are ended first, so that the threads, which wait for their output, end too.
     with bars, ThreadPoolExecutor(len(SERVICES)) as threads, ExitStack() as processes:

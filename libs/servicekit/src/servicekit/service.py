@@ -1,19 +1,21 @@
-"""The command line that both services have: `serve`, `migrate` and `import`."""
+"""The command line that both services have: `serve`, `migrate`, `import`, `audit-export` and `audit-heads`."""
 
 import argparse
 import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import uvloop
+from sqlalchemy import MetaData, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from servicekit.audit.export import export, export_heads
 from servicekit.database.engine import close_engine, create_engine
 from servicekit.database.errors import (
     DatabaseUnavailableError,
@@ -24,6 +26,7 @@ from servicekit.database.errors import (
 )
 from servicekit.database.failure_log import FailureLog
 from servicekit.database.migrations import Migrations
+from servicekit.database.privileges import grant
 from servicekit.http.server import CannotListenError
 from servicekit.importing.importer import ImportRequest, LineImporter, run_import
 from servicekit.importing.lines import ImportFailedError
@@ -39,6 +42,7 @@ T = TypeVar("T")
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
 _RETRY_SECONDS = 1.0
+_AUDIT_COMMANDS = {"audit-export": export, "audit-heads": export_heads}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Service(Generic[S]):
     serve: Callable[[S, bool], Awaitable[None]]
     # Makes the importer of lines, given the files' names.
     importer: Callable[[Sequence[str]], LineImporter]
+    # Its tables, with what the run-time role may do to each.
+    tables: MetaData
 
     @property
     def migrations(self) -> Migrations:
@@ -59,19 +65,40 @@ class Service(Generic[S]):
         return Migrations(f"{self.name}:migrations")
 
     async def migrate(self, settings: S) -> None:
-        """Bring its database up to date, on a connection of its own: a migration may take longer than a statement."""
+        """Bring its database up to date, on a connection of its own: a migration may take longer than a statement.
+
+        Where another role owns the tables, the run-time role is granted what it needs of them.
+        """
         migrations = self.migrations
-        engine = create_engine(
-            settings.database_url.get_secret_value(),
+        run_time_url = settings.database_url.get_secret_value()
+        owner_url = settings.owner_database_url.get_secret_value()
+        engine = self._migrating_engine(owner_url or run_time_url)
+        try:
+            await migrations.upgrade(engine)
+            if owner_url:
+                role = await self._role(run_time_url)
+                async with engine.begin() as connection:
+                    await grant(connection, self.tables, role)
+        finally:
+            await close_engine(engine)
+
+    async def _role(self, url: str) -> str:
+        engine = self._migrating_engine(url)
+        try:
+            async with engine.connect() as connection:
+                role: str = (await connection.execute(text("SELECT current_user"))).scalar_one()
+                return role
+        finally:
+            await close_engine(engine)
+
+    def _migrating_engine(self, url: str) -> AsyncEngine:
+        return create_engine(
+            url,
             application_name=f"{self.name}-migrate",
             pool_size=1,
             statement_timeout_seconds=0.0,
-            check=migrations.require_own,
+            check=self.migrations.require_own,
         )
-        try:
-            await migrations.upgrade(engine)
-        finally:
-            await close_engine(engine)
 
     async def open_database(self, settings: S, *, migrate: bool, stop: asyncio.Event) -> AsyncEngine:
         """Return the engine to serve with; with `migrate`, when the database is up to date or `stop` is set.
@@ -150,6 +177,8 @@ def _run(service: Service[S], arguments: argparse.Namespace) -> int:
     elif arguments.command == "import":
         request = ImportRequest(arguments.files, migrate=arguments.migrate, ask=arguments.ask)
         return 0 if uvloop.run(_import(service, settings, request)) else _EXIT_FAILED
+    elif arguments.command in _AUDIT_COMMANDS:
+        uvloop.run(_write_audit(service, settings, _AUDIT_COMMANDS[arguments.command]))
     else:
         if arguments.insecure:
             settings.insecure = True
@@ -209,10 +238,14 @@ def _parser(name: str) -> argparse.ArgumentParser:
     importing.add_argument(
         "--ask", action="store_true", help="write only after a confirmation on standard input"
     )
+    commands.add_parser("audit-export", help="write the audit trail to standard output, see docs/audit.md")
+    commands.add_parser("audit-heads", help="write the heads of its chains")
     return parser
 
 
 async def _import(service: Service[S], settings: S, request: ImportRequest) -> bool:
+    if request.migrate:
+        await service.migrate(settings)
     return await run_import(
         request,
         service.importer,
@@ -220,6 +253,23 @@ async def _import(service: Service[S], settings: S, request: ImportRequest) -> b
         application_name=f"{service.name}-import",
         migrations=service.migrations,
     )
+
+
+async def _write_audit(
+    service: Service[S], settings: S, lines: Callable[[AsyncEngine, str], AsyncIterator[bytes]]
+) -> None:
+    engine = create_engine(
+        settings.database_url.get_secret_value(),
+        application_name=f"{service.name}-audit",
+        pool_size=1,
+        check=service.migrations.require_own,
+    )
+    try:
+        async for page in lines(engine, service.name):
+            sys.stdout.buffer.write(page)
+        sys.stdout.buffer.flush()
+    finally:
+        await close_engine(engine)
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
+from approval.audited import READING, TARGETS
 from approval.delivery import client as incident_client
 from approval.delivery.client import IncidentClient
 from approval.delivery.comparison import Comparison
@@ -29,11 +30,14 @@ from approval.servicer import HEAVY_READS, ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
 from approval.stats.use_cases import StatsUseCase
 from approval.status_codes import ERRORS
+from approval.tables import metadata
 from approval.topics import topics
 from awoooi.approval.v1 import approval_service_pb2
 from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServicer_to_server
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
+from servicekit.audit.log import AuditLog
+from servicekit.audit.unchanged import UnchangedCalls
 from servicekit.database.engine import close_engine
 from servicekit.http.process_metrics import process_metrics
 from servicekit.http.tls import http_tls
@@ -45,6 +49,7 @@ from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_protection
 from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
+from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.channel import channel_tls, open_channel
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.read_places import ReadLimits
@@ -71,6 +76,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     authentication = open_authentication(
         settings, registry, certificates=settings.tls_client_ca_file is not None
     )
+    unchanged = UnchangedCalls()
     # First of all: a server that must not listen there must not migrate either.
     server_builder = ServerBuilder(
         settings.listen,
@@ -84,6 +90,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         limits=ServerLimits(
             reads=ReadLimits(running=settings.concurrent_reads), calls_per_second=settings.calls_per_second
         ),
+        audited=AuditedMethods(READING, TARGETS, unchanged),
     )
     require_protection(
         settings.metrics_listen,
@@ -115,6 +122,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     transactions = Transactions(engine, outbox)
     # For what grows with the stored data: Lists, stats, the reconciler.
     reads = Transactions(read_engine, outbox)
+    audit_log = AuditLog(unchanged, engine, transactions.chains)
     runner = OperationRunner(
         transactions,
         executors,
@@ -179,6 +187,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         stop,
         background={
             "outbox": worker.run(),
+            "audit": audit_log.run(),
             "page_tokens": page_tokens.keep_loaded(engine),
             "certificates": certificates.keep_current(),
             "operations": run_periodically(
@@ -201,13 +210,14 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         },
     )
     await runner.drain(_DRAIN_OPERATIONS)
+    await audit_log.close()
     await executors.close()
     await channel.close()
     await close_engine(read_engine)
     await close_engine(engine)
 
 
-SERVICE = Service("approval", ApprovalSettings, serve, ApprovalImporter)
+SERVICE = Service("approval", ApprovalSettings, serve, ApprovalImporter, metadata)
 
 
 def main() -> None:

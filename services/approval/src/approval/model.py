@@ -9,6 +9,8 @@ from enum import StrEnum
 
 # Of approval ids, such as APR-20260507-99ADF2.
 ID_PREFIX = "APR"
+# The name under which this service acts.
+OWN_ACTOR = "service:approval"
 
 
 class State(StrEnum):

@@ -22,8 +22,9 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from awoooi.approval.v1 import approval_service_pb2_grpc
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2_grpc
+from servicekit.rpc.audited import current_call
 from servicekit.rpc.cursors import page_size, read_id_cursor, read_time_cursor
-from servicekit.rpc.identity import current_actor, current_identity
+from servicekit.rpc.identity import current_identity
 from servicekit.rpc.page_tokens import PageTokens
 
 # A string: gRPC's classes are generic for the type checker only.
@@ -61,7 +62,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
 
     async def Propose(self, request: pb.ProposeRequest, context: Context) -> pb.ProposeResponse:
         proposal = mapping.proposal(request, default_ttl=self._default_ttl)
-        approval = await self._propose.propose(proposal, actor=current_actor())
+        approval = await self._propose.propose(proposal, call=current_call())
         return pb.ProposeResponse(approval=mapping.approval_to_proto(approval))
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
@@ -78,22 +79,21 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
 
     async def Approve(self, request: pb.ApproveRequest, context: Context) -> pb.ApproveResponse:
         approval = await self._approvals.approve(
-            request.approval_id, actor=current_actor(), reason=request.reason, etag=request.etag
+            request.approval_id, call=current_call(), reason=request.reason, etag=request.etag
         )
         return pb.ApproveResponse(approval=mapping.approval_to_proto(approval))
 
     async def Reject(self, request: pb.RejectRequest, context: Context) -> pb.RejectResponse:
         approval = await self._approvals.reject(
-            request.approval_id, actor=current_actor(), reason=request.reason, etag=request.etag
+            request.approval_id, call=current_call(), reason=request.reason, etag=request.etag
         )
         return pb.RejectResponse(approval=mapping.approval_to_proto(approval))
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
-        caller = current_identity()
         approval = await self._approvals.cancel(
             request.approval_id,
-            actor=caller.name,
-            cancels_any=CANCELS_ANY in caller.roles,
+            call=current_call(),
+            cancels_any=CANCELS_ANY in current_identity().roles,
             reason=request.reason,
             etag=request.etag,
         )
@@ -102,7 +102,9 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
         if request.validate_only:
             return execution_mapping.plan_response(await self._plan.plan(request.approval_id))
-        executed = await self._execute.execute(execution_mapping.execute_command(request))
+        executed = await self._execute.execute(
+            execution_mapping.execute_command(request), call=current_call()
+        )
         return execution_mapping.execute_response(executed)
 
     async def ListExecutions(
@@ -118,9 +120,10 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
     async def Reconcile(self, request: pb.ReconcileRequest, context: Context) -> pb.ReconcileResponse:
         if request.validate_only:
             return delivery_mapping.reconcile_response(await self._reconciler.find())
-        accept_by = current_actor() if request.accept_unknown_incidents else ""
         return delivery_mapping.reconcile_response(
-            await self._reconciler.reconcile(accept_unknown_by=accept_by)
+            await self._reconciler.reconcile(
+                call=current_call(), accepts_unknown=request.accept_unknown_incidents
+            )
         )
 
     async def ListDeliveries(
@@ -138,7 +141,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
     async def RetryDelivery(
         self, request: pb.RetryDeliveryRequest, context: Context
     ) -> pb.RetryDeliveryResponse:
-        delivery = await self._deliveries.retry(delivery_mapping.delivery_id(request), actor=current_actor())
+        delivery = await self._deliveries.retry(delivery_mapping.delivery_id(request), call=current_call())
         return pb.RetryDeliveryResponse(delivery=delivery_mapping.delivery_to_proto(delivery))
 
     async def RetryDeliveries(
@@ -146,7 +149,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
     ) -> pb.RetryDeliveriesResponse:
         limit = delivery_mapping.retry_limit(request)
         requeued = await self._deliveries.retry_parked(
-            delivery_mapping.delivery_topics(request), limit=limit, actor=current_actor()
+            delivery_mapping.delivery_topics(request), limit=limit, call=current_call()
         )
         return delivery_mapping.retry_response(requeued, limit=limit)
 
@@ -154,7 +157,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         self, request: pb.DismissDeliveryRequest, context: Context
     ) -> pb.DismissDeliveryResponse:
         delivery = await self._deliveries.dismiss(
-            delivery_mapping.delivery_id(request), actor=current_actor(), reason=request.reason
+            delivery_mapping.delivery_id(request), call=current_call(), reason=request.reason
         )
         return pb.DismissDeliveryResponse(delivery=delivery_mapping.delivery_to_proto(delivery))
 

@@ -19,8 +19,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from servicekit.audit.tables import define_audit_tables
 from servicekit.database.counters import define_counters_table
 from servicekit.database.keys import define_service_keys_table
+from servicekit.database.privileges import INSERT_ONLY, PRIVILEGES
 from servicekit.importing.staging import define_imported_rows_table
 from servicekit.outbox.tables import define_outbox_table
 
@@ -114,6 +116,7 @@ approvals = Table(
             " AND state IN ('PENDING', 'APPROVED', 'EXECUTING', 'INDETERMINATE', 'SUCCEEDED')"
         ),
     ),
+    info={PRIVILEGES: "SELECT, INSERT, UPDATE"},
 )
 
 approval_decisions = Table(
@@ -127,6 +130,7 @@ approval_decisions = Table(
     Column("reason", Text, nullable=False),
     Column("decide_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("policy_rule", Text, nullable=False, server_default=""),
+    info=INSERT_ONLY,
 )
 
 auto_repair_executions = Table(
@@ -148,9 +152,11 @@ auto_repair_executions = Table(
     Index("auto_repair_executions_approval", "approval_id"),
     # What was done to a target lately.
     Index("auto_repair_executions_target", "target", "finish_time"),
+    info=INSERT_ONLY,
 )
 
 service_keys = define_service_keys_table(metadata)
 outbox = define_outbox_table(metadata, keeps_done=False)
 counters = define_counters_table(metadata)
+define_audit_tables(metadata)
 imported_rows = define_imported_rows_table(metadata)

@@ -10,6 +10,7 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from awoooi.incident.v1 import incident_service_pb2
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
+from incident.audited import READING, TARGETS
 from incident.effects.external import disabled_effects, open_external_systems
 from incident.effects.handlers import load_template, topics
 from incident.effects.use_cases import SideEffectUseCases
@@ -23,10 +24,13 @@ from incident.servicer import HEAVY_READS, IncidentServicer, StatsServicer
 from incident.settings import IncidentSettings
 from incident.stats.use_cases import StatsUseCase
 from incident.status_codes import ERRORS
+from incident.tables import metadata
 from incident.watch.epoch import Epochs
 from incident.watch.feed import Feed
 from incident.watch.tailer import Tailer
 from incident.watch.use_cases import WatchUseCase
+from servicekit.audit.log import AuditLog
+from servicekit.audit.unchanged import UnchangedCalls
 from servicekit.database.engine import close_engine
 from servicekit.http.process_metrics import process_metrics
 from servicekit.http.tls import http_tls
@@ -39,6 +43,7 @@ from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_protection
 from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
+from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.read_places import ReadLimits
@@ -64,6 +69,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     calls = InFlightCalls()
     certificates = CertificateStore()
     registry.register(certificates)
+    unchanged = UnchangedCalls()
     # First of all: a server that must not listen there must not migrate either.
     server_builder = ServerBuilder(
         settings.listen,
@@ -78,6 +84,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             reads=ReadLimits(running=settings.concurrent_reads), calls_per_second=settings.calls_per_second
         ),
         calls=calls,
+        audited=AuditedMethods(READING, TARGETS, unchanged),
     )
     require_protection(
         settings.metrics_listen,
@@ -96,6 +103,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     transactions = Transactions(engine, outbox)
     # For what grows with the stored data: Lists, searches, stats, retention.
     reads = Transactions(read_engine, outbox)
+    audit_log = AuditLog(unchanged, engine, transactions.chains)
     effects = topics(transactions, settings, template, external)
     worker = OutboxWorker(
         transactions,
@@ -150,6 +158,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         stop,
         background={
             "outbox": worker.run(),
+            "audit": audit_log.run(),
             "page_tokens": page_tokens.keep_loaded(engine),
             "certificates": certificates.keep_current(),
             "watch": Tailer(transactions, feed, epochs).run(stop),
@@ -162,12 +171,13 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             **({} if authentication is None else authentication.background()),
         },
     )
+    await audit_log.close()
     await external.close()
     await close_engine(read_engine)
     await close_engine(engine)
 
 
-SERVICE = Service("incident", IncidentSettings, serve, IncidentImporter)
+SERVICE = Service("incident", IncidentSettings, serve, IncidentImporter, metadata)
 
 
 def main() -> None:

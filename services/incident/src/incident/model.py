@@ -80,6 +80,8 @@ class EventType(StrEnum):
 INCIDENT_ID_PREFIX = "INC"
 # Events that count as progress of an unresolved incident: it is not stuck.
 PROGRESS_EVENTS = (EventType.PROPOSED, EventType.APPROVED, EventType.EXECUTED)
+# The name under which this service acts.
+OWN_ACTOR = "service:incident"
 # Event ids with this prefix are reserved: a caller's event with the id of a RESOLVED event would block the resolution.
 OWN_EVENT_PREFIX = "service:incident/"
 

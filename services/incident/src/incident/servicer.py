@@ -21,6 +21,7 @@ from incident.stats.use_cases import StatsUseCase
 from incident.watch import mapping as watch_mapping
 from incident.watch.use_cases import WatchUseCase
 from incident.wire_enums import EFFECTS, RESOLUTION_TYPES
+from servicekit.rpc.audited import current_call
 from servicekit.rpc.cursors import (
     page_size,
     read_id_cursor,
@@ -29,7 +30,6 @@ from servicekit.rpc.cursors import (
     write_time_cursor,
 )
 from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.identity import current_actor
 from servicekit.rpc.page_tokens import PageTokens
 
 # A string: gRPC's classes are generic for the type checker only.
@@ -62,7 +62,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         self._errors = errors
 
     async def Create(self, request: pb.CreateRequest, context: Context) -> pb.CreateResponse:
-        created = await self._incidents.create(mapping.new_incident(request), actor=current_actor())
+        created = await self._incidents.create(mapping.new_incident(request), call=current_call())
         return pb.CreateResponse(
             incident=mapping.incident_to_proto(created.incident), deduplicated=created.deduplicated
         )
@@ -85,19 +85,21 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         self, request: pb.StartInvestigationRequest, context: Context
     ) -> pb.StartInvestigationResponse:
         incident = await self._incidents.start_investigation(
-            request.incident_id, etag=request.etag, actor=current_actor()
+            request.incident_id, etag=request.etag, call=current_call()
         )
         return pb.StartInvestigationResponse(incident=mapping.incident_to_proto(incident))
 
     async def Resolve(self, request: pb.ResolveRequest, context: Context) -> pb.ResolveResponse:
-        result = await self._resolve.resolve(mapping.resolve_command(request, actor=current_actor()))
+        call = current_call()
+        result = await self._resolve.resolve(mapping.resolve_command(request, actor=call.actor), call=call)
         return mapping.resolve_response(result)
 
     async def BatchResolve(
         self, request: pb.BatchResolveRequest, context: Context
     ) -> pb.BatchResolveResponse:
-        items = mapping.batch_items(request, actor=current_actor())
-        outcomes = await self._resolve.batch_resolve(items.commands)
+        call = current_call()
+        items = mapping.batch_items(request, actor=call.actor)
+        outcomes = await self._resolve.batch_resolve(items.commands, call=call)
         return mapping.batch_response(request, items, outcomes, self._errors)
 
     async def LookupIncidents(
@@ -106,7 +108,9 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         return mapping.lookup_response(await self._incidents.look_up(mapping.lookups(request)))
 
     async def Reopen(self, request: pb.ReopenRequest, context: Context) -> pb.ReopenResponse:
-        incident = await self._incidents.reopen(mapping.reopen_command(request, actor=current_actor()))
+        call = current_call()
+        command = mapping.reopen_command(request, actor=call.actor)
+        incident = await self._incidents.reopen(command, call=call)
         return pb.ReopenResponse(incident=mapping.incident_to_proto(incident))
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
@@ -122,7 +126,8 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         )
 
     async def AddEvent(self, request: pb.AddEventRequest, context: Context) -> pb.AddEventResponse:
-        event = await self._incidents.add_event(mapping.new_event(request, actor=current_actor()))
+        call = current_call()
+        event = await self._incidents.add_event(mapping.new_event(request, actor=call.actor), call=call)
         return pb.AddEventResponse(event=mapping.event_to_proto(event))
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
@@ -153,9 +158,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     async def RetrySideEffect(
         self, request: pb.RetrySideEffectRequest, context: Context
     ) -> pb.RetrySideEffectResponse:
-        found = await self._side_effects.retry(
-            effects_mapping.side_effect_name(request), actor=current_actor()
-        )
+        found = await self._side_effects.retry(effects_mapping.side_effect_name(request), call=current_call())
         return pb.RetrySideEffectResponse(side_effect=effects_mapping.side_effect_to_proto(found))
 
     async def RetrySideEffects(
@@ -163,7 +166,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     ) -> pb.RetrySideEffectsResponse:
         limit = effects_mapping.retry_limit(request)
         requeued = await self._side_effects.retry_parked(
-            EFFECTS.all_from_wire(request.effects), limit=limit, actor=current_actor()
+            EFFECTS.all_from_wire(request.effects), limit=limit, call=current_call()
         )
         return effects_mapping.retry_response(requeued, limit=limit)
 
@@ -171,7 +174,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         self, request: pb.DismissSideEffectRequest, context: Context
     ) -> pb.DismissSideEffectResponse:
         found = await self._side_effects.dismiss(
-            effects_mapping.side_effect_name(request), actor=current_actor(), reason=request.reason
+            effects_mapping.side_effect_name(request), call=current_call(), reason=request.reason
         )
         return pb.DismissSideEffectResponse(side_effect=effects_mapping.side_effect_to_proto(found))
 

@@ -19,8 +19,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
+from servicekit.audit.tables import define_audit_tables
 from servicekit.database.counters import define_counters_table
 from servicekit.database.keys import define_service_keys_table
+from servicekit.database.privileges import PRIVILEGES
 from servicekit.importing.staging import define_imported_rows_table
 from servicekit.outbox.tables import define_outbox_table
 
@@ -120,6 +122,8 @@ incident_events = Table(
             "type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED', 'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')"
         ),
     ),
+    # Watch sets transaction ids of another cluster to 0. Rows are removed with their incident.
+    info={PRIVILEGES: "SELECT, INSERT, UPDATE (xact_id)"},
 )
 
 watch_epoch = Table(
@@ -234,4 +238,5 @@ knowledge_uses = Table(
 service_keys = define_service_keys_table(metadata)
 outbox = define_outbox_table(metadata, keeps_done=True)
 counters = define_counters_table(metadata)
+define_audit_tables(metadata)
 imported_rows = define_imported_rows_table(metadata)

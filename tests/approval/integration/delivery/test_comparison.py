@@ -12,6 +12,7 @@ from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from tests.approval.schemas import rows
+from tests.calls import TESTER
 
 BATCH = 2
 
@@ -61,7 +62,7 @@ async def proposed(database: str, number: int) -> None:
 
 async def period(comparison: Comparison) -> None:
     """Compare until the period ends."""
-    while await comparison.compare_next():
+    while await comparison.compare_next(TESTER):
         pass
 
 
@@ -153,7 +154,7 @@ async def test_approvals_that_changed_after_they_were_read_are_left_to_the_next_
 
     lookups = Decided()
     lookups.lost = {"01", "02"}
-    found = await Comparison(transactions, lookups).compare(None)
+    found = await Comparison(transactions, lookups).compare(None, call=TESTER)
     assert found is not None
     assert [each[-2:] for each in found.unknown] == ["02"]
 
@@ -181,5 +182,5 @@ async def test_approvals_of_which_nothing_follows_any_more_are_not_compared(
             f"{number:02}",
         )
     lookups = Lookups()
-    await Comparison(transactions, lookups).compare(None)
+    await Comparison(transactions, lookups).compare(None, call=TESTER)
     assert lookups.asked == [["09", "07", "06", "02", "01"]]

@@ -8,7 +8,7 @@ import pytest
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.hooks import Hooked
 from tests.approval.repairs import logged
-from tests.approval.schemas import rows
+from tests.approval.schemas import past_triggers, rows
 from tests.callers import Approvals, DeliveryState, Incidents, State
 from tests.services import RunningService
 
@@ -38,7 +38,7 @@ async def _set_back(service: RunningService, incident_id: str) -> None:
             "resolved_by = '', resolution_number = 0 WHERE incident_id = $1"
         ),
     ):
-        await rows(service.database_url, statement, incident_id)
+        await past_triggers(service.database_url, statement, incident_id)
 
 
 async def test_a_missing_resolve_is_found_and_queued_once(

@@ -11,7 +11,7 @@ import pytest_asyncio
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.conftest import AT_REST
 from tests.approval.fronted import Fronted
-from tests.approval.schemas import approval_database, rows
+from tests.approval.schemas import approval_database, past_triggers, rows
 from tests.approval.scripted_incidents import answer, scripted_incidents
 from tests.callers import Approvals, Incidents, approvals_at
 from tests.eventually import eventually
@@ -38,7 +38,9 @@ async def restored(incident_service: RunningService) -> AsyncIterator[Fronted]:
 async def set_back(service: RunningService, incident_id: str) -> None:
     """Undo an incident's resolution, as a restore of an older backup does."""
     url = service.database_url
-    await rows(url, "DELETE FROM incident_events WHERE incident_id = $1 AND type = 'RESOLVED'", incident_id)
+    await past_triggers(
+        url, "DELETE FROM incident_events WHERE incident_id = $1 AND type = 'RESOLVED'", incident_id
+    )
     await rows(url, "DELETE FROM outbox WHERE payload ->> 'incident_id' = $1", incident_id)
     for table in ("postmortems", "dispositions", "knowledge_uses"):
         await rows(url, f"DELETE FROM {table} WHERE incident_id = $1", incident_id)  # noqa: S608 - names of this list

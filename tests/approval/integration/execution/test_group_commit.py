@@ -23,6 +23,7 @@ from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.queue import Job
 from servicekit.outbox.transaction import Transactions
 from tests.approval.integration.execution.approved import get_approval, insert_approved
+from tests.calls import TESTER
 
 UNKNOWN = "APR-20200101-00000000DEAD"
 
@@ -53,7 +54,7 @@ async def _concurrently(
 ) -> Sequence[Executed | BaseException]:
     """The results of calls that start in one turn of the event loop, and so share a group commit."""
     return await asyncio.gather(
-        *(executions.execute(command) for command in commands), return_exceptions=True
+        *(executions.execute(command, call=TESTER) for command in commands), return_exceptions=True
     )
 
 
@@ -110,7 +111,7 @@ async def test_a_concurrent_call_with_a_stale_etag_does_not_make_the_worker_drop
     approval_id = await _approved(transactions)
     job = Job(1, "approval.execute", approval_id, {"approval_id": approval_id}, 1, uuid.uuid4())
     refused, delivered = await asyncio.gather(
-        executions.execute(ExecuteCommand(approval_id, etag="1")),
+        executions.execute(ExecuteCommand(approval_id, etag="1"), call=TESTER),
         ExecuteHandler(executions).deliver([job]),
         return_exceptions=True,
     )

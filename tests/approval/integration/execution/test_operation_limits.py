@@ -19,7 +19,7 @@ from tests.approval.repairs import (
     repairs,
     timeline_events,
 )
-from tests.approval.schemas import approval_database, rows
+from tests.approval.schemas import approval_database, past_triggers
 from tests.callers import RESTART, Incidents, State
 from tests.receiver import Held, Receiver, receiver, status
 from tests.services import RunningService
@@ -72,7 +72,7 @@ async def _executed(limited: Hooked, incidents: Incidents, action: str) -> appro
 
 async def _pass(limited: Hooked, approval: approval_pb2.Approval, time: str) -> None:
     """Let time pass for the target of an approval."""
-    await rows(
+    await past_triggers(
         limited.service.database_url,
         "UPDATE auto_repair_executions SET start_time = start_time - $2::text::interval,"
         " finish_time = finish_time - $2::text::interval"

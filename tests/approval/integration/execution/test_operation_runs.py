@@ -22,6 +22,7 @@ from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from tests.approval.integration.execution.approved import get_approval, insert_approved
 from tests.approval.schemas import rows
+from tests.calls import TESTER
 from tests.eventually import eventually
 
 ACTION = "HTTP POST hook"
@@ -88,7 +89,7 @@ def _runner(transactions: Transactions, executor: Scripted) -> OperationRunner:
 
 
 async def _execute(runner: OperationRunner, approval: Approval) -> Approval:
-    executed = await runner.execute(approval, ExecuteCommand(approval.approval_id), wait=True)
+    executed = await runner.execute(approval, ExecuteCommand(approval.approval_id), call=TESTER, wait=True)
     return executed.approval
 
 

@@ -17,6 +17,7 @@ from tests.approval.integration.policy.ruled import (
     Ruled,
 )
 from tests.approval.schemas import rows
+from tests.audit_trail import records
 from tests.callers import Approvals, Incidents
 from tests.eventually import eventually
 
@@ -33,6 +34,10 @@ async def test_a_no_action_that_a_rule_approves_resolves_its_incident(
     assert decision.policy_rule == "observe"
     assert decision.kind == approval_pb2.Decision.KIND_APPROVE
     assert decision.reason == "approved by policy rule observe"
+    (audited,) = await records(
+        ruled.service.database_url, proposed.approval_id, operation="background/policy"
+    )
+    assert (audited["actor"], audited["outcome"]) == ("policy:observe", "CHANGED")
 
     delivered = await ruled.approvals.until_delivered(proposed.approval_id)
     assert delivered.state == SUCCEEDED

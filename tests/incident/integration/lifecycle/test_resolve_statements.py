@@ -17,6 +17,7 @@ from incident.model import Effect, EventType, ResolutionType, Severity
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
+from tests.calls import TESTER
 
 
 @pytest_asyncio.fixture
@@ -51,7 +52,7 @@ def statements(engine: AsyncEngine) -> list[str]:
 async def opened(transactions: Transactions, number: int) -> Sequence[str]:
     use_cases = IncidentUseCases(transactions, reads=transactions, stuck_after=timedelta(minutes=30))
     new = NewIncident("disk full", Severity.HIGH)
-    return [(await use_cases.create(new, actor="tester")).incident.incident_id for _ in range(number)]
+    return [(await use_cases.create(new, call=TESTER)).incident.incident_id for _ in range(number)]
 
 
 def command(incident_id: str) -> ResolveCommand:
@@ -80,9 +81,9 @@ async def test_a_resolve_and_its_idempotent_replay_are_one_statement_each(
 ) -> None:
     (incident_id,) = await opened(transactions, 1)
     statements.clear()
-    assert not (await resolve.resolve(command(incident_id))).already_resolved
+    assert not (await resolve.resolve(command(incident_id), call=TESTER)).already_resolved
     assert statements == ["WITH"]
-    assert (await resolve.resolve(command(incident_id))).already_resolved
+    assert (await resolve.resolve(command(incident_id), call=TESTER)).already_resolved
     assert statements == ["WITH"] * 2
 
 
@@ -91,7 +92,7 @@ async def test_concurrent_resolves_share_at_most_two_group_commits(
 ) -> None:
     incident_ids = await opened(transactions, 20)
     statements.clear()
-    results = await asyncio.gather(*(resolve.resolve(command(each)) for each in incident_ids))
+    results = await asyncio.gather(*(resolve.resolve(command(each), call=TESTER) for each in incident_ids))
     assert [result.incident.incident_id for result in results] == incident_ids
     assert set(statements) == {"WITH"}
     assert len(statements) <= 2
@@ -102,7 +103,7 @@ async def test_a_batch_is_one_statement_for_each_chunk(
 ) -> None:
     incident_ids = await opened(transactions, 3)
     statements.clear()
-    outcomes = await resolve.batch_resolve([command(each) for each in incident_ids])
+    outcomes = await resolve.batch_resolve([command(each) for each in incident_ids], call=TESTER)
     assert all(isinstance(each, ResolveResult) and not each.already_resolved for each in outcomes)
     assert statements == ["WITH"]
 
@@ -118,7 +119,7 @@ async def test_resolve_reads_every_table_by_an_index_condition(
         "before_cursor_execute",
         lambda _connection, _cursor, statement, parameters, *_: sent.append((statement, parameters)),
     )
-    await resolve.resolve(command(incident_id))
+    await resolve.resolve(command(incident_id), call=TESTER)
     ((statement, parameters),) = sent
     async with engine.connect() as connection:
         explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", tuple(parameters))

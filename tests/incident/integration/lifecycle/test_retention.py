@@ -19,6 +19,7 @@ from servicekit.database.engine import create_engine
 from servicekit.outbox import dead_letters
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
+from tests.audit_trail import records
 from tests.callers import incidents_at
 from tests.eventually import eventually
 from tests.incident.incidents import HUMAN, NO_ACTION, OPEN, RESOLVED, effects_settled, new_id, token
@@ -128,6 +129,21 @@ async def left(rows: "Rows") -> set[str]:
 async def counted(rows: "Rows") -> Mapping[str, int]:
     """How many rows each table has."""
     return {table: await rows.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES}  # noqa: S608 - constants
+
+
+async def test_a_removal_is_an_audit_record_with_the_ids_of_what_was_removed(
+    transactions: Transactions, rows: "Rows", database: str
+) -> None:
+    old = {await insert_resolved(rows, days_ago=31) for _ in range(2)}
+    await insert_resolved(rows, days_ago=29)
+    await remove_old(transactions, keep=KEEP, limit=100)
+    (found,) = await records(database)
+    assert (found["operation"], found["actor"], found["method"]) == (
+        "background/retention",
+        "service:incident",
+        "system",
+    )
+    assert set(found["targets"].split()) == old
 
 
 async def test_old_resolved_incidents_are_removed_with_all_their_rows(

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from servicekit.audit.model import SYSTEM, Call
 from servicekit.database.engine import close_engine, create_engine
 from servicekit.database.errors import DatabaseUnavailableError, is_unavailable
 from servicekit.database.migrations import Migrations
@@ -26,6 +27,8 @@ _PLAN_FOR_MANY_ROWS = (
     text("SET LOCAL plan_cache_mode = auto"),
 )
 _BATCH_BYTES = 4_194_304
+# What is reported of rows that are written; the other counts are of rows that were there.
+_WRITTEN = ("new", "events")
 
 
 class NotMigratedError(ImportFailedError):
@@ -100,14 +103,14 @@ async def run_import(
     reader = LineReader(request.files, importer.kinds)
     conversation = Conversation(names, ask=request.ask)
     try:
-        if request.migrate:
-            await migrations.upgrade(engine)
         if not await migrations.is_current(engine):
             raise NotMigratedError
         # Counters are raised last of all: others that raise the same ones wait from then to the commit only.
         async with Transactions(engine, Outbox()).begin() as transaction:
             await _read(transaction.connection, importer, reader, conversation)
             counts = await _write(transaction, importer, conversation)
+            if any(counts.get(name) for name in _WRITTEN):
+                transaction.record(_call(application_name, reader))
             failpoint("import_before_commit", application_name)
         failpoint("import_after_commit", application_name)
     except _DeclinedError:
@@ -122,6 +125,11 @@ async def run_import(
         await close_engine(engine)
     conversation.done(counts)
     return True
+
+
+def _call(application_name: str, reader: LineReader) -> Call:
+    service = application_name.removesuffix("-import")
+    return Call("command/import", f"service:{service}", SYSTEM, reader.digest())
 
 
 class _DeclinedError(Exception):

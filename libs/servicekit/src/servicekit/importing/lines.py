@@ -1,5 +1,6 @@
 """Reads JSON Lines: bytes to lines that are JSON objects of a known kind, or what is wrong with them."""
 
+import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -57,11 +58,16 @@ class LineReader:
         self._paths = paths
         self._kinds = kinds
         self.bytes_read = 0
+        self._digest = hashlib.sha256()
 
     @property
     def bytes_total(self) -> int:
         """How many bytes the files have now. Raises UnreadableFileError."""
         return sum(_size(path) for path in self._paths)
+
+    def digest(self) -> str:
+        """Return the sha256 of all files, one after the other, in hexadecimal digits. They have been read to the end."""
+        return self._digest.hexdigest()
 
     def __iter__(self) -> Iterator[SourceLine | Problem]:
         """Yield every line that is not blank, or what is wrong with it. Raises UnreadableFileError."""
@@ -77,6 +83,7 @@ class LineReader:
             line = 0
             while text := stream.readline(MAX_LINE_BYTES + 1):
                 self.bytes_read += (size := len(text))
+                self._digest.update(text)
                 line += 1
                 if line == 1:
                     text = text.removeprefix(_BYTE_ORDER_MARK)

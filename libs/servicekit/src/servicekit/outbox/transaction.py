@@ -1,20 +1,25 @@
-"""The unit of work: one transaction, the counters it raises and the jobs it enqueues.
+"""The unit of work: one transaction, the counters it raises, the jobs it enqueues and the audit records of its changes.
 
     async with transactions.begin() as transaction:
         await repository.insert(transaction.connection, ...)
         transaction.count(OPENED, severity)
         transaction.enqueue(job)
+        transaction.record(call, incident_id)
 
-Counters and jobs are written just before the commit, counters in key order, so that two transactions cannot deadlock over
-them; the jobs are dispatched after it. An exception in the block rolls all of it back.
+They are written just before the commit: counters in key order, so that two transactions cannot deadlock over them, then jobs,
+and records last of all, since the chain that they are appended to is locked until the commit. The jobs are dispatched after
+it. An exception in the block rolls all of it back.
 """
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from servicekit.audit import repository as audit
+from servicekit.audit.chains import Chains
+from servicekit.audit.model import Call, changed
 from servicekit.database.counters import choose_shard, raise_counters
 from servicekit.database.engine import autocommit
 from servicekit.outbox import queue
@@ -31,6 +36,7 @@ class Transaction:
         self.enqueued: Sequence[Job] = ()
         self._amounts: Counter[tuple[str, str]] = Counter()
         self._jobs: list[NewJob] = []
+        self._changes: list[tuple[Call, Sequence[str]]] = []
 
     def count(self, name: str, label: str = "", amount: int = 1) -> None:
         """Add `amount`, which may be negative, to a counter."""
@@ -39,6 +45,26 @@ class Transaction:
     def enqueue(self, *jobs: NewJob) -> None:
         """Enqueue jobs: at once in the hands of this process when its worker has room, otherwise for any process."""
         self._jobs += jobs
+
+    def record(self, call: Call, *targets: str) -> None:
+        """Append an audit record: `call` has changed what has these ids."""
+        self._changes.append((call, targets))
+
+    async def append_records(self, chain: int) -> None:
+        """Append the records to a chain. It is locked until the commit: nothing may follow."""
+        await audit.append(
+            self.connection, chain, [changed(call, targets) for call, targets in self._changes]
+        )
+
+    @property
+    def has_records(self) -> bool:
+        """Whether there are records to append."""
+        return bool(self._changes)
+
+    def committed(self) -> None:
+        """Mark the calls as recorded."""
+        for call, _ in self._changes:
+            call.recorded = True
 
     async def flush(self, outbox: Outbox, shard: int) -> bool:
         """Write what was counted and enqueued. Returns whether the jobs were inserted leased."""
@@ -58,6 +84,7 @@ class Transactions:
     def __init__(self, engine: AsyncEngine, outbox: Outbox) -> None:
         self.engine = engine
         self.outbox = outbox
+        self.chains = Chains()
         self._one_statement = autocommit(engine)
         self._repeatable_read = engine.execution_options(isolation_level="REPEATABLE READ")
         # The shard of each counter that this process writes to.
@@ -66,10 +93,14 @@ class Transactions:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Transaction]:
         """Open a unit of work; it commits when the block ends without an exception."""
-        async with self.engine.begin() as connection:
-            transaction = Transaction(connection)
-            yield transaction
-            leased = await transaction.flush(self.outbox, self._shard)
+        with ExitStack() as held:
+            async with self.engine.begin() as connection:
+                transaction = Transaction(connection)
+                yield transaction
+                leased = await transaction.flush(self.outbox, self._shard)
+                if transaction.has_records:
+                    await transaction.append_records(held.enter_context(self.chains.take()))
+        transaction.committed()
         if leased:
             self.outbox.dispatch(transaction.enqueued)
         elif transaction.enqueued:

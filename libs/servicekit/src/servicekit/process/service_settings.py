@@ -30,6 +30,9 @@ class ServiceSettings(ServerTlsSettings, LogSettings):
     reflection: bool = True
     # libpq URL of the service's own database; several hosts and unix sockets as libpq writes them.
     database_url: SecretStr
+    # The same for the role that owns the tables: migrations run as it, and grant database_url's role what serving needs, DDL
+    # not. When empty, database_url's role owns them.
+    owner_database_url: SecretStr = SecretStr("")
     # Connections to the database, the one that listens for new jobs included. More than PostgreSQL can run at a time
     # (about twice its cores) adds waiting, not throughput.
     database_pool_size: int = Field(default=10, ge=3, le=200)
@@ -43,10 +46,11 @@ class ServiceSettings(ServerTlsSettings, LogSettings):
     # Serves this process's own RPC metrics (grpc_server_*) for Prometheus; off when empty.
     metrics_listen: Address | None = None
 
-    @field_validator("database_url")
+    @field_validator("database_url", "owner_database_url")
     @classmethod
-    def _check_database_url(cls, url: SecretStr) -> SecretStr:
-        check_database_url(url.get_secret_value())
+    def _check_database_url(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
+        if url.get_secret_value() or info.field_name == "database_url":
+            check_database_url(url.get_secret_value())
         return url
 
     @property

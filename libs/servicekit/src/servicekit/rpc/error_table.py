@@ -50,12 +50,30 @@ class ErrorTable:
     def __init__(self, entries: Mapping[type[Exception], Callable[[Any], RpcStatus]]) -> None:
         self.entries = entries
 
-    def status_of(self, exc: Exception, *, method: str) -> RpcStatus:  # noqa: PLR0911 - a table in words
+    def status_of(self, exc: Exception, *, method: str) -> RpcStatus:
         """Return the status of `exc` for the caller of `method`.
 
         A class is looked up with its bases. An unknown exception is logged whole under a correlation id, and the caller
         gets only the id.
         """
+        status = self.known_status(exc)
+        if status is _UNAVAILABLE:
+            _log.warning("rpc_database_unavailable", method=method, error=type(exc).__name__)
+        if status is _FULL:
+            _log.error("rpc_counter_full", method=method, exc_info=exc)
+        if status is not None:
+            return status
+        correlation_id = uuid.uuid4().hex
+        _log.error("rpc_internal_error", method=method, correlation_id=correlation_id, exc_info=exc)
+        return RpcStatus(
+            grpc.StatusCode.INTERNAL,
+            "internal error",
+            "INTERNAL",
+            metadata={"correlation_id": correlation_id},
+        )
+
+    def known_status(self, exc: Exception) -> RpcStatus | None:  # noqa: PLR0911 - a table in words
+        """Return the status of `exc`, without a line in the log; None when it is a bug."""
         if isinstance(exc, RpcError):
             return exc.status
         for cls in type(exc).__mro__:
@@ -68,16 +86,7 @@ class ErrorTable:
         if isinstance(exc, PoolTimeoutError):
             return _BUSY
         if is_unavailable(exc):
-            _log.warning("rpc_database_unavailable", method=method, error=type(exc).__name__)
             return _UNAVAILABLE
         if is_full(exc):
-            _log.error("rpc_counter_full", method=method, exc_info=exc)
             return _FULL
-        correlation_id = uuid.uuid4().hex
-        _log.error("rpc_internal_error", method=method, correlation_id=correlation_id, exc_info=exc)
-        return RpcStatus(
-            grpc.StatusCode.INTERNAL,
-            "internal error",
-            "INTERNAL",
-            metadata={"correlation_id": correlation_id},
-        )
+        return None

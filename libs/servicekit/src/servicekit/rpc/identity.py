@@ -21,6 +21,12 @@ def current_identity() -> Identity:
     return _identity.get()
 
 
+def established_identity() -> Identity | None:
+    """Return the same; None as long as it is not known, or could not be."""
+    identity = _identity.get()
+    return None if identity is _NOBODY else identity
+
+
 def current_actor() -> str:
     """Return the name of that identity, as records and events have it."""
     return _identity.get().name

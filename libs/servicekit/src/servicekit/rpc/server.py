@@ -21,11 +21,13 @@ from servicekit.process.addresses import require_protection
 from servicekit.process.descriptors import usable_connections
 from servicekit.rpc.access_log import AccessLog
 from servicekit.rpc.admission import PlaceLimits, Places
+from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.caller import Callers, ClaimedCallers, VerifiedCallers
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.grpc_log import ignore_lost_connections
 from servicekit.rpc.health import HealthServicer
 from servicekit.rpc.in_flight import InFlightCalls
+from servicekit.rpc.interceptors.audit import AuditedRequestLayer, AuditLayer
 from servicekit.rpc.interceptors.authorization import AuthorizationLayer
 from servicekit.rpc.interceptors.chain import Chain
 from servicekit.rpc.interceptors.deadline import DeadlineLayer
@@ -115,12 +117,13 @@ class ServerBuilder:
         reflection_enabled: bool = True,
         limits: ServerLimits | None = None,
         calls: InFlightCalls | None = None,
+        audited: AuditedMethods | None = None,
     ) -> None:
         """Prepare a server for `address` (`host:port`; port 0 lets the system choose); without `tls` in plain text.
 
         `roles` says who may call what; a method that is not in it is refused. Without an `authenticator` a caller has every
         role, and any name that it claims. `calls` counts the unary calls in flight, for background work that is throttled by
-        them.
+        them. `audited` are the methods that leave audit records.
 
         Raises ExposedWithoutAuthenticationError when `address` is beyond loopback and lacks one of the two, unless
         `insecure` is set.
@@ -156,17 +159,20 @@ class ServerBuilder:
                 authenticator, self._access_log, service_of=None if tls is None else tls.service_of
             )
         )
+        audit = [] if audited is None else [AuditLayer(audited, errors)]
+        audited_request = [] if audited is None else [AuditedRequestLayer(audited)]
         self._chain = Chain(
             # Who calls, and whether they may, is known before the request is read.
             outer=[
                 TelemetryLayer(registry),
                 ErrorLayer(errors),
+                *audit,
                 DeadlineLayer(self._limits.deadline),
                 IdentityLayer(self._callers),
                 RateLimitLayer(self._limits.calls_per_second, metrics),
                 AuthorizationLayer(roles, self._access_log),
             ],
-            inner=[self._drain, ValidationLayer(), self._reads],
+            inner=[*audited_request, self._drain, ValidationLayer(), self._reads],
             calls=places("calls", self._limits.calls),
             streams=places("streams", self._limits.streams),
         )

@@ -16,7 +16,7 @@ from approval.delivery.model import (
     ResolveIntent,
     TimelineEntry,
 )
-from approval.model import Severity
+from approval.model import OWN_ACTOR, Severity
 from awoooi import client
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
@@ -27,7 +27,6 @@ _log = structlog.get_logger()
 
 SERVICE = pb.DESCRIPTOR.services_by_name["IncidentService"].full_name
 # This service's name on a server without authentication.
-_ACTOR = "service:approval"
 # A newer incident service may have others; they are not known here.
 _SEVERITIES = {incident_pb2.Severity.Value(f"SEVERITY_{severity}"): severity for severity in Severity}
 
@@ -47,7 +46,7 @@ class IncidentClient:
     def __init__(
         self, channel: grpc.aio.Channel, *, check_timeout: timedelta, resolve_timeout: timedelta
     ) -> None:
-        self._incidents = client.IncidentClient(channel, actor=_ACTOR, retry=client.NO_RETRIES)
+        self._incidents = client.IncidentClient(channel, actor=OWN_ACTOR, retry=client.NO_RETRIES)
         self._check_seconds = check_timeout.total_seconds()
         self._resolve_seconds = resolve_timeout.total_seconds()
 

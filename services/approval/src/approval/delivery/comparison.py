@@ -13,6 +13,7 @@ import structlog
 
 from approval.delivery import comparison_repository
 from approval.delivery.model import ComparedApproval, LookedUp, Position
+from servicekit.audit.model import Call
 from servicekit.outbox.transaction import Transactions
 
 _log = structlog.get_logger()
@@ -58,7 +59,9 @@ class Comparison:
         self._batches_left: int | None = None
         self._is_thorough = False
 
-    async def compare(self, after: Position | None, *, dry_run: bool = False) -> Differences | None:
+    async def compare(
+        self, after: Position | None, *, call: Call, dry_run: bool = False
+    ) -> Differences | None:
         """Compare the batch after a position and record what differs; None when the incident service does not say.
 
         Approvals that change meanwhile are left to the next comparison. A dry run records nothing.
@@ -81,14 +84,16 @@ class Comparison:
         async with self._transactions.begin() as transaction:
             withdrawn = await comparison_repository.withdraw_acknowledgements(transaction, set_back)
             marked = await comparison_repository.mark_unknown(transaction, unknown)
-            await comparison_repository.mark_known(transaction, known)
+            unmarked = await comparison_repository.mark_known(transaction, known)
+            if changed := [*withdrawn, *marked, *unmarked]:
+                transaction.record(call, *changed)
         if withdrawn:
             _log.error("incidents_set_back", approvals=len(withdrawn), first=withdrawn[:_MAX_LOGGED])
         if marked:
             _log.error("incidents_unknown", approvals=len(marked), first=marked[:_MAX_LOGGED])
         return Differences(len(approvals), withdrawn, marked, position)
 
-    async def compare_next(self) -> bool:
+    async def compare_next(self, call: Call) -> bool:
         """Compare the next batch of the periodic comparison; returns whether to go on at once.
 
         Every period begins with what changed last. Without differences a few batches more follow, from where the last
@@ -97,13 +102,13 @@ class Comparison:
         if self._batches_left is None:
             self._batches_left = _BATCHES_A_PERIOD
             if self._position is not None:
-                latest = await self.compare(None)
+                latest = await self.compare(None, call=call)
                 if latest is not None and latest.any:
                     self._is_thorough = True
                     self._position = latest.next_position
                 self._end_period(is_over=latest is None or self._position is None)
                 return self._batches_left is not None
-        differences = await self.compare(self._position)
+        differences = await self.compare(self._position, call=call)
         if differences is not None:
             self._is_thorough |= differences.any
             self._position = differences.next_position

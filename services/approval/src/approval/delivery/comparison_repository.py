@@ -104,10 +104,11 @@ async def mark_unknown(transaction: Transaction, approvals: Sequence[ComparedApp
     return [row.approval_id for row in rows]
 
 
-async def mark_known(transaction: Transaction, approvals: Sequence[ComparedApproval]) -> None:
-    """Unmark approvals whose incident is there again."""
+async def mark_known(transaction: Transaction, approvals: Sequence[ComparedApproval]) -> Sequence[str]:
+    """Unmark approvals whose incident is there again; returns the ids of those that were still as compared."""
     rows = (await transaction.connection.execute(_MARK_KNOWN, _of(approvals))).all()
     transaction.count(NOOP_RESOLUTIONS, amount=sum(_is_noop(row) and row.was_unknown for row in rows))
+    return [row.approval_id for row in rows]
 
 
 _UNKNOWN = f"""

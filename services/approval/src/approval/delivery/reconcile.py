@@ -15,12 +15,15 @@ from approval.delivery.comparison import Comparison
 from approval.delivery.model import Position
 from approval.delivery.resolve_job import resolve_job
 from approval.delivery.topics import RESOLVE_TOPIC
+from approval.model import OWN_ACTOR
+from servicekit.audit.model import Call, background
 from servicekit.outbox import jobs
 from servicekit.outbox.transaction import Transactions
 
 _log = structlog.get_logger()
 _BATCH = 1000
 _MAX_LISTED = 1000
+_PERIODIC = background("reconciliation", OWN_ACTOR)
 
 
 @dataclass(slots=True)
@@ -70,39 +73,41 @@ class Reconciler:
             unknown.add(await comparison_repository.list_unknown(connection, limit=_MAX_LISTED))
             unknown.count = await comparison_repository.count_unknown(connection)
         queued.add([intent.approval_id for intent in missing])
-        compared, is_compared = await self._compare_all(dry_run=True, set_back=queued, unknown=unknown)
+        compared, is_compared = await self._compare_all(
+            _PERIODIC, dry_run=True, set_back=queued, unknown=unknown
+        )
         return Reconciliation(queued, unknown, compared, is_compared)
 
-    async def reconcile(self, *, accept_unknown_by: str = "") -> Reconciliation:
+    async def reconcile(self, *, call: Call, accepts_unknown: bool = False) -> Reconciliation:
         """Compare all approvals, and queue all missing resolves. Idempotent, also in concurrent calls.
 
-        An approval has one delivery. With `accept_unknown_by` the unknown incidents are accepted as lost, by this actor.
+        An approval has one delivery. With `accepts_unknown` the unknown incidents are accepted as lost, by the caller.
         """
         async with self._one_at_a_time:
-            return await self._reconcile(accept_unknown_by)
+            return await self._reconcile(call, accepts_unknown=accepts_unknown)
 
-    async def _reconcile(self, accept_unknown_by: str) -> Reconciliation:
+    async def _reconcile(self, call: Call, *, accepts_unknown: bool) -> Reconciliation:
         queued, unknown = Listed(), Listed()
-        compared, is_compared = await self._compare_all(dry_run=False)
+        compared, is_compared = await self._compare_all(call, dry_run=False)
         has_more = True
         while has_more:
-            batch, has_more = await self._queue_batch()
+            batch, has_more = await self._queue_batch(call)
             queued.add(batch)
         async with self._transactions.statement() as connection:
             unknown.add(await comparison_repository.list_unknown(connection, limit=_MAX_LISTED))
             unknown.count = await comparison_repository.count_unknown(connection)
-        if accept_unknown_by:
-            await self._accept_unknown(accept_unknown_by)
+        if accepts_unknown:
+            await self._accept_unknown(call)
         return Reconciliation(queued, unknown, compared, is_compared)
 
     async def _compare_all(
-        self, *, dry_run: bool, set_back: Listed | None = None, unknown: Listed | None = None
+        self, call: Call, *, dry_run: bool, set_back: Listed | None = None, unknown: Listed | None = None
     ) -> tuple[int, bool]:
         """Compare all approvals; return how many, and whether the incident service said what it has of them all."""
         compared = 0
         position: Position | None = None
         while True:
-            found = await self._comparison.compare(position, dry_run=dry_run)
+            found = await self._comparison.compare(position, call=call, dry_run=dry_run)
             if found is None:
                 return compared, False
             compared += found.compared
@@ -113,29 +118,34 @@ class Reconciler:
             if position is None:
                 return compared, True
 
-    async def _accept_unknown(self, actor: str) -> None:
+    async def _accept_unknown(self, call: Call) -> None:
         has_more = True
         while has_more:
             async with self._transactions.begin() as transaction:
-                accepted = await comparison_repository.accept_unknown(transaction, actor=actor, limit=_BATCH)
+                accepted = await comparison_repository.accept_unknown(
+                    transaction, actor=call.actor, limit=_BATCH
+                )
+                if accepted:
+                    transaction.record(call, *accepted)
             has_more = len(accepted) == _BATCH
             if accepted:
-                _log.warning("unknown_incidents_accepted", approvals=len(accepted), actor=actor)
+                _log.warning("unknown_incidents_accepted", approvals=len(accepted), actor=call.actor)
 
     async def reconcile_batch(self) -> bool:
         """Compare a batch of approvals and queue a batch of missing resolves; returns whether there may be more."""
         async with self._one_at_a_time:
-            compares_more = await self._comparison.compare_next()
-            _, queues_more = await self._queue_batch()
+            compares_more = await self._comparison.compare_next(_PERIODIC)
+            _, queues_more = await self._queue_batch(_PERIODIC)
         return compares_more or queues_more
 
-    async def _queue_batch(self) -> tuple[Sequence[str], bool]:
+    async def _queue_batch(self, call: Call) -> tuple[Sequence[str], bool]:
         """Queue a batch; return the ids of the approvals that were queued, and whether there may be more."""
         async with self._transactions.begin() as transaction:
             missing = await repository.find_unacknowledged(
                 transaction.connection, limit=_BATCH, for_update=True
             )
             if missing:
+                transaction.record(call, *(intent.approval_id for intent in missing))
                 # A delivery that is DONE while its approval is unacknowledged: the two were restored apart.
                 await jobs.remove_ended(
                     transaction.connection, RESOLVE_TOPIC, [intent.approval_id for intent in missing]

@@ -9,6 +9,7 @@ from approval.counters import DELIVERIES_DISMISSED
 from approval.delivery import delivery_repository, repository
 from approval.delivery.errors import DeliveryDoneError, DeliveryNotFoundError, DeliveryNotParkedError
 from approval.delivery.model import Delivery, DeliveryState, DeliveryTopic
+from servicekit.audit.model import Call
 from servicekit.outbox import dead_letters
 from servicekit.outbox.dead_letters import JobEndedError, JobNotParkedError
 from servicekit.outbox.jobs import JobRecord, JobState
@@ -58,7 +59,7 @@ class DeliveryUseCases:
         page = found[:page_size]
         return DeliveryPage(page, page[-1].delivery_id if len(found) > page_size else None)
 
-    async def retry(self, delivery_id: int, *, actor: str) -> Delivery:
+    async def retry(self, delivery_id: int, *, call: Call) -> Delivery:
         """Re-queue a PARKED (dead-lettered) delivery, due now; a PENDING one is returned as it is.
 
         Raises DeliveryNotFoundError, DeliveryDoneError.
@@ -66,32 +67,36 @@ class DeliveryUseCases:
         async with self._transactions.begin() as transaction:
             job = await _lock(transaction, delivery_id)
             try:
-                requeued = await dead_letters.requeue(transaction.connection, job, actor=actor)
+                requeued = await dead_letters.requeue(transaction.connection, job, actor=call.actor)
             except JobEndedError as exc:
                 raise DeliveryDoneError(
                     delivery_id,
                     current=DeliveryState(exc.state),
                     allowed=(DeliveryState.PARKED, DeliveryState.PENDING),
                 ) from None
+            if job.state is JobState.PARKED:
+                transaction.record(call, str(delivery_id), delivery_repository.to_delivery(job).approval_id)
         self._transactions.outbox.wake()
         if job.state is JobState.PARKED:
-            _log.info("deliveries_requeued", actor=actor, deliveries=1)
+            _log.info("deliveries_requeued", actor=call.actor, deliveries=1)
         return delivery_repository.to_delivery(requeued)
 
     async def retry_parked(
-        self, topics: Sequence[DeliveryTopic], *, limit: int, actor: str
+        self, topics: Sequence[DeliveryTopic], *, limit: int, call: Call
     ) -> Sequence[Delivery]:
         """Re-queue the longest PARKED deliveries of these topics (none: of every topic), at most `limit`, due now."""
         async with self._transactions.begin() as transaction:
             requeued = await delivery_repository.requeue_parked(
-                transaction.connection, topics, actor=actor, limit=limit
+                transaction.connection, topics, actor=call.actor, limit=limit
             )
+            if requeued:
+                transaction.record(call, *(str(delivery.delivery_id) for delivery in requeued))
         if requeued:
             self._transactions.outbox.wake()
-            _log.info("deliveries_requeued", actor=actor, deliveries=len(requeued))
+            _log.info("deliveries_requeued", actor=call.actor, deliveries=len(requeued))
         return requeued
 
-    async def dismiss(self, delivery_id: int, *, actor: str, reason: str) -> Delivery:
+    async def dismiss(self, delivery_id: int, *, call: Call, reason: str) -> Delivery:
         """Give up on a PARKED (dead-lettered) delivery for good. Idempotent: a DISMISSED one is returned as it is.
 
         Raises DeliveryNotFoundError, DeliveryNotParkedError.
@@ -101,18 +106,19 @@ class DeliveryUseCases:
             if job.state is JobState.DISMISSED:
                 return delivery_repository.to_delivery(job)
             try:
-                job = await dead_letters.dismiss(transaction.connection, job, actor=actor, reason=reason)
+                job = await dead_letters.dismiss(transaction.connection, job, actor=call.actor, reason=reason)
             except JobNotParkedError as exc:
                 raise DeliveryNotParkedError(
                     delivery_id, current=DeliveryState(exc.state), allowed=(DeliveryState.PARKED,)
                 ) from None
             delivery = delivery_repository.to_delivery(job)
+            transaction.record(call, str(delivery_id), delivery.approval_id)
             transaction.count(DELIVERIES_DISMISSED, delivery.topic)
             if delivery.topic is DeliveryTopic.RESOLVE:
                 await repository.count_dismissed_resolve(transaction, delivery.approval_id)
         _log.info(
             "delivery_dismissed",
-            actor=actor,
+            actor=call.actor,
             delivery_id=delivery_id,
             topic=job.topic,
             approval_id=delivery.approval_id,

@@ -7,6 +7,8 @@ from approval.delivery.timeline_entries import entry
 from approval.delivery.timeline_job import timeline_job
 from approval.execution import repository as execution_repository
 from approval.lifecycle import repository
+from approval.model import OWN_ACTOR
+from servicekit.audit.model import background
 from servicekit.outbox.transaction import Transactions
 
 _log = structlog.get_logger()
@@ -21,6 +23,9 @@ async def mark_abandoned(transactions: Transactions) -> bool:
         approval_ids = await execution_repository.mark_abandoned(transaction, message=_MESSAGE, limit=_BATCH)
         if not approval_ids:
             return False
+        call = background("abandoned", OWN_ACTOR)
+        for approval_id in approval_ids:
+            transaction.record(call, approval_id)
         found = await repository.get_many(transaction.connection, approval_ids)
         transaction.enqueue(
             *(

@@ -10,6 +10,8 @@ from approval.execution.errors import ExecutorMissingError, IncidentUnreachableE
 from approval.execution.model import ExecuteCommand
 from approval.execution.use_cases import ExecuteUseCase
 from approval.lifecycle.execution_job import execution_intent
+from approval.model import OWN_ACTOR
+from servicekit.audit.model import background
 from servicekit.outbox.handler import Handler
 from servicekit.outbox.queue import Job
 
@@ -33,7 +35,9 @@ class ExecuteHandler(Handler):
     async def _execute(self, approval_id: str) -> Exception | None:
         try:
             # An operation is only started here: from then on it has a lease of its own.
-            await self._use_case.execute(ExecuteCommand(approval_id), wait=False)
+            await self._use_case.execute(
+                ExecuteCommand(approval_id), call=background("execution", OWN_ACTOR), wait=False
+            )
         except (IncidentUnreachableError, ExecutorMissingError) as exc:
             # Retried until the approval expires: another replica may have the executor that this one lacks.
             return exc

@@ -30,7 +30,8 @@ from approval.execution.model import EXECUTED, ExecuteCommand, Executed, Outcome
 from approval.executors.protocol import Executor, OperationFailedError, RunContext
 from approval.executors.registry import Executors
 from approval.lifecycle import repository
-from approval.model import Approval, ExecutionOutcome, Operation, State
+from approval.model import OWN_ACTOR, Approval, ExecutionOutcome, Operation, State
+from servicekit.audit.model import Call, background
 from servicekit.database.errors import is_unavailable
 from servicekit.outbox.queue import NewJob
 from servicekit.outbox.transaction import Transaction, Transactions
@@ -39,7 +40,6 @@ from servicekit.text import block
 
 _log = structlog.get_logger()
 
-_ACTOR = "service:approval"
 _RETRY_SECONDS = 1.0
 # So much of an executor's output is stored and shown: bytes of UTF-8.
 _MAX_OUTPUT_BYTES = 8192
@@ -73,7 +73,9 @@ class OperationRunner:
         self._limits = limits
         self._running: set[asyncio.Task[None]] = set()
 
-    async def execute(self, approval: Approval, command: ExecuteCommand, *, wait: bool) -> Executed:
+    async def execute(
+        self, approval: Approval, command: ExecuteCommand, *, call: Call, wait: bool
+    ) -> Executed:
         """Start the operation of an approval that may be executed; with `wait` return when it has ended.
 
         A cancelled call does not stop it. An incident that was resolved meanwhile, and maybe reopened, needs no operation
@@ -86,7 +88,7 @@ class OperationRunner:
         if incident.check is IncidentCheck.UNKNOWN:
             raise IncidentNotFoundError(approval.incident_id)
         async with self._transactions.begin() as transaction:
-            started = await self._start(transaction, command, incident)
+            started = await self._start(transaction, command, incident, call)
         if isinstance(started, Executed):
             return started
         failpoint("operation_started")
@@ -100,7 +102,7 @@ class OperationRunner:
         return Executed(ended, already_executed=False)
 
     async def _start(
-        self, transaction: Transaction, command: ExecuteCommand, incident: FoundIncident
+        self, transaction: Transaction, command: ExecuteCommand, incident: FoundIncident, call: Call
     ) -> _Run | Executed:
         approval = await repository.get_for_update(transaction.connection, command.approval_id)
         if approval.state in EXECUTED:
@@ -110,9 +112,11 @@ class OperationRunner:
         found = None if operation is None else self._executors.find(operation.kind)
         if operation is None or found is None:
             raise ExecutorMissingError(approval.approval_id)
+        # Whatever comes of it here, this changes the approval.
+        transaction.record(call, approval.approval_id)
         reason = _not_needed(approval, incident)
         if reason is not None:
-            await repository.cancel(transaction, approval, actor=_ACTOR, reason=reason)
+            await repository.cancel(transaction, approval, actor=OWN_ACTOR, reason=reason)
             return await _not_run(transaction, approval, TimelineEvent.CANCELLED, reason)
         recent = await execution_repository.lock_target(
             transaction.connection, operation.target, approval.approval_id, within=self._limits.cooldown
@@ -183,6 +187,7 @@ class OperationRunner:
                         executor=run.executor_name,
                     )
                     if is_mine:
+                        transaction.record(background("finished", OWN_ACTOR), run.approval.approval_id)
                         ended = await repository.get(transaction.connection, run.approval.approval_id)
                         transaction.enqueue(*_jobs(run, ended, result))
             except Exception as exc:

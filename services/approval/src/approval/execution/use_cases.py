@@ -25,6 +25,7 @@ from approval.execution.model import (
 from approval.execution.runner import OperationRunner
 from approval.lifecycle import repository
 from approval.model import Approval, OperationKind, State
+from servicekit.audit.model import Call
 from servicekit.database.group_commit import GroupCommit
 from servicekit.outbox.queue import NewJob
 from servicekit.outbox.transaction import Transaction, Transactions
@@ -39,9 +40,11 @@ class ExecuteUseCase:
     def __init__(self, transactions: Transactions, runner: OperationRunner) -> None:
         self._transactions = transactions
         self._runner = runner
-        self._group_commit: GroupCommit[ExecuteCommand, ExecuteResult] = GroupCommit(self._execute_batch)
+        self._group_commit: GroupCommit[tuple[ExecuteCommand, Call], ExecuteResult] = GroupCommit(
+            self._execute_batch
+        )
 
-    async def execute(self, command: ExecuteCommand, *, wait: bool = True) -> Executed:
+    async def execute(self, command: ExecuteCommand, *, call: Call, wait: bool = True) -> Executed:
         """Execute an approval. Idempotent: an executed one is returned with its stored outcome.
 
         One that needs no executor is executed at once, in a group commit with concurrent calls; its incident is resolved
@@ -49,17 +52,19 @@ class ExecuteUseCase:
         with `wait`, waited for. Raises ApprovalNotFoundError, what `preconditions.check` raises and what
         OperationRunner.execute raises.
         """
-        match await self._group_commit(command):
+        match await self._group_commit((command, call)):
             case Executed() as executed:
                 return executed
             case NeedsExecutor(approval):
-                return await self._runner.execute(approval, command, wait=wait)
+                return await self._runner.execute(approval, command, call=call, wait=wait)
             case Refused(error):
                 raise error
             case other:
                 assert_never(other)
 
-    async def _execute_batch(self, commands: Sequence[ExecuteCommand]) -> Sequence[ExecuteResult]:
+    async def _execute_batch(
+        self, commands: Sequence[tuple[ExecuteCommand, Call]]
+    ) -> Sequence[ExecuteResult]:
         failpoint("execute_before_transaction")
         async with self._transactions.begin() as transaction:
             results = await _execute(transaction, commands)
@@ -71,15 +76,19 @@ class ExecuteUseCase:
         return results
 
 
-async def _execute(transaction: Transaction, commands: Sequence[ExecuteCommand]) -> Sequence[ExecuteResult]:
+async def _execute(
+    transaction: Transaction, calls: Sequence[tuple[ExecuteCommand, Call]]
+) -> Sequence[ExecuteResult]:
+    commands = [command for command, _ in calls]
     ids = sorted({command.approval_id for command in commands})
     locked = await repository.get_many_for_update(transaction.connection, ids)
     # Each command is checked by itself. Of several for one approval the first that may executes it.
     checked = [_check(locked.get(command.approval_id), command) for command in commands]
     outcomes: dict[str, Outcome] = {}
-    for command, each in zip(commands, checked, strict=True):
-        if isinstance(each, Outcome):
-            outcomes.setdefault(command.approval_id, each)
+    for (command, call), each in zip(calls, checked, strict=True):
+        if isinstance(each, Outcome) and command.approval_id not in outcomes:
+            outcomes[command.approval_id] = each
+            transaction.record(call, command.approval_id)
     finished: Mapping[str, Approval] = {}
     if outcomes:
         executed = [(locked[approval_id], outcome) for approval_id, outcome in outcomes.items()]

@@ -13,6 +13,7 @@ from approval.lifecycle import repository
 from approval.lifecycle.execution_job import execution_jobs
 from approval.model import ID_PREFIX, Approval, DecisionKind, OperationKind, Proposal, State
 from approval.policy.model import Policy, Rule
+from servicekit.audit.model import Call, background
 from servicekit.database.ids import new_id
 from servicekit.outbox.transaction import Transaction, Transactions
 
@@ -42,12 +43,13 @@ class ProposeUseCase:
         self._read_policy = read_policy
         self._executable = executable
 
-    async def propose(self, proposal: Proposal, *, actor: str) -> Approval:
+    async def propose(self, proposal: Proposal, *, call: Call) -> Approval:
         """Record a proposed action; idempotent by its request id. A rule of the policy may approve it.
 
         Raises IncidentNotFoundError, IncidentResolvedError, RequestIdReusedError. An incident service that cannot be
         reached is no failure: the approval says that its incident was not verified.
         """
+        actor = call.actor
         if proposal.request_id:
             async with self._transactions.statement() as connection:
                 known = await repository.find_request(connection, proposal, actor=actor)
@@ -62,16 +64,17 @@ class ProposeUseCase:
         policy = await self._read_policy()
         for attempt in range(_ATTEMPTS):
             approval = await self._record(
-                new_id(ID_PREFIX, attempt=attempt), proposal, incident, policy, actor=actor
+                new_id(ID_PREFIX, attempt=attempt), proposal, incident, policy, call=call
             )
             if approval is not None:
                 return approval
         raise RuntimeError("no free approval id was found")
 
     async def _record(
-        self, approval_id: str, proposal: Proposal, incident: FoundIncident, policy: Policy, *, actor: str
+        self, approval_id: str, proposal: Proposal, incident: FoundIncident, policy: Policy, *, call: Call
     ) -> Approval | None:
         """Record the proposal under an id; None when the id is taken."""
+        actor = call.actor
         async with self._transactions.begin() as transaction:
             inserted = await repository.insert(
                 transaction,
@@ -90,6 +93,7 @@ class ProposeUseCase:
                     else None
                 )
                 return None if known is None else await repository.get(transaction.connection, known)
+            transaction.record(call, approval_id, proposal.incident_id)
             approval = await repository.get(transaction.connection, approval_id)
             transaction.enqueue(
                 timeline_job(
@@ -124,6 +128,7 @@ class ProposeUseCase:
             reason=reason,
             policy_rule=rule.name,
         )
+        transaction.record(background("policy", rule.actor), approval.approval_id)
         await repository.decide(transaction, approval, State.APPROVED, message="")
         approved = await repository.get(transaction.connection, approval.approval_id)
         transaction.enqueue(

@@ -25,6 +25,7 @@ from approval.model import (
     State,
     Transition,
 )
+from servicekit.audit.model import Call
 from servicekit.identity.canonical import folded, is_same
 from servicekit.outbox.transaction import Transactions
 from servicekit.rpc.paging import read_page, text_bytes
@@ -73,29 +74,30 @@ class ApprovalUseCases:
             )
         return ApprovalPage(page, listing.position(criteria, page[-1]) if more else None)
 
-    async def approve(self, approval_id: str, *, actor: str, reason: str, etag: str) -> Approval:
+    async def approve(self, approval_id: str, *, call: Call, reason: str, etag: str) -> Approval:
         """Add an approving decision; at the quorum the approval is APPROVED, and with `auto_execute` its execution queued.
 
         Raises what `_decide` raises.
         """
         return await self._decide(
-            approval_id, DecisionKind.APPROVE, Transition.APPROVE, actor=actor, reason=reason, etag=etag
+            approval_id, DecisionKind.APPROVE, Transition.APPROVE, call=call, reason=reason, etag=etag
         )
 
-    async def reject(self, approval_id: str, *, actor: str, reason: str, etag: str) -> Approval:
+    async def reject(self, approval_id: str, *, call: Call, reason: str, etag: str) -> Approval:
         """Bring the approval to REJECTED: one rejecting decision is enough. Raises what `_decide` raises."""
         return await self._decide(
-            approval_id, DecisionKind.REJECT, Transition.REJECT, actor=actor, reason=reason, etag=etag
+            approval_id, DecisionKind.REJECT, Transition.REJECT, call=call, reason=reason, etag=etag
         )
 
     async def cancel(
-        self, approval_id: str, *, actor: str, cancels_any: bool, reason: str, etag: str
+        self, approval_id: str, *, call: Call, cancels_any: bool, reason: str, etag: str
     ) -> Approval:
         """Withdraw an approval that was not executed, or close an INDETERMINATE one without running it again.
 
         `cancels_any`: also what another proposed. Idempotent for the actor who cancelled it. Raises ApprovalNotFoundError,
         NotProposerError, TransitionNotAllowedError, ApprovalChangedError.
         """
+        actor = call.actor
         async with self._transactions.begin() as transaction:
             approval = await repository.get_for_update(transaction.connection, approval_id)
             if not cancels_any and not is_same(approval.proposed_by, actor):
@@ -110,6 +112,7 @@ class ApprovalUseCases:
             if etag and etag != approval.etag:
                 raise ApprovalChangedError(approval_id)
             await repository.cancel(transaction, approval, actor=actor, reason=reason)
+            transaction.record(call, approval_id)
             cancelled = await repository.get(transaction.connection, approval_id)
             transaction.enqueue(
                 timeline_job(
@@ -131,7 +134,7 @@ class ApprovalUseCases:
         kind: DecisionKind,
         transition: Transition,
         *,
-        actor: str,
+        call: Call,
         reason: str,
         etag: str,
     ) -> Approval:
@@ -140,6 +143,7 @@ class ApprovalUseCases:
         Idempotent: the same decision of the same actor again changes nothing. Raises ApprovalNotFoundError,
         ConflictingDecisionError, TransitionNotAllowedError, SelfApprovalError, ApprovalChangedError.
         """
+        actor = call.actor
         allowed = ALLOWED_FROM[transition]
         async with self._transactions.begin() as transaction:
             approval = await repository.get_for_update(transaction.connection, approval_id)
@@ -159,6 +163,7 @@ class ApprovalUseCases:
             await repository.insert_decision(
                 transaction.connection, approval_id, actor=actor, kind=kind, reason=reason
             )
+            transaction.record(call, approval_id)
             if kind is DecisionKind.REJECT:
                 await repository.decide(transaction, approval, State.REJECTED, message=reason)
             elif len(_approvers(approval)) + 1 >= approval.required_approvals:

@@ -11,6 +11,7 @@ from incident.effects.model import Postmortem, ResolutionSnapshot
 from incident.lifecycle.repository import qualified
 from incident.lifecycle.timeline import EVENT_COLUMNS, to_event
 from incident.model import (
+    OWN_ACTOR,
     Effect,
     Event,
     EventType,
@@ -127,7 +128,6 @@ async def get_postmortem(
     return Postmortem(row[0], row[1], ResolutionType(row[2]), row[3], row[4])
 
 
-_OWN_ACTOR = "service:incident"
 # Under the incidents' locks, so that a timeline's sequence numbers follow the order of commits; in id order. Retention may
 # have removed an incident and its timeline meanwhile.
 _INSERT_EFFECT_EVENTS = text("""
@@ -197,7 +197,7 @@ async def _insert_events(
     effect: Effect,
     keys: Sequence[ResolutionKey],
     *,
-    actor: str = _OWN_ACTOR,
+    actor: str = OWN_ACTOR,
     summary: str,
     suffix: str,
 ) -> None:

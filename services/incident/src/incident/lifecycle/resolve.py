@@ -9,6 +9,7 @@ from incident.lifecycle import resolve_repository
 from incident.lifecycle.model import RemovedIncident, ResolveCommand, ResolveOutcome, ResolveResult
 from incident.lifecycle.resolve_repository import ResolvedBatch
 from incident.model import Effect, State
+from servicekit.audit.model import Call
 from servicekit.database.group_commit import GroupCommit
 from servicekit.outbox.transaction import Transactions
 from servicekit.process.failpoints import failpoint
@@ -28,9 +29,9 @@ class ResolveUseCase:
         self._outbox = transactions.outbox
         self._effects = effects
         self._enabled = [effect.topic for effect, skip_reason in effects.items() if skip_reason is None]
-        self._group_commit = GroupCommit(self._resolve_together)
+        self._group_commit = GroupCommit(self._resolve_group)
 
-    async def resolve(self, command: ResolveCommand) -> ResolveResult:
+    async def resolve(self, command: ResolveCommand, *, call: Call) -> ResolveResult:
         """Resolve an incident, in a group commit with concurrent calls. Idempotent: a RESOLVED one is returned as it is.
 
         So is one that has left the opening which the command is for. One that retention has removed was RESOLVED.
@@ -38,20 +39,22 @@ class ResolveUseCase:
         Raises IncidentNotFoundError; IncidentChangedError when it is unresolved and `etag` is given and stale.
         """
         try:
-            result = await self._group_commit(command)
+            result = await self._group_commit((command, call))
         except IncidentNotFoundError as exc:
             _log_outcome(command, exc)
             raise
         _log_outcome(command, result)
         return result
 
-    async def batch_resolve(self, commands: Sequence[ResolveCommand]) -> Sequence[ResolveOutcome]:
+    async def batch_resolve(
+        self, commands: Sequence[ResolveCommand], *, call: Call
+    ) -> Sequence[ResolveOutcome]:
         """Resolve each of `commands` as `resolve` does; returns the outcome of each, in order."""
         outcomes: list[ResolveOutcome] = []
         for start in range(0, len(commands), _BATCH_CHUNK):
             chunk = commands[start : start + _BATCH_CHUNK]
             try:
-                outcomes.extend(await self._resolve_together(chunk))
+                outcomes.extend(await self._resolve_together(chunk, [call] * len(chunk)))
             except Exception as exc:
                 # The chunks before are committed, and their results are owed to the caller.
                 outcomes.extend([exc] * len(chunk))
@@ -59,7 +62,12 @@ class ResolveUseCase:
             _log_outcome(command, outcome)
         return outcomes
 
-    async def _resolve_together(self, commands: Sequence[ResolveCommand]) -> Sequence[ResolveOutcome]:
+    async def _resolve_group(self, group: Sequence[tuple[ResolveCommand, Call]]) -> Sequence[ResolveOutcome]:
+        return await self._resolve_together([command for command, _ in group], [call for _, call in group])
+
+    async def _resolve_together(
+        self, commands: Sequence[ResolveCommand], calls: Sequence[Call]
+    ) -> Sequence[ResolveOutcome]:
         outcomes: list[ResolveOutcome | None] = [None] * len(commands)
         # Of several commands for one incident the first goes first; the others find it RESOLVED.
         waiting = list(range(len(commands)))
@@ -72,16 +80,23 @@ class ResolveUseCase:
             # Side effects start at once in this process when its worker has room; otherwise any process claims them.
             lease = self._outbox.lease_for(dict.fromkeys(self._enabled, len(first)))
             failpoint("resolve_before_statement")
-            async with self._transactions.statement() as connection:
-                batch = await resolve_repository.resolve(
-                    connection, [commands[index] for index in first], self._effects, lease=lease
-                )
+            with self._transactions.chains.take() as chain:
+                async with self._transactions.statement() as connection:
+                    batch = await resolve_repository.resolve(
+                        connection,
+                        [commands[index] for index in first],
+                        [calls[index] for index in first],
+                        self._effects,
+                        lease=lease,
+                        chain=chain,
+                    )
             failpoint("resolve_after_commit")
             if batch.jobs:
                 self._outbox.dispatch(batch.jobs)
             elif batch.resolved:
                 self._outbox.wake()
             for index in first:
+                calls[index].recorded |= commands[index].incident_id in batch.resolved
                 outcomes[index] = _outcome(
                     batch, commands[index].incident_id, is_second_try=index in previous
                 )

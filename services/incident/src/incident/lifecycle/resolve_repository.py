@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import DateTime, Float, Integer, Text, Uuid
+from sqlalchemy.types import DateTime, Float, Integer, SmallInteger, Text, Uuid
 
 from incident.lifecycle.effect_jobs import (
     PAYLOAD_SQL,
@@ -20,6 +20,8 @@ from incident.lifecycle.effect_jobs import (
 from incident.lifecycle.model import RemovedIncident, ResolveCommand
 from incident.lifecycle.repository import COLUMNS, ETAG_SQL, incident_statement, qualified, to_incident
 from incident.model import ALLOWED_FROM, MAX_RESOLUTION_NUMBER, Effect, Incident, Transition
+from servicekit.audit.model import Call
+from servicekit.audit.repository import append_changes
 from servicekit.outbox.queue import Job
 from servicekit.outbox.sql import insert_jobs
 
@@ -49,14 +51,16 @@ OPENING_IS_OVER = f"""
 #   this id or another. The latest entries are searched: a flapping incident has thousands. Versions before event times had
 #   the version in an id, and the time of the delivery as its time.
 # - The last select returns the rows that were not resolved here, as they were when the statement began.
+# - `audited` appends the records of what was resolved here; it is evaluated because the last select reads it.
 # Every table is read by its keys (OFFSET 0 forbids other joins): a plan that was made while the tables were small must not
 # scan them later.
 _RESOLVE = incident_statement(
     f"""
     WITH command AS (
         SELECT * FROM unnest(:incident_ids, :resolution_types, :notes, :actors, :etags, :attributes, :approval_ids,
-                :openings, :execute_times)
-            AS command (incident_id, resolution_type, note, actor, etag, attributes, approval_id, opening, execute_time)
+                :openings, :execute_times, :operations, :methods, :digests)
+            AS command (incident_id, resolution_type, note, actor, etag, attributes, approval_id, opening, execute_time,
+                operation, method, digest)
     ), seen AS (
         SELECT incident_id, resolution_number, open_time FROM incidents WHERE incident_id = ANY (:incident_ids)
     ), over AS (
@@ -88,7 +92,7 @@ _RESOLVE = incident_statement(
                     SELECT FROM seen
                     WHERE seen.incident_id = locked.incident_id AND seen.resolution_number = locked.resolution_number)
                 END
-        RETURNING {qualified(COLUMNS, "incidents")}, command.attributes,
+        RETURNING {qualified(COLUMNS, "incidents")}, command.attributes, command.operation, command.method, command.digest,
             greatest(extract(epoch FROM now() - incidents.open_time), 0)::float8 AS resolution_seconds
     ), approval_events AS (
         INSERT INTO incident_events
@@ -126,9 +130,15 @@ _RESOLVE = incident_statement(
         {insert_jobs("side_effects")}
     ), leased AS (
         SELECT dedup_key, jsonb_object_agg(topic, job_id) AS jobs FROM jobs WHERE is_leased GROUP BY dedup_key
+    ), records AS (
+        -- The count makes them the last: the chain is locked until the commit.
+        SELECT resolved_by AS actor, method, operation, incident_id AS target, digest
+        FROM resolved CROSS JOIN (SELECT count(*) FROM jobs) AS queued
+    ), audited AS (
+        {append_changes(":chain", "records")}
     )
     SELECT {COLUMNS}, TRUE AS resolved_here, FALSE AS is_over, resolution_seconds, leased.jobs
-    FROM resolved LEFT JOIN leased ON leased.dedup_key = {dedup_key_sql()}
+    FROM resolved LEFT JOIN leased ON leased.dedup_key = {dedup_key_sql()} CROSS JOIN audited
     UNION ALL
     SELECT {COLUMNS}, FALSE, incident_id IN (SELECT incident_id FROM over), NULL, NULL FROM incidents
     WHERE incident_id = ANY (:incident_ids) AND incident_id NOT IN (SELECT incident_id FROM resolved)
@@ -142,6 +152,10 @@ _RESOLVE = incident_statement(
     bindparam("approval_ids", type_=ARRAY(Text)),
     bindparam("openings", type_=ARRAY(Integer)),
     bindparam("execute_times", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("operations", type_=ARRAY(Text)),
+    bindparam("methods", type_=ARRAY(Text)),
+    bindparam("digests", type_=ARRAY(Text)),
+    bindparam("chain", type_=SmallInteger),
     bindparam("entry_incident_ids", type_=ARRAY(Text)),
     bindparam("entry_ids", type_=ARRAY(Text)),
     bindparam("entry_types", type_=ARRAY(Text)),
@@ -176,13 +190,15 @@ class ResolvedBatch:
 async def resolve(
     connection: AsyncConnection,
     commands: Sequence[ResolveCommand],
+    calls: Sequence[Call],
     effects: Mapping[Effect, str | None],
     *,
     lease: timedelta | None,
+    chain: int,
 ) -> ResolvedBatch:
     """Resolve incidents, each in one command, and enqueue `effects` for those that this batch resolves.
 
-    An effect with a reason is inserted SKIPPED; with `lease` the others are inserted already leased to this process.
+    Each is recorded by its call, in a chain of the audit trail. An effect with a reason is inserted SKIPPED; with `lease` the others are inserted already leased to this process.
     """
     entries = [entry for command in commands for entry in command.approval_events]
     token = uuid.uuid4() if lease is not None else None
@@ -198,6 +214,10 @@ async def resolve(
             "approval_ids": [command.approval_id for command in commands],
             "openings": [command.opening for command in commands],
             "execute_times": [command.execute_time for command in commands],
+            "operations": [call.operation for call in calls],
+            "methods": [call.method for call in calls],
+            "digests": [call.digest for call in calls],
+            "chain": chain,
             "entry_incident_ids": [entry.incident_id for entry in entries],
             "entry_ids": [entry.event_id for entry in entries],
             "entry_types": [entry.type for entry in entries],

@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Float, Integer, Text
 
 from incident.lifecycle.effect_jobs import dedup_key, dedup_key_sql, latest_numbers_sql, latest_resolutions
-from incident.model import Effect
+from incident.model import OWN_ACTOR, Effect
+from servicekit.audit.model import background
 from servicekit.outbox.jobs import remove_ended
 from servicekit.outbox.sql import open_job_exists
 from servicekit.outbox.transaction import Transactions
@@ -71,6 +72,7 @@ async def remove_old(transactions: Transactions, *, keep: timedelta, limit: int)
                 "openings": list(resolution_numbers.values()),
             },
         )
+        transaction.record(background("retention", OWN_ACTOR), *resolution_numbers)
         return len(resolution_numbers)
 
 

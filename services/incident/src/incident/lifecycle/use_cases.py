@@ -39,6 +39,7 @@ from incident.model import (
     State,
     Transition,
 )
+from servicekit.audit.model import Call
 from servicekit.database.ids import new_id
 from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.rpc.paging import read_page, text_bytes
@@ -56,7 +57,7 @@ class IncidentUseCases:
         self._reads = reads
         self._stuck_after = stuck_after
 
-    async def create(self, new: NewIncident, *, actor: str) -> CreateResult:
+    async def create(self, new: NewIncident, *, call: Call) -> CreateResult:
         """Open an incident, or deduplicate the report by its fingerprint. Idempotent by request id and by incident id.
 
         Raises RequestIdReusedError and IncidentIdTakenError when the id was used with other content.
@@ -64,15 +65,15 @@ class IncidentUseCases:
         for attempt in range(_CREATE_ATTEMPTS):
             try:
                 async with self._transactions.begin() as transaction:
-                    return await self._create(transaction, new, actor=actor, attempt=attempt)
+                    return await self._create(transaction, new, call=call, attempt=attempt)
             except ConcurrentCreateError:
                 continue
         raise RuntimeError("no free incident id was found")
 
     async def _create(
-        self, transaction: Transaction, new: NewIncident, *, actor: str, attempt: int
+        self, transaction: Transaction, new: NewIncident, *, call: Call, attempt: int
     ) -> CreateResult:
-        connection = transaction.connection
+        connection, actor = transaction.connection, call.actor
         if answered := await create_requests.get(connection, new, actor=actor):
             if answered.content_hash != new.request_hash():
                 raise RequestIdReusedError
@@ -80,14 +81,14 @@ class IncidentUseCases:
             if incident is None:
                 raise ConcurrentCreateError
             return CreateResult(incident, answered.deduplicated)
-        result = await self._insert_or_deduplicate(transaction, new, actor=actor, attempt=attempt)
+        result = await self._insert_or_deduplicate(transaction, new, call=call, attempt=attempt)
         await create_requests.insert(connection, new, result, actor=actor)
         return result
 
     async def _insert_or_deduplicate(
-        self, transaction: Transaction, new: NewIncident, *, actor: str, attempt: int
+        self, transaction: Transaction, new: NewIncident, *, call: Call, attempt: int
     ) -> CreateResult:
-        connection = transaction.connection
+        connection, actor = transaction.connection, call.actor
         incident_id = new.incident_id or new_id(INCIDENT_ID_PREFIX, attempt=attempt)
         incident = await repository.insert(connection, incident_id, new, actor=actor)
         if incident is not None:
@@ -95,6 +96,7 @@ class IncidentUseCases:
                 connection, incident, EventType.OPENED, actor=actor, summary=new.title
             )
             transaction.count(INCIDENTS_OPENED, incident.severity)
+            transaction.record(call, incident.incident_id)
             return CreateResult(incident, deduplicated=False)
         if new.incident_id and (content := await repository.get_content_hash(connection, new.incident_id)):
             if content != new.content_hash():
@@ -110,6 +112,7 @@ class IncidentUseCases:
         await timeline.insert_event(
             connection, incident, EventType.DEDUPLICATED, actor=actor, summary=new.title
         )
+        transaction.record(call, incident.incident_id)
         return CreateResult(incident, deduplicated=True)
 
     async def get(self, incident_id: str) -> Incident:
@@ -143,7 +146,7 @@ class IncidentUseCases:
         async with self._transactions.statement() as connection:
             return await lookup_repository.look_up(connection, items)
 
-    async def start_investigation(self, incident_id: str, *, etag: str, actor: str) -> Incident:
+    async def start_investigation(self, incident_id: str, *, etag: str, call: Call) -> Incident:
         """Bring an OPEN incident to INVESTIGATING. Idempotent: one that is INVESTIGATING is returned as it is.
 
         Raises IncidentNotFoundError, TransitionNotAllowedError when it is RESOLVED, IncidentChangedError when `etag`
@@ -161,11 +164,12 @@ class IncidentUseCases:
                 raise IncidentChangedError(incident_id)
             incident = await repository.start_investigation(connection, incident_id)
             await timeline.insert_event(
-                connection, incident, EventType.INVESTIGATION_STARTED, actor=actor, summary=""
+                connection, incident, EventType.INVESTIGATION_STARTED, actor=call.actor, summary=""
             )
+            transaction.record(call, incident_id)
             return incident
 
-    async def reopen(self, command: ReopenCommand) -> Incident:
+    async def reopen(self, command: ReopenCommand, *, call: Call) -> Incident:
         """Bring a RESOLVED incident back to OPEN. Idempotent by request id: a retry gets the incident as it is now.
 
         The next resolution has the next number, so its side effects run once more. Raises IncidentNotFoundError,
@@ -199,6 +203,7 @@ class IncidentUseCases:
                 summary=command.reason,
                 event_id=event_id,
             )
+            transaction.record(call, command.incident_id)
             return incident
 
     async def list_events(
@@ -222,7 +227,7 @@ class IncidentUseCases:
                 raise IncidentNotFoundError(incident_id)
         return EventPage(page, page[-1].sequence if more else None)
 
-    async def add_event(self, new: NewEvent) -> Event:
+    async def add_event(self, new: NewEvent, *, call: Call) -> Event:
         """Append an event. Idempotent by event id: the same one again is the stored event.
 
         Raises IncidentNotFoundError; EventIdTakenError when the id was used with other content; EventTimeAheadError.
@@ -238,6 +243,8 @@ class IncidentUseCases:
                     raise EventTimeAheadError
                 if event is None or not new.is_same_as(event):
                     raise EventIdTakenError
+            else:
+                transaction.record(call, new.incident_id, event.event_id)
             return event
 
 

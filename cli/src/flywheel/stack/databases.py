@@ -1,4 +1,4 @@
-"""The databases of an import: those in the environment, or those of a local stack, running or not."""
+"""The databases of a command: those in the environment, or those of a local stack, running or not."""
 
 import os
 from collections.abc import Iterator
@@ -16,27 +16,27 @@ SERVICES = ("incident", "approval")
 
 
 @dataclass(frozen=True, slots=True)
-class ImportDatabases:
+class ServiceDatabases:
     """The variables with each service's database, and the services whose database is the stack's own."""
 
     environment: dict[str, str]
     embedded: tuple[str, ...]
 
     def of(self, service: str) -> dict[str, str]:
-        """Return the environment of a service's import."""
+        """Return the environment of a command of a service."""
         inherited = without_libpq_variables(os.environ) if service in self.embedded else os.environ
         return {**inherited, **self.environment}
 
 
 @contextmanager
-def import_databases(data_dir: Path, steps: Steps) -> Iterator[ImportDatabases]:
+def service_databases(data_dir: Path, steps: Steps) -> Iterator[ServiceDatabases]:
     """Yield the databases. The PostgreSQL of a stack that does not run is started for the block and stopped after it.
 
     No stack can be started on `data_dir` meanwhile. Raises FlywheelError.
     """
     embedded = tuple(name for name in SERVICES if not _is_in_environment(name))
     if not embedded:
-        yield ImportDatabases({}, ())
+        yield ServiceDatabases({}, ())
         return
     folder = data_dir.resolve()
     if not (folder / "postgres").is_dir():
@@ -63,7 +63,7 @@ def import_databases(data_dir: Path, steps: Steps) -> Iterator[ImportDatabases]:
                 database.start()
         for name in embedded:
             database.create_database(name)
-        yield ImportDatabases(
+        yield ServiceDatabases(
             {f"{name.upper()}_DATABASE_URL": database.url(name) for name in embedded}, embedded
         )
     finally:

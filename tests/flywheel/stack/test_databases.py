@@ -1,4 +1,4 @@
-"""The databases of an import into a stack that runs."""
+"""The databases of a stack that runs, for commands beside it."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import psutil
 import pytest
 
 from flywheel.errors import FlywheelError
-from flywheel.importing.databases import ImportDatabases, import_databases
 from flywheel.postgres.embedded import EmbeddedPostgres
+from flywheel.stack.databases import ServiceDatabases, service_databases
 from flywheel.system.file_lock import FileLock
 from flywheel.system.steps import Steps
 from tests.flywheel.postgres.running_postgres import started
@@ -22,7 +22,7 @@ def _no_databases_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_server_of_a_running_stack_with_other_settings_is_used_as_it_is(tmp_path: Path) -> None:
     with FileLock(tmp_path / "lock").held(0.0), started(tmp_path / "postgres", durable=False) as server:
         pid = server.pid
-        with import_databases(tmp_path, Steps()) as databases:
+        with service_databases(tmp_path, Steps()) as databases:
             assert databases.environment["INCIDENT_DATABASE_URL"] == server.url("incident")
             assert server.pid == pid
         assert server.pid == pid
@@ -37,7 +37,7 @@ def test_a_hung_server_of_a_running_stack_is_an_error_and_not_ended(
         process.suspend()
         with (
             pytest.raises(FlywheelError, match="does not respond"),
-            import_databases(tmp_path, Steps()),
+            service_databases(tmp_path, Steps()),
         ):
             pass
         process.resume()
@@ -48,7 +48,7 @@ def test_pg_variables_reach_only_the_import_into_a_database_of_the_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PGSSLMODE", "verify-full")
-    databases = ImportDatabases({"APPROVAL_DATABASE_URL": "postgresql:///approval"}, ("approval",))
+    databases = ServiceDatabases({"APPROVAL_DATABASE_URL": "postgresql:///approval"}, ("approval",))
     assert "PGSSLMODE" in databases.of("incident")
     assert "PGSSLMODE" not in databases.of("approval")
     assert databases.of("approval")["APPROVAL_DATABASE_URL"] == "postgresql:///approval"
