@@ -162,6 +162,35 @@ def audit_verify(
     verify_file(file, heads or ())
 
 
+@app.command()
+def certs(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where the files go; nothing in it is overwritten.")
+    ] = Path(".flywheel/certs"),
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further host name or address of the services; may be repeated. Without: their names, localhost."
+        ),
+    ] = None,
+    trust_domain: Annotated[
+        str, typer.Option(help="Of the services' SPIFFE ids: spiffe://<trust domain>/approval.")
+    ] = "awoooi",
+    days: Annotated[int, typer.Option(min=1, max=825, help="How long the certificates are valid.")] = 90,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Replace the certificates by new ones of the same authority.")
+    ] = False,
+) -> None:
+    """Make an authority and certificates for the services, for a trial.
+
+    Prints the settings that use them, as lines for a shell. The authority's key, ca.key, signs for whoever has it: keep it
+    away from the services. For production see docs/security.md.
+    """
+    from flywheel.certificates.command import run  # noqa: PLC0415 - see above
+
+    run(directory, hosts=host or [], trust_domain=trust_domain, days=days, renews=renew)
+
+
 def main() -> None:
     """Run the command. An expected error is printed in a few lines, with advice; exit status 1."""
     protect_stderr()

@@ -1,0 +1,1 @@
+"""An authority and certificates for a trial."""
