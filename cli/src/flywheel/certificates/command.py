@@ -11,6 +11,8 @@ from flywheel.errors import FlywheelError
 from flywheel.system.output import report
 
 _SERVICES = ("incident", "approval", "gateway")
+# Where other services call; the addresses of before are for people and jobs, with tokens.
+_MTLS_LISTEN = {"incident": "127.0.0.1:50061", "approval": "127.0.0.1:50062"}
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:.]+")
@@ -58,7 +60,8 @@ def _variables(folder: Path, trust_domain: str) -> Sequence[str]:
     lines = []
     for service in _SERVICES:
         lines += files(f"{service.upper()}_TLS", service)
-    for service in ("incident", "approval"):
+    for service, mtls_listen in _MTLS_LISTEN.items():
+        lines.append(export(f"{service.upper()}_MTLS_LISTEN", mtls_listen))
         lines.append(export(f"{service.upper()}_TLS_CLIENT_CA_FILE", folder / service / AUTHORITIES))
         if trust_domain != "awoooi":
             lines.append(export(f"{service.upper()}_TLS_TRUST_DOMAIN", trust_domain))

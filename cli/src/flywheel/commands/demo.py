@@ -4,6 +4,7 @@
 number that is printed comes from the gateway's `/metrics` or from a response.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from awoooi.client import SyncApprovalClient, SyncIncidentClient
 from flywheel.commands.demo_output import DemoOutput
 from flywheel.commands.scrape import Scrape, scrape
 from flywheel.stack.ending import end_stack
+from flywheel.stack.protection import protection_in
 from flywheel.stack.stack import Stack
 from flywheel.system.signals import raise_stop_signals
 
@@ -35,7 +37,11 @@ def run(*, incidents: int) -> None:
             incident_listen="127.0.0.1:0",
             approval_listen="127.0.0.1:0",
             gateway_listen="127.0.0.1:0",
-            environment={"INCIDENT_STUCK_AFTER": _STUCK_AFTER},
+            # On loopback and for a minute it needs no protection; this command has no certificate and no token.
+            environment={
+                "INCIDENT_STUCK_AFTER": _STUCK_AFTER,
+                **dict.fromkeys(protection_in(os.environ)),
+            },
         )
         try:
             with output.status("starting a stack of its own: PostgreSQL, two services, the gateway"):

@@ -13,7 +13,8 @@ from flywheel.postgres.binaries import without_libpq_variables
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.stack.addresses import Address, ReservedAddress, reserve_all
 from flywheel.stack.orphans import mark, stop_orphans
-from flywheel.stack.readiness import Probe, grpc_is_serving, http_is_ready
+from flywheel.stack.protection import OwnCertificate, own_certificate
+from flywheel.stack.readiness import grpc_is_serving, http_is_ready
 from flywheel.stack.service import Service, wait_until_ready
 from flywheel.stack.supervisor import Supervisor
 from flywheel.system.file_lock import FileLock
@@ -35,7 +36,7 @@ class Stack:
             stack.database          # its EmbeddedPostgres
 
     A database URL replaces the embedded database of that service. `environment` has settings of the services, and
-    overrides what they inherit. `on_step` is called with a text at each step. Failures raise FlywheelError, and leave
+    overrides what they inherit; None removes one. `on_step` is called with a text at each step. Failures raise FlywheelError, and leave
     nothing running.
     """
 
@@ -48,7 +49,7 @@ class Stack:
         gateway_listen: str = GATEWAY_LISTEN,
         incident_database_url: str | None = None,
         approval_database_url: str | None = None,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
         durable: bool = True,
         on_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
@@ -177,30 +178,44 @@ class Stack:
 
     def _make_services(self, database_urls: Mapping[str, str]) -> None:
         incident, approval, gateway = (reserved.address for reserved in self._reserved)
-        settings = {
+        targets = {
+            "incident": self._target("INCIDENT_MTLS_LISTEN") or str(incident.connect_address),
+            "approval": self._target("APPROVAL_MTLS_LISTEN") or str(approval.connect_address),
+        }
+        settings: dict[str, str | None] = {
             "INCIDENT_LISTEN": str(incident),
             "INCIDENT_DATABASE_URL": database_urls["incident"],
             "APPROVAL_LISTEN": str(approval),
             "APPROVAL_DATABASE_URL": database_urls["approval"],
-            "APPROVAL_INCIDENT_TARGET": str(incident.connect_address),
+            "APPROVAL_INCIDENT_TARGET": targets["incident"],
             "GATEWAY_LISTEN": str(gateway),
-            "GATEWAY_SOURCES": f"incident={incident.connect_address},approval={approval.connect_address}",
+            "GATEWAY_SOURCES": ",".join(f"{name}={target}" for name, target in targets.items()),
             **self._environment,
             **mark(self.data_dir),
         }
 
-        def service(name: str, module: str, *arguments: str, address: Address, probe: Probe) -> Service:
+        def service(
+            name: str,
+            module: str,
+            *arguments: str,
+            address: Address,
+            probe: Callable[[Address, OwnCertificate | None], bool],
+        ) -> Service:
             embedded = name in self._database_urls and self._database_urls[name] is None
             inherited = without_libpq_variables(os.environ) if embedded else os.environ
             log_path = self.data_dir / "log" / f"{name}.log"
             settings[f"{name.upper()}_LOG_FILE"] = str(log_path)
+            environment = {
+                variable: value for variable, value in {**inherited, **settings}.items() if value is not None
+            }
+            certificate = own_certificate(name.upper(), environment)
             return Service(
                 name,
                 # -P: not a folder of that name in the working directory.
                 command=[sys.executable, "-P", "-m", module, *arguments],
-                environment={**inherited, **settings},
+                environment=environment,
                 address=address,
-                probe=probe,
+                probe=lambda at: probe(at, certificate),
                 log_path=log_path,
             )
 
@@ -213,6 +228,11 @@ class Stack:
             ),
             "gateway": service("gateway", "metrics_gateway", "serve", address=gateway, probe=http_is_ready),
         }
+
+    def _target(self, variable: str) -> str | None:
+        """Return where other services call a service, if not at its first address: their certificates are taken there."""
+        listen = {**os.environ, **self._environment}.get(variable)
+        return str(Address.parse(listen, variable=variable).connect_address) if listen else None
 
 
 class _WatchedDatabase:
