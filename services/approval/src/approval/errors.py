@@ -55,7 +55,7 @@ class SelfApprovalError(ApprovalError):
 
 
 class NotProposerError(ApprovalError):
-    """Only its proposer or an operator may cancel an approval."""
+    """Only its proposer or an operator may cancel an approval, and only an operator an INDETERMINATE one."""
 
 
 class ApprovalChangedError(ApprovalError):

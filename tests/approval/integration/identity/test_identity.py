@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
@@ -154,6 +155,23 @@ async def test_a_proposer_cancels_only_their_own(secured: Secured, incidents: In
     assert cancelled.state == State.STATE_CANCELLED
     other_id = await secured.proposed(incidents, secured.jwt("alice", "proposer"))
     cancelled = await secured.approvals.cancel(other_id, token=secured.jwt("oscar", "operator"))
+    assert cancelled.state == State.STATE_CANCELLED
+
+
+async def test_what_is_indeterminate_is_closed_by_an_operator_alone(
+    secured: Secured, incidents: Incidents
+) -> None:
+    approval_id = await secured.proposed(incidents, secured.jwt("alice", "proposer"))
+    connection = await asyncpg.connect(secured.service.database_url)
+    try:
+        await connection.execute(
+            "UPDATE approvals SET state = 'INDETERMINATE' WHERE approval_id = $1", approval_id
+        )
+    finally:
+        await connection.close()
+    refusal = await refused(secured.approvals.cancel(approval_id, token=secured.jwt("alice", "proposer")))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_PROPOSER")
+    cancelled = await secured.approvals.cancel(approval_id, token=secured.jwt("oscar", "operator"))
     assert cancelled.state == State.STATE_CANCELLED
 
 

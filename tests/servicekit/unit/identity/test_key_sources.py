@@ -81,6 +81,19 @@ async def test_callers_at_the_same_time_share_one_fetch_and_one_that_gives_up_do
     assert case.provider.fetched == 1
 
 
+async def test_a_slow_provider_does_not_make_every_call_wait() -> None:
+    case = Case()
+    case.provider.may_end.clear()
+    waiting = [asyncio.create_task(case.keys.find("first")) for _ in range(1_000)]
+    await case.provider.began.wait()
+    # Those beyond the limit have their answer while the fetch goes on.
+    done, pending = await asyncio.wait(waiting, timeout=0)
+    assert len(pending) == 100
+    assert {task.result() for task in done} == {None}
+    case.provider.may_end.set()
+    assert all(await asyncio.gather(*pending))
+
+
 @pytest.mark.parametrize("failure", [FetchFailedError("no response in time"), b"<html>", jwks()], ids=str)
 async def test_the_last_good_keys_stay_and_failures_are_counted_and_logged_once(failure: Any) -> None:
     case = Case()

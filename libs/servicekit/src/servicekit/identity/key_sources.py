@@ -18,6 +18,8 @@ _log = structlog.get_logger()
 SOURCE = "jwks"
 # Between two attempts, whoever asks for them: callers with invented key ids cannot make us call the provider more often.
 _MIN_INTERVAL_SECONDS = 10.0
+# Calls that may wait for one attempt: a slow provider must not hold the places of others.
+_MAX_WAITING = 100
 
 
 class KeySource(Protocol):
@@ -79,6 +81,7 @@ class UrlKeys:
         self._keys = NO_KEYS
         self._attempted_at = -float("inf")
         self._attempt: asyncio.Task[bool] | None = None
+        self._waiting = 0
         self._logged = ""
         metrics.declare(SOURCE)
 
@@ -90,12 +93,18 @@ class UrlKeys:
     async def find(self, key_id: str | None) -> SigningKey | None:
         """Return the key of this id. An unknown one may be new: it is looked for, not more often than the minimum interval."""
         key = self._keys.find(key_id)
-        if key is None and (
-            self._attempt is not None or self._clock() - self._attempted_at >= self._min_interval_seconds
-        ):
-            await self._attempted()
+        if key is None and self._waiting < _MAX_WAITING and self._may_attempt():
+            self._waiting += 1
+            try:
+                await self._attempted()
+            finally:
+                self._waiting -= 1
             key = self._keys.find(key_id)
         return key
+
+    def _may_attempt(self) -> bool:
+        """Tell whether an attempt is under way, or may begin."""
+        return self._attempt is not None or self._clock() - self._attempted_at >= self._min_interval_seconds
 
     async def keep_current(self) -> None:
         """Fetch again and again, until cancelled: soon after a failure, else each time in the refresh interval."""

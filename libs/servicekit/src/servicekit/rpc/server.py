@@ -169,7 +169,8 @@ class ServerBuilder:
                 *audit,
                 DeadlineLayer(self._limits.deadline),
                 IdentityLayer(self._callers),
-                RateLimitLayer(self._limits.calls_per_second, metrics),
+                # Without credentials a name is the caller's own word.
+                RateLimitLayer(0 if authenticator is None else self._limits.calls_per_second, metrics),
                 AuthorizationLayer(roles, self._access_log),
             ],
             inner=[*audited_request, self._drain, ValidationLayer(), self._reads],

@@ -30,12 +30,14 @@ class ApprovalServiceStub:
     """Records proposed actions for incidents and decisions about them, executes approved ones, and delivers the
     outcome to the incident service at least once.
 
-    For every RPC: the actor on records is the caller's authenticated identity. An OK response is committed and
-    survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
+    For every RPC: the actor on records is the caller's authenticated identity, in lower case: every spelling of a name is
+    one actor. UNAUTHENTICATED: without valid credentials. An OK response is committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
     INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and RESOURCE_EXHAUSTED may
     be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION names the current
-    and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when a
-    role is missing or the proposer decides about its own proposal.
+    and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when the
+    caller has none of the roles that the call needs, which the message and the details name, or the proposer decides about
+    its own proposal. RESOURCE_EXHAUSTED with reason TOO_MANY_CALLS_PER_SECOND, and a delay, when one identity calls too
+    often.
 
     Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
     TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
@@ -97,7 +99,7 @@ class ApprovalServiceStub:
 
     Idempotent: when already CANCELLED by the same caller, the record is returned unchanged. Errors:
     NOT_FOUND; FAILED_PRECONDITION in any other state; PERMISSION_DENIED when the caller is neither the
-    proposer nor an operator; ABORTED when it can be cancelled and `etag` is not its current one. Of a
+    proposer nor an operator, or the proposer of an INDETERMINATE one; ABORTED when it can be cancelled and `etag` is not its current one. Of a
     concurrent Cancel and Execute, the first to commit wins.
     """
     Execute: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ExecuteRequest, _approval_service_pb2.ExecuteResponse]
@@ -169,12 +171,14 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     """Records proposed actions for incidents and decisions about them, executes approved ones, and delivers the
     outcome to the incident service at least once.
 
-    For every RPC: the actor on records is the caller's authenticated identity. An OK response is committed and
-    survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
+    For every RPC: the actor on records is the caller's authenticated identity, in lower case: every spelling of a name is
+    one actor. UNAUTHENTICATED: without valid credentials. An OK response is committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
     INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and RESOURCE_EXHAUSTED may
     be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION names the current
-    and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when a
-    role is missing or the proposer decides about its own proposal.
+    and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when the
+    caller has none of the roles that the call needs, which the message and the details name, or the proposer decides about
+    its own proposal. RESOURCE_EXHAUSTED with reason TOO_MANY_CALLS_PER_SECOND, and a delay, when one identity calls too
+    often.
 
     Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
     TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
@@ -233,7 +237,7 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
 
     Idempotent: when already CANCELLED by the same caller, the record is returned unchanged. Errors:
     NOT_FOUND; FAILED_PRECONDITION in any other state; PERMISSION_DENIED when the caller is neither the
-    proposer nor an operator; ABORTED when it can be cancelled and `etag` is not its current one. Of a
+    proposer nor an operator, or the proposer of an INDETERMINATE one; ABORTED when it can be cancelled and `etag` is not its current one. Of a
     concurrent Cancel and Execute, the first to commit wins.
     """
     Execute: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ExecuteRequest, _approval_service_pb2.ExecuteResponse]  # type: ignore[assignment]
@@ -304,12 +308,14 @@ class ApprovalServiceServicer:
     """Records proposed actions for incidents and decisions about them, executes approved ones, and delivers the
     outcome to the incident service at least once.
 
-    For every RPC: the actor on records is the caller's authenticated identity. An OK response is committed and
-    survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
+    For every RPC: the actor on records is the caller's authenticated identity, in lower case: every spelling of a name is
+    one actor. UNAUTHENTICATED: without valid credentials. An OK response is committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain `flywheel.awoooi`:
     INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and RESOURCE_EXHAUSTED may
     be retried as they are; ABORTED means read again and decide again; FAILED_PRECONDITION names the current
-    and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when a
-    role is missing or the proposer decides about its own proposal.
+    and the allowed states, in the message and in the details, and cannot be fixed by a retry; PERMISSION_DENIED, when the
+    caller has none of the roles that the call needs, which the message and the details name, or the proposer decides about
+    its own proposal. RESOURCE_EXHAUSTED with reason TOO_MANY_CALLS_PER_SECOND, and a delay, when one identity calls too
+    often.
 
     Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
     TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
@@ -396,7 +402,7 @@ class ApprovalServiceServicer:
 
         Idempotent: when already CANCELLED by the same caller, the record is returned unchanged. Errors:
         NOT_FOUND; FAILED_PRECONDITION in any other state; PERMISSION_DENIED when the caller is neither the
-        proposer nor an operator; ABORTED when it can be cancelled and `etag` is not its current one. Of a
+        proposer nor an operator, or the proposer of an INDETERMINATE one; ABORTED when it can be cancelled and `etag` is not its current one. Of a
         concurrent Cancel and Execute, the first to commit wins.
         """
 

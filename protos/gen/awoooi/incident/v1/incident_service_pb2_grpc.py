@@ -29,12 +29,13 @@ class IncidentServiceStub:
     """Manages incidents from the first report to the resolution, with their timeline and the side effects of a
     resolution.
 
-    For every RPC: the actor on records and events is the caller's authenticated identity. An OK response is
-    committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
+    For every RPC: the actor on records and events is the caller's authenticated identity, in lower case: every spelling of a
+    name is one actor. UNAUTHENTICATED: without valid credentials. An OK response is committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
     `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
     FAILED_PRECONDITION names the current and the allowed states, in the message and in the details, and cannot be
-    fixed by a retry.
+    fixed by a retry; PERMISSION_DENIED, when the caller has none of the roles that the call needs, which the message and the
+    details name. RESOURCE_EXHAUSTED with reason TOO_MANY_CALLS_PER_SECOND, and a delay, when one identity calls too often.
 
     Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
     TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
@@ -142,12 +143,13 @@ class IncidentServiceServicer:
     """Manages incidents from the first report to the resolution, with their timeline and the side effects of a
     resolution.
 
-    For every RPC: the actor on records and events is the caller's authenticated identity. An OK response is
-    committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
+    For every RPC: the actor on records and events is the caller's authenticated identity, in lower case: every spelling of a
+    name is one actor. UNAUTHENTICATED: without valid credentials. An OK response is committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
     `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
     FAILED_PRECONDITION names the current and the allowed states, in the message and in the details, and cannot be
-    fixed by a retry.
+    fixed by a retry; PERMISSION_DENIED, when the caller has none of the roles that the call needs, which the message and the
+    details name. RESOURCE_EXHAUSTED with reason TOO_MANY_CALLS_PER_SECOND, and a delay, when one identity calls too often.
 
     Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
     TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower
@@ -476,12 +478,13 @@ class IncidentService:
     """Manages incidents from the first report to the resolution, with their timeline and the side effects of a
     resolution.
 
-    For every RPC: the actor on records and events is the caller's authenticated identity. An OK response is
-    committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
+    For every RPC: the actor on records and events is the caller's authenticated identity, in lower case: every spelling of a
+    name is one actor. UNAUTHENTICATED: without valid credentials. An OK response is committed and survives a crash. Errors are google.rpc.Status with one google.rpc.ErrorInfo of domain
     `flywheel.awoooi`: INVALID_ARGUMENT names the field; UNAVAILABLE (database unreachable, draining) and
     RESOURCE_EXHAUSTED may be retried as they are; ABORTED means read again and decide again;
     FAILED_PRECONDITION names the current and the allowed states, in the message and in the details, and cannot be
-    fixed by a retry.
+    fixed by a retry; PERMISSION_DENIED, when the caller has none of the roles that the call needs, which the message and the
+    details name. RESOURCE_EXHAUSTED with reason TOO_MANY_CALLS_PER_SECOND, and a delay, when one identity calls too often.
 
     Lists and searches wait for one of a few places of their own. Errors: RESOURCE_EXHAUSTED with reason
     TOO_MANY_READS when too many wait; with reason READ_TOO_LONG when the database needs too long for one: narrower

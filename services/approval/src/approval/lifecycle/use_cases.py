@@ -94,13 +94,15 @@ class ApprovalUseCases:
     ) -> Approval:
         """Withdraw an approval that was not executed, or close an INDETERMINATE one without running it again.
 
-        `cancels_any`: also what another proposed. Idempotent for the actor who cancelled it. Raises ApprovalNotFoundError,
+        `cancels_any`: also what another proposed, and an INDETERMINATE one. Idempotent for the actor who cancelled it. Raises ApprovalNotFoundError,
         NotProposerError, TransitionNotAllowedError, ApprovalChangedError.
         """
         actor = call.actor
         async with self._transactions.begin() as transaction:
             approval = await repository.get_for_update(transaction.connection, approval_id)
-            if not cancels_any and not is_same(approval.proposed_by, actor):
+            # What may have run half is closed by those who can look at it.
+            is_own = is_same(approval.proposed_by, actor) and approval.state is not State.INDETERMINATE
+            if not (is_own or cancels_any):
                 raise NotProposerError
             if approval.state is State.CANCELLED and is_same(approval.cancelled_by, actor):
                 return approval
