@@ -138,12 +138,13 @@ def confused(name: str = "mallory", roles: Sequence[str] = ("operator",)) -> str
     pem = rsa_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     signed_part = f"{_part({'alg': 'HS256', 'typ': 'JWT', 'kid': 'first'})}.{_part(claims(name, roles))}"
     mac = hmac.new(pem, signed_part.encode(), hashlib.sha256).digest()
-    return f"{signed_part}.{_encoded(mac)}"
+    return f"{signed_part}.{encoded(mac)}"
 
 
 def _part(content: Mapping[str, Any]) -> str:
-    return _encoded(json.dumps(content).encode())
+    return encoded(json.dumps(content).encode())
 
 
-def _encoded(data: bytes) -> str:
+def encoded(data: bytes) -> str:
+    """Bytes as they are in a token."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -18,6 +18,7 @@ from tests.credentials import (
     confused,
     ec_key,
     ed_key,
+    encoded,
     jwk,
     jwks,
     rsa_key,
@@ -125,6 +126,11 @@ FORGED: Mapping[str, tuple[Callable[[], str], Refusal]] = {
     "empty": (lambda: "", Refusal.MALFORMED),
     "two parts": (lambda: "a.b", Refusal.MALFORMED),
     "three parts": (lambda: "a.b.c", Refusal.MALFORMED),
+    "header no object": (lambda: encoded(b"[1]") + ".a.b", Refusal.MALFORMED),
+    "header nested": (lambda: encoded(b"[" * 100_000) + ".a.b", Refusal.MALFORMED),
+    "header alone": (lambda: signed().partition(".")[0], Refusal.MALFORMED),
+    "alg no text": (lambda: encoded(b'{"alg": ["RS256"]}') + ".a.b", Refusal.MALFORMED),
+    "kid no text": (lambda: encoded(b'{"alg": "RS256", "kid": 1}') + ".a.b", Refusal.MALFORMED),
     "dots": (lambda: "." * 4000, Refusal.MALFORMED),
 }
 
