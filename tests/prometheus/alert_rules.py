@@ -24,6 +24,7 @@ ALERTS = {
     "FlywheelSideEffectParked",
     "FlywheelNoActionPostmortemFlood",
     "FlywheelApprovalWaiting",
+    "FlywheelCertificateExpiring",
     "FlywheelSourceDown",
     "FlywheelGatewayAbsent",
     "FlywheelWatchdog",

@@ -50,7 +50,7 @@ def test_each_service_gets_what_it_needs_and_no_more(tmp_path: Path) -> None:
         found = read_certificates(
             CertificatePaths(*(folder / service / name for name in ("tls.crt", "tls.key", "ca.crt")))
         )
-        soonest = min(found.expiry.values()) - datetime.now(UTC)
+        soonest = min(found.expiry.values()).end - datetime.now(UTC)
         assert timedelta(days=89) < soonest < timedelta(days=91)
         found_names = names(folder, service)
         assert found_names.get_values_for_type(x509.DNSName) == [

@@ -121,6 +121,9 @@ def test_the_series_show_the_expiry_of_each_file_and_its_failures(settings: Samp
 
     assert sample("tls_certificate_expiry_timestamp_seconds", settings.tls_cert_file) == end.timestamp()
     assert sample("tls_certificate_expiry_timestamp_seconds", settings.tls_client_ca_file)
+    begin = sample("tls_certificate_not_before_timestamp_seconds", settings.tls_cert_file)
+    assert begin is not None
+    assert begin < datetime.now(UTC).timestamp() < end.timestamp()
     assert sample("tls_certificate_reload_failures_total", settings.tls_key_file) == 0
     assert settings.tls_key_file is not None
     settings.tls_key_file.write_bytes(b"")

@@ -21,7 +21,7 @@ def test_a_pair_and_its_authorities_are_read_with_their_expiry(tmp_path: Path) -
     found = read_certificates(CertificatePaths(certificate, key, bundle))
     assert found.pair == (key.read_bytes(), certificate.read_bytes())
     assert found.authorities == bundle.read_bytes()
-    assert found.expiry[str(certificate)] == NOW + HOUR
+    assert found.expiry[str(certificate)].end == NOW + HOUR
     assert set(found.expiry) == {str(certificate), str(bundle)}
     assert "PRIVATE KEY" not in repr(found)
 
@@ -31,7 +31,7 @@ def test_the_expiry_of_a_chain_is_that_of_its_first_to_expire(tmp_path: Path) ->
     between = authority().sign("between", end=NOW + HOUR / 2)
     certificate.write_bytes(certificate.read_bytes() + between.certificate)
     found = read_certificates(CertificatePaths(certificate, key))
-    assert found.expiry == {str(certificate): NOW + HOUR / 2}
+    assert found.expiry[str(certificate)].end == NOW + HOUR / 2
 
 
 def test_files_that_are_not_set_are_not_read() -> None:
@@ -111,4 +111,4 @@ def test_of_authorities_one_must_not_have_expired(tmp_path: Path) -> None:
         read_certificates(CertificatePaths(authorities=bundle))
     new = authority().sign("new authority", end=NOW + HOUR)
     bundle.write_bytes(old.certificate + new.certificate)
-    assert read_certificates(CertificatePaths(authorities=bundle)).expiry == {str(bundle): NOW + HOUR}
+    assert read_certificates(CertificatePaths(authorities=bundle)).expiry[str(bundle)].end == NOW + HOUR

@@ -45,10 +45,15 @@ class CertificateStore:
                     watch.changed()
 
     def collect(self) -> Iterable[Metric]:
-        """Return `tls_certificate_expiry_timestamp_seconds` and `tls_certificate_reload_failures_total`, by file."""
+        """Return when each file's first certificate expires and when it began to be valid, and failed reloads."""
         expiry = GaugeMetricFamily(
             "tls_certificate_expiry_timestamp_seconds",
             "When the first certificate in the file expires that this process uses now.",
+            labels=["file"],
+        )
+        begin = GaugeMetricFamily(
+            "tls_certificate_not_before_timestamp_seconds",
+            "When the certificate that expires first in the file began to be valid.",
             labels=["file"],
         )
         failures = CounterMetricFamily(
@@ -63,8 +68,10 @@ class CertificateStore:
             for path, count in watch.failures.items():
                 counts[path] = max(counts.get(path, 0), count)
         for path, time in times.items():
-            expiry.add_metric([path], time.timestamp())
+            expiry.add_metric([path], time.end.timestamp())
+            begin.add_metric([path], time.begin.timestamp())
         for path, count in counts.items():
             failures.add_metric([path], count)
         yield expiry
+        yield begin
         yield failures

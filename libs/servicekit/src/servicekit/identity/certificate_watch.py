@@ -55,7 +55,7 @@ class CertificateWatch:
         _log.info(
             "certificates_reloaded",
             files=sorted(self.failures),
-            expire_time=min(found.expiry.values()).isoformat(),
+            expire_time=min(found.expiry.values()).end.isoformat(),
         )
         return True
 

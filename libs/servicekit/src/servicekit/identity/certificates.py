@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -40,6 +40,13 @@ class CertificatePaths:
     authorities: Path | None = None
 
 
+class Validity(NamedTuple):
+    """When a certificate ends to be valid, and when it began."""
+
+    end: datetime
+    begin: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Certificates:
     """The content of the files, which fits together. Two are equal when the files were."""
@@ -47,8 +54,8 @@ class Certificates:
     # The key, and the certificate with those between it and its authority. Not in the representation: it is in no log.
     pair: tuple[bytes, bytes] | None = field(default=None, repr=False)
     authorities: bytes | None = None
-    # By path: when the first certificate in the file expires.
-    expiry: Mapping[str, datetime] = field(default_factory=dict, compare=False)
+    # By path, of the first certificate in the file that expires.
+    expiry: Mapping[str, Validity] = field(default_factory=dict, compare=False)
 
 
 def read_certificates(paths: CertificatePaths, *, now: datetime | None = None) -> Certificates:
@@ -59,7 +66,7 @@ def read_certificates(paths: CertificatePaths, *, now: datetime | None = None) -
     """
     now = now or datetime.now(UTC)
     pair = authorities = None
-    expiry: dict[str, datetime] = {}
+    expiry: dict[str, Validity] = {}
     if paths.certificate is not None and paths.key is not None:
         certificate, key = _content(paths.certificate), _content(paths.key)
         chain = _certificates(paths.certificate, certificate)
@@ -68,16 +75,20 @@ def read_certificates(paths: CertificatePaths, *, now: datetime | None = None) -
         if public_key != _key(paths.key, key).public_key():
             raise CertificateFileError(paths.key, f"is not the key of the certificate in {paths.certificate}")
         pair = (key, certificate)
-        expiry[str(paths.certificate)] = min(each.not_valid_after_utc for each in chain)
+        expiry[str(paths.certificate)] = min(map(_validity, chain))
     if paths.authorities is not None:
         authorities = _content(paths.authorities)
         bundle = _certificates(paths.authorities, authorities)
-        valid = [each.not_valid_after_utc for each in bundle if each.not_valid_after_utc > now]
+        valid = [each for each in map(_validity, bundle) if each.end > now]
         if not valid:
             latest = max(each.not_valid_after_utc for each in bundle)
             raise CertificateFileError(paths.authorities, f"expired at {latest:%Y-%m-%dT%H:%M:%SZ}")
         expiry[str(paths.authorities)] = min(valid)
     return Certificates(pair, authorities, expiry)
+
+
+def _validity(certificate: x509.Certificate) -> Validity:
+    return Validity(certificate.not_valid_after_utc, certificate.not_valid_before_utc)
 
 
 def _content(path: Path) -> bytes:
