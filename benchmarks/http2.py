@@ -5,10 +5,12 @@ bytes put together, and a response is followed by its frames' headers alone (RFC
 """
 
 import socket
+import ssl
 import struct
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -23,10 +25,24 @@ _SETTINGS_INITIAL_WINDOW_SIZE = 4
 _LARGEST_FRAME = 16_384
 _RECEIVE_BYTES = 1 << 18
 # Index of a header field in HPACK's static table, by name; 0 sends the name itself.
-_NAME_INDEX = {":authority": 1, ":path": 4, "content-type": 31, "te": 0, "user-agent": 58, "grpc-timeout": 0}
-# Whole fields of the static table: `:method: POST` and `:scheme: http`.
-_POST_HTTP = b"\x83\x86"
+_NAME_INDEX = {":authority": 1, ":path": 4, "authorization": 23, "content-type": 31, "user-agent": 58}
+# Whole fields of the static table: `:method: POST`, and `:scheme: http` or `https`.
+_POST_HTTP, _POST_HTTPS = b"\x83\x86", b"\x83\x87"
 _FIRST_DYNAMIC_INDEX = 62
+
+# The largest integer of a prefix of seven bits says that more bytes follow, of seven bits each.
+_SEVEN_BITS = 0x7F
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What calls are made with: over TLS or in the clear, and metadata."""
+
+    tls: ssl.SSLContext | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+IN_THE_CLEAR = Access()
 
 
 class ConnectionEndedError(Exception):
@@ -39,10 +55,12 @@ class Connection:
     `latencies` holds the seconds of every call that was answered with a message; `failed` counts the others.
     """
 
-    def __init__(self, address: str, path: str, *, outstanding: int) -> None:
+    def __init__(self, address: str, path: str, *, outstanding: int, access: Access = IN_THE_CLEAR) -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), timeout=30)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if access.tls is not None:
+            self._socket = access.tls.wrap_socket(self._socket, server_hostname=host)
         self._outstanding = outstanding
         self._window = _FIRST_WINDOW
         self._next_stream = 1
@@ -50,7 +68,7 @@ class Connection:
         self._answered: set[int] = set()
         self._received = bytearray()
         self._held: deque[bytes] = deque()
-        self._first_block, self._block = _header_blocks(address, path)
+        self._first_block, self._block = _header_blocks(address, path, access)
         self.latencies: list[float] = []
         self.failed = 0
         largest = _SETTINGS_INITIAL_WINDOW_SIZE.to_bytes(2) + _LARGEST_WINDOW.to_bytes(4)
@@ -102,6 +120,9 @@ class Connection:
     def receive(self) -> None:
         """Read what is there, note the calls that ended, and answer what the protocol wants answered."""
         chunk = self._socket.recv(_RECEIVE_BYTES)
+        # Of what TLS has decrypted already, a selector knows nothing.
+        while isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            chunk += self._socket.recv(_RECEIVE_BYTES)
         if not chunk:
             raise ConnectionEndedError("the server closed the connection")
         now = time.perf_counter()
@@ -157,7 +178,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return _FRAME_HEADER.pack(len(payload) << 8 | kind, flags, stream) + payload
 
 
-def _header_blocks(address: str, path: str) -> tuple[bytes, bytes]:
+def _header_blocks(address: str, path: str, access: Access) -> tuple[bytes, bytes]:
     """Return the header block of a connection's first request, and that of the later ones.
 
     The first puts every field into the server's dynamic table, the newest at index 62; the later ones name the indexes.
@@ -171,16 +192,31 @@ def _header_blocks(address: str, path: str) -> tuple[bytes, bytes]:
         "user-agent": "flywheel-benchmarks",
         # Callers set a deadline; so do these.
         "grpc-timeout": "20S",
+        **access.metadata,
     }
-    first = _POST_HTTP + b"".join(_literal(name, value) for name, value in fields.items())
-    later = _POST_HTTP + bytes(
+    pseudo_fields = _POST_HTTP if access.tls is None else _POST_HTTPS
+    first = pseudo_fields + b"".join(_literal(name, value) for name, value in fields.items())
+    later = pseudo_fields + bytes(
         0x80 | (_FIRST_DYNAMIC_INDEX + place) for place in reversed(range(len(fields)))
     )
     return first, later
 
 
 def _literal(name: str, value: str) -> bytes:
-    """A field that is put into the dynamic table. Every text here is shorter than 127 bytes, so its length is one byte."""
-    index = _NAME_INDEX[name]
-    spelled = b"" if index else bytes((len(name),)) + name.encode()
-    return bytes((0x40 | index,)) + spelled + bytes((len(value),)) + value.encode()
+    """A field that is put into the dynamic table."""
+    index = _NAME_INDEX.get(name, 0)
+    spelled = b"" if index else _text(name)
+    return bytes((0x40 | index,)) + spelled + _text(value)
+
+
+def _text(text: str) -> bytes:
+    """A string without Huffman coding, its length before it: an integer with a prefix of seven bits (RFC 7541, 5.1)."""
+    encoded = text.encode()
+    rest = len(encoded) - _SEVEN_BITS
+    length = bytearray((min(len(encoded), _SEVEN_BITS),))
+    while rest > _SEVEN_BITS:
+        length.append(0x80 | rest & _SEVEN_BITS)
+        rest >>= 7
+    if len(encoded) >= _SEVEN_BITS:
+        length.append(rest)
+    return bytes(length) + encoded

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.http2 import Connection, ConnectionEndedError, length_prefixed
+from benchmarks.http2 import IN_THE_CLEAR, Access, Connection, ConnectionEndedError, length_prefixed
 
 _SILENT_SECONDS = 30.0
 
@@ -34,7 +34,13 @@ class Load:
 
 
 def make_load(
-    address: str, path: str, messages: Sequence[bytes], *, outstanding: int, connections: int
+    address: str,
+    path: str,
+    messages: Sequence[bytes],
+    *,
+    outstanding: int,
+    connections: int,
+    access: Access = IN_THE_CLEAR,
 ) -> Load:
     """Call `path` once with each of the serialized `messages`, `outstanding` at a time over `connections`.
 
@@ -46,7 +52,7 @@ def make_load(
         try:
             opened = [
                 stack.enter_context(
-                    closing(Connection(address, path, outstanding=outstanding // connections))
+                    closing(Connection(address, path, outstanding=outstanding // connections, access=access))
                 )
                 for _ in range(connections)
             ]

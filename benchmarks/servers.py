@@ -14,6 +14,7 @@ from typing import TypeVar
 import psutil
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.http2 import IN_THE_CLEAR, Access
 from flywheel.system.log_files import tail
 from servicekit.healthcheck import is_serving
 
@@ -26,11 +27,12 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server process, its address, and the file it writes its standard error to."""
+    """A server process, its address, the file it writes its standard error to, and what it is called with."""
 
     process: "subprocess.Popen[bytes]"
     address: str
     log_path: Path
+    access: Access = IN_THE_CLEAR
 
     def processor_seconds(self) -> float:
         """Return the processor time that the process has used."""

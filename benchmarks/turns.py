@@ -45,6 +45,7 @@ class MeasuredServer:
             messages,
             outstanding=self.outstanding,
             connections=self.connections,
+            access=self.server.access,
         )
         self._server_seconds += self.server.processor_seconds() - server
         self._postgres_seconds += self.lab.postgres_seconds() - postgres
