@@ -14,6 +14,7 @@ import psutil
 from awoooi.client import CallError, IncidentClient
 from benchmarks.errors import BenchmarkError
 from benchmarks.incidents import NOTE, Incidents
+from benchmarks.protection import protect
 from benchmarks.servers import RunningServer, echo_server, incident_service
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.file_lock import FileLock
@@ -23,6 +24,7 @@ from servicekit.database.migrations import Migrations
 
 _DATABASE = "incident"
 _TWIN = "incident_twin"
+_PROTECTED = "incident_protected"
 _DRAIN_SECONDS = 300.0
 
 
@@ -36,6 +38,21 @@ class Lab:
     incidents: Incidents
     twins: Incidents
     step: Callable[[str], None]
+    directory: Path
+
+    @asynccontextmanager
+    async def protected(self) -> AsyncIterator[tuple[RunningServer, Incidents]]:
+        """Run a second service, over mutual TLS and with tokens, on a database of its own."""
+        self.postgres.create_database(_PROTECTED)
+        url = self.postgres.url(_PROTECTED)
+        await _migrate(url)
+        protection = protect(self.directory / "protection")
+        log_path = self.directory / "protected.log"
+        with incident_service(
+            url, log_path, settings=protection.settings, access=protection.access
+        ) as service:
+            async with _connection(url) as connection:
+                yield service, Incidents(connection)
 
     @property
     def database_url(self) -> str:
@@ -74,10 +91,14 @@ class Lab:
                 seconds += _own_and_ended_children(process)
         return seconds
 
-    async def drained(self) -> float:
-        """Wait until no effect is left to do. Returns the seconds it took; raises BenchmarkError when it does not end."""
+    async def drained(self, incidents: Incidents | None = None) -> float:
+        """Wait until no effect of the service's incidents, or of others, is left to do.
+
+        Returns the seconds it took; raises BenchmarkError when it does not end.
+        """
         started = time.perf_counter()
-        while await self.incidents.effects_pending():
+        incidents = incidents or self.incidents
+        while await incidents.effects_pending():
             if time.perf_counter() - started > _DRAIN_SECONDS:
                 raise BenchmarkError(
                     f"the effects are not done after {_DRAIN_SECONDS:.0f} s; the service's log ends with:\n"
@@ -123,7 +144,7 @@ async def open_lab(directory: Path, step: Callable[[str], None]) -> AsyncIterato
             ]
             response = await _a_response(service, incidents)
             echo = stack.enter_context(echo_server(response, directory / "echo.log"))
-            lab = Lab(postgres, service, echo, incidents, twins, step)
+            lab = Lab(postgres, service, echo, incidents, twins, step, directory)
             await lab.drained()
             yield lab
     finally:

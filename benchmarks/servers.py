@@ -16,13 +16,13 @@ import psutil
 from benchmarks.errors import BenchmarkError
 from benchmarks.http2 import IN_THE_CLEAR, Access
 from flywheel.system.log_files import tail
-from servicekit.healthcheck import is_serving
 
 T = TypeVar("T")
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.02
+NO_SETTINGS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +41,27 @@ class RunningServer:
 
 
 @contextmanager
-def incident_service(database_url: str, log_path: Path) -> Iterator[RunningServer]:
-    """Run the incident service as users do: its effects' worker and its log included."""
-    environment = {"INCIDENT_LISTEN": "127.0.0.1:0", "INCIDENT_DATABASE_URL": database_url}
+def incident_service(
+    database_url: str,
+    log_path: Path,
+    *,
+    settings: Mapping[str, str] = NO_SETTINGS,
+    access: Access = IN_THE_CLEAR,
+) -> Iterator[RunningServer]:
+    """Run the incident service as users do, its effects' worker and its log included; `access` is that of its callers."""
+    environment = {"INCIDENT_LISTEN": "127.0.0.1:0", "INCIDENT_DATABASE_URL": database_url, **settings}
     command = [sys.executable, "-m", "incident", "serve"]
     with _process(command, environment, log_path) as process:
 
         def address() -> str:
+            """Where it listens, once it is healthy."""
             lines = log_path.read_text().splitlines()
-            events = (json.loads(line) for line in lines if line.startswith("{") and line.endswith("}"))
+            events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+            if not any(event["event"] == "health_changed" and event["serving"] for event in events):
+                return ""
             return next((str(event["address"]) for event in events if event["event"] == "serving"), "")
 
-        server = RunningServer(process, _wait(process, address, log_path), log_path)
-        _wait(process, lambda: is_serving(server.address), log_path)
-        yield server
+        yield RunningServer(process, _wait(process, address, log_path), log_path, access)
 
 
 @contextmanager
