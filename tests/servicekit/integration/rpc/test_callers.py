@@ -1,6 +1,8 @@
 """Who is calling a real server, by tokens and certificates, and how many calls one identity may make."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,18 @@ from servicekit.rpc.server import ServerLimits
 from servicekit.rpc.tls import ServerTls, channel_credentials
 from tests.authority import Pair, authority
 from tests.credentials import bearer
+from tests.eventually import eventually
 from tests.rpc_errors import refused
 from tests.servicekit.scripted_server import SERVICE, VALID, Held, Running, at_once, scripted_server
 
 
 class Named(Authenticator):
-    """Takes a name as a token; nobody is nobody, and `norole` has no role."""
+    """Takes a name as a token; `nobody` is nobody, as is who was revoked, and `norole` has no role."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revoked: dict[str, Refusal] = {}
+        self.without_role = {"norole"}
 
     async def authenticate(self, credentials: Credentials) -> Identity:
         """Return the identity of this name."""
@@ -40,7 +48,9 @@ class Named(Authenticator):
         name = credentials.authorization[0].removeprefix("Bearer ")
         if name == "nobody":
             raise UnauthenticatedError(Refusal.UNKNOWN_TOKEN)
-        return Identity(name, frozenset() if name == "norole" else frozenset({"viewer"}), "token")
+        if name in self.revoked:
+            raise UnauthenticatedError(self.revoked[name])
+        return Identity(name, frozenset() if name in self.without_role else frozenset({"viewer"}), "token")
 
 
 def limited(running: Running, limit: str) -> float | None:
@@ -112,6 +122,64 @@ async def test_health_is_open_to_everyone_and_reflection_to_those_with_a_role() 
         assert (await refused(asked())).code is grpc.StatusCode.UNAUTHENTICATED
         assert (await refused(asked(bearer("norole")))).code is grpc.StatusCode.PERMISSION_DENIED
         assert isinstance(await asked(bearer("alice")), reflection_pb2.ServerReflectionResponse)
+
+
+class HeldStream:
+    """A stream that sends one response, and no other."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def __call__(self, _request: Any, _context: Any) -> AsyncIterator[pb.WatchResponse]:
+        try:
+            yield pb.WatchResponse(resume_token="first")
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code", "reason"),
+    [
+        (Refusal.REVOKED, grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID"),
+        (Refusal.EXPIRED, grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_EXPIRED"),
+        (None, grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING"),
+    ],
+    ids=["revoked", "expired", "role taken away"],
+)
+async def test_an_open_stream_ends_with_its_callers_credentials(
+    refusal: Refusal | None, code: grpc.StatusCode, reason: str
+) -> None:
+    authenticator = Named()
+    limits = ServerLimits(verify_streams=timedelta(milliseconds=20))
+    async with scripted_server(authenticator=authenticator, limits=limits) as running:
+        held = running.service.stream = HeldStream()
+        stream = aiter(running.stub.Watch(pb.WatchRequest(), metadata=bearer("alice")))
+        assert (await anext(stream)).resume_token == "first"
+        # A provider that cannot be asked is no reason to end it.
+        authenticator.revoked["alice"] = Refusal.KEYS_UNAVAILABLE
+        await asyncio.wait([asyncio.ensure_future(held.ended.wait())], timeout=0.1)
+        assert not held.ended.is_set()
+        del authenticator.revoked["alice"]
+        if refusal is None:
+            authenticator.without_role.add("alice")
+        else:
+            authenticator.revoked["alice"] = refusal
+        ended = await refused(anext(stream))
+        assert (ended.code, ended.reason) == (code, reason)
+        await held.ended.wait()
+
+
+async def test_a_stream_whose_caller_hangs_up_is_verified_no_longer() -> None:
+    limits = ServerLimits(verify_streams=timedelta(milliseconds=20))
+    async with scripted_server(authenticator=Named(), limits=limits) as running:
+        held = running.service.stream = HeldStream()
+        before = len(asyncio.all_tasks())
+        call = running.stub.Watch(pb.WatchRequest(), metadata=bearer("alice"))
+        await anext(aiter(call))
+        call.cancel()
+        await held.ended.wait()
+        await eventually(lambda: asyncio.sleep(0, len(asyncio.all_tasks())), lambda count: count <= before)
 
 
 async def test_one_identity_makes_so_many_calls_per_second_and_others_go_on() -> None:

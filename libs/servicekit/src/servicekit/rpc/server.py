@@ -36,6 +36,7 @@ from servicekit.rpc.interceptors.errors import ErrorLayer
 from servicekit.rpc.interceptors.identity import IdentityLayer
 from servicekit.rpc.interceptors.rate_limit import RateLimitLayer
 from servicekit.rpc.interceptors.reads import ReadLayer
+from servicekit.rpc.interceptors.revocation import RevocationLayer
 from servicekit.rpc.interceptors.telemetry import TelemetryLayer
 from servicekit.rpc.interceptors.validation import ValidationLayer
 from servicekit.rpc.open_streams import OpenStreams
@@ -90,6 +91,8 @@ class ServerLimits:
     ping_interval: timedelta = timedelta(seconds=5)
     # Calls per second of one person or job, twice as many at once; 0: no limit.
     calls_per_second: int = 500
+    # How often the caller of an open stream is verified again.
+    verify_streams: timedelta = timedelta(seconds=2)
     # Longest time a unary call may run; a caller's shorter deadline holds besides.
     deadline: timedelta = timedelta(seconds=30)
     # How long calls in flight may go on after SIGTERM.
@@ -161,6 +164,11 @@ class ServerBuilder:
         )
         audit = [] if audited is None else [AuditLayer(audited, errors)]
         audited_request = [] if audited is None else [AuditedRequestLayer(audited)]
+        revocation = (
+            ()
+            if authenticator is None
+            else (RevocationLayer(self._callers, roles, self._access_log, every=self._limits.verify_streams),)
+        )
         self._chain = Chain(
             # Who calls, and whether they may, is known before the request is read.
             outer=[
@@ -172,6 +180,7 @@ class ServerBuilder:
                 # Without credentials a name is the caller's own word.
                 RateLimitLayer(0 if authenticator is None else self._limits.calls_per_second, metrics),
                 AuthorizationLayer(roles, self._access_log),
+                *revocation,
             ],
             inner=[*audited_request, self._drain, ValidationLayer(), self._reads],
             calls=places("calls", self._limits.calls),
