@@ -301,7 +301,9 @@ class IncidentServiceServicer:
         missed, one may be repeated. Without one it starts with the changes committed after the call began.
         Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
         RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
-        moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open.
+        moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open;
+        UNAUTHENTICATED or PERMISSION_DENIED within seconds after the caller's credentials were revoked or have expired, or
+        its role was taken away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

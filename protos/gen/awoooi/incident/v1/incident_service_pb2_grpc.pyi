@@ -151,7 +151,9 @@ class IncidentServiceStub:
     missed, one may be repeated. Without one it starts with the changes committed after the call began.
     Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
     RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
-    moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open.
+    moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open;
+    UNAUTHENTICATED or PERMISSION_DENIED within seconds after the caller's credentials were revoked or have expired, or
+    its role was taken away.
     """
     ListSideEffects: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListSideEffectsRequest, _incident_service_pb2.ListSideEffectsResponse]
     """Returns side effects that match all given filters, newest first, page by page; without `incident_id` and
@@ -324,7 +326,9 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     missed, one may be repeated. Without one it starts with the changes committed after the call began.
     Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
     RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
-    moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open.
+    moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open;
+    UNAUTHENTICATED or PERMISSION_DENIED within seconds after the caller's credentials were revoked or have expired, or
+    its role was taken away.
     """
     ListSideEffects: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListSideEffectsRequest, _incident_service_pb2.ListSideEffectsResponse]  # type: ignore[assignment]
     """Returns side effects that match all given filters, newest first, page by page; without `incident_id` and
@@ -549,7 +553,9 @@ class IncidentServiceServicer:
         missed, one may be repeated. Without one it starts with the changes committed after the call began.
         Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
         RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
-        moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open.
+        moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open;
+        UNAUTHENTICATED or PERMISSION_DENIED within seconds after the caller's credentials were revoked or have expired, or
+        its role was taken away.
         """
 
     def ListSideEffects(
