@@ -44,7 +44,8 @@ def test_promtool_accepts_the_rules(major: int) -> None:
 @pytest.mark.parametrize("major", MAJOR_VERSIONS)
 def test_promtool_accepts_the_configuration_and_it_loads_the_rules(major: int) -> None:
     path = PROMETHEUS / "prometheus.yml"
-    run_promtool(major, "check", "config", path)
+    # Not whether there are the files that it names: those are the deployment's.
+    run_promtool(major, "check", "config", "--syntax-only", path)
     loaded = yaml.safe_load(path.read_text(encoding="utf-8"))["rule_files"]
     assert [path.parent / each for each in loaded] == sorted((PROMETHEUS / "rules").glob("*.yml"))
 

@@ -77,9 +77,9 @@ def test_the_file_is_the_owners_alone_and_keeps_the_access_that_it_was_given(run
     finally:
         os.umask(umask)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    file.chmod(0o644)
+    file.chmod(0o666)
     run("create", "bob", "--role", "viewer")
-    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
 @pytest.mark.parametrize("by", ["id", "name", "spelling"])

@@ -15,8 +15,8 @@ from flywheel.tokens.model import TokenRecord
 _VERSION: Final = 1
 _LOCK_SECONDS: Final = 10.0
 _OWNER_ONLY: Final = 0o600
-# Of a file that was given to a service's user or group, this much stays.
-_KEPT_MODE: Final = 0o640
+# Of a file that was opened to a service's user, to its group or to a container's user, this much stays: it holds hashes.
+_KEPT_MODE: Final = 0o644
 
 
 def read_tokens(path: Path) -> Sequence[TokenRecord]:
