@@ -60,6 +60,11 @@ def test_the_services_get_the_addresses_of_the_others(tmp_path: Path, environmen
         )
         assert incident["INCIDENT_LISTEN"] == str(stack.incident.address)
         assert incident["INCIDENT_STUCK_AFTER"] == "5s"
+        # Each rotates its own log.
+        logs = tmp_path / "data" / "log"
+        assert incident["INCIDENT_LOG_FILE"] == str(logs / "incident.log")
+        assert approval["APPROVAL_LOG_FILE"] == str(logs / "approval.log")
+        assert gateway["GATEWAY_LOG_FILE"] == str(logs / "gateway.log")
         assert approval["APPROVAL_LISTEN"] == str(stack.approval.address)
         assert approval["APPROVAL_INCIDENT_TARGET"] == str(stack.incident.address)
         assert gateway["GATEWAY_LISTEN"] == str(stack.gateway.address)

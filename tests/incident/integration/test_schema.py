@@ -204,3 +204,20 @@ async def test_the_tables_refuse_rows_that_violate_an_invariant(
     finally:
         await connection.close()
     assert caught.value.constraint_name == constraint
+
+
+async def test_every_foreign_key_has_an_index(database: str) -> None:
+    """Removing a row looks for those that refer to it: without an index it would read all of them."""
+    connection = await asyncpg.connect(database)
+    try:
+        without = await connection.fetch(
+            """
+            SELECT conrelid::regclass::text, conname FROM pg_constraint
+            WHERE contype = 'f' AND NOT EXISTS (
+                SELECT FROM pg_index WHERE indrelid = conrelid AND indpred IS NULL
+                    AND (indkey::int2[])[0:cardinality(conkey) - 1] @> conkey)
+            """
+        )
+    finally:
+        await connection.close()
+    assert without == []

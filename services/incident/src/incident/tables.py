@@ -154,6 +154,8 @@ create_requests = Table(
     Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), nullable=False),
     Column("deduplicated", Boolean, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    # For the removal of an incident.
+    Index("create_requests_incident", "incident_id"),
 )
 
 removed_incidents = Table(

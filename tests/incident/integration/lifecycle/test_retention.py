@@ -153,10 +153,10 @@ async def test_old_resolved_incidents_are_removed_with_all_their_rows(
     kept = await counted(rows)
     for resolutions in (1, 3):
         await insert_resolved(rows, days_ago=31, resolutions=resolutions)
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 2
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 2
     assert await left(rows) == {young}
     assert await counted(rows) == kept
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ async def test_young_and_unresolved_incidents_stay(
 ) -> None:
     incident_id = await insert_resolved(rows, days_ago=days_ago, state=state)
     before = await counted(rows)
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
     assert await left(rows) == {incident_id}
     assert await counted(rows) == before
 
@@ -185,10 +185,10 @@ async def test_an_incident_with_a_pending_or_parked_effect_stays(
     incident_id = await insert_resolved(rows, days_ago=31, resolutions=2)
     await set_effect(rows, incident_id, Effect.WEBHOOK, state, number=number)
     before = await counted(rows)
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
     assert await counted(rows) == before
     await set_effect(rows, incident_id, Effect.WEBHOOK, "DONE", number=number)
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
     assert set((await counted(rows)).values()) == {0}
 
 
@@ -197,9 +197,33 @@ async def test_a_batch_removes_the_oldest_incidents_first(transactions: Transact
     waiting = await insert_resolved(rows, days_ago=100)
     await set_effect(rows, waiting, Effect.POSTMORTEM, "PARKED")
     for expected in (3, 3, 1, 0):
-        assert await remove_old(transactions, keep=KEEP, limit=3) == expected
+        assert (await remove_old(transactions, keep=KEEP, limit=3)).incidents == expected
         del by_age[:expected]
         assert await left(rows) == {*by_age, waiting}
+
+
+async def test_a_batch_has_so_many_rows_and_a_larger_incident_is_removed_alone_at_last(
+    transactions: Transactions, rows: "Rows"
+) -> None:
+    large = await insert_resolved(rows, days_ago=90)
+    small = [await insert_resolved(rows, days_ago=days) for days in (60, 50, 40)]
+    for incident_id, entries in ((large, 50), *((each, 8) for each in small)):
+        await rows.execute(
+            """
+            INSERT INTO incident_events (event_id, incident_id, type, actor, summary, resolution_number)
+            SELECT $1 || '/more/' || number, $1, 'DEDUPLICATED', 'tester', '', 0
+            FROM generate_series(1, $2::int) AS number
+            """,
+            incident_id,
+            entries,
+        )
+    # Each of the small ones has ten rows: eight, an entry of its resolution, and a request.
+    for expected in ({large, small[2]}, {large}, set[str]()):
+        removal = await remove_old(transactions, keep=KEEP, limit=100, max_rows=20)
+        assert await left(rows) == expected
+        # As long as there is more, the next batch does not wait for the next period.
+        assert removal.has_more == bool(expected)
+    assert set((await counted(rows)).values()) == {0}
 
 
 async def test_an_incident_locked_by_a_concurrent_reopening_is_skipped(
@@ -212,18 +236,19 @@ async def test_an_incident_locked_by_a_concurrent_reopening_is_skipped(
             "UPDATE incidents SET state = 'OPEN', resolve_time = NULL, resolution_type = NULL WHERE incident_id = $1",
             reopened,
         )
-        assert await remove_old(transactions, keep=KEEP, limit=100) == 1
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
+        assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
     assert await left(rows) == {reopened}
 
 
 async def test_concurrent_removals_are_disjoint(transactions: Transactions, rows: "Rows") -> None:
     for _ in range(20):
         await insert_resolved(rows, days_ago=31)
-    removed = await asyncio.gather(*(remove_old(transactions, keep=KEEP, limit=10) for _ in range(4)))
-    assert sum(removed) <= 20
-    assert len(await left(rows)) == 20 - sum(removed)
-    while await remove_old(transactions, keep=KEEP, limit=10):
+    removals = await asyncio.gather(*(remove_old(transactions, keep=KEEP, limit=10) for _ in range(4)))
+    removed = sum(removal.incidents for removal in removals)
+    assert removed <= 20
+    assert len(await left(rows)) == 20 - removed
+    while (await remove_old(transactions, keep=KEEP, limit=10)).has_more:
         pass
     assert set((await counted(rows)).values()) == {0}
 
@@ -286,7 +311,7 @@ async def test_removed_incidents_are_told_from_unknown_ones(
     transactions: Transactions, rows: "Rows", database: str
 ) -> None:
     removed = [await insert_resolved(rows, days_ago=31, resolutions=number) for number in (1, 3)]
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 2
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 2
     async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
         items = [pb.LookupIncidentsRequest.Item(incident_id=each) for each in [*removed, new_id()]]
         first, second, unknown = await incidents.lookup_incidents(items)
@@ -305,7 +330,7 @@ async def test_removed_incidents_are_told_from_unknown_ones(
             resolve_time = now() - interval '31 days'
         """
     )
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
     assert (
         await rows.fetchval("SELECT openings FROM removed_incidents WHERE incident_id = $1", removed[1]) == 1
     )
@@ -315,7 +340,7 @@ async def test_a_late_resolve_of_a_removed_incident_is_acknowledged_and_writes_n
     transactions: Transactions, rows: "Rows", database: str
 ) -> None:
     removed = await insert_resolved(rows, days_ago=31, resolutions=2)
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
     unknown = new_id()
     async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
         late: dict[str, Any] = {"resolution_type": "NO_ACTION", "approval_id": "APR-20260507-99ADF2"}
@@ -348,12 +373,12 @@ async def test_an_incident_with_a_dismissed_effect_is_removed(
 ) -> None:
     incident_id = await insert_resolved(rows, days_ago=31)
     await set_effect(rows, incident_id, Effect.WEBHOOK, "PARKED")
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 0
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
     async with transactions.begin() as transaction:
         job = await dead_letters.get_by_key_for_update(
             transaction.connection, Effect.WEBHOOK.topic, f"{incident_id}/1"
         )
         assert job is not None
         await dead_letters.dismiss(transaction.connection, job, actor="alice", reason="over")
-    assert await remove_old(transactions, keep=KEEP, limit=100) == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
     assert set((await counted(rows)).values()) == {0}

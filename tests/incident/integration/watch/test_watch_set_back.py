@@ -71,7 +71,7 @@ async def test_a_token_whose_last_event_was_removed_by_retention_is_taken(databa
                 "UPDATE incidents SET resolve_time = now() - interval '90 days' WHERE state = 'RESOLVED'"
             )
             keep = await connection.fetchval("SELECT interval '30 days'")
-            assert await remove_old(Transactions(engine, Outbox()), keep=keep, limit=10) == 1
+            assert (await remove_old(Transactions(engine, Outbox()), keep=keep, limit=10)).incidents == 1
             resumed = await watching(incidents, resume_token=given)
             last = token()
             await note(incidents, kept, last)

@@ -1,12 +1,16 @@
 """Retention: removes incidents that were resolved long ago, with all their rows but their ids, in small batches."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import accumulate
 
 import structlog
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Float, Integer, Text
 
 from incident.lifecycle.effect_jobs import dedup_key, dedup_key_sql, latest_numbers_sql, latest_resolutions
@@ -18,8 +22,10 @@ from servicekit.outbox.transaction import Transactions
 from servicekit.process.periodic import run_periodically
 
 _log = structlog.get_logger()
-# Small batches with a pause between them: removal never holds up a Resolve.
+# Small batches with a pause between them: removal never holds up a Resolve. An incident may have any number of timeline
+# entries and answered requests, so that a batch has a bound for those as well.
 _BATCH = 100
+_MAX_ROWS = 5000
 _PAUSE = timedelta(milliseconds=100)
 _EVERY = timedelta(minutes=1)
 
@@ -34,6 +40,14 @@ _LOCK_OLD = text(f"""
     ORDER BY resolve_time LIMIT :limit
     FOR UPDATE SKIP LOCKED
 """).bindparams(bindparam("topics", type_=ARRAY(Text)), bindparam("keep_seconds", type_=Float))
+# How many timeline entries and requests each incident has; beyond the limit how many is not counted.
+_COUNT_ROWS = text("""
+    SELECT (SELECT count(*) FROM (
+            SELECT FROM incident_events WHERE incident_id = old.incident_id LIMIT :limit + 1) AS counted)
+        + (SELECT count(*) FROM (
+            SELECT FROM create_requests WHERE incident_id = old.incident_id LIMIT :limit + 1) AS counted)
+    FROM unnest(:incident_ids) WITH ORDINALITY AS old (incident_id, position) ORDER BY position
+""").bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("limit", type_=Integer))
 # Events, postmortems, dispositions and answered requests are removed by cascade; knowledge stays.
 _REMOVE = text("DELETE FROM incidents WHERE incident_id = ANY (:incident_ids)").bindparams(
     bindparam("incident_ids", type_=ARRAY(Text))
@@ -46,8 +60,21 @@ _REMEMBER = text("""
 """).bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("openings", type_=ARRAY(Integer)))
 
 
-async def remove_old(transactions: Transactions, *, keep: timedelta, limit: int) -> int:
-    """Remove at most `limit` incidents that were resolved longer ago than `keep`; returns how many."""
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a batch has removed, and whether there may be more."""
+
+    incidents: int
+    has_more: bool
+
+
+async def remove_old(
+    transactions: Transactions, *, keep: timedelta, limit: int, max_rows: int = _MAX_ROWS
+) -> Removal:
+    """Remove at most `limit` incidents that were resolved longer ago than `keep`, with `max_rows` rows in all.
+
+    One that has more rows by itself is removed alone, after those that have not: it keeps none of them.
+    """
     topics = [effect.topic for effect in Effect]
     async with transactions.begin() as transaction:
         connection = transaction.connection
@@ -55,8 +82,13 @@ async def remove_old(transactions: Transactions, *, keep: timedelta, limit: int)
             _LOCK_OLD, {"keep_seconds": keep.total_seconds(), "topics": topics, "limit": limit}
         )
         resolution_numbers = {row.incident_id: row.resolution_number for row in rows}
+        has_more = len(resolution_numbers) == limit
+        counts = await _count_rows(connection, list(resolution_numbers), max_rows)
+        chosen = _within(max_rows, dict(zip(resolution_numbers, counts, strict=True)))
+        has_more = has_more or len(chosen) < len(resolution_numbers)
+        resolution_numbers = {incident_id: resolution_numbers[incident_id] for incident_id in chosen}
         if not resolution_numbers:
-            return 0
+            return Removal(0, has_more=False)
         keys = [
             dedup_key(key)
             for incident_id, latest in resolution_numbers.items()
@@ -73,7 +105,21 @@ async def remove_old(transactions: Transactions, *, keep: timedelta, limit: int)
             },
         )
         transaction.record(background("retention", OWN_ACTOR), *resolution_numbers)
-        return len(resolution_numbers)
+        return Removal(len(resolution_numbers), has_more)
+
+
+def _within(max_rows: int, counts: Mapping[str, int]) -> Sequence[str]:
+    """Return the first incidents with `max_rows` rows in all; when each has more, the first of them."""
+    small = [incident_id for incident_id, count in counts.items() if count <= max_rows]
+    totals = accumulate(counts[incident_id] for incident_id in small)
+    return [
+        incident_id for incident_id, total in zip(small, totals, strict=True) if total <= max_rows
+    ] or list(counts)[:1]
+
+
+async def _count_rows(connection: AsyncConnection, incident_ids: Sequence[str], limit: int) -> Sequence[int]:
+    counts = await connection.execute(_COUNT_ROWS, {"incident_ids": list(incident_ids), "limit": limit})
+    return list(counts.scalars())
 
 
 async def keep_removing(transactions: Transactions, *, keep: timedelta | None) -> None:
@@ -88,6 +134,6 @@ async def keep_removing(transactions: Transactions, *, keep: timedelta | None) -
 
 async def _remove_batch(transactions: Transactions, keep: timedelta) -> bool:
     removed = await remove_old(transactions, keep=keep, limit=_BATCH)
-    if removed:
-        _log.info("incidents_removed", incidents=removed)
-    return removed == _BATCH
+    if removed.incidents:
+        _log.info("incidents_removed", incidents=removed.incidents)
+    return removed.has_more
