@@ -5,7 +5,7 @@ all together have one. What is beyond it is counted: by identity, as long as the
 """
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -54,7 +54,7 @@ class UnchangedCalls:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._all = _Bucket(ALL, clock())
-        self._each: dict[str, _Bucket] = {}
+        self._each: OrderedDict[str, _Bucket] = OrderedDict()
         self._whole: Counter[Entry] = Counter()
         # Without targets and digest; those of too many identities without these too.
         self._counted: Counter[Entry] = Counter()
@@ -106,7 +106,7 @@ class UnchangedCalls:
         if bucket is None:
             if len(self._each) >= _MAX_IDENTITIES:
                 # The oldest: it has had the most time to regain its budget.
-                del self._each[next(iter(self._each))]
+                self._each.popitem(last=False)
             bucket = self._each[actor] = _Bucket(EACH, now)
         if not (bucket.has_one(now) and self._all.has_one(now)):
             return False
