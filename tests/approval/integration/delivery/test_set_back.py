@@ -12,7 +12,7 @@ from awoooi.incident.v1 import incident_pb2
 from tests.approval.conftest import AT_REST
 from tests.approval.fronted import Fronted
 from tests.approval.schemas import approval_database, past_triggers, rows
-from tests.approval.scripted_incidents import answer, scripted_incidents
+from tests.approval.scripted_incidents import Context, Forward, answer, pass_on, scripted_incidents
 from tests.callers import Approvals, Incidents, approvals_at
 from tests.eventually import eventually
 from tests.services import RunningService, healthy_service
@@ -201,6 +201,22 @@ async def test_an_incident_that_is_there_again_is_resolved_and_no_longer_unknown
     assert await noops(approvals) == (2, 2)
 
 
+async def test_a_pending_approval_of_an_incident_that_is_there_again_is_no_longer_unknown(
+    restored: Fronted, incidents: Incidents, incident_service: RunningService
+) -> None:
+    approvals = restored.approvals
+    incident_id = await incidents.opened_id()
+    approval_id = (await approvals.proposed(incident_id)).approval_id
+    await lose(incident_service, incident_id)
+    await approvals.reconcile()
+    assert (await approvals.get(approval_id)).HasField("incident_unknown_time")
+    await incidents.opened(incident_id=incident_id)
+    found = await approvals.reconcile()
+    assert (found.queued_count, found.unknown_incident_count) == (0, 0)
+    assert not (await approvals.get(approval_id)).HasField("incident_unknown_time")
+    assert (await approvals.stats()).approvals.incident_unknown == 0
+
+
 async def test_an_incident_that_retention_removed_is_not_unknown(
     restored: Fronted, incidents: Incidents, incident_service: RunningService
 ) -> None:
@@ -233,6 +249,27 @@ async def test_without_an_answer_of_the_incident_service_nothing_is_withdrawn_an
         found = await approvals.reconcile(validate_only=validate_only)
         assert list(found.approval_ids) == [missing_id]
         assert (found.comparison_complete, found.compared_count) == (False, 0)
+
+
+async def test_an_approval_that_changes_while_it_is_compared_is_left_to_the_next_comparison(
+    restored: Fronted, incidents: Incidents, incident_service: RunningService
+) -> None:
+    approvals = restored.approvals
+    (changed, incident_id), (_, lost) = [await delivered(approvals, incidents) for _ in range(2)]
+    await set_back(incident_service, incident_id)
+    await lose(incident_service, lost)
+
+    async def change_meanwhile(forward: Forward, context: Context) -> Any:
+        await rows(restored.service.database_url, "UPDATE approvals SET version = version + 1")
+        return await pass_on(forward, context)
+
+    restored.front.lookup_behaviour = change_meanwhile
+    found = await approvals.reconcile()
+    assert (found.queued_count, found.unknown_incident_count, found.comparison_complete) == (0, 0, True)
+    assert await noops(approvals) == (2, 2)
+    restored.front.lookup_behaviour = pass_on
+    found = await approvals.reconcile()
+    assert (list(found.approval_ids), found.unknown_incident_count) == ([changed], 1)
 
 
 async def test_concurrent_reconciliations_withdraw_and_count_once(
