@@ -190,3 +190,12 @@ async def test_a_client_that_does_not_read_its_response_is_disconnected(tmp_path
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while "write_time" not in server.refused():  # noqa: ASYNC110 - a timer of the server
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("size", [0, 1, 64 << 10, (64 << 10) + 1, 200_000])
+async def test_a_response_of_any_size_arrives_as_it_was_sent(size: int, tmp_path: Path) -> None:
+    async with bounded_server(HttpLimits(), tls=HttpTls(watch(tmp_path))) as server:
+        body = bytes(range(256)) * (size // 256 + 1)
+        server.application.response = Response(body[:size])
+        client = await server.connect(tls=client_context(tmp_path))
+        assert (await client.response()).partition(b"\r\n\r\n")[2] == body[:size]

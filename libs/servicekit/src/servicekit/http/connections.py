@@ -178,11 +178,14 @@ def _over_tls(app: ASGIApp, certificate: Mapping[str, Any] | None) -> ASGIApp:
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
-            body = message.get("body", b"")
-            while len(body) > _PART_BYTES:
-                part, body = body[:_PART_BYTES], body[_PART_BYTES:]
+            body = memoryview(message.get("body", b""))
+            end = len(body) - _PART_BYTES
+            sent = 0
+            while sent < end:
+                part = bytes(body[sent : sent + _PART_BYTES])
                 await send({"type": message["type"], "body": part, "more_body": True})
-            await send({**message, "body": body} if "body" in message else message)
+                sent += _PART_BYTES
+            await send({**message, "body": bytes(body[sent:])} if sent else message)
 
         scope.setdefault("extensions", {})["tls"] = names
         await app(scope, receive, sending)
