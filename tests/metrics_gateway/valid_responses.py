@@ -19,6 +19,7 @@ def approval_response() -> GetFlywheelStatsResponse:
     """The approval service: the rate is not withheld, one delivery is pending."""
     return GetFlywheelStatsResponse(
         read_time=READ_TIME,
+        server=_server(),
         executions=stats.ExecutionStats(
             success_rate=0.75,
             samples=20,
@@ -54,6 +55,15 @@ def approval_response() -> GetFlywheelStatsResponse:
                 _topic(Delivery.TOPIC_OTHER, pending=15, parked=16, oldest=17.5, dismissed=18),
             ],
         ),
+    )
+
+
+def _server() -> stats.ServerStats:
+    return stats.ServerStats(
+        refused_total=[
+            stats.ServerRefusalCount(limit=stats.SERVER_LIMIT_CALLS, count=0),
+            stats.ServerRefusalCount(limit=stats.SERVER_LIMIT_WRITE_TIME, count=3),
+        ]
     )
 
 

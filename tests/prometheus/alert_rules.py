@@ -26,6 +26,7 @@ ALERTS = {
     "FlywheelApprovalWaiting",
     "FlywheelCertificateExpiring",
     "FlywheelSourceDown",
+    "FlywheelCallsRefused",
     "FlywheelGatewayAbsent",
     "FlywheelWatchdog",
 }

@@ -166,7 +166,9 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         )
         .add(
             add_FlywheelStatsServiceServicer_to_server,
-            StatsServicer(StatsUseCase(reads), min_samples=settings.min_samples),
+            StatsServicer(
+                StatsUseCase(reads), min_samples=settings.min_samples, refused=server_builder.refused
+            ),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )
         .build()

@@ -1,5 +1,6 @@
 """The RPC handlers: each reads the request, calls one use case and builds the response."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -163,11 +164,12 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
 
 
 class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):
-    """awoooi.flywheel.v1.FlywheelStatsService: the approval sections."""
+    """awoooi.flywheel.v1.FlywheelStatsService: what the server refused, and the approval sections."""
 
-    def __init__(self, stats: StatsUseCase, *, min_samples: int) -> None:
+    def __init__(self, stats: StatsUseCase, *, min_samples: int, refused: Mapping[str, int]) -> None:
         self._stats = stats
         self._min_samples = min_samples
+        self._refused = refused
 
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
@@ -175,4 +177,6 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
         stats = await self._stats.read(
             with_details=request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL
         )
-        return stats_mapping.stats_to_proto(stats, min_samples=self._min_samples)
+        response = stats_mapping.stats_to_proto(stats, min_samples=self._min_samples)
+        response.server.CopyFrom(stats_mapping.server_to_proto(self._refused))
+        return response

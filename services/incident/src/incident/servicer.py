@@ -1,6 +1,6 @@
 """The RPC handlers: each reads the request, calls one use case and builds the response."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -200,10 +200,11 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
 
 
 class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):
-    """awoooi.flywheel.v1.FlywheelStatsService: the incident sections."""
+    """awoooi.flywheel.v1.FlywheelStatsService: what the server refused, and the incident sections."""
 
-    def __init__(self, stats: StatsUseCase) -> None:
+    def __init__(self, stats: StatsUseCase, *, refused: Mapping[str, int]) -> None:
         self._stats = stats
+        self._refused = refused
 
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
@@ -211,4 +212,6 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
         stats = await self._stats.read(
             with_details=request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL
         )
-        return stats_mapping.stats_to_proto(stats)
+        response = stats_mapping.stats_to_proto(stats)
+        response.server.CopyFrom(stats_mapping.server_to_proto(self._refused))
+        return response

@@ -48,6 +48,7 @@ SERIES = {
     ("awoooi_flywheel_source_scrape_duration_seconds", "gauge", ("source",)),
     ("awoooi_flywheel_source_stats_timestamp_seconds", "gauge", ("source",)),
     ("awoooi_flywheel_source_errors_total", "counter", ("reason", "source")),
+    ("awoooi_flywheel_grpc_refused_total", "counter", ("limit", "source")),
     ("awoooi_flywheel_build_info", "gauge", ("version",)),
 }
 # The series that exist with all sources down.
@@ -301,3 +302,11 @@ def test_promtool_check_metrics_passes(readings: Sequence[Reading]) -> None:
         check=False,
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_what_limits_refused_is_there_for_sources_that_say_so() -> None:
+    seen = scrape(reading("approval", approval_response()), reading("incident", None))
+    name = "awoooi_flywheel_grpc_refused_total"
+    assert seen.value(name, source="approval", limit="write_time") == 3
+    assert seen.value(name, source="approval", limit="streams") == 0
+    assert {labels[-1] for labels in seen.labelled(name)} == {"approval"}

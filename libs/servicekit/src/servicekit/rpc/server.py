@@ -140,7 +140,7 @@ class ServerBuilder:
         self._reflection_enabled = reflection_enabled
         self._names: list[str] = []
         self._drain = DrainLayer(calls or InFlightCalls())
-        metrics = RefusalMetrics(registry)
+        metrics = self._metrics = RefusalMetrics(registry)
         unsent = UnsentAnswers(self._limits.unsent, metrics)
         self._received = ReceivedBytes(
             self._limits.received, metrics, message_bytes=self._limits.message_bytes
@@ -210,6 +210,11 @@ class ServerBuilder:
             # Never met but by calls that arrive while others beyond the limits are being refused.
             maximum_concurrent_rpcs=2 * self._limits.open_calls,
         )
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What each limit has refused, by its name in the series; every limit is there."""
+        return self._metrics.counts
 
     def add(
         self,

@@ -108,6 +108,90 @@ about approvals that were written last on the timeline of each.
 """
 Global___StuckReason: _TypeAlias = StuckReason  # noqa: Y015
 
+class _ServerLimit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServerLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServerLimit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVER_LIMIT_UNSPECIFIED: _ServerLimit.ValueType  # 0
+    """Unknown: a limit of another version."""
+    SERVER_LIMIT_CALLS: _ServerLimit.ValueType  # 1
+    """Unary calls that are open."""
+    SERVER_LIMIT_CALLS_PER_PEER: _ServerLimit.ValueType  # 2
+    """Unary calls of one address."""
+    SERVER_LIMIT_CALLS_PER_IDENTITY: _ServerLimit.ValueType  # 3
+    """Unary calls of one person or job."""
+    SERVER_LIMIT_STREAMS: _ServerLimit.ValueType  # 4
+    """Streams that are open."""
+    SERVER_LIMIT_STREAMS_PER_PEER: _ServerLimit.ValueType  # 5
+    """Streams of one address."""
+    SERVER_LIMIT_STREAMS_PER_IDENTITY: _ServerLimit.ValueType  # 6
+    """Streams of one person or job."""
+    SERVER_LIMIT_OWN_CALLS: _ServerLimit.ValueType  # 7
+    """Calls of health and reflection."""
+    SERVER_LIMIT_OWN_CALLS_PER_PEER: _ServerLimit.ValueType  # 8
+    """Calls of health and reflection of one address."""
+    SERVER_LIMIT_CALLS_PER_SECOND: _ServerLimit.ValueType  # 9
+    """Calls per second of one person or job."""
+    SERVER_LIMIT_READS: _ServerLimit.ValueType  # 10
+    """Lists and searches that run or wait."""
+    SERVER_LIMIT_READS_PER_PEER: _ServerLimit.ValueType  # 11
+    """Lists and searches of one address."""
+    SERVER_LIMIT_READ_TIME: _ServerLimit.ValueType  # 12
+    """Time of a statement of a list or search."""
+    SERVER_LIMIT_REQUEST_TIME: _ServerLimit.ValueType  # 13
+    """Time from a call's headers to its request."""
+    SERVER_LIMIT_UNSENT_BYTES: _ServerLimit.ValueType  # 14
+    """Bytes of answers that are not read."""
+    SERVER_LIMIT_WRITE_TIME: _ServerLimit.ValueType  # 15
+    """Time until an answer is read."""
+    SERVER_LIMIT_RECEIVED_BYTES: _ServerLimit.ValueType  # 16
+    """Bytes received that are no message yet."""
+    SERVER_LIMIT_RECEIVED_BYTES_PER_CONNECTION: _ServerLimit.ValueType  # 17
+    """Bytes received that are no message yet, on one connection."""
+
+class ServerLimit(_ServerLimit, metaclass=_ServerLimitEnumTypeWrapper):
+    """A limit of a gRPC server. docs/configuration.md has their values."""
+
+SERVER_LIMIT_UNSPECIFIED: ServerLimit.ValueType  # 0
+"""Unknown: a limit of another version."""
+SERVER_LIMIT_CALLS: ServerLimit.ValueType  # 1
+"""Unary calls that are open."""
+SERVER_LIMIT_CALLS_PER_PEER: ServerLimit.ValueType  # 2
+"""Unary calls of one address."""
+SERVER_LIMIT_CALLS_PER_IDENTITY: ServerLimit.ValueType  # 3
+"""Unary calls of one person or job."""
+SERVER_LIMIT_STREAMS: ServerLimit.ValueType  # 4
+"""Streams that are open."""
+SERVER_LIMIT_STREAMS_PER_PEER: ServerLimit.ValueType  # 5
+"""Streams of one address."""
+SERVER_LIMIT_STREAMS_PER_IDENTITY: ServerLimit.ValueType  # 6
+"""Streams of one person or job."""
+SERVER_LIMIT_OWN_CALLS: ServerLimit.ValueType  # 7
+"""Calls of health and reflection."""
+SERVER_LIMIT_OWN_CALLS_PER_PEER: ServerLimit.ValueType  # 8
+"""Calls of health and reflection of one address."""
+SERVER_LIMIT_CALLS_PER_SECOND: ServerLimit.ValueType  # 9
+"""Calls per second of one person or job."""
+SERVER_LIMIT_READS: ServerLimit.ValueType  # 10
+"""Lists and searches that run or wait."""
+SERVER_LIMIT_READS_PER_PEER: ServerLimit.ValueType  # 11
+"""Lists and searches of one address."""
+SERVER_LIMIT_READ_TIME: ServerLimit.ValueType  # 12
+"""Time of a statement of a list or search."""
+SERVER_LIMIT_REQUEST_TIME: ServerLimit.ValueType  # 13
+"""Time from a call's headers to its request."""
+SERVER_LIMIT_UNSENT_BYTES: ServerLimit.ValueType  # 14
+"""Bytes of answers that are not read."""
+SERVER_LIMIT_WRITE_TIME: ServerLimit.ValueType  # 15
+"""Time until an answer is read."""
+SERVER_LIMIT_RECEIVED_BYTES: ServerLimit.ValueType  # 16
+"""Bytes received that are no message yet."""
+SERVER_LIMIT_RECEIVED_BYTES_PER_CONNECTION: ServerLimit.ValueType  # 17
+"""Bytes received that are no message yet, on one connection."""
+Global___ServerLimit: _TypeAlias = ServerLimit  # noqa: Y015
+
 @_typing.final
 class ExecutionStats(_message.Message):
     """Executions of approved actions."""
@@ -897,3 +981,55 @@ class SideEffectCount(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SideEffectCount: _TypeAlias = SideEffectCount  # noqa: Y015
+
+@_typing.final
+class ServerStats(_message.Message):
+    """The process that answers. Each process counts for itself, from 0 at its start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSED_TOTAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refused_total(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerRefusalCount]:
+        """Output only. Counter: calls, answers and connections that a limit refused, or ended for others, by limit. Every
+        limit of the server is there.
+        """
+
+    def __init__(
+        self,
+        *,
+        refused_total: _abc.Iterable[Global___ServerRefusalCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused_total", b"refused_total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServerStats: _TypeAlias = ServerStats  # noqa: Y015
+
+@_typing.final
+class ServerRefusalCount(_message.Message):
+    """Count of what one limit refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    limit: Global___ServerLimit.ValueType
+    """Output only. The limit."""
+    count: _builtins.int
+    """Output only. Count, at least 0."""
+    def __init__(
+        self,
+        *,
+        limit: Global___ServerLimit.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServerRefusalCount: _TypeAlias = ServerRefusalCount  # noqa: Y015

@@ -77,6 +77,7 @@ class GetFlywheelStatsResponse(_message.Message):
     RESOLUTIONS_FIELD_NUMBER: _builtins.int
     SIDE_EFFECTS_FIELD_NUMBER: _builtins.int
     READ_TIME_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def executions(self) -> _flywheel_stats_pb2.ExecutionStats:
         """Output only. Set by the approval service, else unset."""
@@ -105,6 +106,12 @@ class GetFlywheelStatsResponse(_message.Message):
     def read_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the stats were read, by the database's clock. Always set."""
 
+    @_builtins.property
+    def server(self) -> _flywheel_stats_pb2.ServerStats:
+        """Output only. About the process that answers, as of now. Set by every service, so it is not merged with that of
+        another one.
+        """
+
     def __init__(
         self,
         *,
@@ -115,10 +122,11 @@ class GetFlywheelStatsResponse(_message.Message):
         resolutions: _flywheel_stats_pb2.ResolutionStats | None = ...,
         side_effects: _flywheel_stats_pb2.SideEffectStats | None = ...,
         read_time: _timestamp_pb2.Timestamp | None = ...,
+        server: _flywheel_stats_pb2.ServerStats | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "deliveries", b"deliveries", "executions", b"executions", "incidents", b"incidents", "read_time", b"read_time", "resolutions", b"resolutions", "side_effects", b"side_effects"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "deliveries", b"deliveries", "executions", b"executions", "incidents", b"incidents", "read_time", b"read_time", "resolutions", b"resolutions", "server", b"server", "side_effects", b"side_effects"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "deliveries", b"deliveries", "executions", b"executions", "incidents", b"incidents", "read_time", b"read_time", "resolutions", b"resolutions", "side_effects", b"side_effects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "deliveries", b"deliveries", "executions", b"executions", "incidents", b"incidents", "read_time", b"read_time", "resolutions", b"resolutions", "server", b"server", "side_effects", b"side_effects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

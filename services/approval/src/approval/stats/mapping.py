@@ -1,5 +1,6 @@
 """The stats as the sections of GetFlywheelStats. Every value of an enum is there, 0 included."""
 
+import collections
 from collections.abc import Mapping
 
 from google.protobuf.duration_pb2 import Duration
@@ -15,6 +16,12 @@ from servicekit.rpc.mapping import WireEnum
 from servicekit.rpc.timestamps import to_timestamp
 
 _OUTCOMES = WireEnum(ExecutionOutcome, "EXECUTION_OUTCOME", stats_pb.ExecutionOutcome.Value)
+# Limits by their names in the series of a server.
+_LIMITS = {
+    name.removeprefix("SERVER_LIMIT_").lower(): number
+    for name, number in stats_pb.ServerLimit.items()
+    if number
+}
 
 
 def stats_to_proto(stats: ApprovalStats, *, min_samples: int) -> pb.GetFlywheelStatsResponse:
@@ -110,4 +117,16 @@ def _executions(stats: ApprovalStats, min_samples: int) -> stats_pb.ExecutionSta
         ],
         noop_executions_total=stats.executions.get(ExecutionOutcome.NOOP, 0),
         noop_resolutions_total=stats.noop_resolutions,
+    )
+
+
+def server_to_proto(refused: Mapping[str, int]) -> stats_pb.ServerStats:
+    """Return the section about this process; `refused` has what each limit of its server refused, by name."""
+    counts: collections.Counter[stats_pb.ServerLimit.ValueType] = collections.Counter()
+    for name, count in refused.items():
+        counts[_LIMITS.get(name, stats_pb.SERVER_LIMIT_UNSPECIFIED)] += count
+    return stats_pb.ServerStats(
+        refused_total=[
+            stats_pb.ServerRefusalCount(limit=limit, count=count) for limit, count in counts.items()
+        ]
     )

@@ -12,6 +12,7 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     ExecutionStats,
     IncidentStats,
     ResolutionStats,
+    ServerLimit,
     SideEffectStats,
     StuckReason,
 )
@@ -272,6 +273,14 @@ SECTIONS: Sequence[Section[Any]] = (
 
 # The gateway's own metrics of each source. Their first label is SOURCE; they exist from the first scrape on.
 SOURCE = OpenLabel("source", lambda value: bool(SOURCE_NAME.fullmatch(value)), "names as in GATEWAY_SOURCES")
+
+
+def _refused(reading: Reading) -> Sequence[tuple[tuple[int], int]] | None:
+    if reading.response is None or not reading.response.HasField("server"):
+        return None
+    return [((entry.limit,), entry.count) for entry in reading.response.server.refused_total]
+
+
 SOURCE_FAMILIES: Sequence[Family[Reading]] = (
     ValueFamily(
         "gauge",
@@ -306,6 +315,14 @@ SOURCE_FAMILIES: Sequence[Family[Reading]] = (
         "Failed requests to the source since this gateway started, by reason.",
         (Label("reason", {reason: reason.value for reason in Reason}),),
         lambda reading: [((reason,), count) for reason, count in reading.errors.items()],
+    ),
+    CountsFamily(
+        "counter",
+        "awoooi_flywheel_grpc_refused_total",
+        "Calls, answers and connections that a limit of the source's gRPC server refused, or ended for others, by limit."
+        " Counted by the process that answered the scrape, since its start.",
+        (enum_label("limit", ServerLimit.DESCRIPTOR),),
+        _refused,
     ),
 )
 

@@ -46,23 +46,29 @@ class ValueFamily(Generic[S]):
 
 @dataclass(frozen=True)
 class CountsFamily(Generic[S]):
-    """Counts by closed labels. Every combination exists from the start, with 0, so that no series appears later."""
+    """Counts by closed labels. Every combination exists from the start, with 0, so that no series appears later.
+
+    No series when there are no counts, which is None.
+    """
 
     kind: Kind
     name: str
     help: str
     labels: tuple[Label, ...]
     # Each count with a key of every label.
-    counts: Callable[[S], Iterable[tuple[tuple[Hashable, ...], float]]]
+    counts: Callable[[S], Iterable[tuple[tuple[Hashable, ...], float]] | None]
 
     def metric(self, subjects: Iterable[Subject[S]], subject_labels: Sequence[AnyLabel] = ()) -> Metric:
         """Return the samples of all subjects. Keys outside the closed sets are summed under `other`."""
         metric = _new_metric(self.kind, self.name, self.help, (*subject_labels, *self.labels))
         for subject, data in subjects:
+            counts = self.counts(data)
+            if counts is None:
+                continue
             totals: dict[tuple[str, ...], float] = defaultdict(float)
             for values in product(*(label.values.values() for label in self.labels)):
                 totals[values] = 0.0
-            for keys, count in self.counts(data):
+            for keys, count in counts:
                 totals[tuple(map(Label.value_of, self.labels, keys))] += count
             for values, total in totals.items():
                 metric.add_metric((*subject, *values), total)

@@ -1,0 +1,42 @@
+"""Every limit of a gRPC server has a value in the contract, is in the stats of both services, and in the documents."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+import approval.stats.mapping
+import incident.stats.mapping
+from awoooi.flywheel.v1 import flywheel_stats_pb2 as pb
+from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.server import ServerBuilder
+
+CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def limits() -> set[str]:
+    """The limits that a server counts from its start."""
+    builder = ServerBuilder("127.0.0.1:0", errors=ErrorTable({}), registry=CollectorRegistry(), roles={})
+    return set(builder.refused)
+
+
+async def test_the_contract_knows_every_limit() -> None:
+    names = {name.removeprefix("SERVER_LIMIT_").lower() for name in pb.ServerLimit.keys()[1:]}
+    assert limits() == names
+
+
+async def test_the_documents_list_every_limit() -> None:
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    assert [name for name in sorted(limits()) if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("mapping", [incident.stats.mapping, approval.stats.mapping])
+def test_both_services_report_what_was_refused(mapping: object) -> None:
+    to_proto: Callable[[Mapping[str, int]], pb.ServerStats] = vars(mapping)["server_to_proto"]
+    stats = to_proto({"calls": 3, "write_time": 0, "of_a_later_version": 1, "of_another": 2})
+    assert {entry.limit: entry.count for entry in stats.refused_total} == {
+        pb.SERVER_LIMIT_CALLS: 3,
+        pb.SERVER_LIMIT_WRITE_TIME: 0,
+        pb.SERVER_LIMIT_UNSPECIFIED: 3,
+    }
