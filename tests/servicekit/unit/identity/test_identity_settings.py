@@ -58,7 +58,6 @@ def test_a_provider_is_complete(monkeypatch: pytest.MonkeyPatch, variables: dict
         ({"OIDC_JWKS_URL": "https://"}, "SAMPLE_OIDC_JWKS_URL"),
         ({"OIDC_CLOCK_SKEW": "1h"}, "SAMPLE_OIDC_CLOCK_SKEW"),
         ({"OIDC_JWKS_REFRESH": "1s"}, "SAMPLE_OIDC_JWKS_REFRESH"),
-        ({"CALLS_PER_SECOND": "-1"}, "SAMPLE_CALLS_PER_SECOND"),
     ],
     ids=str,
 )
