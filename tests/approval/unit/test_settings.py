@@ -25,3 +25,19 @@ def test_an_invalid_kill_switch_prevents_the_start(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("APPROVAL_AUTO_APPROVE", word)
     with pytest.raises(SettingsError, match=r"^APPROVAL_AUTO_APPROVE: expected true or false, or on or off$"):
         ApprovalSettings.from_environment()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("CERT", "APPROVAL_INCIDENT_TLS_CERT_FILE: has no effect without APPROVAL_INCIDENT_TLS_CA_FILE"),
+        ("KEY", "APPROVAL_INCIDENT_TLS_KEY_FILE: must be set together with APPROVAL_INCIDENT_TLS_CERT_FILE"),
+    ],
+)
+def test_half_of_the_tls_of_the_incident_service_prevents_the_start(
+    name: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"APPROVAL_INCIDENT_TLS_{name}_FILE", "/run/tls/file")
+    with pytest.raises(SettingsError) as raised:
+        ApprovalSettings.from_environment()
+    assert line in str(raised.value).splitlines()
