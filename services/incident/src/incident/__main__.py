@@ -45,9 +45,9 @@ from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
 from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.in_flight import InFlightCalls
+from servicekit.rpc.limits import server_limits
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.read_places import ReadLimits
-from servicekit.rpc.server import ServerBuilder, ServerLimits, run_until_stopped, watch_health
+from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
 from servicekit.rpc.tls import server_tls
 from servicekit.service import Service, run_service
 
@@ -80,9 +80,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         tls=server_tls(settings, certificates),
         insecure=settings.insecure,
         reflection_enabled=settings.reflection,
-        limits=ServerLimits(
-            reads=ReadLimits(running=settings.concurrent_reads), calls_per_second=settings.calls_per_second
-        ),
+        limits=server_limits(settings),
         calls=calls,
         audited=AuditedMethods(READING, TARGETS, unchanged),
     )

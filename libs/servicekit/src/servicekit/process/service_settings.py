@@ -6,12 +6,13 @@ from datetime import timedelta
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from servicekit.database.url import check_database_url
+from servicekit.process.limit_settings import LimitSettings
 from servicekit.process.log_settings import LogSettings
 from servicekit.process.settings import Address, Duration
 from servicekit.process.tls_settings import ServerTlsSettings, variable
 
 
-class ServiceSettings(ServerTlsSettings, LogSettings):
+class ServiceSettings(LimitSettings, ServerTlsSettings, LogSettings):
     """Where a service listens, where its data is, and what it logs. Subclasses set `env_prefix` and `listen`."""
 
     # Where RPCs are served. Beyond loopback only with TLS and authentication, or with INSECURE.
