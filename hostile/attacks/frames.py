@@ -18,6 +18,7 @@ from hostile.http2 import (
 from hostile.target import GET, HEALTH_WATCH, LARGE_SEVERITY, LIST, Target
 
 _ONE_SECOND = 1.0
+_FRAME_SECONDS = 0.001
 _GET = pb.GetRequest(incident_id="INC-20260507-99ADF2").SerializeToString()
 
 
@@ -77,7 +78,8 @@ async def continuations(target: Target) -> str:
         while not closed.done():
             connection.send(part)
             await connection.drain()
-            await asyncio.sleep(0)
+            # At full scale without a pause; else at a rate for the scale.
+            await asyncio.sleep(0 if target.scale >= 1 else _FRAME_SECONDS / target.scale)
 
     return await _connections(target, 4, attack)
 
