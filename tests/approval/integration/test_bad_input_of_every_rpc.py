@@ -27,10 +27,13 @@ NOT_PROTOBUF = {
     "a_field_without_number": b"\x00\x00",
 }
 
+# A connection that brings many bytes that are no message is closed: a call here is not to be refused for others.
+_OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+
 
 async def _send(service: RunningService, rpc: str, raw: bytes) -> grpc.aio.AioRpcError:
     """How bytes are refused that no generated code would send."""
-    async with grpc.aio.insecure_channel(service.address) as channel:
+    async with grpc.aio.insecure_channel(service.address, options=_OWN_CONNECTION) as channel:
         call: Any = channel.unary_unary(f"/{SERVICE.full_name}/{rpc}")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(raw, timeout=TIMEOUT_SECONDS)

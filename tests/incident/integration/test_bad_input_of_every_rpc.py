@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     Rows = asyncpg.Connection[asyncpg.Record]
 
 Type = incident_pb2.IncidentEvent
+# A connection that brings many bytes that are no message is closed: a call here is not to be refused for others.
+_OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 Item = pb.BatchResolveRequest.Item
 TABLES = (
     "incidents", "incident_events", "create_requests", "outbox", "postmortems", "dispositions", "knowledge",
@@ -253,7 +255,7 @@ async def test_malformed_messages_are_refused_and_the_service_continues(
         "deeply nested": (b"\x0b" * 10_000, None),
         "above the limit": (b"\x0a" * ((1 << 20) + 1), grpc.StatusCode.RESOURCE_EXHAUSTED),
     }
-    async with grpc.aio.insecure_channel(service.address) as channel:
+    async with grpc.aio.insecure_channel(service.address, options=_OWN_CONNECTION) as channel:
         call_once: Any = channel.unary_unary(name)
         watch_it: Any = channel.unary_stream(name)
         for content, code in kinds.values():

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from awoooi.approval.v1 import approval_pb2
+from awoooi.client import InvalidArgumentError
 from awoooi.incident.v1 import incident_pb2
 from tests.approval.integration.policy.ruled import (
     APPROVED,
@@ -140,13 +141,11 @@ async def test_a_rule_matches_the_severity_of_the_incident(
     assert approval.state == (APPROVED if severity == incident_pb2.SEVERITY_LOW else PENDING)
 
 
-async def test_a_caller_with_the_name_of_a_rule_is_not_recorded_as_a_rule(
-    ruled: Ruled, incidents: Incidents
-) -> None:
+async def test_a_caller_cannot_claim_the_name_of_a_rule(ruled: Ruled, incidents: Incidents) -> None:
     approval = await ruled.approvals.proposed(await incidents.opened_id(), required_approvals=2)
-    decided = await ruled.approvals.approve(approval.approval_id, actor="policy:observe")
-    assert decided.state == PENDING
-    assert [decision.policy_rule for decision in decided.decisions] == [""]
+    with pytest.raises(InvalidArgumentError, match="awoooi-actor: must not be a name of the system"):
+        await ruled.approvals.approve(approval.approval_id, actor="policy:observe")
+    assert not (await ruled.approvals.get(approval.approval_id)).decisions
 
 
 async def test_while_the_incident_service_is_unreachable_rules_approve_only_no_action(ruled: Ruled) -> None:

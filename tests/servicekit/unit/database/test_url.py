@@ -100,7 +100,8 @@ async def test_whatever_the_password_is_no_error_of_connecting_quotes_it(passwor
     if is_well_formed(url):
         with pytest.raises(ConnectionRefusedError) as caught:
             await asyncpg.connect(url, timeout=5)
-        assert password not in str(caught.value)
+        # The error names the server.
+        assert password not in str(caught.value).replace("('127.0.0.1', 1)", "")
 
 
 def is_well_formed(url: str) -> bool:

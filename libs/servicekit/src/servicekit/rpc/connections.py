@@ -7,7 +7,6 @@ among this process's descriptors. To gRPC, one that is shut down is a connection
 
 import contextlib
 import ipaddress
-import os
 import socket
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -63,22 +62,25 @@ def received_bytes(ports: Collection[int]) -> Mapping[Endpoint, int]:
 
 
 def _sockets() -> Iterator[socket.socket]:
-    """Return a duplicate of each socket: gRPC may close and reuse the original's number at any time."""
+    """Yield each socket, borrowed until the next one.
+
+    Not a duplicate: what a poller knows of a connection goes with its last descriptor, so gRPC, which closes its own, would
+    get events of connections that it has forgotten. So a number may be of another connection from one call to the next.
+    """
     try:
         descriptors = list(_DESCRIPTORS.iterdir())
     except OSError:
         # Every descriptor is in use: the next look may succeed.
         return
     for descriptor in descriptors:
-        with contextlib.suppress(OSError):
-            duplicate = os.dup(int(descriptor.name))
-            try:
-                found = socket.socket(fileno=duplicate)
-            except OSError:
-                os.close(duplicate)
-                continue
-            with found:
-                yield found
+        try:
+            found = socket.socket(fileno=int(descriptor.name))
+        except OSError:
+            continue
+        try:
+            yield found
+        finally:
+            found.detach()
 
 
 def _endpoint(address: object) -> Endpoint | None:

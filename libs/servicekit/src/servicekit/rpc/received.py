@@ -32,8 +32,9 @@ class ReceivedLimits:
     """How much may have been received that is no message yet."""
 
     total_bytes: int = 128 << 20
-    # Of one connection: without a call that waits for its request, and at most with many.
-    idle_bytes: int = 2 << 20
+    # Of one connection: without a call that waits for its request, and at most with many. The first leaves room for requests
+    # above the size limit: gRPC refuses them unread, and the caller has to see that.
+    idle_bytes: int = 8 << 20
     connection_bytes: int = 16 << 20
     look_every: timedelta = timedelta(milliseconds=100)
 
