@@ -10,7 +10,7 @@ import pytest
 from awoooi.client import CallError
 from tests.callers import Incidents, incidents_at
 from tests.incident.incidents import HUMAN
-from tests.services import ServiceProcess, healthy_service
+from tests.services import TIMEOUT_SECONDS, ServiceProcess, healthy_service
 
 CALLS, AT_A_TIME = 400, 100
 
@@ -31,7 +31,8 @@ async def test_resolves_of_unknown_ids_cost_so_many_lines_and_a_count(database: 
         async with incidents_at(service.address) as incidents:
             refusals = [await refuse_many(incidents, first) for first in range(0, CALLS, AT_A_TIME)]
         assert set().union(*refusals) == {grpc.StatusCode.NOT_FOUND}
-        metrics = await httpx2.AsyncClient().get(f"http://{metrics_address(service)}/metrics")
+        async with httpx2.AsyncClient(trust_env=False, timeout=TIMEOUT_SECONDS) as client:
+            metrics = await client.get(f"http://{metrics_address(service)}/metrics")
         service.send(signal.SIGTERM)
         assert await service.ended() == 0
         logged = len(service.events("incident_not_found_for_resolve"))
