@@ -183,8 +183,8 @@ def certs(
 ) -> None:
     """Make an authority and certificates for the services, for a trial.
 
-    Prints the settings that use them, as lines for a shell. The authority's key, ca.key, signs for whoever has it: keep it
-    away from the services. For production see docs/security.md.
+    Prints the settings that use them, as lines for a shell. The authority's key, ca.key, can sign a certificate for any
+    service: keep it away from them. For production see docs/security.md.
     """
     from flywheel.certificates.command import run  # noqa: PLC0415 - see above
 

@@ -13,7 +13,7 @@ _PROTECTION = re.compile(r"(INCIDENT|APPROVAL|GATEWAY)_(\w*TLS_\w+|TOKENS_FILE|O
 
 
 class OwnCertificate:
-    """The certificate in a service's settings: its server is trusted when it shows this one, whatever its names are."""
+    """The certificate in a service's settings: its server is trusted when it shows this one, under any name."""
 
     def __init__(self, prefix: str, environment: Mapping[str, str]) -> None:
         """`prefix` begins the names of the service's variables."""

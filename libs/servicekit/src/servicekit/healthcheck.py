@@ -53,7 +53,7 @@ def is_responding(url: str, prefix: str = "") -> bool:
     if certificate is not None:
         url = url.replace("http://", "https://", 1)
         context = ssl.create_default_context(cadata=certificate.decode("ascii", errors="ignore"))
-        # It is the certificate itself that is trusted, whatever its names and its authority are.
+        # It is the certificate itself that is trusted, with any names and any authority.
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)

@@ -16,7 +16,7 @@ PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _OF_CURVE: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-# Asymmetric alone: with a symmetric one, whoever can verify a token can make one.
+# Asymmetric alone: with a symmetric one, a verifier of tokens can make one.
 ALGORITHMS: Final = frozenset({*_RSA, *_OF_CURVE.values(), "EdDSA"})
 
 _RSA_BITS = range(2048, 16_385)

@@ -16,7 +16,7 @@ from servicekit.identity.watched_file import FileProblemError, WatchedFile
 _log = structlog.get_logger()
 
 SOURCE = "jwks"
-# Between two attempts, whoever asks for them: callers with invented key ids cannot make us call the provider more often.
+# Between two attempts, for all callers together: callers with invented key ids cannot make us call the provider more often.
 _MIN_INTERVAL_SECONDS = 10.0
 # Calls that may wait for one attempt: a slow provider must not hold the places of others.
 _MAX_WAITING = 100

@@ -1,8 +1,8 @@
 """Bytes that a connection has received and that are no message yet: headers without end, messages without their last byte.
 
 gRPC keeps them, and no handler is called before they are complete. What the system has received on each connection is
-compared with the messages that were read from it; a connection that is too far ahead is closed. So is whatever else sends
-without calling: floods of PING, SETTINGS, of calls that are reset.
+compared with the messages that were read from it; a connection that is too far ahead is closed. So is one that
+sends without calling: floods of PING, SETTINGS, of calls that are reset.
 """
 
 import collections
