@@ -17,7 +17,7 @@ from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.settings import SettingsError
 
 if TYPE_CHECKING:
-    from incident.effects.notification import Notifier
+    from incident.effects.notification import Notification
     from incident.effects.webhook import Webhook
 
 _NOTIFY_TIMEOUT = timedelta(seconds=20)
@@ -48,7 +48,7 @@ class Sender(Protocol):
 class ExternalSystems:
     """The external systems: None where none is configured."""
 
-    notifier: "Notifier | None"
+    notifier: "Notification | None"
     webhook: "Webhook | None"
 
     async def close(self) -> None:
@@ -62,11 +62,12 @@ def open_external_systems(settings: EffectSettings) -> ExternalSystems:
     # Apprise and the HTTP client take long to import: only a process that uses them pays for it.
     notifier = webhook = None
     if urls := settings.notify_urls.get_secret_value().strip():
-        from incident.effects.notification import Notifier, NotifyUrlError  # noqa: PLC0415 - as above
+        from incident.effects.notification import Notification  # noqa: PLC0415 - as above
+        from servicekit.notifications.notifier import Notifier  # noqa: PLC0415 - as above
 
         try:
-            notifier = Notifier(urls, timeout=_NOTIFY_TIMEOUT)
-        except NotifyUrlError as exc:
+            notifier = Notification(Notifier(urls, timeout=_NOTIFY_TIMEOUT))
+        except ValueError as exc:
             raise SettingsError(f"INCIDENT_NOTIFY_URLS: {exc}") from None
     if url := settings.webhook_url.get_secret_value():
         from incident.effects.webhook import Webhook  # noqa: PLC0415 - as above

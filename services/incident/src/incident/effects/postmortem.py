@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import FileSystemLoader, StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from incident.effects.formatting import as_line, format_duration
 from incident.effects.model import ResolutionSnapshot
 from incident.model import Event, EventType, ResolutionKey, ResolutionType, Severity
+from servicekit.formatting import as_line, format_duration
 
 _BUILT_IN = Path(__file__).parent / "templates" / "postmortem.md.j2"
 _HOW = {

@@ -12,12 +12,10 @@ from unittest.mock import patch
 import apprise
 import pytest
 
-from incident.effects.message import Message, format_message
-from incident.effects.model import ResolutionSnapshot
-from incident.effects.notification import Notifier
-from incident.effects.receiver_rules import prepare
-from incident.model import EventType
-from tests.incident.unit.effects.resolutions import TOOK, event, resolution
+from servicekit.formatting import shorten
+from servicekit.notifications.message import Message
+from servicekit.notifications.notifier import Notifier
+from servicekit.notifications.receiver_rules import prepare
 from tests.receiver import Receiver, receiver, status
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -71,15 +69,19 @@ SERVICES = {
 }
 
 
-def resolved(title: str = "disk full", note: str = "", action: str = "NO_ACTION") -> ResolutionSnapshot:
-    return resolution(
-        title=title, resolved=event(EventType.RESOLVED, summary=note, attributes={"action": action})
+MESSAGE_ID = "INC-20260507-99ADF2/notification/2"
+
+
+def resolved(title: str = "disk full", note: str = "", action: str = "NO_ACTION") -> Message:
+    return Message(
+        f"Resolved: {title}",
+        "INC-20260507-99ADF2, severity HIGH\nNO_ACTION by alice, 7 min 3 s after it was opened",
+        "\n".join(filter(None, (f"Action: {action}", shorten(note, 500)))),
+        MESSAGE_ID,
     )
 
 
-async def sent(
-    service: Service, what: ResolutionSnapshot, monkeypatch: pytest.MonkeyPatch
-) -> Mapping[str, Any]:
+async def sent(service: Service, what: Message, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Any]:
     """The one request of a notification."""
     async with receiver() as to:
         to.answers.append(status(200, body=service.answer))
@@ -87,7 +89,7 @@ async def sent(
         for attribute, value in service.api.items():
             monkeypatch.setattr(f"apprise.plugins.{module}.{name}.{attribute}", value.format(port=to.port))
         notifier = Notifier(service.url.format(port=to.port), timeout=timedelta(seconds=30))
-        await notifier.send(what, delivery_id="d", time_to_resolve=TOOK, progress={})
+        await notifier.send(what, progress={})
         (request,) = to.requests
     content: Mapping[str, Any] = request.content
     return content
@@ -112,9 +114,8 @@ async def test_people_read_what_was_written(
     service: Service, texts: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     what = resolved(*texts)
-    message = format_message(what, TOOK)
     shown = read(service.shown(await sent(service, what, monkeypatch)))
-    assert shown == f"{message.title}\n{message.body}"
+    assert shown == f"{what.title}\n{what.body}"
 
 
 LONG = {
@@ -136,11 +137,11 @@ async def test_long_texts_are_shortened_with_a_mark_to_what_the_receiver_takes(
     text = max((each for each in request.values() if isinstance(each, str)), key=len)
     assert len(text.encode("utf-16-le")) // 2 <= service.limit
     shown = read(service.shown(request))
-    message = format_message(what, TOOK)
-    assert message.facts in shown
-    assert shown == f"{message.title}\n{message.body}" or "…" in shown
+    assert what.facts in shown
+    assert shown.endswith(MESSAGE_ID)
+    assert shown == f"{what.title}\n{what.body}" or "…" in shown
     # Not shorter than need be: markup takes up to six characters for one.
-    assert len(shown) >= min(len(message), service.limit // 6)
+    assert len(shown) >= min(len(what), service.limit // 6)
 
 
 SLACK_BLOCKS = Service(
@@ -164,10 +165,9 @@ async def test_a_header_of_slack_has_at_most_150_characters_when_it_is_escaped(
     header, section, *_ = (block["text"]["text"] for block in request["attachments"][0]["blocks"][:2])
     assert len(header.encode("utf-16-le")) // 2 <= 150
     assert len(section.encode("utf-16-le")) // 2 <= 3000
-    message = format_message(what, TOOK)
     shown = read(SLACK_BLOCKS.shown(request))
-    assert message.facts in shown
-    assert html.unescape(header) == message.title or (
+    assert what.facts in shown
+    assert html.unescape(header) == what.title or (
         header.endswith("…") and len(header.encode("utf-16-le")) // 2 > 140
     )
 
@@ -200,11 +200,10 @@ async def test_programs_get_the_text_unchanged() -> None:
     what = resolved("@everyone <!channel> [x](https://wiki.example)", "@here")
     async with receiver() as to:
         notifier = Notifier(f"json://127.0.0.1:{to.port}/", timeout=timedelta(seconds=30))
-        await notifier.send(what, delivery_id="d", time_to_resolve=TOOK, progress={})
-        message = format_message(what, TOOK)
+        await notifier.send(what, progress={})
         assert (to.requests[0].content["title"], to.requests[0].content["message"]) == (
-            message.title,
-            message.body,
+            what.title,
+            what.body,
         )
 
 
@@ -214,7 +213,7 @@ async def test_a_url_that_splits_gets_all_of_it_in_several_messages(monkeypatch:
         monkeypatch.setattr("apprise.plugins.rocketchat.NotifyRocketChat.request_rate_per_sec", 0)
         to.answers += [status(200, body=b"{}")] * 9
         notifier = Notifier(f"{rocket(to)}?overflow=split", timeout=timedelta(seconds=30))
-        await notifier.send(what, delivery_id="d", time_to_resolve=TOOK, progress={})
+        await notifier.send(what, progress={})
         texts = [request.content["text"] for request in to.requests]
     assert len(texts) > 1
     assert all(len(text) <= 1000 for text in texts)
@@ -238,7 +237,10 @@ TINY = {
 @pytest.mark.parametrize("character", ["t", "火", "🔥"])
 def test_small_receivers_get_one_message_with_the_incident_in_it(url: str, character: str) -> None:
     message = Message(
-        "Resolved: " + character * 490, "INC-20260507-99ADF2, severity HIGH\nHUMAN by alice", character * 1500
+        "Resolved: " + character * 490,
+        "INC-20260507-99ADF2, severity HIGH\nHUMAN by alice",
+        character * 1500,
+        MESSAGE_ID,
     )
     plugin, trial = (apprise.Apprise.instantiate(url) for _ in range(2))
     assert plugin is not None

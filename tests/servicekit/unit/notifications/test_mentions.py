@@ -2,7 +2,7 @@
 
 import pytest
 
-from incident.effects.mentions import defuse_links, defuse_mentions
+from servicekit.notifications.mentions import defuse_links, defuse_mentions
 
 INVISIBLE = "\u200b"
 

@@ -12,8 +12,8 @@ from typing import Any
 from apprise import NotifyBase, NotifyFormat, NotifyType, OverflowMode
 from apprise.conversion import convert_between
 
-from incident.effects.mentions import defuse_links, defuse_mentions
-from incident.effects.message import Message
+from servicekit.notifications.mentions import defuse_links, defuse_mentions
+from servicekit.notifications.message import Message
 
 # Programs and mail clients know no mentions: they get the text as it is.
 _WITHOUT_MENTIONS = frozenset({"amqp", "form", "json", "mailto", "mqtt", "rsyslog", "syslog", "xml"})
@@ -31,6 +31,7 @@ class Prepared:
     title: str
     body: str
     body_format: NotifyFormat
+    notify_type: NotifyType
     overflow: OverflowMode
 
     def send(self, plugin: NotifyBase) -> bool:
@@ -41,7 +42,7 @@ class Prepared:
                 title=self.title,
                 body=self.body,
                 body_format=self.body_format,
-                notify_type=NotifyType.SUCCESS,
+                notify_type=self.notify_type,
             )
         )
 
@@ -76,6 +77,9 @@ class _Rules:
         self._has_blocks = "slack" in names and bool(getattr(trial, "use_blocks", False))
         if self._has_blocks:
             trial.title_maxlen, trial.body_maxlen = _BLOCK_TITLE, _BLOCK_TEXT
+        elif trial.overflow_amalgamate_title:
+            # Apprise does not count the line break between the title and the body that it makes one text.
+            trial.body_maxlen -= len("\r\n")
         self._format = trial.resolve_format(NotifyFormat.TEXT)
         self._sent: list[Mapping[str, Any]] = []
         # Some plugins have a sender for each format.
@@ -86,13 +90,13 @@ class _Rules:
     def convert(self, message: Message, overflow: OverflowMode) -> Prepared:
         """Convert a message as Apprise.notify() does, which Apprise's plugins by themselves do not all do."""
         title, body = self._texts(message)
-        return self._converted(title, body, overflow)
+        return self._converted(title, body, NotifyType(message.level), overflow)
 
     def takes(self, message: Message) -> bool:
         """Return whether the receiver takes the message whole, in one piece."""
         title, body = (self._as_counted(text) for text in self._texts(message))
         self._sent.clear()
-        self._converted(title, body, OverflowMode.SPLIT).send(self._trial)
+        self._converted(title, body, NotifyType(message.level), OverflowMode.SPLIT).send(self._trial)
         return len(self._sent) <= 1
 
     def _record(self, **fields: Any) -> bool:
@@ -115,10 +119,10 @@ class _Rules:
             return text
         return defuse_mentions(text if self._format is NotifyFormat.HTML else defuse_links(text))
 
-    def _converted(self, title: str, body: str, overflow: OverflowMode) -> Prepared:
+    def _converted(self, title: str, body: str, notify_type: NotifyType, overflow: OverflowMode) -> Prepared:
         if self._trial.title_maxlen <= 0:
             title = self._formatted(title)
-        return Prepared(title, self._formatted(body), self._format, overflow)
+        return Prepared(title, self._formatted(body), self._format, notify_type, overflow)
 
     def _formatted(self, text: str) -> str:
         return str(convert_between(NotifyFormat.TEXT, self._format, text))  # type: ignore[no-untyped-call]
