@@ -23,7 +23,7 @@ class Target:
     # The incident service's database.
     database_url: str
     seconds: float
-    # How much of it: 1 as the issue measured it, less for a short form.
+    # How much of it: 1 in full, less for a short form.
     scale: float
 
     def number(self, full: int) -> int:

@@ -6,12 +6,11 @@ with the server.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
-from grpc_status import rpc_status
 
 from servicekit.identity.roles import ROLES
 from servicekit.rpc.access_log import AccessLog
@@ -19,6 +18,7 @@ from servicekit.rpc.admission import Place, Places
 from servicekit.rpc.caller import Callers
 from servicekit.rpc.context import Context
 from servicekit.rpc.interceptors.authorization import role_missing
+from servicekit.rpc.interceptors.errors import abort
 from servicekit.rpc.open_streams import OpenStreams
 from servicekit.rpc.status import RpcError
 
@@ -86,7 +86,8 @@ class OwnServices:
             finally:
                 self._places.leave(place)
         except RpcError as exc:
-            await _abort(context, exc)
+            status = exc.status
+        await abort(context, status)
 
 
 class _BoundedContext:
@@ -107,8 +108,3 @@ class _BoundedContext:
             await self._context.write(message)
         finally:
             self._places.written(self._place)
-
-
-async def _abort(context: Context, error: RpcError) -> NoReturn:
-    status = rpc_status.to_status(error.status.to_status())
-    await context.abort(status.code, status.details, status.trailing_metadata)

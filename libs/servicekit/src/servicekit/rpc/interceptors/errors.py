@@ -9,10 +9,15 @@ from grpc_status import rpc_status
 from servicekit.rpc.context import Context
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
+from servicekit.rpc.status import RpcStatus
 
 
 class ErrorLayer:
-    """Turns exceptions into google.rpc.Status by one table."""
+    """Turns exceptions into google.rpc.Status by one table.
+
+    gRPC keeps the error that `abort` raises with the call, in a circle of references. So the call is aborted only when the
+    exception is gone: its traceback holds the frames of every layer, and they the request.
+    """
 
     def __init__(self, table: ErrorTable) -> None:
         self._table = table
@@ -26,7 +31,8 @@ class ErrorLayer:
             except grpc.aio.AbortError:
                 raise
             except Exception as exc:
-                await self._abort(context, method, exc)
+                status = self._table.status_of(exc, method=method)
+            await abort(context, status)
 
         return behavior
 
@@ -37,13 +43,17 @@ class ErrorLayer:
             try:
                 async for response in inner(request, context):
                     yield response
+                return
             except grpc.aio.AbortError:
                 raise
             except Exception as exc:
-                await self._abort(context, method, exc)
+                status = self._table.status_of(exc, method=method)
+            await abort(context, status)
 
         return behavior
 
-    async def _abort(self, context: Context, method: str, exc: Exception) -> NoReturn:
-        status = rpc_status.to_status(self._table.status_of(exc, method=method).to_status())
-        await context.abort(status.code, status.details, status.trailing_metadata)
+
+async def abort(context: Context, status: RpcStatus) -> NoReturn:
+    """End the call with a status. To be called outside of any `except`, for the reason above."""
+    wire = rpc_status.to_status(status.to_status())
+    await context.abort(wire.code, wire.details, wire.trailing_metadata)
