@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+import structlog
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from servicekit.rpc.error_table import ErrorTable
@@ -36,6 +38,16 @@ def without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.fixture
+def without_log() -> Iterator[None]:
+    # What writes the tests' log shows the variables of each frame, and keeps them for a while.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+
+
 def held_requests() -> int:
     """How many requests this process holds beside the test's own."""
     return sum(
@@ -53,9 +65,8 @@ def raising_new(error: type[Exception]) -> Answer:
     return answer
 
 
-@pytest.mark.usefixtures("without_garbage_collection")
 @pytest.mark.parametrize(
-    ("answer", "request_", "timeout"),
+    ("answer", "request_", "seconds"),
     [
         (at_once, VALID, 10.0),
         (at_once, INVALID, 10.0),
@@ -65,8 +76,9 @@ def raising_new(error: type[Exception]) -> Answer:
     ],
     ids=["answered", "refused", "known error", "unknown error", "deadline"],
 )
+@pytest.mark.usefixtures("without_garbage_collection", "without_log")
 async def test_an_ended_call_leaves_its_request_to_no_garbage_collection(
-    answer: Answer, request_: pb.GetRequest, timeout: float
+    answer: Answer, request_: pb.GetRequest, seconds: float
 ) -> None:
     async with scripted_server(errors=ERRORS) as running:
         running.service.answer = answer
@@ -74,7 +86,7 @@ async def test_an_ended_call_leaves_its_request_to_no_garbage_collection(
 
         for _ in range(CALLS):
             try:
-                await running.stub.Get(request_, timeout=timeout)
+                await running.stub.Get(request_, timeout=seconds)
             except grpc.aio.AioRpcError:
                 continue
 

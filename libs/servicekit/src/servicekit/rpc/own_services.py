@@ -87,7 +87,7 @@ class OwnServices:
                 self._places.leave(place)
         except RpcError as exc:
             status = exc.status
-        await abort(context, status)
+        return await abort(context, status)
 
 
 class _BoundedContext:

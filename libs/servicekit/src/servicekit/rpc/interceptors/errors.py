@@ -32,7 +32,7 @@ class ErrorLayer:
                 raise
             except Exception as exc:
                 status = self._table.status_of(exc, method=method)
-            await abort(context, status)
+            return await abort(context, status)
 
         return behavior
 
@@ -43,11 +43,12 @@ class ErrorLayer:
             try:
                 async for response in inner(request, context):
                     yield response
-                return
             except grpc.aio.AbortError:
                 raise
             except Exception as exc:
                 status = self._table.status_of(exc, method=method)
+            else:
+                return
             await abort(context, status)
 
         return behavior
