@@ -31,6 +31,13 @@ class Seen:
     errors: Counter[str] = field(default_factory=Counter)
     not_serving: int = 0
 
+    def add(self, other: "Seen") -> None:
+        """Add what was seen in another time."""
+        self.latencies += other.latencies
+        self.check_latencies += other.check_latencies
+        self.errors += other.errors
+        self.not_serving += other.not_serving
+
     def quantile(self, share: float) -> float:
         """Return a quantile of the latencies, in seconds."""
         ordered = sorted(self.latencies) or [0.0]

@@ -31,6 +31,8 @@ class SoakResult:
     attacks: Mapping[str, int]
     quiet: Seen
     hostile: Seen
+    # Of the turns in which each attack took part.
+    by_attack: Mapping[str, Seen]
     memory_start: Mapping[str, int]
     memory_settled: Mapping[str, int]
     memory_end: Mapping[str, int]
@@ -49,6 +51,12 @@ class SoakResult:
     def holds(self) -> bool:
         """Whether memory stayed flat, good clients were served as before, and every service was SERVING."""
         return self.growth <= _FLAT_BYTES and self.ratio <= _LATENCY_RATIO and not self.hostile.not_serving
+
+    def _by_attack(self) -> str:
+        worst = sorted(self.by_attack.items(), key=lambda item: item[1].quantile(0.99), reverse=True)
+        return ", ".join(
+            f"{name} {seen.quantile(0.99) * 1000:.0f} ({self.attacks[name]})" for name, seen in worst
+        )
 
     def markdown(self) -> str:
         """Return it as a table."""
@@ -76,7 +84,7 @@ class SoakResult:
             f"{self.seconds / 60:.1f} minutes. p99 ratio {self.ratio:.2f} (at most {_LATENCY_RATIO:g}).",
             f"Memory, MiB (start → every attack had a turn → end): {memory}.",
             f"Grown by {self.growth / _MIB:.0f} MiB since every attack had a turn (at most {_FLAT_BYTES // _MIB}).",
-            f"Turns: {_counts(self.attacks)}.",
+            f"p99 of good clients by attack, with others beside it, ms (turns): {self._by_attack()}.",
             "It holds." if self.holds else "It does not hold.",
         ]
         return "\n".join(lines) + "\n"
@@ -92,28 +100,35 @@ async def run(field: Field, names: Sequence[str], seconds: float) -> SoakResult:
     field.good.take()
     await asyncio.sleep(seconds * _QUIET_SHARE)
     quiet = field.good.take()
+    hostile: dict[str, Seen] = {name: Seen() for name in names}
+    together = Seen()
     attacks: Counter[str] = Counter()
     turns = itertools.chain(names, _shuffled(names))
     until = started + seconds
     settled: dict[str, int] = {}
-
-    async def attack() -> None:
-        while time.monotonic() < until:
-            name = next(turns)
-            field.step(name)
+    while (left := until - time.monotonic()) > 0:
+        turn = list(itertools.islice(turns, _TOGETHER))
+        field.step(" + ".join(turn))
+        turn_seconds = min(_TURN_SECONDS, max(1.0, left))
+        await asyncio.gather(*(field.attack(name, seconds=turn_seconds, scale=SCALE) for name in turn))
+        seen = field.good.take()
+        together.add(seen)
+        for name in turn:
             attacks[name] += 1
-            await field.attack(
-                name, seconds=min(_TURN_SECONDS, max(1.0, until - time.monotonic())), scale=SCALE
-            )
-            if not settled and all(attacks[name] for name in names):
-                settled.update(field.stack.memory())
-
-    await asyncio.gather(*(attack() for _ in range(_TOGETHER)))
-    hostile = field.good.take()
+            hostile[name].add(seen)
+        if not settled and all(attacks[name] for name in names):
+            settled.update(field.stack.memory())
     await asyncio.sleep(_SETTLE_SECONDS)
     memory_end = field.stack.memory()
     return SoakResult(
-        time.monotonic() - started, attacks, quiet, hostile, memory_start, settled or memory_end, memory_end
+        time.monotonic() - started,
+        attacks,
+        quiet,
+        together,
+        hostile,
+        memory_start,
+        settled or memory_end,
+        memory_end,
     )
 
 

@@ -31,27 +31,27 @@ async def bad_enums(target: Target) -> str:
 
 
 async def large_pages(target: Target) -> str:
-    """Ten Lists at a time over incidents of 138 KB."""
+    """Lists, ten at a time, over incidents of 138 KB."""
     message = pb.ListRequest(page_size=1000, severities=[LARGE_SEVERITY]).SerializeToString()
-    return await _repeat(target, LIST, [message], callers=_LISTS)
+    return await _repeat(target, LIST, [message], callers=target.number(_LISTS))
 
 
 async def heavy_searches(target: Target) -> str:
-    """Twenty searches at a time, each for as many words as a query can hold."""
+    """Searches, twenty at a time, each for as many words as a query can hold."""
     words = " ".join(f"w{number % 97}" for number in range(250))
     message = pb.SearchKnowledgeRequest(query=words[:1024]).SerializeToString()
-    return await _repeat(target, SEARCH, [message], callers=_SEARCHES)
+    return await _repeat(target, SEARCH, [message], callers=target.number(_SEARCHES))
 
 
 async def unknown_ids(target: Target) -> str:
-    """Resolves of incidents that do not exist, at full speed."""
+    """Resolves of incidents that do not exist, 64 at a time, one after the other."""
     messages = [
         pb.ResolveRequest(
             incident_id=f"INC-20200101-{number:06X}", resolution_type=incident_pb2.RESOLUTION_TYPE_NO_ACTION
         ).SerializeToString()
         for number in range(1_000)
     ]
-    return await _repeat(target, RESOLVE, messages, callers=_RESOLVES)
+    return await _repeat(target, RESOLVE, messages, callers=target.number(_RESOLVES))
 
 
 async def _repeat(target: Target, path: str, messages: Sequence[bytes], *, callers: int) -> str:

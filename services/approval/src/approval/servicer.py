@@ -76,7 +76,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
             after=read_time_cursor(request, self._page_tokens),
             page_size=page_size(request.page_size),
         )
-        return mapping.list_response(request, page, self._page_tokens)
+        return await mapping.list_response(request, page, self._page_tokens)
 
     async def Approve(self, request: pb.ApproveRequest, context: Context) -> pb.ApproveResponse:
         approval = await self._approvals.approve(
@@ -116,7 +116,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
             before=read_id_cursor(request, self._page_tokens),
             page_size=page_size(request.page_size),
         )
-        return execution_mapping.list_response(request, page, self._page_tokens)
+        return await execution_mapping.list_response(request, page, self._page_tokens)
 
     async def Reconcile(self, request: pb.ReconcileRequest, context: Context) -> pb.ReconcileResponse:
         if request.validate_only:
@@ -137,7 +137,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
             before=read_id_cursor(request, self._page_tokens),
             page_size=page_size(request.page_size),
         )
-        return delivery_mapping.list_response(request, page, self._page_tokens)
+        return await delivery_mapping.list_response(request, page, self._page_tokens)
 
     async def RetryDelivery(
         self, request: pb.RetryDeliveryRequest, context: Context

@@ -31,6 +31,7 @@ from servicekit.rpc.cursors import (
 )
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.page_tokens import PageTokens
+from servicekit.rpc.paging import converted
 
 # A string: gRPC's classes are generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -77,7 +78,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
             mapping.incident_filter(request), after=after, page_size=page_size(request.page_size)
         )
         return pb.ListResponse(
-            incidents=[mapping.incident_to_proto(incident) for incident in page.incidents],
+            incidents=await converted(page.incidents, mapping.incident_to_proto),
             next_page_token=write_time_cursor(request, page.next_position, self._page_tokens),
         )
 
@@ -121,7 +122,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
             page_size=page_size(request.page_size),
         )
         return pb.ListEventsResponse(
-            events=[mapping.event_to_proto(event) for event in page.events],
+            events=await converted(page.events, mapping.event_to_proto),
             next_page_token=write_id_cursor(request, page.next_position, self._page_tokens),
         )
 
@@ -151,7 +152,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
             page_size=page_size(request.page_size),
         )
         return pb.ListSideEffectsResponse(
-            side_effects=[effects_mapping.side_effect_to_proto(each) for each in page.side_effects],
+            side_effects=await converted(page.side_effects, effects_mapping.side_effect_to_proto),
             next_page_token=write_id_cursor(request, page.next_position, self._page_tokens),
         )
 
@@ -194,7 +195,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
             page_size=page_size(request.page_size),
         )
         return pb.SearchKnowledgeResponse(
-            matches=[knowledge_mapping.match_to_proto(match) for match in page.matches],
+            matches=await converted(page.matches, knowledge_mapping.match_to_proto),
             next_page_token=knowledge_mapping.write_position(request, page.next_position, self._page_tokens),
         )
 

@@ -11,6 +11,7 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from servicekit.rpc.cursors import write_id_cursor
 from servicekit.rpc.mapping import WireEnum, optional_timestamp
 from servicekit.rpc.page_tokens import PageTokens
+from servicekit.rpc.paging import converted
 from servicekit.rpc.timestamps import to_timestamp
 
 DELIVERY_STATES = WireEnum(DeliveryState, "STATE", approval_pb2.Delivery.State.Value)
@@ -56,12 +57,12 @@ def delivery_topics(request: pb.ListDeliveriesRequest | pb.RetryDeliveriesReques
     return DELIVERY_TOPICS.all_from_wire(request.topics)
 
 
-def list_response(
+async def list_response(
     request: pb.ListDeliveriesRequest, page: DeliveryPage, tokens: PageTokens
 ) -> pb.ListDeliveriesResponse:
     """Return the response of a ListDeliveries."""
     return pb.ListDeliveriesResponse(
-        deliveries=[delivery_to_proto(delivery) for delivery in page.deliveries],
+        deliveries=await converted(page.deliveries, delivery_to_proto),
         next_page_token=write_id_cursor(request, page.next_before, tokens),
     )
 

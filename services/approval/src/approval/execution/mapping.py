@@ -9,6 +9,7 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from servicekit.rpc.cursors import write_id_cursor
 from servicekit.rpc.mapping import optional_time
 from servicekit.rpc.page_tokens import PageTokens
+from servicekit.rpc.paging import converted
 from servicekit.rpc.timestamps import to_timestamp
 
 
@@ -52,12 +53,12 @@ def execution_filter(request: pb.ListExecutionsRequest) -> ExecutionFilter:
     )
 
 
-def list_response(
+async def list_response(
     request: pb.ListExecutionsRequest, page: ExecutionPage, tokens: PageTokens
 ) -> pb.ListExecutionsResponse:
     """Return the response of a ListExecutions."""
     return pb.ListExecutionsResponse(
-        executions=[_execution_to_proto(execution) for execution in page.executions],
+        executions=await converted(page.executions, _execution_to_proto),
         next_page_token=write_id_cursor(request, page.next_before, tokens),
     )
 
