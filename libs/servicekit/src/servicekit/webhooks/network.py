@@ -13,8 +13,9 @@ from typing import Any
 
 import httpcore2
 
-# What is received in response to one request: interim responses, the head, and the body as far as it is read.
-MAX_RESPONSE_BYTES = 65_536
+# What is received in response to one request: interim responses, the head, and the body as far as it is read. Of the smallest
+# interim responses some 400, 10 ms of work.
+MAX_RESPONSE_BYTES = 16_384
 # What is parsed in one turn of the event loop: some milliseconds of work.
 _MAX_READ_BYTES = 1_024
 
