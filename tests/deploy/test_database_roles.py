@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -20,6 +21,7 @@ from incident.lifecycle.retention import remove_old
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
+from servicekit.retention import remove_batch
 from tests.audit_trail import problems, records
 from tests.callers import approvals_at, incidents_at
 from tests.dumps import own_cluster
@@ -173,6 +175,41 @@ async def test_a_temporary_table_of_the_role_that_serves_is_not_appended_to(clus
     assert await problems(url, "incident") == []
 
 
+async def test_the_function_that_removes_approvals_leaves_what_still_counts(cluster: Cluster) -> None:
+    """It runs as the owner: what its caller claims about an approval does not matter."""
+    url = cluster.url("approval", "approval")
+    insert = """
+        INSERT INTO approvals (approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, hook,
+            parse_error, action_hash, risk, rationale, required_approvals, auto_execute, state, proposed_by,
+            incident_verified, expire_time, finish_time, content_hash)
+        SELECT 'APR-kept-' || number, 'INC-1', 'x', 'NO_ACTION', '', '', '', '', '', '', 'LOW', '', 1, false, state, '',
+            false, now(), finish_time, ''
+        FROM (VALUES (1, 'PENDING', NULL), (2, 'INDETERMINATE', now() - interval '1 year'),
+            (3, 'SUCCEEDED', now() - interval '1 year'), (4, 'FAILED', now() - interval '23 hours'))
+            AS kept (number, state, finish_time)
+    """
+    remove = """
+        SELECT * FROM remove_approvals(
+            ARRAY(SELECT approval_id FROM approvals), ARRAY(SELECT version FROM approvals))
+    """
+    connection = await asyncpg.connect(url)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(insert)
+        assert await connection.fetch(remove) == []
+        # The same approvals, once they are of yesterday or acknowledged.
+        await connection.execute(
+            "UPDATE approvals SET incident_resolve_time = now(), finish_time = finish_time - interval '1 year'"
+            " WHERE approval_id LIKE 'APR-kept-%'"
+        )
+        removed = {row["approval_id"] for row in await connection.fetch(remove)}
+        assert removed == {"APR-kept-3", "APR-kept-4"}
+    finally:
+        await transaction.rollback()
+        await connection.close()
+
+
 async def test_the_services_do_all_their_work_as_roles_without_ddl(cluster: Cluster, tmp_path: Path) -> None:
     urls = {service: cluster.url(service, service) for service in SERVICES}
     history = write_lines(tmp_path / "history.jsonl", incident_line(), approval_line())
@@ -197,7 +234,10 @@ async def test_the_services_do_all_their_work_as_roles_without_ddl(cluster: Clus
         await incidents.stats("FULL")
     engine = create_engine(urls["incident"], application_name="tests", pool_size=1)
     try:
-        await remove_old(Transactions(engine, Outbox()), keep=timedelta(0), limit=100)
+        removal = await remove_batch(
+            Transactions(engine, Outbox()), partial(remove_old, keep=timedelta(0), limit=100)
+        )
+        assert removal.removed
     finally:
         await engine.dispose()
     assert await records(urls["incident"], incident_id, operation="background/retention")

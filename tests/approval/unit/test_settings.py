@@ -1,5 +1,7 @@
 """The service's settings."""
 
+from datetime import timedelta
+
 import pytest
 
 from approval.settings import ApprovalSettings
@@ -41,3 +43,16 @@ def test_half_of_the_tls_of_the_incident_service_prevents_the_start(
     with pytest.raises(SettingsError) as raised:
         ApprovalSettings.from_environment()
     assert line in str(raised.value).splitlines()
+
+
+def test_without_a_retention_approvals_are_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ApprovalSettings.from_environment().retention is None
+    monkeypatch.setenv("APPROVAL_RETENTION", "90d")
+    assert ApprovalSettings.from_environment().retention == timedelta(days=90)
+
+
+@pytest.mark.parametrize("value", ["0", "0s", "-1", "-30d", "soon", "30 days or so"])
+def test_an_invalid_or_non_positive_retention_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("APPROVAL_RETENTION", value)
+    with pytest.raises(SettingsError, match=r"^APPROVAL_RETENTION: "):
+        ApprovalSettings.from_environment()

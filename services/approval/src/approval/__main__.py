@@ -23,11 +23,13 @@ from approval.executors.registry import load_executors
 from approval.importing.importer import ApprovalImporter
 from approval.lifecycle.expiry import expire
 from approval.lifecycle.propose import ProposeUseCase
+from approval.lifecycle.retention import Retention
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.policy.switch import AutoApproval
 from approval.roles import ROLES
 from approval.servicer import HEAVY_READS, ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
+from approval.stats.model import WINDOW
 from approval.stats.use_cases import StatsUseCase
 from approval.status_codes import ERRORS
 from approval.tables import metadata
@@ -49,6 +51,7 @@ from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_protection
 from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
+from servicekit.retention import keep_removing
 from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.channel import channel_tls, open_channel
 from servicekit.rpc.limits import server_limits
@@ -118,7 +121,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     )
     outbox = Outbox()
     transactions = Transactions(engine, outbox)
-    # For what grows with the stored data: Lists, stats, the reconciler.
+    # For what grows with the stored data: Lists, stats, the reconciler, retention.
     reads = Transactions(read_engine, outbox)
     audit_log = AuditLog(unchanged, engine, transactions.chains)
     runner = OperationRunner(
@@ -133,6 +136,10 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     )
     execute = ExecuteUseCase(transactions, runner)
     reconciler = Reconciler(reads, Comparison(reads, incidents))
+    retention = None
+    if settings.retention is not None:
+        # What the success rate, the limits of targets and their cool-down are read from.
+        retention = Retention(keep=settings.retention, keep_finished=max(WINDOW, settings.cooldown))
     page_tokens = PageTokens()
     worker = OutboxWorker(
         transactions,
@@ -203,6 +210,9 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                 every=settings.reconcile_every,
                 pause=_RECONCILE_PAUSE,
                 delay_first=True,
+            ),
+            "retention": keep_removing(
+                reads, None if retention is None else retention.remove_next, records="approvals"
             ),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
             **own_metrics,

@@ -57,6 +57,9 @@ class ApprovalSettings(ServiceSettings, IdentitySettings):
     expire_every: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0))
     # How often executed, unacknowledged approvals without an open delivery are looked for.
     reconcile_every: Duration = Field(default=timedelta(minutes=5), gt=timedelta(0))
+    # Approvals that ended, and last changed, longer ago than this are removed with their decisions and executions; kept for
+    # ever when not set. Repairs of the last 24 hours or within the cool-down, and what is not acknowledged, stay in any case.
+    retention: Duration | None = Field(default=None, gt=timedelta(0))
     # The success rate is withheld below this many executions in 24 h: too few to mean anything.
     min_samples: int = Field(default=10, ge=1)
 

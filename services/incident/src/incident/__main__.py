@@ -17,7 +17,7 @@ from incident.effects.use_cases import SideEffectUseCases
 from incident.importing.importer import IncidentImporter
 from incident.knowledge.use_cases import KnowledgeUseCases
 from incident.lifecycle.resolve import ResolveUseCase
-from incident.lifecycle.retention import keep_removing
+from incident.lifecycle.retention import remove_old
 from incident.lifecycle.use_cases import IncidentUseCases
 from incident.roles import ROLES
 from incident.servicer import HEAVY_READS, IncidentServicer, StatsServicer
@@ -43,6 +43,7 @@ from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_protection
 from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
+from servicekit.retention import keep_removing
 from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.limits import server_limits
@@ -162,7 +163,11 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             "page_tokens": page_tokens.keep_loaded(engine),
             "certificates": certificates.keep_current(),
             "watch": Tailer(transactions, feed, epochs).run(stop),
-            "retention": keep_removing(reads, keep=settings.retention),
+            "retention": keep_removing(
+                reads,
+                None if settings.retention is None else partial(remove_old, keep=settings.retention),
+                records="incidents",
+            ),
             "knowledge": run_periodically(
                 "knowledge_index", knowledge.index_batch, every=_INDEX_EVERY, pause=_INDEX_PAUSE
             ),

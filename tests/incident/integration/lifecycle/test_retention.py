@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -13,12 +14,13 @@ import pytest_asyncio
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from incident.lifecycle.retention import remove_old
+from incident.lifecycle import retention
 from incident.model import Effect
 from servicekit.database.engine import create_engine
 from servicekit.outbox import dead_letters
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
+from servicekit.retention import Removal, remove_batch
 from tests.audit_trail import records
 from tests.callers import incidents_at
 from tests.eventually import eventually
@@ -53,6 +55,10 @@ async def rows(database: str) -> "AsyncIterator[Rows]":
     connection = await asyncpg.connect(database)
     yield connection
     await connection.close()
+
+
+async def remove_old(transactions: Transactions, **options: Any) -> Removal:
+    return await remove_batch(transactions, partial(retention.remove_old, **options))
 
 
 async def insert_resolved(
@@ -153,10 +159,10 @@ async def test_old_resolved_incidents_are_removed_with_all_their_rows(
     kept = await counted(rows)
     for resolutions in (1, 3):
         await insert_resolved(rows, days_ago=31, resolutions=resolutions)
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 2
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 2
     assert await left(rows) == {young}
     assert await counted(rows) == kept
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 0
 
 
 @pytest.mark.parametrize(
@@ -172,7 +178,7 @@ async def test_young_and_unresolved_incidents_stay(
 ) -> None:
     incident_id = await insert_resolved(rows, days_ago=days_ago, state=state)
     before = await counted(rows)
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 0
     assert await left(rows) == {incident_id}
     assert await counted(rows) == before
 
@@ -185,10 +191,10 @@ async def test_an_incident_with_a_pending_or_parked_effect_stays(
     incident_id = await insert_resolved(rows, days_ago=31, resolutions=2)
     await set_effect(rows, incident_id, Effect.WEBHOOK, state, number=number)
     before = await counted(rows)
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 0
     assert await counted(rows) == before
     await set_effect(rows, incident_id, Effect.WEBHOOK, "DONE", number=number)
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 1
     assert set((await counted(rows)).values()) == {0}
 
 
@@ -197,7 +203,7 @@ async def test_a_batch_removes_the_oldest_incidents_first(transactions: Transact
     waiting = await insert_resolved(rows, days_ago=100)
     await set_effect(rows, waiting, Effect.POSTMORTEM, "PARKED")
     for expected in (3, 3, 1, 0):
-        assert (await remove_old(transactions, keep=KEEP, limit=3)).incidents == expected
+        assert (await remove_old(transactions, keep=KEEP, limit=3)).removed == expected
         del by_age[:expected]
         assert await left(rows) == {*by_age, waiting}
 
@@ -236,8 +242,8 @@ async def test_an_incident_locked_by_a_concurrent_reopening_is_skipped(
             "UPDATE incidents SET state = 'OPEN', resolve_time = NULL, resolution_type = NULL WHERE incident_id = $1",
             reopened,
         )
-        assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
+        assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 0
     assert await left(rows) == {reopened}
 
 
@@ -245,7 +251,7 @@ async def test_concurrent_removals_are_disjoint(transactions: Transactions, rows
     for _ in range(20):
         await insert_resolved(rows, days_ago=31)
     removals = await asyncio.gather(*(remove_old(transactions, keep=KEEP, limit=10) for _ in range(4)))
-    removed = sum(removal.incidents for removal in removals)
+    removed = sum(removal.removed for removal in removals)
     assert removed <= 20
     assert len(await left(rows)) == 20 - removed
     while (await remove_old(transactions, keep=KEEP, limit=10)).has_more:
@@ -311,7 +317,7 @@ async def test_removed_incidents_are_told_from_unknown_ones(
     transactions: Transactions, rows: "Rows", database: str
 ) -> None:
     removed = [await insert_resolved(rows, days_ago=31, resolutions=number) for number in (1, 3)]
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 2
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 2
     async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
         items = [pb.LookupIncidentsRequest.Item(incident_id=each) for each in [*removed, new_id()]]
         first, second, unknown = await incidents.lookup_incidents(items)
@@ -330,7 +336,7 @@ async def test_removed_incidents_are_told_from_unknown_ones(
             resolve_time = now() - interval '31 days'
         """
     )
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 1
     assert (
         await rows.fetchval("SELECT openings FROM removed_incidents WHERE incident_id = $1", removed[1]) == 1
     )
@@ -340,7 +346,7 @@ async def test_a_late_resolve_of_a_removed_incident_is_acknowledged_and_writes_n
     transactions: Transactions, rows: "Rows", database: str
 ) -> None:
     removed = await insert_resolved(rows, days_ago=31, resolutions=2)
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 1
     unknown = new_id()
     async with healthy_service("incident", database) as service, incidents_at(service.address) as incidents:
         late: dict[str, Any] = {"resolution_type": "NO_ACTION", "approval_id": "APR-20260507-99ADF2"}
@@ -373,12 +379,12 @@ async def test_an_incident_with_a_dismissed_effect_is_removed(
 ) -> None:
     incident_id = await insert_resolved(rows, days_ago=31)
     await set_effect(rows, incident_id, Effect.WEBHOOK, "PARKED")
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 0
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 0
     async with transactions.begin() as transaction:
         job = await dead_letters.get_by_key_for_update(
             transaction.connection, Effect.WEBHOOK.topic, f"{incident_id}/1"
         )
         assert job is not None
         await dead_letters.dismiss(transaction.connection, job, actor="alice", reason="over")
-    assert (await remove_old(transactions, keep=KEEP, limit=100)).incidents == 1
+    assert (await remove_old(transactions, keep=KEEP, limit=100)).removed == 1
     assert set((await counted(rows)).values()) == {0}

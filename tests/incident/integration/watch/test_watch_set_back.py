@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -11,6 +12,7 @@ from incident.lifecycle.retention import remove_old
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
+from servicekit.retention import remove_batch
 from tests.callers import incidents_at
 from tests.dumps import own_cluster
 from tests.incident.incidents import effects_settled, token
@@ -71,7 +73,8 @@ async def test_a_token_whose_last_event_was_removed_by_retention_is_taken(databa
                 "UPDATE incidents SET resolve_time = now() - interval '90 days' WHERE state = 'RESOLVED'"
             )
             keep = await connection.fetchval("SELECT interval '30 days'")
-            assert (await remove_old(Transactions(engine, Outbox()), keep=keep, limit=10)).incidents == 1
+            removal = await remove_batch(Transactions(engine, Outbox()), partial(remove_old, keep=keep))
+            assert removal.removed == 1
             resumed = await watching(incidents, resume_token=given)
             last = token()
             await note(incidents, kept, last)

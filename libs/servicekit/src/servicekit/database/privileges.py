@@ -14,9 +14,10 @@ READ_ONLY: Final = {PRIVILEGES: "SELECT"}
 _READ_AND_WRITE: Final = "SELECT, INSERT, UPDATE, DELETE"
 
 _QUOTED = text("SELECT quote_ident(:role), quote_ident(current_schema()), current_user = :role")
+# Functions that do as the owner what the role may not, within what they allow.
 _OWN_FUNCTIONS = text("""
     SELECT oid::regprocedure::text FROM pg_proc
-    WHERE pronamespace = CAST(current_schema() AS regnamespace) AND proname = 'audit_append'
+    WHERE pronamespace = CAST(current_schema() AS regnamespace) AND proname IN ('audit_append', 'remove_approvals')
 """)
 
 

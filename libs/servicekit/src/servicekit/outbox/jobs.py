@@ -216,6 +216,22 @@ async def list_open(
     return [to_record(row) for row in await connection.execute(_LIST_OPEN, parameters)]
 
 
+# Each state by its partial index.
+_LIST_OPEN_KEYS = text("""
+    (SELECT state, dedup_key FROM outbox WHERE state = 'PENDING' ORDER BY topic, next_attempt_time LIMIT :limit)
+    UNION ALL
+    (SELECT state, dedup_key FROM outbox WHERE state = 'PARKED' ORDER BY topic LIMIT :limit)
+""")
+
+
+async def list_open_keys(connection: AsyncConnection, *, limit: int) -> Mapping[JobState, Sequence[str]]:
+    """Return the dedup keys of PENDING and of PARKED jobs of every topic, at most `limit` of each."""
+    found: dict[JobState, list[str]] = {JobState.PENDING: [], JobState.PARKED: []}
+    for state, dedup_key in await connection.execute(_LIST_OPEN_KEYS, {"limit": limit}):
+        found[JobState(state)].append(dedup_key)
+    return found
+
+
 _REMOVE_ENDED = text("""
     DELETE FROM outbox WHERE topic = :topic AND dedup_key = ANY (:dedup_keys) AND state NOT IN ('PENDING', 'PARKED')
 """).bindparams(bindparam("dedup_keys", type_=ARRAY(Text)))

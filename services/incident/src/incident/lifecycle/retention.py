@@ -1,13 +1,9 @@
 """Retention: removes incidents that were resolved long ago, with all their rows but their ids, in small batches."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from itertools import accumulate
 
-import structlog
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,16 +14,11 @@ from incident.model import OWN_ACTOR, Effect
 from servicekit.audit.model import background
 from servicekit.outbox.jobs import remove_ended
 from servicekit.outbox.sql import open_job_exists
-from servicekit.outbox.transaction import Transactions
-from servicekit.process.periodic import run_periodically
+from servicekit.outbox.transaction import Transaction
+from servicekit.retention import BATCH, Removal
 
-_log = structlog.get_logger()
-# Small batches with a pause between them: removal never holds up a Resolve. An incident may have any number of timeline
-# entries and answered requests, so that a batch has a bound for those as well.
-_BATCH = 100
+# An incident may have any number of timeline entries and answered requests: a batch has a bound for those as well.
 _MAX_ROWS = 5000
-_PAUSE = timedelta(milliseconds=100)
-_EVERY = timedelta(minutes=1)
 
 # An incident stays as long as a side effect of it is PENDING or PARKED. A row that another transaction has locked is
 # left for a later batch.
@@ -60,52 +51,40 @@ _REMEMBER = text("""
 """).bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("openings", type_=ARRAY(Integer)))
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """What a batch has removed, and whether there may be more."""
-
-    incidents: int
-    has_more: bool
-
-
 async def remove_old(
-    transactions: Transactions, *, keep: timedelta, limit: int, max_rows: int = _MAX_ROWS
+    transaction: Transaction, *, keep: timedelta, limit: int = BATCH, max_rows: int = _MAX_ROWS
 ) -> Removal:
     """Remove at most `limit` incidents that were resolved longer ago than `keep`, with `max_rows` rows in all.
 
     One that has more rows by itself is removed alone, after those that have not: it keeps none of them.
     """
     topics = [effect.topic for effect in Effect]
-    async with transactions.begin() as transaction:
-        connection = transaction.connection
-        rows = await connection.execute(
-            _LOCK_OLD, {"keep_seconds": keep.total_seconds(), "topics": topics, "limit": limit}
-        )
-        resolution_numbers = {row.incident_id: row.resolution_number for row in rows}
-        has_more = len(resolution_numbers) == limit
-        counts = await _count_rows(connection, list(resolution_numbers), max_rows)
-        chosen = _within(max_rows, dict(zip(resolution_numbers, counts, strict=True)))
-        has_more = has_more or len(chosen) < len(resolution_numbers)
-        resolution_numbers = {incident_id: resolution_numbers[incident_id] for incident_id in chosen}
-        if not resolution_numbers:
-            return Removal(0, has_more=False)
-        keys = [
-            dedup_key(key)
-            for incident_id, latest in resolution_numbers.items()
-            for key in latest_resolutions(incident_id, latest)
-        ]
-        for topic in topics:
-            await remove_ended(connection, topic, keys)
-        await connection.execute(_REMOVE, {"incident_ids": list(resolution_numbers)})
-        await connection.execute(
-            _REMEMBER,
-            {
-                "incident_ids": list(resolution_numbers),
-                "openings": list(resolution_numbers.values()),
-            },
-        )
-        transaction.record(background("retention", OWN_ACTOR), *resolution_numbers)
-        return Removal(len(resolution_numbers), has_more)
+    connection = transaction.connection
+    rows = await connection.execute(
+        _LOCK_OLD, {"keep_seconds": keep.total_seconds(), "topics": topics, "limit": limit}
+    )
+    resolution_numbers = {row.incident_id: row.resolution_number for row in rows}
+    has_more = len(resolution_numbers) == limit
+    counts = await _count_rows(connection, list(resolution_numbers), max_rows)
+    chosen = _within(max_rows, dict(zip(resolution_numbers, counts, strict=True)))
+    has_more = has_more or len(chosen) < len(resolution_numbers)
+    resolution_numbers = {incident_id: resolution_numbers[incident_id] for incident_id in chosen}
+    if not resolution_numbers:
+        return Removal(0, has_more=False)
+    keys = [
+        dedup_key(key)
+        for incident_id, latest in resolution_numbers.items()
+        for key in latest_resolutions(incident_id, latest)
+    ]
+    for topic in topics:
+        await remove_ended(connection, topic, keys)
+    await connection.execute(_REMOVE, {"incident_ids": list(resolution_numbers)})
+    await connection.execute(
+        _REMEMBER,
+        {"incident_ids": list(resolution_numbers), "openings": list(resolution_numbers.values())},
+    )
+    transaction.record(background("retention", OWN_ACTOR), *resolution_numbers)
+    return Removal(len(resolution_numbers), has_more)
 
 
 def _within(max_rows: int, counts: Mapping[str, int]) -> Sequence[str]:
@@ -120,20 +99,3 @@ def _within(max_rows: int, counts: Mapping[str, int]) -> Sequence[str]:
 async def _count_rows(connection: AsyncConnection, incident_ids: Sequence[str], limit: int) -> Sequence[int]:
     counts = await connection.execute(_COUNT_ROWS, {"incident_ids": list(incident_ids), "limit": limit})
     return list(counts.scalars())
-
-
-async def keep_removing(transactions: Transactions, *, keep: timedelta | None) -> None:
-    """Remove incidents as they grow older than `keep`, until cancelled; None keeps them for ever."""
-    if keep is None:
-        await asyncio.Event().wait()
-        return
-    await run_periodically(
-        "retention", partial(_remove_batch, transactions, keep), every=_EVERY, pause=_PAUSE
-    )
-
-
-async def _remove_batch(transactions: Transactions, keep: timedelta) -> bool:
-    removed = await remove_old(transactions, keep=keep, limit=_BATCH)
-    if removed.incidents:
-        _log.info("incidents_removed", incidents=removed.incidents)
-    return removed.has_more
