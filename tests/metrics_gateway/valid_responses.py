@@ -41,6 +41,7 @@ def approval_response() -> GetFlywheelStatsResponse:
             ],
             oldest_pending_seconds=61.5,
             incident_unknown=26,
+            superseded_total=27,
         ),
         deliveries=stats.DeliveryStats(
             deliveries=[

@@ -7,7 +7,7 @@ import pytest
 
 from approval.delivery.errors import DeliveryDoneError, DeliveryNotParkedError
 from approval.delivery.model import DeliveryState
-from approval.errors import ApprovalError, TransitionNotAllowedError
+from approval.errors import AlreadySupersededError, ApprovalError, TransitionNotAllowedError
 from approval.model import State
 from approval.status_codes import ERRORS
 from servicekit.rpc.error_table import ErrorTable
@@ -18,6 +18,8 @@ CODES = {
     "IncidentResolvedError": grpc.StatusCode.FAILED_PRECONDITION,
     "IncidentUnreachableError": grpc.StatusCode.UNAVAILABLE,
     "TransitionNotAllowedError": grpc.StatusCode.FAILED_PRECONDITION,
+    "AlreadySupersededError": grpc.StatusCode.FAILED_PRECONDITION,
+    "SupersedesOtherIncidentError": grpc.StatusCode.FAILED_PRECONDITION,
     "ConflictingDecisionError": grpc.StatusCode.FAILED_PRECONDITION,
     "SelfApprovalError": grpc.StatusCode.PERMISSION_DENIED,
     "NotProposerError": grpc.StatusCode.PERMISSION_DENIED,
@@ -41,6 +43,8 @@ CLASSES = sorted(_subclasses(ApprovalError), key=lambda cls: cls.__name__)
 
 
 def _instance(cls: type[ApprovalError]) -> ApprovalError:
+    if issubclass(cls, AlreadySupersededError):
+        return cls("APR-20260507-99ADF2", superseded_by="APR-20260507-99ADF3")
     if issubclass(cls, TransitionNotAllowedError):
         return cls("APR-20260507-99ADF2", current=State.EXPIRED, allowed=(State.PENDING, State.APPROVED))
     if issubclass(cls, DeliveryDoneError | DeliveryNotParkedError):
@@ -84,9 +88,10 @@ def test_an_error_without_an_entry_is_internal() -> None:
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_a_failed_precondition_of_a_state_names_the_states(cls: type[ApprovalError]) -> None:
     refusal = ERRORS.status_of(_instance(cls), method="")
-    # These are about the server and the action, not about a state.
+    # These are about the server, the action and the incident, not about a state.
     if refusal.code is grpc.StatusCode.FAILED_PRECONDITION and cls.__name__ not in (
         "ActionChangedError",
+        "SupersedesOtherIncidentError",
         "ExecutorMissingError",
     ):
         assert refusal.metadata["current_state"]

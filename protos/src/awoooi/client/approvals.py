@@ -44,10 +44,14 @@ class ApprovalMethods:
         ttl: timedelta | None = None,
         required_approvals: int | None = None,
         auto_execute: bool | None = None,
+        supersedes: str = "",
         request_id: str = "",
         **options: Unpack[CallOptions],
     ) -> Call[approval_pb2.Approval]:
-        """Propose an action for an incident. Idempotent by `request_id`; a new one is made when none is given."""
+        """Propose an action for an incident. Idempotent by `request_id`; a new one is made when none is given.
+
+        `supersedes` is the PENDING approval that it replaces.
+        """
         request = pb.ProposeRequest(
             incident_id=incident_id,
             action=action,
@@ -58,6 +62,7 @@ class ApprovalMethods:
             required_approvals=required_approvals,
             auto_execute=auto_execute,
             request_id=request_id or new_id(),
+            supersedes=supersedes,
         )
         return Call(
             f"{SERVICE}/Propose",

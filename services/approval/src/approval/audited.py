@@ -16,8 +16,8 @@ def _approval(request: Any) -> Sequence[str]:
     return (request.approval_id,)
 
 
-def _incident(request: Any) -> Sequence[str]:
-    return (request.incident_id,)
+def _proposal(request: Any) -> Sequence[str]:
+    return (request.incident_id, *([request.supersedes] if request.supersedes else []))
 
 
 def _delivery(request: Any) -> Sequence[str]:
@@ -31,7 +31,7 @@ def _none(_request: Any) -> Sequence[str]:
 TARGETS: Mapping[str, Callable[[Any], Sequence[str]]] = {
     f"{_SERVICE}/{name}": targets
     for name, targets in {
-        "Propose": _incident,
+        "Propose": _proposal,
         "Approve": _approval,
         "Reject": _approval,
         "Cancel": _approval,

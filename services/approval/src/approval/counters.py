@@ -2,6 +2,8 @@
 
 # By state; goes up and down.
 APPROVALS = "approvals"
+# That another proposal superseded; no label.
+SUPERSEDED = "approvals_superseded"
 # By outcome.
 EXECUTIONS = "executions"
 # Resolves of NO_ACTION executions that were acknowledged, or dismissed; no label.

@@ -46,16 +46,32 @@ class TransitionNotAllowedError(ApprovalError):
         self.allowed = allowed
 
 
+class AlreadySupersededError(TransitionNotAllowedError):
+    """Another proposal superseded this approval."""
+
+    def __init__(self, approval_id: str, *, superseded_by: str) -> None:
+        super().__init__(approval_id, current=State.CANCELLED, allowed=(State.PENDING,))
+        self.superseded_by = superseded_by
+
+
+class SupersedesOtherIncidentError(ApprovalError):
+    """The approval to supersede is for another incident."""
+
+    def __init__(self, approval_id: str) -> None:
+        super().__init__()
+        self.approval_id = approval_id
+
+
 class ConflictingDecisionError(TransitionNotAllowedError):
     """The caller decided the other way before."""
 
 
 class SelfApprovalError(ApprovalError):
-    """Nobody decides about their own proposal."""
+    """Nobody decides about their own proposal, nor about one that supersedes it."""
 
 
 class NotProposerError(ApprovalError):
-    """Only its proposer or an operator may cancel an approval, and only an operator an INDETERMINATE one."""
+    """Only its proposer or an operator may cancel or supersede an approval, and only an operator may cancel an INDETERMINATE one."""
 
 
 class ApprovalChangedError(ApprovalError):

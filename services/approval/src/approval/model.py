@@ -154,6 +154,11 @@ class Approval:
     incident_unknown_time: datetime | None
     # Who accepted it as lost; empty when nobody has.
     incident_unknown_accepted_by: str
+    # The approval that it replaces, and the one that replaces it; empty when there is none.
+    supersedes: str
+    superseded_by: str
+    # Who proposed those that it replaces, directly or through others.
+    superseded_proposers: Sequence[str]
     version: int
     decisions: Sequence[Decision]
     # Whether `expire_time` has passed, by the database's clock at the time of reading.
@@ -174,6 +179,11 @@ class Approval:
             return State.EXPIRED
         return self.state
 
+    @property
+    def proposers(self) -> Sequence[str]:
+        """Who has a part in the proposal, and so none in the decision: its proposer and those of what it supersedes."""
+        return (self.proposed_by, *self.superseded_proposers)
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -188,10 +198,12 @@ class Proposal:
     required_approvals: int
     auto_execute: bool
     request_id: str = ""
+    # The approval that it replaces; empty when there is none.
+    supersedes: str = ""
 
     def content_hash(self) -> str:
         """A digest of the content, without the request id: equal for a retry of the same call."""
-        content = [
+        content: list[object] = [
             self.incident_id,
             self.action,
             self.risk,
@@ -201,6 +213,9 @@ class Proposal:
             self.required_approvals,
             self.auto_execute,
         ]
+        # Otherwise as versions before it made it, for retries across a deployment.
+        if self.supersedes:
+            content.append(self.supersedes)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -63,7 +63,9 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
 
     async def Propose(self, request: pb.ProposeRequest, context: Context) -> pb.ProposeResponse:
         proposal = mapping.proposal(request, default_ttl=self._default_ttl)
-        approval = await self._propose.propose(proposal, call=current_call())
+        approval = await self._propose.propose(
+            proposal, call=current_call(), cancels_any=CANCELS_ANY in current_identity().roles
+        )
         return pb.ProposeResponse(approval=mapping.approval_to_proto(approval))
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:

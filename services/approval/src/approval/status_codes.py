@@ -1,6 +1,7 @@
 """The one table from this service's errors to gRPC statuses."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import grpc
@@ -11,6 +12,7 @@ from approval.delivery.errors import (
     DeliveryNotParkedError,
 )
 from approval.errors import (
+    AlreadySupersededError,
     ApprovalChangedError,
     ApprovalNotFoundError,
     ConflictingDecisionError,
@@ -19,6 +21,7 @@ from approval.errors import (
     NotProposerError,
     RequestIdReusedError,
     SelfApprovalError,
+    SupersedesOtherIncidentError,
     TransitionNotAllowedError,
 )
 from approval.execution.errors import ActionChangedError, ExecutorMissingError, IncidentUnreachableError
@@ -28,7 +31,13 @@ from servicekit.rpc.status import RpcStatus, state_not_allowed
 _APPROVAL = "awoooi.approval.v1.Approval"
 _INCIDENT = "awoooi.incident.v1.Incident"
 
-_OfApproval = ApprovalNotFoundError | ApprovalChangedError | ActionChangedError | ExecutorMissingError
+_OfApproval = (
+    ApprovalNotFoundError
+    | ApprovalChangedError
+    | ActionChangedError
+    | ExecutorMissingError
+    | SupersedesOtherIncidentError
+)
 
 
 def _of_approval(code: grpc.StatusCode, reason: str) -> Callable[[_OfApproval], RpcStatus]:
@@ -73,6 +82,11 @@ def _incident_resolved(error: IncidentResolvedError) -> RpcStatus:
     )
 
 
+def _superseded(error: AlreadySupersededError) -> RpcStatus:
+    status = _not_allowed("ALREADY_SUPERSEDED")(error)
+    return replace(status, metadata={**status.metadata, "superseded_by": error.superseded_by})
+
+
 ERRORS = ErrorTable(
     {
         ApprovalNotFoundError: _of_approval(grpc.StatusCode.NOT_FOUND, "APPROVAL_NOT_FOUND"),
@@ -82,6 +96,10 @@ ERRORS = ErrorTable(
             grpc.StatusCode.UNAVAILABLE, "INCIDENT_SERVICE_UNREACHABLE", retry_after=timedelta(seconds=1)
         ),
         TransitionNotAllowedError: _not_allowed("APPROVAL_STATE_NOT_ALLOWED"),
+        AlreadySupersededError: _superseded,
+        SupersedesOtherIncidentError: _of_approval(
+            grpc.StatusCode.FAILED_PRECONDITION, "SUPERSEDES_OTHER_INCIDENT"
+        ),
         ConflictingDecisionError: _not_allowed("DECIDED_OTHERWISE"),
         SelfApprovalError: _plain(grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL"),
         NotProposerError: _plain(grpc.StatusCode.PERMISSION_DENIED, "NOT_PROPOSER"),

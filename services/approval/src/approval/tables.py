@@ -17,7 +17,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from servicekit.audit.tables import define_audit_tables
 from servicekit.database.counters import define_counters_table
@@ -73,6 +73,11 @@ approvals = Table(
     # Since when the incident service does not know the incident, as far as was noticed; and who accepted it as lost.
     Column("incident_unknown_time", DateTime(timezone=True)),
     Column("incident_unknown_accepted_by", Text, nullable=False, server_default=""),
+    # The approval that it replaces, which may be removed by now, and the one that replaces it.
+    Column("supersedes", Text),
+    Column("superseded_by", Text),
+    # Who proposed those that it replaces, directly or through others.
+    Column("superseded_proposers", ARRAY(Text), nullable=False, server_default="{}"),
     # Incremented by every change; with the time of that, the etag.
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("request_id", Text),

@@ -1,6 +1,6 @@
 """Nobody acts under another's name: on a real service with tokens and an identity provider."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from awoooi.approval.v1 import approval_pb2
 from awoooi.client import NO_RETRIES, ApprovalClient, CallError
 from tests.approval.conftest import AT_REST
 from tests.approval.schemas import approval_database
@@ -156,6 +157,31 @@ async def test_a_proposer_cancels_only_their_own(secured: Secured, incidents: In
     other_id = await secured.proposed(incidents, secured.jwt("alice", "proposer"))
     cancelled = await secured.approvals.cancel(other_id, token=secured.jwt("oscar", "operator"))
     assert cancelled.state == State.STATE_CANCELLED
+
+
+async def test_a_proposer_supersedes_only_their_own_and_neither_of_two_proposers_decides(
+    secured: Secured, incidents: Incidents
+) -> None:
+    alice, bob = secured.jwt("alice", "proposer", "approver"), secured.jwt("bob", "proposer", "approver")
+    first = await secured.approvals.get(await secured.proposed(incidents, alice), token=alice)
+
+    def superseding(approval_id: str, token: str) -> Awaitable[approval_pb2.Approval]:
+        return secured.approvals.propose(
+            first.incident_id, action=NO_ACTION, risk="LOW", supersedes=approval_id, token=token
+        )
+
+    refusal = await refused(superseding(first.approval_id, bob))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_PROPOSER")
+    approver = secured.jwt("carol", "approver")
+    refusal = await refused(superseding(first.approval_id, approver))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
+    second = await superseding(first.approval_id, secured.jwt("ALICE", "proposer"))
+    third = await superseding(second.approval_id, secured.jwt("oscar", "operator", "approver"))
+    for token in (alice, secured.jwt("Alice", "approver"), secured.jwt("oscar", "approver")):
+        refusal = await refused(secured.approvals.approve(third.approval_id, token=token))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL")
+    approved = await secured.approvals.approve(third.approval_id, token=bob)
+    assert [decision.actor for decision in approved.decisions] == ["bob"]
 
 
 async def test_what_is_indeterminate_is_closed_by_an_operator_alone(

@@ -20,6 +20,7 @@ def test_the_success_rate_is_withheld_below_the_minimum_of_samples(samples: int)
         approvals={},
         approval_oldest_pending_seconds=0.0,
         approvals_incident_unknown=3,
+        approvals_superseded=4,
         deliveries={topic: TopicStats({}, 0.0, 0) for topic in DeliveryTopic},
         details=None,
     )

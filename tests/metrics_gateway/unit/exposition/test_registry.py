@@ -31,6 +31,7 @@ SERIES = {
     ("awoooi_flywheel_approvals", "gauge", ("state",)),
     ("awoooi_flywheel_approval_oldest_pending_seconds", "gauge", ()),
     ("awoooi_flywheel_approvals_incident_unknown", "gauge", ()),
+    ("awoooi_flywheel_approvals_superseded_total", "counter", ()),
     ("awoooi_flywheel_incidents", "gauge", ("state",)),
     ("awoooi_flywheel_incidents_stuck", "gauge", ()),
     ("awoooi_flywheel_incidents_stuck_by_reason", "gauge", ("reason",)),
@@ -135,6 +136,7 @@ def test_the_stats_of_the_approval_service_are_exposed() -> None:
     assert seen.value("awoooi_flywheel_approvals", state="pending") == 3
     assert seen.value("awoooi_flywheel_approval_oldest_pending_seconds") == 61.5
     assert seen.value("awoooi_flywheel_approvals_incident_unknown") == 26
+    assert seen.value("awoooi_flywheel_approvals_superseded_total") == 27
 
 
 def test_side_effects_of_another_version_are_other() -> None:

@@ -77,7 +77,9 @@ class Approval(_message.Message):
         STATE_EXPIRED: Approval._State.ValueType  # 4
         """`expire_time` passed before it was executed. Terminal."""
         STATE_CANCELLED: Approval._State.ValueType  # 5
-        """Cancelled before it was executed, or closed by an operator after INDETERMINATE. Terminal."""
+        """Cancelled before it was executed, superseded by another proposal (`superseded_by`), or closed by an operator after
+        INDETERMINATE. Terminal.
+        """
         STATE_EXECUTING: Approval._State.ValueType  # 6
         """Being executed."""
         STATE_SUCCEEDED: Approval._State.ValueType  # 7
@@ -108,7 +110,9 @@ class Approval(_message.Message):
     STATE_EXPIRED: Approval.State.ValueType  # 4
     """`expire_time` passed before it was executed. Terminal."""
     STATE_CANCELLED: Approval.State.ValueType  # 5
-    """Cancelled before it was executed, or closed by an operator after INDETERMINATE. Terminal."""
+    """Cancelled before it was executed, superseded by another proposal (`superseded_by`), or closed by an operator after
+    INDETERMINATE. Terminal.
+    """
     STATE_EXECUTING: Approval.State.ValueType  # 6
     """Being executed."""
     STATE_SUCCEEDED: Approval.State.ValueType  # 7
@@ -148,6 +152,9 @@ class Approval(_message.Message):
     INCIDENT_RESOLVE_TIME_FIELD_NUMBER: _builtins.int
     INCIDENT_UNKNOWN_TIME_FIELD_NUMBER: _builtins.int
     INCIDENT_UNKNOWN_ACCEPTED_BY_FIELD_NUMBER: _builtins.int
+    SUPERSEDES_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_PROPOSERS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     """Output only. `APR-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits, such as APR-20260507-99ADF2.
@@ -193,6 +200,12 @@ class Approval(_message.Message):
     """
     incident_unknown_accepted_by: _builtins.str
     """Output only. The caller of the Reconcile that accepted the unknown incident as lost; empty when none did."""
+    supersedes: _builtins.str
+    """Output only. The approval that this one replaces (`ProposeRequest.supersedes`). Empty when it replaces none. Kept
+    when retention has removed that one.
+    """
+    superseded_by: _builtins.str
+    """Output only. The approval that replaces this one, which is then CANCELLED. Empty when none does."""
     etag: _builtins.str
     """Output only. Opaque; changes whenever this message changes. At most 128 characters. Optimistic
     concurrency: a request that carries an outdated etag fails with ABORTED.
@@ -241,6 +254,12 @@ class Approval(_message.Message):
         database was restored from an older backup, for example. Unset when it is known.
         """
 
+    @_builtins.property
+    def superseded_proposers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Who proposed those that it supersedes, directly or through others, each once: like `proposed_by` they
+        do not decide about it.
+        """
+
     def __init__(
         self,
         *,
@@ -270,11 +289,14 @@ class Approval(_message.Message):
         incident_resolve_time: _timestamp_pb2.Timestamp | None = ...,
         incident_unknown_time: _timestamp_pb2.Timestamp | None = ...,
         incident_unknown_accepted_by: _builtins.str = ...,
+        supersedes: _builtins.str = ...,
+        superseded_by: _builtins.str = ...,
+        superseded_proposers: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_time", b"incident_unknown_time", "operation", b"operation", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_accepted_by", b"incident_unknown_accepted_by", "incident_unknown_time", b"incident_unknown_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_accepted_by", b"incident_unknown_accepted_by", "incident_unknown_time", b"incident_unknown_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "superseded_by", b"superseded_by", "superseded_proposers", b"superseded_proposers", "supersedes", b"supersedes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015

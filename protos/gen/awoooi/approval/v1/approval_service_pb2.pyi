@@ -37,6 +37,7 @@ class ProposeRequest(_message.Message):
     REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
     AUTO_EXECUTE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SUPERSEDES_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
     """Required. The incident the action is for: `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     action: _builtins.str
@@ -61,6 +62,10 @@ class ProposeRequest(_message.Message):
     """Optional. Idempotency key: one value per intended proposal, such as a UUID; makes a retry safe. Each
     caller has its own: another caller's value is never matched. At most 128 printable ASCII characters, no spaces.
     """
+    supersedes: _builtins.str
+    """Optional. The PENDING approval that this proposal replaces: `APR-YYYYMMDD-` and 6 to 12 upper-case hexadecimal
+    digits. Empty: none.
+    """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """Optional. Time from the proposal until it expires, more than 0 and at most 30 days. Unset: the server's
@@ -79,10 +84,11 @@ class ProposeRequest(_message.Message):
         required_approvals: _builtins.int | None = ...,
         auto_execute: _builtins.bool | None = ...,
         request_id: _builtins.str = ...,
+        supersedes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_auto_execute", b"_auto_execute", "_confidence", b"_confidence", "_required_approvals", b"_required_approvals", "auto_execute", b"auto_execute", "confidence", b"confidence", "required_approvals", b"required_approvals", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_execute", b"_auto_execute", "_confidence", b"_confidence", "_required_approvals", b"_required_approvals", "action", b"action", "auto_execute", b"auto_execute", "confidence", b"confidence", "incident_id", b"incident_id", "rationale", b"rationale", "request_id", b"request_id", "required_approvals", b"required_approvals", "risk", b"risk", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auto_execute", b"_auto_execute", "_confidence", b"_confidence", "_required_approvals", b"_required_approvals", "action", b"action", "auto_execute", b"auto_execute", "confidence", b"confidence", "incident_id", b"incident_id", "rationale", b"rationale", "request_id", b"request_id", "required_approvals", b"required_approvals", "risk", b"risk", "supersedes", b"supersedes", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auto_execute: _TypeAlias = _typing.Literal["auto_execute"]  # noqa: Y015
     _WhichOneofArgType__auto_execute: _TypeAlias = _typing.Literal["_auto_execute", b"_auto_execute"]  # noqa: Y015

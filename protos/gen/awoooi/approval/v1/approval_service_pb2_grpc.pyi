@@ -66,6 +66,14 @@ class ApprovalServiceStub:
     again returns the approval in its current state and writes nothing. Errors: NOT_FOUND when the incident
     is unknown; FAILED_PRECONDITION when it is RESOLVED; ALREADY_EXISTS when `request_id` is known with other
     content.
+
+    With `supersedes` it replaces a PENDING approval of the same incident, in the same transaction: that one is
+    CANCELLED by the caller, and the two name each other (`supersedes`, `superseded_by`). Its decisions do not
+    count for the new one. Nobody decides about a proposal that supersedes their own. Of a concurrent Approve,
+    Reject, Cancel or other Propose, the first to commit wins. Errors, after which nothing is changed: NOT_FOUND
+    when there is no such approval; FAILED_PRECONDITION when it is not PENDING, with reason ALREADY_SUPERSEDED and the
+    successor's id in `superseded_by` when another proposal superseded it, with reason SUPERSEDES_OTHER_INCIDENT when it
+    is for another incident; PERMISSION_DENIED when the caller may not Cancel it.
     """
     Get: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.GetRequest, _approval_service_pb2.GetResponse]
     """Returns one approval as last committed. Errors: NOT_FOUND."""
@@ -82,14 +90,15 @@ class ApprovalServiceStub:
 
     Idempotent: the same caller's approval again returns the record in its current state and counts once.
     Errors: NOT_FOUND; FAILED_PRECONDITION when it is not PENDING or the caller rejected it;
-    PERMISSION_DENIED for the proposer; ABORTED when it is PENDING and `etag` is not its current one. Of a
-    concurrent Approve and Reject, the first to commit wins.
+    PERMISSION_DENIED for the proposer, and for those of `superseded_proposers`; ABORTED when it is PENDING and `etag`
+    is not its current one. Of a concurrent Approve and Reject, the first to commit wins.
     """
     Reject: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.RejectRequest, _approval_service_pb2.RejectResponse]
     """Moves a PENDING approval to REJECTED; one rejection is enough.
 
     Idempotent: the same caller's rejection again returns the record unchanged. Errors: NOT_FOUND;
-    FAILED_PRECONDITION when it is not PENDING; PERMISSION_DENIED for the proposer, who may Cancel; ABORTED
+    FAILED_PRECONDITION when it is not PENDING; PERMISSION_DENIED for the proposer, who may Cancel, and for those of
+    `superseded_proposers`; ABORTED
     when it is PENDING and `etag` is not its current one. Of a concurrent Approve and Reject, the first to
     commit wins.
     """
@@ -204,6 +213,14 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     again returns the approval in its current state and writes nothing. Errors: NOT_FOUND when the incident
     is unknown; FAILED_PRECONDITION when it is RESOLVED; ALREADY_EXISTS when `request_id` is known with other
     content.
+
+    With `supersedes` it replaces a PENDING approval of the same incident, in the same transaction: that one is
+    CANCELLED by the caller, and the two name each other (`supersedes`, `superseded_by`). Its decisions do not
+    count for the new one. Nobody decides about a proposal that supersedes their own. Of a concurrent Approve,
+    Reject, Cancel or other Propose, the first to commit wins. Errors, after which nothing is changed: NOT_FOUND
+    when there is no such approval; FAILED_PRECONDITION when it is not PENDING, with reason ALREADY_SUPERSEDED and the
+    successor's id in `superseded_by` when another proposal superseded it, with reason SUPERSEDES_OTHER_INCIDENT when it
+    is for another incident; PERMISSION_DENIED when the caller may not Cancel it.
     """
     Get: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.GetRequest, _approval_service_pb2.GetResponse]  # type: ignore[assignment]
     """Returns one approval as last committed. Errors: NOT_FOUND."""
@@ -220,14 +237,15 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
 
     Idempotent: the same caller's approval again returns the record in its current state and counts once.
     Errors: NOT_FOUND; FAILED_PRECONDITION when it is not PENDING or the caller rejected it;
-    PERMISSION_DENIED for the proposer; ABORTED when it is PENDING and `etag` is not its current one. Of a
-    concurrent Approve and Reject, the first to commit wins.
+    PERMISSION_DENIED for the proposer, and for those of `superseded_proposers`; ABORTED when it is PENDING and `etag`
+    is not its current one. Of a concurrent Approve and Reject, the first to commit wins.
     """
     Reject: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.RejectRequest, _approval_service_pb2.RejectResponse]  # type: ignore[assignment]
     """Moves a PENDING approval to REJECTED; one rejection is enough.
 
     Idempotent: the same caller's rejection again returns the record unchanged. Errors: NOT_FOUND;
-    FAILED_PRECONDITION when it is not PENDING; PERMISSION_DENIED for the proposer, who may Cancel; ABORTED
+    FAILED_PRECONDITION when it is not PENDING; PERMISSION_DENIED for the proposer, who may Cancel, and for those of
+    `superseded_proposers`; ABORTED
     when it is PENDING and `etag` is not its current one. Of a concurrent Approve and Reject, the first to
     commit wins.
     """
@@ -344,6 +362,14 @@ class ApprovalServiceServicer:
         again returns the approval in its current state and writes nothing. Errors: NOT_FOUND when the incident
         is unknown; FAILED_PRECONDITION when it is RESOLVED; ALREADY_EXISTS when `request_id` is known with other
         content.
+
+        With `supersedes` it replaces a PENDING approval of the same incident, in the same transaction: that one is
+        CANCELLED by the caller, and the two name each other (`supersedes`, `superseded_by`). Its decisions do not
+        count for the new one. Nobody decides about a proposal that supersedes their own. Of a concurrent Approve,
+        Reject, Cancel or other Propose, the first to commit wins. Errors, after which nothing is changed: NOT_FOUND
+        when there is no such approval; FAILED_PRECONDITION when it is not PENDING, with reason ALREADY_SUPERSEDED and the
+        successor's id in `superseded_by` when another proposal superseded it, with reason SUPERSEDES_OTHER_INCIDENT when it
+        is for another incident; PERMISSION_DENIED when the caller may not Cancel it.
         """
 
     def Get(
@@ -375,8 +401,8 @@ class ApprovalServiceServicer:
 
         Idempotent: the same caller's approval again returns the record in its current state and counts once.
         Errors: NOT_FOUND; FAILED_PRECONDITION when it is not PENDING or the caller rejected it;
-        PERMISSION_DENIED for the proposer; ABORTED when it is PENDING and `etag` is not its current one. Of a
-        concurrent Approve and Reject, the first to commit wins.
+        PERMISSION_DENIED for the proposer, and for those of `superseded_proposers`; ABORTED when it is PENDING and `etag`
+        is not its current one. Of a concurrent Approve and Reject, the first to commit wins.
         """
 
     def Reject(
@@ -387,7 +413,8 @@ class ApprovalServiceServicer:
         """Moves a PENDING approval to REJECTED; one rejection is enough.
 
         Idempotent: the same caller's rejection again returns the record unchanged. Errors: NOT_FOUND;
-        FAILED_PRECONDITION when it is not PENDING; PERMISSION_DENIED for the proposer, who may Cancel; ABORTED
+        FAILED_PRECONDITION when it is not PENDING; PERMISSION_DENIED for the proposer, who may Cancel, and for those of
+        `superseded_proposers`; ABORTED
         when it is PENDING and `etag` is not its current one. Of a concurrent Approve and Reject, the first to
         commit wins.
         """

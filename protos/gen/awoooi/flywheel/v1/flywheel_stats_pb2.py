@@ -28,19 +28,19 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'awoooi/flywheel/v1/flywheel_stats.proto\x12\x12\x61woooi.flywheel.v1\x1a!awoooi/approval/v1/approval.proto\x1a!awoooi/incident/v1/incident.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x02\n\x0e\x45xecutionStats\x12\x19\n\x0csuccess_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07samples\x18\x02 \x01(\x03\x12\x11\n\tsuccesses\x18\x03 \x01(\x03\x12\x13\n\x0bmin_samples\x18\x04 \x01(\x03\x12)\n\x06window\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x43\n\x10\x65xecutions_total\x18\x06 \x03(\x0b\x32).awoooi.flywheel.v1.ExecutionOutcomeCount\x12\x1d\n\x15noop_executions_total\x18\x07 \x01(\x03\x12\x1e\n\x16noop_resolutions_total\x18\x08 \x01(\x03\x12\x30\n\x05hours\x18\t \x03(\x0b\x32!.awoooi.flywheel.v1.ExecutionHourB\x0f\n\r_success_rate\"]\n\x15\x45xecutionOutcomeCount\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32$.awoooi.flywheel.v1.ExecutionOutcome\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"~\n\rExecutionHour\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\nexecutions\x18\x02 \x03(\x0b\x32).awoooi.flywheel.v1.ExecutionOutcomeCount\"\xba\x01\n\rApprovalStats\x12\x39\n\tapprovals\x18\x01 \x03(\x0b\x32&.awoooi.flywheel.v1.ApprovalStateCount\x12\x1e\n\x16oldest_pending_seconds\x18\x02 \x01(\x01\x12\x34\n\x07pending\x18\x03 \x03(\x0b\x32#.awoooi.flywheel.v1.PendingApproval\x12\x18\n\x10incident_unknown\x18\x04 \x01(\x03\"V\n\x12\x41pprovalStateCount\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".awoooi.approval.v1.Approval.State\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xd5\x01\n\x0fPendingApproval\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x13\n\x0bincident_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12&\n\x04risk\x18\x04 \x01(\x0e\x32\x18.awoooi.approval.v1.Risk\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd2\x01\n\rDeliveryStats\x12:\n\ndeliveries\x18\x01 \x03(\x0b\x32&.awoooi.flywheel.v1.DeliveryStateCount\x12\x1e\n\x16oldest_pending_seconds\x18\x02 \x01(\x01\x12-\n\x07waiting\x18\x03 \x03(\x0b\x32\x1c.awoooi.approval.v1.Delivery\x12\x36\n\x06topics\x18\x04 \x03(\x0b\x32&.awoooi.flywheel.v1.DeliveryTopicStats\"\xbc\x01\n\x12\x44\x65liveryTopicStats\x12\x31\n\x05topic\x18\x01 \x01(\x0e\x32\".awoooi.approval.v1.Delivery.Topic\x12:\n\ndeliveries\x18\x02 \x03(\x0b\x32&.awoooi.flywheel.v1.DeliveryStateCount\x12\x1e\n\x16oldest_pending_seconds\x18\x03 \x01(\x01\x12\x17\n\x0f\x64ismissed_total\x18\x04 \x01(\x03\"V\n\x12\x44\x65liveryStateCount\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".awoooi.approval.v1.Delivery.State\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xee\x02\n\rIncidentStats\x12\x39\n\tincidents\x18\x01 \x03(\x0b\x32&.awoooi.flywheel.v1.IncidentStateCount\x12\r\n\x05stuck\x18\x02 \x01(\x03\x12=\n\x0fstuck_by_reason\x18\x03 \x03(\x0b\x32$.awoooi.flywheel.v1.StuckReasonCount\x12.\n\x0bstuck_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x0copened_total\x18\x05 \x03(\x0b\x32!.awoooi.flywheel.v1.SeverityCount\x12:\n\x0fstuck_incidents\x18\x06 \x03(\x0b\x32!.awoooi.flywheel.v1.StuckIncident\x12/\n\x05hours\x18\x07 \x03(\x0b\x32 .awoooi.flywheel.v1.IncidentHour\"V\n\x12IncidentStateCount\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".awoooi.incident.v1.Incident.State\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"R\n\x10StuckReasonCount\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.awoooi.flywheel.v1.StuckReason\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"N\n\rSeverityCount\x12.\n\x08severity\x18\x01 \x01(\x0e\x32\x1c.awoooi.incident.v1.Severity\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xff\x01\n\rStuckIncident\x12\x13\n\x0bincident_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12.\n\x08severity\x18\x03 \x01(\x0e\x32\x1c.awoooi.incident.v1.Severity\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".awoooi.incident.v1.Incident.State\x12/\n\x06reason\x18\x05 \x01(\x0e\x32\x1f.awoooi.flywheel.v1.StuckReason\x12\x36\n\x12last_progress_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x0cIncidentHour\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06opened\x18\x02 \x01(\x03\x12\x10\n\x08resolved\x18\x03 \x01(\x03\"\xcf\x01\n\x0fResolutionStats\x12?\n\x0eresolved_total\x18\x01 \x03(\x0b\x32\'.awoooi.flywheel.v1.ResolutionTypeCount\x12\x39\n\x12resolution_seconds\x18\x02 \x01(\x0b\x32\x1d.awoooi.flywheel.v1.Histogram\x12@\n\x0fpostmortems_24h\x18\x03 \x03(\x0b\x32\'.awoooi.flywheel.v1.ResolutionTypeCount\"a\n\x13ResolutionTypeCount\x12;\n\x0fresolution_type\x18\x01 \x01(\x0e\x32\".awoooi.incident.v1.ResolutionType\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\x97\x01\n\tHistogram\x12\x35\n\x07\x62uckets\x18\x01 \x03(\x0b\x32$.awoooi.flywheel.v1.Histogram.Bucket\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0b\n\x03sum\x18\x03 \x01(\x01\x1a\x37\n\x06\x42ucket\x12\x13\n\x0bupper_bound\x18\x01 \x01(\x01\x12\x18\n\x10\x63umulative_count\x18\x02 \x01(\x03\"\xd7\x01\n\x0fSideEffectStats\x12\x39\n\x0cside_effects\x18\x01 \x03(\x0b\x32#.awoooi.flywheel.v1.SideEffectCount\x12\x1e\n\x16oldest_pending_seconds\x18\x02 \x01(\x01\x12/\n\x07waiting\x18\x03 \x03(\x0b\x32\x1e.awoooi.incident.v1.SideEffect\x12\x38\n\x0f\x64ismissed_total\x18\x04 \x03(\x0b\x32\x1f.awoooi.flywheel.v1.EffectCount\"S\n\x0b\x45\x66\x66\x65\x63tCount\x12\x35\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32%.awoooi.incident.v1.SideEffect.Effect\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\x8c\x01\n\x0fSideEffectCount\x12\x35\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32%.awoooi.incident.v1.SideEffect.Effect\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.awoooi.incident.v1.SideEffect.State\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"L\n\x0bServerStats\x12=\n\rrefused_total\x18\x01 \x03(\x0b\x32&.awoooi.flywheel.v1.ServerRefusalCount\"S\n\x12ServerRefusalCount\x12.\n\x05limit\x18\x01 \x01(\x0e\x32\x1f.awoooi.flywheel.v1.ServerLimit\x12\r\n\x05\x63ount\x18\x02 \x01(\x03*\xb5\x01\n\x10\x45xecutionOutcome\x12!\n\x1d\x45XECUTION_OUTCOME_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45XECUTION_OUTCOME_SUCCEEDED\x10\x01\x12\x1c\n\x18\x45XECUTION_OUTCOME_FAILED\x10\x02\x12\x1a\n\x16\x45XECUTION_OUTCOME_NOOP\x10\x03\x12#\n\x1f\x45XECUTION_OUTCOME_INDETERMINATE\x10\x04*\xfd\x01\n\x0bStuckReason\x12\x1c\n\x18STUCK_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18STUCK_REASON_NO_APPROVAL\x10\x01\x12!\n\x1dSTUCK_REASON_APPROVAL_PENDING\x10\x02\x12&\n\"STUCK_REASON_APPROVED_NOT_EXECUTED\x10\x03\x12!\n\x1dSTUCK_REASON_EXECUTION_FAILED\x10\x04\x12&\n\"STUCK_REASON_EXECUTED_NOT_RESOLVED\x10\x05\x12\x1c\n\x18STUCK_REASON_NO_PROGRESS\x10\x06*\xd2\x04\n\x0bServerLimit\x12\x1c\n\x18SERVER_LIMIT_UNSPECIFIED\x10\x00\x12\x16\n\x12SERVER_LIMIT_CALLS\x10\x01\x12\x1f\n\x1bSERVER_LIMIT_CALLS_PER_PEER\x10\x02\x12#\n\x1fSERVER_LIMIT_CALLS_PER_IDENTITY\x10\x03\x12\x18\n\x14SERVER_LIMIT_STREAMS\x10\x04\x12!\n\x1dSERVER_LIMIT_STREAMS_PER_PEER\x10\x05\x12%\n!SERVER_LIMIT_STREAMS_PER_IDENTITY\x10\x06\x12\x1a\n\x16SERVER_LIMIT_OWN_CALLS\x10\x07\x12#\n\x1fSERVER_LIMIT_OWN_CALLS_PER_PEER\x10\x08\x12!\n\x1dSERVER_LIMIT_CALLS_PER_SECOND\x10\t\x12\x16\n\x12SERVER_LIMIT_READS\x10\n\x12\x1f\n\x1bSERVER_LIMIT_READS_PER_PEER\x10\x0b\x12\x1a\n\x16SERVER_LIMIT_READ_TIME\x10\x0c\x12\x1d\n\x19SERVER_LIMIT_REQUEST_TIME\x10\r\x12\x1d\n\x19SERVER_LIMIT_UNSENT_BYTES\x10\x0e\x12\x1b\n\x17SERVER_LIMIT_WRITE_TIME\x10\x0f\x12\x1f\n\x1bSERVER_LIMIT_RECEIVED_BYTES\x10\x10\x12.\n*SERVER_LIMIT_RECEIVED_BYTES_PER_CONNECTION\x10\x11\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'awoooi/flywheel/v1/flywheel_stats.proto\x12\x12\x61woooi.flywheel.v1\x1a!awoooi/approval/v1/approval.proto\x1a!awoooi/incident/v1/incident.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x02\n\x0e\x45xecutionStats\x12\x19\n\x0csuccess_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07samples\x18\x02 \x01(\x03\x12\x11\n\tsuccesses\x18\x03 \x01(\x03\x12\x13\n\x0bmin_samples\x18\x04 \x01(\x03\x12)\n\x06window\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x43\n\x10\x65xecutions_total\x18\x06 \x03(\x0b\x32).awoooi.flywheel.v1.ExecutionOutcomeCount\x12\x1d\n\x15noop_executions_total\x18\x07 \x01(\x03\x12\x1e\n\x16noop_resolutions_total\x18\x08 \x01(\x03\x12\x30\n\x05hours\x18\t \x03(\x0b\x32!.awoooi.flywheel.v1.ExecutionHourB\x0f\n\r_success_rate\"]\n\x15\x45xecutionOutcomeCount\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32$.awoooi.flywheel.v1.ExecutionOutcome\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"~\n\rExecutionHour\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\nexecutions\x18\x02 \x03(\x0b\x32).awoooi.flywheel.v1.ExecutionOutcomeCount\"\xd4\x01\n\rApprovalStats\x12\x39\n\tapprovals\x18\x01 \x03(\x0b\x32&.awoooi.flywheel.v1.ApprovalStateCount\x12\x1e\n\x16oldest_pending_seconds\x18\x02 \x01(\x01\x12\x34\n\x07pending\x18\x03 \x03(\x0b\x32#.awoooi.flywheel.v1.PendingApproval\x12\x18\n\x10incident_unknown\x18\x04 \x01(\x03\x12\x18\n\x10superseded_total\x18\x05 \x01(\x03\"V\n\x12\x41pprovalStateCount\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".awoooi.approval.v1.Approval.State\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xd5\x01\n\x0fPendingApproval\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x13\n\x0bincident_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12&\n\x04risk\x18\x04 \x01(\x0e\x32\x18.awoooi.approval.v1.Risk\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd2\x01\n\rDeliveryStats\x12:\n\ndeliveries\x18\x01 \x03(\x0b\x32&.awoooi.flywheel.v1.DeliveryStateCount\x12\x1e\n\x16oldest_pending_seconds\x18\x02 \x01(\x01\x12-\n\x07waiting\x18\x03 \x03(\x0b\x32\x1c.awoooi.approval.v1.Delivery\x12\x36\n\x06topics\x18\x04 \x03(\x0b\x32&.awoooi.flywheel.v1.DeliveryTopicStats\"\xbc\x01\n\x12\x44\x65liveryTopicStats\x12\x31\n\x05topic\x18\x01 \x01(\x0e\x32\".awoooi.approval.v1.Delivery.Topic\x12:\n\ndeliveries\x18\x02 \x03(\x0b\x32&.awoooi.flywheel.v1.DeliveryStateCount\x12\x1e\n\x16oldest_pending_seconds\x18\x03 \x01(\x01\x12\x17\n\x0f\x64ismissed_total\x18\x04 \x01(\x03\"V\n\x12\x44\x65liveryStateCount\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".awoooi.approval.v1.Delivery.State\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xee\x02\n\rIncidentStats\x12\x39\n\tincidents\x18\x01 \x03(\x0b\x32&.awoooi.flywheel.v1.IncidentStateCount\x12\r\n\x05stuck\x18\x02 \x01(\x03\x12=\n\x0fstuck_by_reason\x18\x03 \x03(\x0b\x32$.awoooi.flywheel.v1.StuckReasonCount\x12.\n\x0bstuck_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x0copened_total\x18\x05 \x03(\x0b\x32!.awoooi.flywheel.v1.SeverityCount\x12:\n\x0fstuck_incidents\x18\x06 \x03(\x0b\x32!.awoooi.flywheel.v1.StuckIncident\x12/\n\x05hours\x18\x07 \x03(\x0b\x32 .awoooi.flywheel.v1.IncidentHour\"V\n\x12IncidentStateCount\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".awoooi.incident.v1.Incident.State\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"R\n\x10StuckReasonCount\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.awoooi.flywheel.v1.StuckReason\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"N\n\rSeverityCount\x12.\n\x08severity\x18\x01 \x01(\x0e\x32\x1c.awoooi.incident.v1.Severity\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xff\x01\n\rStuckIncident\x12\x13\n\x0bincident_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12.\n\x08severity\x18\x03 \x01(\x0e\x32\x1c.awoooi.incident.v1.Severity\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".awoooi.incident.v1.Incident.State\x12/\n\x06reason\x18\x05 \x01(\x0e\x32\x1f.awoooi.flywheel.v1.StuckReason\x12\x36\n\x12last_progress_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x0cIncidentHour\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06opened\x18\x02 \x01(\x03\x12\x10\n\x08resolved\x18\x03 \x01(\x03\"\xcf\x01\n\x0fResolutionStats\x12?\n\x0eresolved_total\x18\x01 \x03(\x0b\x32\'.awoooi.flywheel.v1.ResolutionTypeCount\x12\x39\n\x12resolution_seconds\x18\x02 \x01(\x0b\x32\x1d.awoooi.flywheel.v1.Histogram\x12@\n\x0fpostmortems_24h\x18\x03 \x03(\x0b\x32\'.awoooi.flywheel.v1.ResolutionTypeCount\"a\n\x13ResolutionTypeCount\x12;\n\x0fresolution_type\x18\x01 \x01(\x0e\x32\".awoooi.incident.v1.ResolutionType\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\x97\x01\n\tHistogram\x12\x35\n\x07\x62uckets\x18\x01 \x03(\x0b\x32$.awoooi.flywheel.v1.Histogram.Bucket\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0b\n\x03sum\x18\x03 \x01(\x01\x1a\x37\n\x06\x42ucket\x12\x13\n\x0bupper_bound\x18\x01 \x01(\x01\x12\x18\n\x10\x63umulative_count\x18\x02 \x01(\x03\"\xd7\x01\n\x0fSideEffectStats\x12\x39\n\x0cside_effects\x18\x01 \x03(\x0b\x32#.awoooi.flywheel.v1.SideEffectCount\x12\x1e\n\x16oldest_pending_seconds\x18\x02 \x01(\x01\x12/\n\x07waiting\x18\x03 \x03(\x0b\x32\x1e.awoooi.incident.v1.SideEffect\x12\x38\n\x0f\x64ismissed_total\x18\x04 \x03(\x0b\x32\x1f.awoooi.flywheel.v1.EffectCount\"S\n\x0b\x45\x66\x66\x65\x63tCount\x12\x35\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32%.awoooi.incident.v1.SideEffect.Effect\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\x8c\x01\n\x0fSideEffectCount\x12\x35\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32%.awoooi.incident.v1.SideEffect.Effect\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.awoooi.incident.v1.SideEffect.State\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"L\n\x0bServerStats\x12=\n\rrefused_total\x18\x01 \x03(\x0b\x32&.awoooi.flywheel.v1.ServerRefusalCount\"S\n\x12ServerRefusalCount\x12.\n\x05limit\x18\x01 \x01(\x0e\x32\x1f.awoooi.flywheel.v1.ServerLimit\x12\r\n\x05\x63ount\x18\x02 \x01(\x03*\xb5\x01\n\x10\x45xecutionOutcome\x12!\n\x1d\x45XECUTION_OUTCOME_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45XECUTION_OUTCOME_SUCCEEDED\x10\x01\x12\x1c\n\x18\x45XECUTION_OUTCOME_FAILED\x10\x02\x12\x1a\n\x16\x45XECUTION_OUTCOME_NOOP\x10\x03\x12#\n\x1f\x45XECUTION_OUTCOME_INDETERMINATE\x10\x04*\xfd\x01\n\x0bStuckReason\x12\x1c\n\x18STUCK_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18STUCK_REASON_NO_APPROVAL\x10\x01\x12!\n\x1dSTUCK_REASON_APPROVAL_PENDING\x10\x02\x12&\n\"STUCK_REASON_APPROVED_NOT_EXECUTED\x10\x03\x12!\n\x1dSTUCK_REASON_EXECUTION_FAILED\x10\x04\x12&\n\"STUCK_REASON_EXECUTED_NOT_RESOLVED\x10\x05\x12\x1c\n\x18STUCK_REASON_NO_PROGRESS\x10\x06*\xd2\x04\n\x0bServerLimit\x12\x1c\n\x18SERVER_LIMIT_UNSPECIFIED\x10\x00\x12\x16\n\x12SERVER_LIMIT_CALLS\x10\x01\x12\x1f\n\x1bSERVER_LIMIT_CALLS_PER_PEER\x10\x02\x12#\n\x1fSERVER_LIMIT_CALLS_PER_IDENTITY\x10\x03\x12\x18\n\x14SERVER_LIMIT_STREAMS\x10\x04\x12!\n\x1dSERVER_LIMIT_STREAMS_PER_PEER\x10\x05\x12%\n!SERVER_LIMIT_STREAMS_PER_IDENTITY\x10\x06\x12\x1a\n\x16SERVER_LIMIT_OWN_CALLS\x10\x07\x12#\n\x1fSERVER_LIMIT_OWN_CALLS_PER_PEER\x10\x08\x12!\n\x1dSERVER_LIMIT_CALLS_PER_SECOND\x10\t\x12\x16\n\x12SERVER_LIMIT_READS\x10\n\x12\x1f\n\x1bSERVER_LIMIT_READS_PER_PEER\x10\x0b\x12\x1a\n\x16SERVER_LIMIT_READ_TIME\x10\x0c\x12\x1d\n\x19SERVER_LIMIT_REQUEST_TIME\x10\r\x12\x1d\n\x19SERVER_LIMIT_UNSENT_BYTES\x10\x0e\x12\x1b\n\x17SERVER_LIMIT_WRITE_TIME\x10\x0f\x12\x1f\n\x1bSERVER_LIMIT_RECEIVED_BYTES\x10\x10\x12.\n*SERVER_LIMIT_RECEIVED_BYTES_PER_CONNECTION\x10\x11\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'awoooi.flywheel.v1.flywheel_stats_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXECUTIONOUTCOME']._serialized_start=3801
-  _globals['_EXECUTIONOUTCOME']._serialized_end=3982
-  _globals['_STUCKREASON']._serialized_start=3985
-  _globals['_STUCKREASON']._serialized_end=4238
-  _globals['_SERVERLIMIT']._serialized_start=4241
-  _globals['_SERVERLIMIT']._serialized_end=4835
+  _globals['_EXECUTIONOUTCOME']._serialized_start=3827
+  _globals['_EXECUTIONOUTCOME']._serialized_end=4008
+  _globals['_STUCKREASON']._serialized_start=4011
+  _globals['_STUCKREASON']._serialized_end=4264
+  _globals['_SERVERLIMIT']._serialized_start=4267
+  _globals['_SERVERLIMIT']._serialized_end=4861
   _globals['_EXECUTIONSTATS']._serialized_start=199
   _globals['_EXECUTIONSTATS']._serialized_end=541
   _globals['_EXECUTIONOUTCOMECOUNT']._serialized_start=543
@@ -48,45 +48,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTIONHOUR']._serialized_start=638
   _globals['_EXECUTIONHOUR']._serialized_end=764
   _globals['_APPROVALSTATS']._serialized_start=767
-  _globals['_APPROVALSTATS']._serialized_end=953
-  _globals['_APPROVALSTATECOUNT']._serialized_start=955
-  _globals['_APPROVALSTATECOUNT']._serialized_end=1041
-  _globals['_PENDINGAPPROVAL']._serialized_start=1044
-  _globals['_PENDINGAPPROVAL']._serialized_end=1257
-  _globals['_DELIVERYSTATS']._serialized_start=1260
-  _globals['_DELIVERYSTATS']._serialized_end=1470
-  _globals['_DELIVERYTOPICSTATS']._serialized_start=1473
-  _globals['_DELIVERYTOPICSTATS']._serialized_end=1661
-  _globals['_DELIVERYSTATECOUNT']._serialized_start=1663
-  _globals['_DELIVERYSTATECOUNT']._serialized_end=1749
-  _globals['_INCIDENTSTATS']._serialized_start=1752
-  _globals['_INCIDENTSTATS']._serialized_end=2118
-  _globals['_INCIDENTSTATECOUNT']._serialized_start=2120
-  _globals['_INCIDENTSTATECOUNT']._serialized_end=2206
-  _globals['_STUCKREASONCOUNT']._serialized_start=2208
-  _globals['_STUCKREASONCOUNT']._serialized_end=2290
-  _globals['_SEVERITYCOUNT']._serialized_start=2292
-  _globals['_SEVERITYCOUNT']._serialized_end=2370
-  _globals['_STUCKINCIDENT']._serialized_start=2373
-  _globals['_STUCKINCIDENT']._serialized_end=2628
-  _globals['_INCIDENTHOUR']._serialized_start=2630
-  _globals['_INCIDENTHOUR']._serialized_end=2726
-  _globals['_RESOLUTIONSTATS']._serialized_start=2729
-  _globals['_RESOLUTIONSTATS']._serialized_end=2936
-  _globals['_RESOLUTIONTYPECOUNT']._serialized_start=2938
-  _globals['_RESOLUTIONTYPECOUNT']._serialized_end=3035
-  _globals['_HISTOGRAM']._serialized_start=3038
-  _globals['_HISTOGRAM']._serialized_end=3189
-  _globals['_HISTOGRAM_BUCKET']._serialized_start=3134
-  _globals['_HISTOGRAM_BUCKET']._serialized_end=3189
-  _globals['_SIDEEFFECTSTATS']._serialized_start=3192
-  _globals['_SIDEEFFECTSTATS']._serialized_end=3407
-  _globals['_EFFECTCOUNT']._serialized_start=3409
-  _globals['_EFFECTCOUNT']._serialized_end=3492
-  _globals['_SIDEEFFECTCOUNT']._serialized_start=3495
-  _globals['_SIDEEFFECTCOUNT']._serialized_end=3635
-  _globals['_SERVERSTATS']._serialized_start=3637
-  _globals['_SERVERSTATS']._serialized_end=3713
-  _globals['_SERVERREFUSALCOUNT']._serialized_start=3715
-  _globals['_SERVERREFUSALCOUNT']._serialized_end=3798
+  _globals['_APPROVALSTATS']._serialized_end=979
+  _globals['_APPROVALSTATECOUNT']._serialized_start=981
+  _globals['_APPROVALSTATECOUNT']._serialized_end=1067
+  _globals['_PENDINGAPPROVAL']._serialized_start=1070
+  _globals['_PENDINGAPPROVAL']._serialized_end=1283
+  _globals['_DELIVERYSTATS']._serialized_start=1286
+  _globals['_DELIVERYSTATS']._serialized_end=1496
+  _globals['_DELIVERYTOPICSTATS']._serialized_start=1499
+  _globals['_DELIVERYTOPICSTATS']._serialized_end=1687
+  _globals['_DELIVERYSTATECOUNT']._serialized_start=1689
+  _globals['_DELIVERYSTATECOUNT']._serialized_end=1775
+  _globals['_INCIDENTSTATS']._serialized_start=1778
+  _globals['_INCIDENTSTATS']._serialized_end=2144
+  _globals['_INCIDENTSTATECOUNT']._serialized_start=2146
+  _globals['_INCIDENTSTATECOUNT']._serialized_end=2232
+  _globals['_STUCKREASONCOUNT']._serialized_start=2234
+  _globals['_STUCKREASONCOUNT']._serialized_end=2316
+  _globals['_SEVERITYCOUNT']._serialized_start=2318
+  _globals['_SEVERITYCOUNT']._serialized_end=2396
+  _globals['_STUCKINCIDENT']._serialized_start=2399
+  _globals['_STUCKINCIDENT']._serialized_end=2654
+  _globals['_INCIDENTHOUR']._serialized_start=2656
+  _globals['_INCIDENTHOUR']._serialized_end=2752
+  _globals['_RESOLUTIONSTATS']._serialized_start=2755
+  _globals['_RESOLUTIONSTATS']._serialized_end=2962
+  _globals['_RESOLUTIONTYPECOUNT']._serialized_start=2964
+  _globals['_RESOLUTIONTYPECOUNT']._serialized_end=3061
+  _globals['_HISTOGRAM']._serialized_start=3064
+  _globals['_HISTOGRAM']._serialized_end=3215
+  _globals['_HISTOGRAM_BUCKET']._serialized_start=3160
+  _globals['_HISTOGRAM_BUCKET']._serialized_end=3215
+  _globals['_SIDEEFFECTSTATS']._serialized_start=3218
+  _globals['_SIDEEFFECTSTATS']._serialized_end=3433
+  _globals['_EFFECTCOUNT']._serialized_start=3435
+  _globals['_EFFECTCOUNT']._serialized_end=3518
+  _globals['_SIDEEFFECTCOUNT']._serialized_start=3521
+  _globals['_SIDEEFFECTCOUNT']._serialized_end=3661
+  _globals['_SERVERSTATS']._serialized_start=3663
+  _globals['_SERVERSTATS']._serialized_end=3739
+  _globals['_SERVERREFUSALCOUNT']._serialized_start=3741
+  _globals['_SERVERREFUSALCOUNT']._serialized_end=3824
 # @@protoc_insertion_point(module_scope)

@@ -328,12 +328,15 @@ class ApprovalStats(_message.Message):
     OLDEST_PENDING_SECONDS_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
     INCIDENT_UNKNOWN_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_TOTAL_FIELD_NUMBER: _builtins.int
     oldest_pending_seconds: _builtins.float
     """Output only. Age of the oldest PENDING one in seconds; 0 when there is none."""
     incident_unknown: _builtins.int
     """Output only. Number of approvals whose incident the incident service does not know, as its reconciler found,
     without those that were accepted as lost: now, 100,000 at most. List finds them by `incident_unknown`.
     """
+    superseded_total: _builtins.int
+    """Output only. Approvals that another proposal superseded, ever."""
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalStateCount]:
         """Output only. Number of approvals by state, now."""
@@ -349,10 +352,11 @@ class ApprovalStats(_message.Message):
         oldest_pending_seconds: _builtins.float = ...,
         pending: _abc.Iterable[Global___PendingApproval] | None = ...,
         incident_unknown: _builtins.int = ...,
+        superseded_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "incident_unknown", b"incident_unknown", "oldest_pending_seconds", b"oldest_pending_seconds", "pending", b"pending"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "incident_unknown", b"incident_unknown", "oldest_pending_seconds", b"oldest_pending_seconds", "pending", b"pending", "superseded_total", b"superseded_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,7 +17,7 @@ from servicekit.outbox.transaction import Transaction
 
 # The decision that reached the quorum is the last; the run that succeeded is logged, unless no executor was needed.
 _ENTRIES = text("""
-    SELECT approval_id, incident_id, action, proposed_by, create_time, decide_time, finish_time, decision.actor,
+    SELECT approval_id, incident_id, action, proposed_by, create_time, decide_time, finish_time, supersedes, decision.actor,
         decision.reason, decision.policy_rule, coalesce(run.executor, '') AS executor
     FROM approvals
     LEFT JOIN LATERAL (
@@ -45,7 +45,13 @@ async def read_entries(
     for row in await connection.execute(_ENTRIES, {"approval_ids": list(approval_ids)}):
         key = row.approval_id, row.incident_id
         entries = [
-            timeline_entries.proposed(*key, row.create_time, action=row.action, proposed_by=row.proposed_by)
+            timeline_entries.proposed(
+                *key,
+                row.create_time,
+                action=row.action,
+                proposed_by=row.proposed_by,
+                supersedes=row.supersedes or "",
+            )
         ]
         # Of an imported approval the decision may be unknown.
         if row.actor is not None and row.decide_time is not None:

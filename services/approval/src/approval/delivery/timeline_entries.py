@@ -34,16 +34,37 @@ def entry(
 
 
 def proposed(
-    approval_id: str, incident_id: str, create_time: datetime, *, action: str, proposed_by: str
+    approval_id: str,
+    incident_id: str,
+    create_time: datetime,
+    *,
+    action: str,
+    proposed_by: str,
+    supersedes: str = "",
 ) -> TimelineEntry:
-    """Return the entry about the proposal of an action."""
+    """Return the entry about the proposal of an action; `supersedes` is the approval that it replaces."""
+    replaced = {"supersedes": supersedes} if supersedes else {}
     return entry(
         approval_id,
         incident_id,
         TimelineEvent.PROPOSED,
         create_time,
         summary=action,
-        attributes={"proposed_by": proposed_by},
+        attributes={"proposed_by": proposed_by, **replaced},
+    )
+
+
+def superseded(
+    approval_id: str, incident_id: str, cancel_time: datetime, *, superseded_by: str, action: str, actor: str
+) -> TimelineEntry:
+    """Return the entry about an approval that another one replaces; `action` is that one's."""
+    return entry(
+        approval_id,
+        incident_id,
+        TimelineEvent.CANCELLED,
+        cancel_time,
+        summary=f"superseded: {action}",
+        attributes={"actor": actor, "superseded_by": superseded_by},
     )
 
 

@@ -48,6 +48,9 @@ def approval_to_proto(approval: Approval) -> approval_pb2.Approval:
         incident_resolve_time=optional_timestamp(approval.incident_resolve_time),
         incident_unknown_time=optional_timestamp(approval.incident_unknown_time),
         incident_unknown_accepted_by=approval.incident_unknown_accepted_by,
+        supersedes=approval.supersedes,
+        superseded_by=approval.superseded_by,
+        superseded_proposers=approval.superseded_proposers,
         etag=approval.etag,
     )
 
@@ -86,6 +89,7 @@ def proposal(request: pb.ProposeRequest, *, default_ttl: timedelta) -> Proposal:
         required_approvals=request.required_approvals if request.HasField("required_approvals") else 1,
         auto_execute=request.auto_execute if request.HasField("auto_execute") else True,
         request_id=request.request_id,
+        supersedes=request.supersedes,
     )
 
 

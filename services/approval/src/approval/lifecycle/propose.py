@@ -9,7 +9,7 @@ from approval.delivery import timeline_entries
 from approval.delivery.model import FoundIncident, IncidentCheck, IncidentDirectory
 from approval.delivery.timeline_job import timeline_job
 from approval.errors import IncidentNotFoundError, IncidentResolvedError
-from approval.lifecycle import repository
+from approval.lifecycle import repository, supersede
 from approval.lifecycle.execution_job import execution_jobs
 from approval.model import ID_PREFIX, Approval, DecisionKind, OperationKind, Proposal, State
 from approval.policy.model import Policy, Rule
@@ -43,10 +43,12 @@ class ProposeUseCase:
         self._read_policy = read_policy
         self._executable = executable
 
-    async def propose(self, proposal: Proposal, *, call: Call) -> Approval:
+    async def propose(self, proposal: Proposal, *, call: Call, cancels_any: bool) -> Approval:
         """Record a proposed action; idempotent by its request id. A rule of the policy may approve it.
 
-        Raises IncidentNotFoundError, IncidentResolvedError, RequestIdReusedError. An incident service that cannot be
+        With `supersedes` it replaces another approval, with `cancels_any` also what another proposed.
+
+        Raises IncidentNotFoundError, IncidentResolvedError, RequestIdReusedError, and what `supersede.find` raises. An incident service that cannot be
         reached is no failure: the approval says that its incident was not verified.
         """
         actor = call.actor
@@ -64,18 +66,37 @@ class ProposeUseCase:
         policy = await self._read_policy()
         for attempt in range(_ATTEMPTS):
             approval = await self._record(
-                new_id(ID_PREFIX, attempt=attempt), proposal, incident, policy, call=call
+                new_id(ID_PREFIX, attempt=attempt),
+                proposal,
+                incident,
+                policy,
+                call=call,
+                cancels_any=cancels_any,
             )
             if approval is not None:
                 return approval
         raise RuntimeError("no free approval id was found")
 
     async def _record(
-        self, approval_id: str, proposal: Proposal, incident: FoundIncident, policy: Policy, *, call: Call
+        self,
+        approval_id: str,
+        proposal: Proposal,
+        incident: FoundIncident,
+        policy: Policy,
+        *,
+        call: Call,
+        cancels_any: bool,
     ) -> Approval | None:
         """Record the proposal under an id; None when the id is taken."""
         actor = call.actor
         async with self._transactions.begin() as transaction:
+            superseded: Approval | None = None
+            if proposal.supersedes:
+                superseded = await repository.get_for_update(transaction.connection, proposal.supersedes)
+                # A concurrent retry of the same call was waited for.
+                if superseded.superseded_by and (known := await _find_request(transaction, proposal, actor)):
+                    return known
+                supersede.check(superseded, proposal, actor=actor, cancels_any=cancels_any)
             inserted = await repository.insert(
                 transaction,
                 approval_id,
@@ -84,17 +105,17 @@ class ProposeUseCase:
                 proposed_by=actor,
                 incident_verified=incident.check is IncidentCheck.UNRESOLVED,
                 incident_opening=incident.opening,
+                superseded_proposers=() if superseded is None else supersede.proposers(superseded),
             )
             if not inserted:
                 # Either a concurrent retry of the same call was faster, or the id is taken.
-                known = (
-                    await repository.find_request(transaction.connection, proposal, actor=actor)
-                    if proposal.request_id
-                    else None
-                )
-                return None if known is None else await repository.get(transaction.connection, known)
-            transaction.record(call, approval_id, proposal.incident_id)
+                return await _find_request(transaction, proposal, actor)
+            transaction.record(
+                call, approval_id, proposal.incident_id, *([proposal.supersedes] if superseded else [])
+            )
             approval = await repository.get(transaction.connection, approval_id)
+            if superseded is not None:
+                await supersede.withdraw(transaction, superseded, approval)
             transaction.enqueue(
                 timeline_job(
                     timeline_entries.proposed(
@@ -103,6 +124,7 @@ class ProposeUseCase:
                         approval.create_time,
                         action=approval.action,
                         proposed_by=approval.proposed_by,
+                        supersedes=approval.supersedes,
                     )
                 )
             )
@@ -145,3 +167,11 @@ class ProposeUseCase:
             *execution_jobs(approved, self._executable),
         )
         return approved
+
+
+async def _find_request(transaction: Transaction, proposal: Proposal, actor: str) -> Approval | None:
+    """Return the approval that the actor proposed with the proposal's request id; None when there is none."""
+    if not proposal.request_id:
+        return None
+    known = await repository.find_request(transaction.connection, proposal, actor=actor)
+    return None if known is None else await repository.get(transaction.connection, known)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from approval.actions.parsed import ParsedAction
-from approval.counters import APPROVALS
+from approval.counters import APPROVALS, SUPERSEDED
 from approval.errors import ApprovalNotFoundError, RequestIdReusedError
 from approval.lifecycle.rows import COLUMNS, with_decisions
 from approval.model import (
@@ -69,14 +69,15 @@ _INSERT = text("""
     INSERT INTO approvals
         (approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook,
         target, parse_error, action_hash, risk, rationale, confidence, required_approvals, auto_execute, proposed_by,
-        incident_verified, incident_opening, expire_time, request_id, content_hash)
+        incident_verified, incident_opening, expire_time, request_id, content_hash, supersedes, superseded_proposers)
     VALUES
         (:approval_id, :incident_id, :action, :operation_kind, :resource_kind, :name, :namespace, :replicas, :hook,
         :target, :parse_error, :action_hash, :risk, :rationale, :confidence, :required_approvals, :auto_execute, :proposed_by,
-        :incident_verified, :incident_opening, now() + make_interval(secs => :ttl_seconds), :request_id, :content_hash)
+        :incident_verified, :incident_opening, now() + make_interval(secs => :ttl_seconds), :request_id, :content_hash,
+        :supersedes, :superseded_proposers)
     ON CONFLICT DO NOTHING
     RETURNING approval_id
-""")
+""").bindparams(bindparam("superseded_proposers", type_=ARRAY(Text)))
 
 
 async def insert(
@@ -88,6 +89,7 @@ async def insert(
     proposed_by: str,
     incident_verified: bool,
     incident_opening: int = 0,
+    superseded_proposers: Sequence[str] = (),
 ) -> bool:
     """Insert a PENDING approval and count it; False, and nothing inserted, when its id or its request id is taken."""
     operation = parsed.operation
@@ -119,6 +121,8 @@ async def insert(
             "ttl_seconds": proposal.ttl.total_seconds(),
             "request_id": proposal.request_id or None,
             "content_hash": proposal.content_hash(),
+            "supersedes": proposal.supersedes or None,
+            "superseded_proposers": list(superseded_proposers),
         },
     )
     if inserted is None:
@@ -199,17 +203,27 @@ async def decide(transaction: Transaction, approval: Approval, state: State, *, 
 
 _CANCEL = text("""
     UPDATE approvals SET
-        state = 'CANCELLED', cancelled_by = :actor, outcome_message = :reason, decide_time = coalesce(decide_time, now()),
+        state = 'CANCELLED', cancelled_by = :actor, outcome_message = :reason, superseded_by = :superseded_by, decide_time = coalesce(decide_time, now()),
         update_time = now(), version = least(version, 9223372036854775806) + 1
     WHERE approval_id = :approval_id
 """)
 
 
-async def cancel(transaction: Transaction, approval: Approval, *, actor: str, reason: str) -> None:
-    """Bring a locked approval that may be cancelled to CANCELLED."""
+async def cancel(
+    transaction: Transaction, approval: Approval, *, actor: str, reason: str, superseded_by: str = ""
+) -> None:
+    """Bring a locked approval that may be cancelled to CANCELLED; `superseded_by` is the one that replaces it."""
     await transaction.connection.execute(
-        _CANCEL, {"approval_id": approval.approval_id, "actor": actor, "reason": reason}
+        _CANCEL,
+        {
+            "approval_id": approval.approval_id,
+            "actor": actor,
+            "reason": reason,
+            "superseded_by": superseded_by or None,
+        },
     )
+    if superseded_by:
+        transaction.count(SUPERSEDED)
     _count_transition(transaction, approval.state, State.CANCELLED)
 
 

@@ -15,7 +15,8 @@ COLUMNS = """
     approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook, parse_error,
     action_hash, risk, rationale, confidence, required_approvals, auto_execute, state, proposed_by, incident_verified,
     incident_opening, create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
-    cancelled_by, incident_resolve_time, incident_unknown_time, incident_unknown_accepted_by, version
+    cancelled_by, incident_resolve_time, incident_unknown_time, incident_unknown_accepted_by, supersedes, superseded_by,
+    superseded_proposers, version
 """
 
 
@@ -58,6 +59,9 @@ def _to_approval(row: Any, decisions: Sequence[Decision], now: datetime) -> Appr
         incident_resolve_time=row.incident_resolve_time,
         incident_unknown_time=row.incident_unknown_time,
         incident_unknown_accepted_by=row.incident_unknown_accepted_by,
+        supersedes=row.supersedes or "",
+        superseded_by=row.superseded_by or "",
+        superseded_proposers=row.superseded_proposers,
         version=row.version,
         decisions=decisions,
         is_past_expiry=row.expire_time <= now,

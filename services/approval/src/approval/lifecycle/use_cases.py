@@ -158,7 +158,7 @@ class ApprovalUseCases:
                 raise TransitionNotAllowedError(
                     approval_id, current=approval.effective_state, allowed=allowed
                 )
-            if is_same(approval.proposed_by, actor):
+            if any(is_same(proposer, actor) for proposer in approval.proposers):
                 raise SelfApprovalError
             if etag and etag != approval.etag:
                 raise ApprovalChangedError(approval_id)
@@ -197,7 +197,7 @@ class ApprovalUseCases:
 def _approvers(approval: Approval) -> frozenset[str]:
     """Return who approved it, each once.
 
-    Versions before identities were canonical may have recorded one person under two spellings, or the proposer's own.
+    Versions before identities were canonical may have recorded one person under two spellings, or a proposer's own.
     """
     approvers = {folded(each.actor) for each in approval.decisions if each.kind is DecisionKind.APPROVE}
-    return frozenset(approvers - {folded(approval.proposed_by)})
+    return frozenset(approvers - {folded(each) for each in approval.proposers})

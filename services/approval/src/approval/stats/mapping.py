@@ -39,6 +39,7 @@ def stats_to_proto(stats: ApprovalStats, *, min_samples: int) -> pb.GetFlywheelS
             ],
             oldest_pending_seconds=stats.approval_oldest_pending_seconds,
             incident_unknown=stats.approvals_incident_unknown,
+            superseded_total=stats.approvals_superseded,
         ),
         deliveries=_deliveries(stats.deliveries),
     )

@@ -71,6 +71,8 @@ class ApprovalStats:
     approval_oldest_pending_seconds: float
     # Whose incident is unknown, without those that were accepted as lost.
     approvals_incident_unknown: int
+    # That another proposal superseded, ever.
+    approvals_superseded: int
     # Of every topic.
     deliveries: Mapping[DeliveryTopic, TopicStats]
     details: ApprovalStatsDetails | None

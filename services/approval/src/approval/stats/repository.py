@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Float
 
-from approval.counters import APPROVALS, DELIVERIES_DISMISSED, EXECUTIONS, NOOP_RESOLUTIONS
+from approval.counters import APPROVALS, DELIVERIES_DISMISSED, EXECUTIONS, NOOP_RESOLUTIONS, SUPERSEDED
 from approval.delivery.comparison_repository import count_unknown
 from approval.delivery.delivery_repository import list_open
 from approval.delivery.model import DeliveryTopic
@@ -85,6 +85,7 @@ async def read_stats(
         approvals=_labelled(counters, APPROVALS),
         approval_oldest_pending_seconds=oldest_pending,
         approvals_incident_unknown=await count_unknown(connection, max_counted=bounds.counted),
+        approvals_superseded=counters.get((SUPERSEDED, ""), 0),
         deliveries={topic: _topic(topic, opened, dismissed.get(topic, 0)) for topic in DeliveryTopic},
         details=await _read_details(connection, bounds) if with_details else None,
     )

@@ -101,6 +101,12 @@ _APPROVALS: Sequence[Family[ApprovalStats]] = (
         "Approvals whose incident the incident service does not know, without those accepted as lost.",
         lambda stats: stats.incident_unknown,
     ),
+    ValueFamily(
+        "counter",
+        "awoooi_flywheel_approvals_superseded_total",
+        "Approvals that another proposal superseded before they were decided.",
+        lambda stats: stats.superseded_total,
+    ),
 )
 
 _DELIVERIES: Sequence[Family[DeliveryStats]] = (
