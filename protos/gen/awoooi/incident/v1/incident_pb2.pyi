@@ -302,9 +302,9 @@ class IncidentEvent(_message.Message):
         TYPE_UNSPECIFIED: IncidentEvent._Type.ValueType  # 0
         """Never stored; rejected in requests."""
         TYPE_OPENED: IncidentEvent._Type.ValueType  # 1
-        """The incident was created."""
+        """The incident was created. The attribute `request_id` is that of the Create, if it had one."""
         TYPE_DEDUPLICATED: IncidentEvent._Type.ValueType  # 2
-        """It was reported again: deduplicated, its occurrence count raised."""
+        """It was reported again: deduplicated, its occurrence count raised. The attribute `request_id` as for TYPE_OPENED."""
         TYPE_INVESTIGATION_STARTED: IncidentEvent._Type.ValueType  # 3
         """It became INVESTIGATING."""
         TYPE_PROPOSED: IncidentEvent._Type.ValueType  # 4
@@ -340,9 +340,9 @@ class IncidentEvent(_message.Message):
     TYPE_UNSPECIFIED: IncidentEvent.Type.ValueType  # 0
     """Never stored; rejected in requests."""
     TYPE_OPENED: IncidentEvent.Type.ValueType  # 1
-    """The incident was created."""
+    """The incident was created. The attribute `request_id` is that of the Create, if it had one."""
     TYPE_DEDUPLICATED: IncidentEvent.Type.ValueType  # 2
-    """It was reported again: deduplicated, its occurrence count raised."""
+    """It was reported again: deduplicated, its occurrence count raised. The attribute `request_id` as for TYPE_OPENED."""
     TYPE_INVESTIGATION_STARTED: IncidentEvent.Type.ValueType  # 3
     """It became INVESTIGATING."""
     TYPE_PROPOSED: IncidentEvent.Type.ValueType  # 4

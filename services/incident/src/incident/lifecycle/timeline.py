@@ -1,6 +1,6 @@
 """The statements on timelines: list, get and append events. Nothing here commits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, text
@@ -10,6 +10,8 @@ from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
 from incident.lifecycle.model import NewEvent
 from incident.model import PROGRESS_EVENTS, Event, EventType, Incident, State
+
+_NO_ATTRIBUTES: Mapping[str, str] = {}
 
 EVENT_COLUMNS = (
     "event_id, incident_id, type, actor, event_time, summary, attributes, resolution_number, sequence"
@@ -64,9 +66,9 @@ async def get_event(connection: AsyncConnection, event_id: str) -> Event | None:
 
 _INSERT = text("""
     INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
-    VALUES (coalesce(:event_id, gen_random_uuid()::text), :incident_id, :type, :actor, :summary, '{}',
+    VALUES (coalesce(:event_id, gen_random_uuid()::text), :incident_id, :type, :actor, :summary, :attributes,
         :resolution_number)
-""").bindparams(bindparam("event_id", type_=Text))
+""").bindparams(bindparam("event_id", type_=Text), bindparam("attributes", type_=JSONB))
 
 
 async def insert_event(
@@ -77,6 +79,7 @@ async def insert_event(
     actor: str,
     summary: str,
     event_id: str | None = None,
+    attributes: Mapping[str, str] = _NO_ATTRIBUTES,
 ) -> None:
     """Append an event of this service to the timeline of an incident that this transaction has written."""
     await connection.execute(
@@ -87,6 +90,7 @@ async def insert_event(
             "actor": actor,
             "summary": summary,
             "event_id": event_id,
+            "attributes": dict(attributes),
             "resolution_number": incident.resolution_number,
         },
     )

@@ -90,10 +90,17 @@ class IncidentUseCases:
     ) -> CreateResult:
         connection, actor = transaction.connection, call.actor
         incident_id = new.incident_id or new_id(INCIDENT_ID_PREFIX, attempt=attempt)
+        # Says which of the caller's reports an occurrence is.
+        attributes = {"request_id": new.request_id} if new.request_id else {}
         incident = await repository.insert(connection, incident_id, new, actor=actor)
         if incident is not None:
             await timeline.insert_event(
-                connection, incident, EventType.OPENED, actor=actor, summary=new.title
+                connection,
+                incident,
+                EventType.OPENED,
+                actor=actor,
+                summary=new.title,
+                attributes=attributes,
             )
             transaction.count(INCIDENTS_OPENED, incident.severity)
             transaction.record(call, incident.incident_id)
@@ -110,7 +117,12 @@ class IncidentUseCases:
             # The generated id is taken, or the incident with this fingerprint has just been resolved.
             raise ConcurrentCreateError
         await timeline.insert_event(
-            connection, incident, EventType.DEDUPLICATED, actor=actor, summary=new.title
+            connection,
+            incident,
+            EventType.DEDUPLICATED,
+            actor=actor,
+            summary=new.title,
+            attributes=attributes,
         )
         transaction.record(call, incident.incident_id)
         return CreateResult(incident, deduplicated=True)

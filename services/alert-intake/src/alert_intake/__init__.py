@@ -1,0 +1,1 @@
+"""The alert intake: opens and resolves incidents from what Alertmanager posts."""

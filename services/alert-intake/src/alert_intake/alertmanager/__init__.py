@@ -1,0 +1,1 @@
+"""What Alertmanager posts: the webhook, version 4."""

@@ -1,0 +1,1 @@
+"""The effect of a notification: incidents opened and resolved."""

@@ -1,0 +1,1 @@
+"""From alerts to incidents: which labels and annotations become what."""

@@ -1,0 +1,120 @@
+"""Parses the mapping file: what incidents get from the alerts of each receiver. docs/alerts.md shows one."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from alert_intake.mapping.model import AlertMapping, Grouping, ReceiverMapping, Severity, Source
+
+_SOURCE = re.compile(r"(label|annotation):(.+)")
+# Severities that rules commonly have, and our own names.
+_USUAL_SEVERITIES = {
+    "critical": Severity.CRITICAL,
+    "page": Severity.CRITICAL,
+    "error": Severity.HIGH,
+    "high": Severity.HIGH,
+    "warning": Severity.MEDIUM,
+    "medium": Severity.MEDIUM,
+    "low": Severity.LOW,
+    "notice": Severity.LOW,
+    "info": Severity.INFO,
+    "none": Severity.INFO,
+}
+_EXPECTED = {
+    "missing": "is required",
+    "extra_forbidden": "is no key of a receiver",
+    "list_type": 'expected a list, such as ["annotation:summary"]',
+    "tuple_type": 'expected a list, such as ["annotation:summary"]',
+    "frozen_set_type": 'expected a list, such as ["namespace"]',
+    "dict_type": "expected a table",
+    "model_type": "expected a table",
+    "string_type": 'expected a text in quotes, such as "…"',
+    "enum": "expected {expected}",
+}
+
+
+class MappingFileError(Exception):
+    """A mapping file cannot be used; `problems` has one sentence for each place where something is wrong."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _parse_source(value: object) -> Source:
+    match = _SOURCE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('expected "label:<name>" or "annotation:<name>"')
+    return Source(match[1] == "annotation", match[2])
+
+
+_Sources = tuple[Annotated[Source, BeforeValidator(_parse_source)], ...]
+
+
+class _ReceiverTable(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    group: Grouping = Grouping.ALERT
+    title: _Sources = (Source(True, "summary"), Source(False, "alertname"))
+    description: _Sources = (Source(True, "description"), Source(True, "message"))
+    severity: _Sources = (Source(False, "severity"),)
+    severities: dict[str, Severity] = Field(default_factory=dict)
+    default_severity: Severity = Severity.MEDIUM
+    labels: frozenset[str] | None = None
+
+    def mapping(self) -> ReceiverMapping:
+        own = {name.lower(): severity for name, severity in self.severities.items()}
+        return ReceiverMapping(
+            grouping=self.group,
+            title=self.title,
+            description=self.description,
+            severity=self.severity,
+            severities=_USUAL_SEVERITIES | own,
+            default_severity=self.default_severity,
+            labels=self.labels,
+        )
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: _ReceiverTable = _ReceiverTable()
+    receivers: dict[str, _ReceiverTable] = Field(default_factory=dict)
+
+
+DEFAULT_MAPPING = AlertMapping(_ReceiverTable().mapping(), {})
+
+
+def parse_mapping(content: bytes) -> AlertMapping:
+    """Return the mapping in a file's content.
+
+    Raises MappingFileError, which names line and column of what is not TOML, and the key of anything else.
+    """
+    try:
+        table = tomllib.loads(content.decode())
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        raise MappingFileError([f"is not UTF-8 (at line {line})"]) from None
+    except tomllib.TOMLDecodeError as exc:
+        raise MappingFileError([f"is not TOML: {exc}"]) from None
+    try:
+        file = _File.model_validate(table)
+    except ValidationError as exc:
+        raise MappingFileError([_problem(error) for error in exc.errors(include_url=False)]) from None
+    return AlertMapping(
+        file.default.mapping(), {name: receiver.mapping() for name, receiver in file.receivers.items()}
+    )
+
+
+def _problem(error: Any) -> str:
+    path = ".".join(map(str, error["loc"])) or "the file"
+    context = error.get("ctx", {})
+    text = (
+        str(context["error"])
+        if error["type"] == "value_error"
+        else _EXPECTED.get(error["type"], error["msg"])
+    )
+    return f"{path}: {text.format(**context) if error['type'] != 'value_error' else text}"

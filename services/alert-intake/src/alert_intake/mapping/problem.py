@@ -1,0 +1,150 @@
+"""The problems that a notification is about: what an incident is opened with, or resolved for."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from alert_intake.alertmanager.model import Alert, Notification
+from alert_intake.mapping.model import AlertMapping, Grouping, ReceiverMapping, Severity, Source
+from servicekit import text
+
+# Limits of the incident service.
+_MAX_TITLE = 500
+_MAX_DESCRIPTION_BYTES = 8_192
+_MAX_LABELS = 64
+_MAX_LABEL = 256
+_ID_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One firing of an alert, or of a group of alerts, or its end."""
+
+    firing: bool
+    starts_at: datetime
+    # When it ended; `starts_at` where Alertmanager does not say. Unused while it fires.
+    ends_at: datetime
+    # The same for every firing of the same alert or group.
+    fingerprint: str
+    # The same for every report of one firing.
+    incident_id: str
+    request_id: str
+    title: str
+    description: str
+    severity: Severity
+    labels: Mapping[str, str]
+
+
+def find_problems(notification: Notification, mapping: AlertMapping) -> Iterator[Problem]:
+    """Yield what the notification is about, in its order: each alert, or the whole group."""
+    receiver = mapping.of(notification.receiver)
+    if receiver.grouping is Grouping.GROUP:
+        yield _of_group(notification, receiver)
+        return
+    for alert in notification.alerts:
+        ended = alert.ends_at or alert.starts_at
+        yield _problem(
+            receiver,
+            alert.fingerprint,
+            firing=alert.firing,
+            starts_at=alert.starts_at,
+            ends_at=max(ended, alert.starts_at),
+            labels=alert.labels,
+            annotations=alert.annotations,
+            footer=alert.generator_url,
+        )
+
+
+def started_at(request_id: str) -> datetime | None:
+    """Return the beginning of the firing that was reported under a request id; None for a request that is not of here."""
+    _, _, seconds = request_id.rpartition("@")
+    try:
+        return datetime.fromisoformat(seconds).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _of_group(notification: Notification, receiver: ReceiverMapping) -> Problem:
+    # While the group fires, its alerts that have ended are part of the message too.
+    alerts: Sequence[Alert] = [
+        alert for alert in notification.alerts if alert.firing or not notification.firing
+    ] or notification.alerts
+    return _problem(
+        receiver,
+        f"group:{hashlib.sha256(notification.group_key.encode()).hexdigest()[:32]}",
+        firing=notification.firing,
+        starts_at=min(alert.starts_at for alert in alerts),
+        ends_at=max(alert.ends_at or alert.starts_at for alert in alerts),
+        # What all alerts agree on; where they are one, that is all that it has.
+        labels={**notification.common_labels, **notification.group_labels},
+        annotations=notification.common_annotations,
+        footer="\n".join(f"- {_named(alert)}" for alert in alerts),
+    )
+
+
+def _named(alert: Alert) -> str:
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
+    return f"{labels} since {alert.starts_at.isoformat()}"
+
+
+def _problem(
+    receiver: ReceiverMapping,
+    fingerprint: str,
+    *,
+    firing: bool,
+    starts_at: datetime,
+    ends_at: datetime,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    footer: str,
+) -> Problem:
+    request_id = f"{fingerprint}@{starts_at.isoformat()}"
+    digest = hashlib.sha256(request_id.encode()).hexdigest()[:_ID_DIGITS].upper()
+
+    def first(sources: Sequence[Source]) -> str:
+        found = ((annotations if each.annotation else labels).get(each.name, "") for each in sources)
+        return next((value for value in found if not text.is_blank(value)), "")
+
+    said = text.line(first(receiver.severity)).lower()
+    title = first(receiver.title) or labels.get("alertname", "") or f"alert {fingerprint}"
+    description = "\n\n".join(filter(None, (first(receiver.description), footer)))
+    return Problem(
+        firing=firing,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        fingerprint=fingerprint,
+        incident_id=f"INC-{starts_at:%Y%m%d}-{digest}",
+        request_id=request_id,
+        title=_cut(_line(title), _MAX_TITLE),
+        description=_cut_bytes(text.block(description.replace("\0", " ")), _MAX_DESCRIPTION_BYTES),
+        severity=receiver.severities.get(said, receiver.default_severity),
+        labels=_labels(labels, receiver.labels),
+    )
+
+
+def _labels(labels: Mapping[str, str], chosen: frozenset[str] | None) -> Mapping[str, str]:
+    """Return the labels that an incident can have: the alert's name first, then by name, no more than it takes."""
+    names = sorted(labels, key=lambda name: (name != "alertname", name))
+    kept: dict[str, str] = {}
+    for name in names:
+        key = text.key(_cut(name, _MAX_LABEL))
+        if (chosen is None or name in chosen) and text.is_key(key) and len(kept) < _MAX_LABELS:
+            kept.setdefault(key, _cut(text.block(labels[name].replace("\0", " ")), _MAX_LABEL))
+    return kept
+
+
+def _line(value: str) -> str:
+    """Return a text on one line that the incident service takes: other control characters are spaces too."""
+    return text.line("".join(each if text.is_line(each) else " " for each in value))
+
+
+def _cut(value: str, longest: int) -> str:
+    return value if len(value) <= longest else f"{value[: longest - 1]}…"
+
+
+def _cut_bytes(value: str, longest: int) -> str:
+    encoded = value.encode()
+    if len(encoded) <= longest:
+        return value
+    return encoded[: longest - len("…".encode())].decode(errors="ignore") + "…"
