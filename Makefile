@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 bin    := .venv/bin
-dists  := protos libs/servicekit services/incident services/approval services/metrics-gateway cli
+dists  := protos libs/servicekit services/incident services/approval services/alert-intake services/metrics-gateway cli
 pip    := $(bin)/python -m pip install -qq --disable-pip-version-check
 typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks hostile) tests
 
@@ -10,7 +10,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo 'ARGS="..." is passed to the command that is run; PYTHON=... is the interpreter for .venv.'
 
-up: .venv/.runtime ## start PostgreSQL and the three services here; Ctrl-C stops them
+up: .venv/.runtime ## start PostgreSQL and the four services here; Ctrl-C stops them
 	@exec $(bin)/flywheel up $(ARGS)
 
 demo: .venv/.runtime ## heal 566 stuck incidents through an outage, on a stack of its own

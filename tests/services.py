@@ -19,7 +19,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 # For what must happen sooner or later and has no moment of its own; never met when all is well.
 TIMEOUT_SECONDS = 60.0
 
-_SETTINGS = ("INCIDENT_", "APPROVAL_", "GATEWAY_", "GRPC_", "FAILPOINTS")
+_SETTINGS = ("INCIDENT_", "APPROVAL_", "GATEWAY_", "INTAKE_", "GRPC_", "FAILPOINTS")
 
 
 def without_settings() -> dict[str, str]:

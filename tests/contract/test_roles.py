@@ -45,45 +45,56 @@ INCIDENTS = incident_service_pb2.DESCRIPTOR.services_by_name["IncidentService"]
 APPROVALS = approval_service_pb2.DESCRIPTOR.services_by_name["ApprovalService"]
 STATS = flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"]
 
-COLUMNS = ("viewer", "proposer", "approver", "operator", "detector", "service:approval", "service:gateway")
+COLUMNS = (
+    "viewer",
+    "proposer",
+    "approver",
+    "operator",
+    "detector",
+    "intake",
+    "service:approval",
+    "service:gateway",
+    "service:intake",
+)
 # By column; x: may call.
-READ = "xxxx x "
+READ = "xxxx  x  "
+INTAKE_READ = "xxxx xx x"
 EXPECTED: Mapping[str, Mapping[str, str]] = {
     INCIDENTS.full_name: {
-        "Get": READ,
-        "List": READ,
+        "Get": INTAKE_READ,
+        "List": INTAKE_READ,
         "LookupIncidents": READ,
-        "ListEvents": READ,
+        "ListEvents": INTAKE_READ,
         "Watch": READ,
         "SearchKnowledge": READ,
         "GetPostmortem": READ,
         "ListSideEffects": READ,
-        "Create": "   xx  ",
-        "StartInvestigation": "   x x ",
-        "AddEvent": "   x x ",
-        "Resolve": "   x x ",
-        "BatchResolve": "   x x ",
-        "Reopen": "   x   ",
-        "RetrySideEffect": "   x   ",
-        "RetrySideEffects": "   x   ",
-        "DismissSideEffect": "   x   ",
+        "Create": "   xxx  x",
+        "StartInvestigation": "   x  x  ",
+        "AddEvent": "   x  x  ",
+        "Resolve": "   x xx x",
+        "BatchResolve": "   x  x  ",
+        "Reopen": "   x     ",
+        "RetrySideEffect": "   x     ",
+        "RetrySideEffects": "   x     ",
+        "DismissSideEffect": "   x     ",
     },
     APPROVALS.full_name: {
-        "Get": READ,
-        "List": READ,
+        "Get": INTAKE_READ,
+        "List": INTAKE_READ,
         "ListExecutions": READ,
         "ListDeliveries": READ,
-        "Propose": " x x   ",
-        "Cancel": " x x   ",
-        "Approve": "  x    ",
-        "Reject": "  x    ",
-        "Execute": "   x   ",
-        "RetryDelivery": "   x   ",
-        "RetryDeliveries": "   x   ",
-        "DismissDelivery": "   x   ",
-        "Reconcile": "   x   ",
+        "Propose": " x x     ",
+        "Cancel": " x x     ",
+        "Approve": "  x      ",
+        "Reject": "  x      ",
+        "Execute": "   x     ",
+        "RetryDelivery": "   x     ",
+        "RetryDeliveries": "   x     ",
+        "DismissDelivery": "   x     ",
+        "Reconcile": "   x     ",
     },
-    STATS.full_name: {"GetFlywheelStats": "x  x  x"},
+    STATS.full_name: {"GetFlywheelStats": "x  x   x "},
 }
 
 
@@ -126,7 +137,7 @@ WRONG = (
 
 def credentials(tokens: TokenFile) -> Mapping[str, str | None]:
     """Credentials of each column and each kind that is wrong, as `authorization`; the wrong ones would be an operator's."""
-    people = COLUMNS[:5]
+    people = COLUMNS[:6]
     right = {role: tokens.add(f"some-{role}", role) for role in people}
     expired = tokens.add("early", "operator", expire_time="2026-01-01T00:00:00Z")
     revoked = tokens.add("gone", "operator")
@@ -134,7 +145,7 @@ def credentials(tokens: TokenFile) -> Mapping[str, str | None]:
     role = ["operator"]
     return {
         **{name: f"Bearer {token}" for name, token in right.items()},
-        **{name: name for name in (*COLUMNS[5:], "service:incident")},
+        **{name: name for name in (*COLUMNS[6:], "service:incident")},
         "no role": f"Bearer {signed('somebody', [])}",
         "none": None,
         "empty": "",

@@ -17,7 +17,7 @@ from flywheel.__main__ import app
 from flywheel.errors import FlywheelError
 from servicekit.identity.certificates import CertificatePaths, read_certificates
 
-SERVICES = ("incident", "approval", "gateway")
+SERVICES = ("incident", "approval", "gateway", "intake")
 
 
 def certs(folder: Path, *arguments: str) -> str:
@@ -80,7 +80,7 @@ def test_the_certificates_are_verified_as_strictly_as_web_certificates(tmp_path:
 def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     certs(tmp_path / "certs")
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "certs").rglob("*.key")}
-    assert len(modes) == 4
+    assert len(modes) == len(SERVICES) + 1
     assert set(modes.values()) == {0o600}
 
 
@@ -132,7 +132,8 @@ def test_it_prints_the_settings_that_use_the_files(tmp_path: Path) -> None:
     script = (
         "from approval.settings import ApprovalSettings as A; from incident.settings import IncidentSettings as I\n"
         "from metrics_gateway.settings import GatewaySettings as G\n"
-        "[each.from_environment() for each in (A, I, G)]"
+        "from alert_intake.settings import IntakeSettings as N\n"
+        "[each.from_environment() for each in (A, I, G, N)]"
     )
     urls = {f"{name}_DATABASE_URL": "postgresql://u@h/d" for name in ("INCIDENT", "APPROVAL")}
     subprocess.run([sys.executable, "-c", script], env=urls | variables, check=True)

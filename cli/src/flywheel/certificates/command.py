@@ -10,7 +10,7 @@ from flywheel.certificates.files import AUTHORITIES, CERTIFICATE, KEY, Request, 
 from flywheel.errors import FlywheelError
 from flywheel.system.output import report
 
-_SERVICES = ("incident", "approval", "gateway")
+_SERVICES = ("incident", "approval", "gateway", "intake")
 # Where other services call; the addresses of before are for people and jobs, with tokens.
 _MTLS_LISTEN = {"incident": "127.0.0.1:50061", "approval": "127.0.0.1:50062"}
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -65,6 +65,10 @@ def _variables(folder: Path, trust_domain: str) -> Sequence[str]:
         lines.append(export(f"{service.upper()}_TLS_CLIENT_CA_FILE", folder / service / AUTHORITIES))
         if trust_domain != "awoooi":
             lines.append(export(f"{service.upper()}_TLS_TRUST_DOMAIN", trust_domain))
-    for prefix, service in (("APPROVAL_INCIDENT_TLS", "approval"), ("GATEWAY_SOURCES_TLS", "gateway")):
+    for prefix, service in (
+        ("APPROVAL_INCIDENT_TLS", "approval"),
+        ("GATEWAY_SOURCES_TLS", "gateway"),
+        ("INTAKE_SERVICES_TLS", "intake"),
+    ):
         lines += [export(f"{prefix}_CA_FILE", folder / service / AUTHORITIES), *files(prefix, service)]
     return lines

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from flywheel.errors import FlywheelError
 
-ROLES: Final = ("viewer", "proposer", "approver", "operator", "detector")
+ROLES: Final = ("viewer", "proposer", "approver", "operator", "detector", "intake")
 # Tells people and scanners for secrets what it is.
 _PREFIX: Final = "fw_"
 _RANDOM_BYTES: Final = 32

@@ -8,6 +8,8 @@ from servicekit.identity.roles import (
     APPROVAL_SERVICE,
     APPROVER,
     GATEWAY_SERVICE,
+    INTAKE,
+    INTAKE_SERVICE,
     OPERATOR,
     PROPOSER,
     VIEWER,
@@ -23,8 +25,9 @@ ROLES: RoleTable = {
     **role_table(
         "awoooi.approval.v1.ApprovalService",
         {
-            "Get": _READERS,
-            "List": _READERS,
+            # The alert intake resolves no incident whose approval is EXECUTING.
+            "Get": (*_READERS, INTAKE, INTAKE_SERVICE),
+            "List": (*_READERS, INTAKE, INTAKE_SERVICE),
             "ListExecutions": _READERS,
             "ListDeliveries": _READERS,
             "Propose": (PROPOSER, OPERATOR),

@@ -5,6 +5,8 @@ from servicekit.identity.roles import (
     APPROVER,
     DETECTOR,
     GATEWAY_SERVICE,
+    INTAKE,
+    INTAKE_SERVICE,
     OPERATOR,
     PROPOSER,
     VIEWER,
@@ -12,23 +14,25 @@ from servicekit.identity.roles import (
 from servicekit.rpc.role_table import RoleTable, role_table
 
 _READERS = (VIEWER, PROPOSER, APPROVER, OPERATOR, APPROVAL_SERVICE)
+# The alert intake, by its certificate or by a token.
+_INTAKE = (INTAKE, INTAKE_SERVICE)
 
 ROLES: RoleTable = {
     **role_table(
         "awoooi.incident.v1.IncidentService",
         {
-            "Get": _READERS,
-            "List": _READERS,
+            "Get": (*_READERS, *_INTAKE),
+            "List": (*_READERS, *_INTAKE),
             "LookupIncidents": _READERS,
-            "ListEvents": _READERS,
+            "ListEvents": (*_READERS, *_INTAKE),
             "ListSideEffects": _READERS,
             "Watch": _READERS,
             "GetPostmortem": _READERS,
             "SearchKnowledge": _READERS,
-            "Create": (OPERATOR, DETECTOR),
+            "Create": (OPERATOR, DETECTOR, *_INTAKE),
             "StartInvestigation": (OPERATOR, APPROVAL_SERVICE),
             "AddEvent": (OPERATOR, APPROVAL_SERVICE),
-            "Resolve": (OPERATOR, APPROVAL_SERVICE),
+            "Resolve": (OPERATOR, APPROVAL_SERVICE, *_INTAKE),
             "BatchResolve": (OPERATOR, APPROVAL_SERVICE),
             "Reopen": (OPERATOR,),
             "RetrySideEffect": (OPERATOR,),

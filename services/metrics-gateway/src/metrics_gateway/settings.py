@@ -9,13 +9,13 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from servicekit.identity.settings import IdentitySettings
+from servicekit.process.host_names import HostNames
 from servicekit.process.log_settings import LogSettings
 from servicekit.process.settings import Address, Duration, parse_address
 from servicekit.process.tls_settings import ServerTlsSettings, needs, together
 
 # A source's name becomes a label value, which rules and dashboards quote.
 SOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _MIN = timedelta(milliseconds=1)
 
 
@@ -56,17 +56,6 @@ def parse_sources(value: object) -> object:
     return tuple(sources)
 
 
-def parse_hosts(value: object) -> object:
-    """Turn `metrics.example.com,*.example.org` into host names. Raises ValueError for what is no host name."""
-    if not isinstance(value, str):
-        return value
-    names = tuple(name.strip() for name in value.split(",") if name.strip())
-    for name in names:
-        if not _HOST.fullmatch(name):
-            raise ValueError("expected host names without a port, such as metrics.example.com,*.example.org")
-    return names
-
-
 class GatewaySettings(LogSettings, ServerTlsSettings, IdentitySettings):
     """Listen address, sources and timeouts of the gateway."""
 
@@ -80,7 +69,7 @@ class GatewaySettings(LogSettings, ServerTlsSettings, IdentitySettings):
     # Host names that a request may name, besides addresses, names without a dot and names of a cluster (`*.svc`,
     # `*.internal`): the page of another site must not read this one under a name of its own (DNS rebinding). `*.` before a
     # name stands for every name below it, `*` alone for every host.
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_hosts)] = ()
+    allowed_hosts: HostNames = ()
     # The services to read, each with its value of the label `source`. Replicas behind one host name are used in turn.
     sources: Annotated[tuple[SourceAddress, ...], NoDecode, BeforeValidator(parse_sources)] = (
         SourceAddress("incident", "127.0.0.1:50051"),

@@ -1,4 +1,4 @@
-"""Which requests are passed on to an application: those with a known host, headers within the limit and no body."""
+"""Which requests are passed on to an application: those with a known host, and headers and a body within the limits."""
 
 import ipaddress
 import re
@@ -16,6 +16,7 @@ from servicekit.http.security_headers import with_security_headers
 _LOCAL_SUFFIXES = (".localhost", ".internal", ".svc", ".svc.cluster.local")
 _ONE_LABEL = re.compile(r"[a-z0-9_-]+")
 _PORT = re.compile(r":[0-9]{1,5}$")
+_LENGTH_DIGITS = 20
 
 
 class AllowedHosts:
@@ -38,7 +39,7 @@ class AllowedHosts:
 
 
 class Admission:
-    """Answers what is not passed on: 421 for another host, 431 for large headers, 413 for a body."""
+    """Answers what is not passed on: 421 for another host, 431 for large headers, 413 for a large body."""
 
     def __init__(self, app: ASGIApp, limits: HttpLimits, refusals: HttpRefusals, hosts: AllowedHosts) -> None:
         self._app = app
@@ -71,9 +72,20 @@ class Admission:
         for name, value in headers:
             if name == b"host" and not self._hosts.allow(value.decode("latin-1")):
                 return "host", HTTPStatus.MISDIRECTED_REQUEST, "This host name is not among the allowed ones."
-            if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 ")):
-                return "body", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "A request has no body here."
+            if name in (b"transfer-encoding", b"content-length") and self._is_too_large(name, value):
+                if self._limits.body_bytes:
+                    text = f"A body has at most {self._limits.body_bytes} bytes here."
+                else:
+                    text = "A request has no body here."
+                return "body", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text
         return None
+
+    def _is_too_large(self, name: bytes, value: bytes) -> bool:
+        if name == b"transfer-encoding":
+            # Its size is not known before it is read (`bodies`).
+            return self._limits.body_bytes == 0
+        # h11 has refused what is no number, and Python reads none of thousands of digits.
+        return len(value) > _LENGTH_DIGITS or int(value) > self._limits.body_bytes
 
 
 def _is_address(host: str) -> bool:

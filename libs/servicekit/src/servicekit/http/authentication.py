@@ -1,11 +1,12 @@
-"""Who may read: requests without good credentials are answered with 401 or 403."""
+"""Who is answered: requests without good credentials are answered with 401 or 403."""
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
+from typing import TypeAlias
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,27 +38,34 @@ class Presented:
     is_private: bool
 
 
+Decide: TypeAlias = Callable[[Presented], Awaitable[Decision]]
+_NO_PATHS: Mapping[str, Decide] = {}
+
+
 class Authentication:
-    """Asks `decide` about each request but those for an open path."""
+    """Asks `decide` about each request but those for an open path, and for a path in `others` the one that is there."""
 
     def __init__(
         self,
         app: ASGIApp,
-        decide: Callable[[Presented], Awaitable[Decision]],
+        decide: Decide,
         refusals: HttpRefusals,
         *,
         open_paths: Collection[str] = (),
+        others: Mapping[str, Decide] = _NO_PATHS,
     ) -> None:
         self._app = app
         self._decide = decide
+        self._others = others
         self._refusals = refusals
         self._open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        decision = (
-            Decision.ALLOWED if scope["path"] in self._open_paths else await self._decide(_presented(scope))
-        )
+        path = scope["path"]
+        decision = Decision.ALLOWED
+        if path not in self._open_paths:
+            decision = await self._others.get(path, self._decide)(_presented(scope))
         if decision is Decision.ALLOWED:
             await self._app(scope, receive, send)
             return

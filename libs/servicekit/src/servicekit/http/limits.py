@@ -21,6 +21,12 @@ class HttpLimits:
     # How long a client may read nothing of a response.
     write_time: timedelta = timedelta(seconds=30)
     header_bytes: int = 16 << 10
+    # Of one request. 0: none may have a body.
+    body_bytes: int = 0
+    # Of all requests that are being answered: bodies, and what is made of them, stay in memory.
+    bodies_bytes: int = 64 << 20
+    # From the end of a request's headers to the end of its body.
+    body_time: timedelta = timedelta(seconds=10)
 
 
 class HttpRefusals:
@@ -33,6 +39,8 @@ class HttpRefusals:
         "write_time",
         "header_bytes",
         "body",
+        "bodies",
+        "body_time",
         "host",
         "tls_handshake",
         "authentication",

@@ -1,18 +1,22 @@
-"""Who may read what an HTTP server shows: those with a role for it, and clients with a certificate."""
+"""Who may use what an HTTP server has: those with a role for it, and clients with a certificate."""
+
+from collections.abc import Collection
 
 from servicekit.http.authentication import Decision, Presented
 from servicekit.identity.authenticator import Authenticator
 from servicekit.identity.credentials import Credentials, Refusal, UnauthenticatedError
 from servicekit.identity.roles import OPERATOR, VIEWER
 
-_ROLES = frozenset({VIEWER, OPERATOR})
+READERS = frozenset({VIEWER, OPERATOR})
 
 
 class Readers:
     """Decides by the identity that the credentials of a request prove."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, roles: Collection[str] = READERS) -> None:
+        """One of `roles` is enough."""
         self._authenticator = authenticator
+        self._roles = frozenset(roles)
 
     async def decide(self, presented: Presented) -> Decision:
         """Return whether the request is answered.
@@ -30,4 +34,4 @@ class Readers:
         except UnauthenticatedError as exc:
             unavailable = exc.refusal is Refusal.KEYS_UNAVAILABLE
             return Decision.UNAVAILABLE if unavailable else Decision.UNAUTHENTICATED
-        return Decision.FORBIDDEN if identity.roles.isdisjoint(_ROLES) else Decision.ALLOWED
+        return Decision.FORBIDDEN if identity.roles.isdisjoint(self._roles) else Decision.ALLOWED

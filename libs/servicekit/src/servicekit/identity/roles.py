@@ -13,14 +13,16 @@ PROPOSER: Final = "proposer"
 APPROVER: Final = "approver"
 OPERATOR: Final = "operator"
 DETECTOR: Final = "detector"
+INTAKE: Final = "intake"
 # What people and jobs may have.
-ROLES: Final = frozenset({VIEWER, PROPOSER, APPROVER, OPERATOR, DETECTOR})
+ROLES: Final = frozenset({VIEWER, PROPOSER, APPROVER, OPERATOR, DETECTOR, INTAKE})
 
 # A service has one role, which is its name, and has it by its certificate alone.
 APPROVAL_SERVICE: Final = "service:approval"
 GATEWAY_SERVICE: Final = "service:gateway"
+INTAKE_SERVICE: Final = "service:intake"
 # On a server without authentication a caller's name is its own word, and so would be its roles.
-EVERY_ROLE: Final = ROLES | {APPROVAL_SERVICE, GATEWAY_SERVICE}
+EVERY_ROLE: Final = ROLES | {APPROVAL_SERVICE, GATEWAY_SERVICE, INTAKE_SERVICE}
 
 # Of one claim; more is not a list of roles.
 _MAX_VALUES = 1_000

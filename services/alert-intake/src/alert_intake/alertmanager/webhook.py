@@ -11,23 +11,24 @@ from pydantic_core import ErrorDetails
 
 from alert_intake.alertmanager.model import Alert, Notification
 
-_FINGERPRINT = r"^[!-~]{1,128}$"
+# Alertmanager has 16 hexadecimal digits. Two times and it have to fit into a request id.
+_FINGERPRINT = r"^[!-~]{1,56}$"
 # Go's zero time: the end of an alert that fires.
 _NO_TIME_YEAR = 1
 _MAX_PROBLEMS = 20
 
 _PROBLEMS = {
     "missing": "is required",
-    "string_type": "must be a text",
-    "dict_type": "must be an object of texts",
+    "string_type": "must be a string",
+    "dict_type": "must be an object of strings",
     "model_type": "must be an object",
     "list_type": "must be a list",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
-    "int_type": "must be a whole number",
+    "int_type": "must be an integer",
     "greater_than_equal": "must not be negative",
     "literal_error": "must be {expected}",
-    "string_pattern_mismatch": "must be 1 to 128 printable ASCII characters without spaces",
+    "string_pattern_mismatch": "must be 1 to 56 printable ASCII characters without spaces",
     "timezone_aware": "must have a time zone, as in 2026-01-31T12:00:00Z",
 }
 

@@ -2,45 +2,29 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-REPORTED, DEDUPLICATED, RESOLVED, ALREADY_RESOLVED, SUPERSEDED, UNKNOWN, HELD, REJECTED, FAILED = OUTCOMES = (
-    # It fires: its incident is committed, or was already.
-    "reported",
-    # It fires again: counted at its incident, which is not resolved.
-    "deduplicated",
-    # It ended: its incident is resolved by this, or was already.
-    "resolved",
-    "already_resolved",
-    # It ended, and has begun to fire again since: its incident stays.
-    "superseded",
-    # It ended, and no incident is about it.
-    "unknown",
-    # It ended while an approved action is executed: posted again later.
-    "held",
-    # The services refuse it for good.
-    "rejected",
-    # Not committed: posted again later.
-    "failed",
-)
+from alert_intake.intake.outcomes import Result
 
 
 class IntakeMetrics:
     """The series of the intake."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.problems = Counter(
-            "alert_intake_problems",
+        self.alerts = Counter(
+            "alert_intake_alerts",
             "Alerts, or groups of alerts, that were posted, by what was done.",
-            ("outcome",),
+            ("result",),
             registry=registry,
         )
-        for outcome in OUTCOMES:
-            self.problems.labels(outcome)
-        self.notifications = Counter(
-            "alert_intake_notifications",
+        for result in Result:
+            self.alerts.labels(result)
+        self.posts = Counter(
+            "alert_intake_posts",
             "Posts of Alertmanager, by the status of the response.",
             ("status",),
             registry=registry,
         )
+        for status in ("200", "400", "503"):
+            self.posts.labels(status)
         self.truncated = Counter(
             "alert_intake_truncated_alerts",
             "Alerts that Alertmanager left out of its posts (its setting max_alerts).",
@@ -48,7 +32,7 @@ class IntakeMetrics:
         )
         self.seconds = Histogram(
             "alert_intake_post_seconds",
-            "From the body of a post to its response.",
+            "From the headers of a post to its response.",
             registry=registry,
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )

@@ -1,13 +1,15 @@
-"""Parses the mapping file: what incidents get from the alerts of each receiver. docs/alerts.md shows one."""
+"""Parses the mapping file: what incidents get from the alerts of each receiver. docs/alert-intake.md shows one."""
 
 import re
 import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from alert_intake.mapping.model import AlertMapping, Grouping, ReceiverMapping, Severity, Source
+from servicekit.process.files import why_unreadable
 
 _SOURCE = re.compile(r"(label|annotation):(.+)")
 # Severities that rules commonly have, and our own names.
@@ -107,6 +109,17 @@ def parse_mapping(content: bytes) -> AlertMapping:
     return AlertMapping(
         file.default.mapping(), {name: receiver.mapping() for name, receiver in file.receivers.items()}
     )
+
+
+def load_mapping(path: Path | None) -> AlertMapping:
+    """Return the mapping in a file; the default without one. Raises MappingFileError."""
+    if path is None:
+        return DEFAULT_MAPPING
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise MappingFileError([why_unreadable(exc)]) from None
+    return parse_mapping(content)
 
 
 def _problem(error: Any) -> str:

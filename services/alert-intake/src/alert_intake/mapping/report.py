@@ -1,9 +1,9 @@
-"""The problems that a notification is about: what an incident is opened with, or resolved for."""
+"""Reports: what a notification says about one alert or group, with what its incident is opened by."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from alert_intake.alertmanager.model import Alert, Notification
 from alert_intake.mapping.model import AlertMapping, Grouping, ReceiverMapping, Severity, Source
@@ -14,12 +14,11 @@ _MAX_TITLE = 500
 _MAX_DESCRIPTION_BYTES = 8_192
 _MAX_LABELS = 64
 _MAX_LABEL = 256
-_ID_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One firing of an alert, or of a group of alerts, or its end."""
+class Report:
+    """That an alert, or a group of alerts, fires or has ended."""
 
     firing: bool
     starts_at: datetime
@@ -27,24 +26,21 @@ class Problem:
     ends_at: datetime
     # The same for every firing of the same alert or group.
     fingerprint: str
-    # The same for every report of one firing.
-    incident_id: str
-    request_id: str
     title: str
     description: str
     severity: Severity
     labels: Mapping[str, str]
 
 
-def find_problems(notification: Notification, mapping: AlertMapping) -> Iterator[Problem]:
-    """Yield what the notification is about, in its order: each alert, or the whole group."""
+def find_reports(notification: Notification, mapping: AlertMapping) -> Iterator[Report]:
+    """Yield what the notification says, in its order: of each alert, or of the whole group."""
     receiver = mapping.of(notification.receiver)
     if receiver.grouping is Grouping.GROUP:
         yield _of_group(notification, receiver)
         return
     for alert in notification.alerts:
         ended = alert.ends_at or alert.starts_at
-        yield _problem(
+        yield _report(
             receiver,
             alert.fingerprint,
             firing=alert.firing,
@@ -56,26 +52,18 @@ def find_problems(notification: Notification, mapping: AlertMapping) -> Iterator
         )
 
 
-def started_at(request_id: str) -> datetime | None:
-    """Return the beginning of the firing that was reported under a request id; None for a request that is not of here."""
-    _, _, seconds = request_id.rpartition("@")
-    try:
-        return datetime.fromisoformat(seconds).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _of_group(notification: Notification, receiver: ReceiverMapping) -> Problem:
+def _of_group(notification: Notification, receiver: ReceiverMapping) -> Report:
     # While the group fires, its alerts that have ended are part of the message too.
     alerts: Sequence[Alert] = [
         alert for alert in notification.alerts if alert.firing or not notification.firing
     ] or notification.alerts
-    return _problem(
+    starts_at = min(alert.starts_at for alert in alerts)
+    return _report(
         receiver,
         f"group:{hashlib.sha256(notification.group_key.encode()).hexdigest()[:32]}",
         firing=notification.firing,
-        starts_at=min(alert.starts_at for alert in alerts),
-        ends_at=max(alert.ends_at or alert.starts_at for alert in alerts),
+        starts_at=starts_at,
+        ends_at=max(starts_at, *(alert.ends_at or alert.starts_at for alert in alerts)),
         # What all alerts agree on; where they are one, that is all that it has.
         labels={**notification.common_labels, **notification.group_labels},
         annotations=notification.common_annotations,
@@ -88,7 +76,7 @@ def _named(alert: Alert) -> str:
     return f"{labels} since {alert.starts_at.isoformat()}"
 
 
-def _problem(
+def _report(
     receiver: ReceiverMapping,
     fingerprint: str,
     *,
@@ -98,25 +86,20 @@ def _problem(
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
     footer: str,
-) -> Problem:
-    request_id = f"{fingerprint}@{starts_at.isoformat()}"
-    digest = hashlib.sha256(request_id.encode()).hexdigest()[:_ID_DIGITS].upper()
-
+) -> Report:
     def first(sources: Sequence[Source]) -> str:
         found = ((annotations if each.annotation else labels).get(each.name, "") for each in sources)
         return next((value for value in found if not text.is_blank(value)), "")
 
     said = text.line(first(receiver.severity)).lower()
-    title = first(receiver.title) or labels.get("alertname", "") or f"alert {fingerprint}"
+    title = _line(first(receiver.title) or labels.get("alertname", ""))
     description = "\n\n".join(filter(None, (first(receiver.description), footer)))
-    return Problem(
+    return Report(
         firing=firing,
         starts_at=starts_at,
         ends_at=ends_at,
         fingerprint=fingerprint,
-        incident_id=f"INC-{starts_at:%Y%m%d}-{digest}",
-        request_id=request_id,
-        title=_cut(_line(title), _MAX_TITLE),
+        title=_cut(title or f"alert {fingerprint}", _MAX_TITLE),
         description=_cut_bytes(text.block(description.replace("\0", " ")), _MAX_DESCRIPTION_BYTES),
         severity=receiver.severities.get(said, receiver.default_severity),
         labels=_labels(labels, receiver.labels),
