@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alert_intake.settings import IntakeSettings
 from approval.settings import ApprovalSettings
 from incident.settings import IncidentSettings
 from metrics_gateway.settings import GatewaySettings
@@ -61,6 +62,7 @@ def test_every_setting_is_documented_and_every_documented_variable_is_a_setting(
         for prefix, fields in (
             ("INCIDENT", IncidentSettings.model_fields),
             ("APPROVAL", ApprovalSettings.model_fields),
+            ("INTAKE", IntakeSettings.model_fields),
             ("GATEWAY", GatewaySettings.model_fields),
         )
         for field in fields
