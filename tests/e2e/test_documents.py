@@ -55,6 +55,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         incident_listen=anywhere,
         approval_listen=anywhere,
         gateway_listen=anywhere,
+        intake_listen=anywhere,
         durable=False,
     )
     with running:

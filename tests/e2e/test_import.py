@@ -273,6 +273,7 @@ def stack(tmp_path: Path) -> Stack:
         incident_listen="127.0.0.1:0",
         approval_listen="127.0.0.1:0",
         gateway_listen="127.0.0.1:0",
+        intake_listen="127.0.0.1:0",
         durable=True,
         environment={"APPROVAL_RECONCILE_EVERY": "24h"},
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx2
@@ -26,6 +27,8 @@ from flywheel.certificates.files import Request, make, renew
 from flywheel.stack.stack import Stack
 from flywheel.tokens.file import change_tokens
 from flywheel.tokens.model import TokenRecord, new_token
+from tests.alert_intake.alerts import TestedAlert
+from tests.alert_intake.notifications import body
 from tests.eventually import eventually
 from tests.metrics_gateway.scrapes import Scrape, read_text
 from tests.services import TIMEOUT_SECONDS
@@ -88,7 +91,8 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Protected]:
     """One for all tests of this file."""
     base = tmp_path_factory.mktemp("protected")
     folder, tokens_file = base / "certs", base / "tokens.json"
-    hosts = {service: (service, "localhost", "127.0.0.1") for service in ("incident", "approval", "gateway")}
+    services = ("incident", "approval", "gateway", "intake")
+    hosts = {service: (service, "localhost", "127.0.0.1") for service in services}
     request = Request(hosts, "awoooi", timedelta(days=2), timedelta(days=9))
     make(folder, request)
     tokens: dict[str, str] = {}
@@ -107,7 +111,11 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Protected]:
     for service, address in mtls.items():
         environment[f"{service.upper()}_TLS_CLIENT_CA_FILE"] = str(folder / "ca.crt")
         environment[f"{service.upper()}_MTLS_LISTEN"] = address
-    for client, service in (("APPROVAL_INCIDENT", "approval"), ("GATEWAY_SOURCES", "gateway")):
+    for client, service in (
+        ("APPROVAL_INCIDENT", "approval"),
+        ("GATEWAY_SOURCES", "gateway"),
+        ("INTAKE_SERVICES", "intake"),
+    ):
         environment[f"{client}_TLS_CA_FILE"] = str(folder / "ca.crt")
         environment[f"{client}_TLS_CERT_FILE"] = str(folder / service / "tls.crt")
         environment[f"{client}_TLS_KEY_FILE"] = str(folder / service / "tls.key")
@@ -116,6 +124,7 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Protected]:
         incident_listen="127.0.0.1:0",
         approval_listen="127.0.0.1:0",
         gateway_listen="127.0.0.1:0",
+        intake_listen="127.0.0.1:0",
         environment=environment,
         durable=False,
     ) as stack:
@@ -148,6 +157,33 @@ async def test_an_incident_is_healed_and_every_record_names_who_did_it(protected
         protected.scrape, lambda found: found.value("awoooi_flywheel_source_up", source="incident") == 1
     )
     assert scrape.value("awoooi_flywheel_source_up", source="approval") == 1
+
+
+async def test_alerts_are_taken_from_a_detector_and_the_services_know_the_intake_by_its_certificate(
+    protected: Protected,
+) -> None:
+    alert = TestedAlert()
+    context = ssl.create_default_context(cafile=str(protected.folder / "ca.crt"))
+    async with httpx2.AsyncClient(verify=context, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
+
+        async def post(name: str, report: dict[str, Any]) -> int:
+            response = await client.post(
+                f"https://{protected.stack.intake.address}/alertmanager",
+                content=body(report),
+                headers={
+                    "Authorization": f"Bearer {protected.tokens[name]}",
+                    "Content-Type": "application/json",
+                },
+            )
+            return response.status_code
+
+        assert await post("vera", alert.fires()) == httpx2.codes.FORBIDDEN
+        assert await post("detector", alert.fires()) == httpx2.codes.OK
+        assert await post("detector", alert.ended(until=5)) == httpx2.codes.OK
+    async with protected.incidents("vera") as viewer:
+        page = await viewer.list(fingerprint=alert.fingerprint).page()
+    (incident,) = page.incidents
+    assert (incident.opened_by, incident.resolved_by) == ("service:intake", "service:intake")
 
 
 async def test_who_proves_nothing_is_refused(protected: Protected) -> None:

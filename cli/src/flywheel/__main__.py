@@ -60,10 +60,13 @@ def up(
     gateway_listen: Annotated[
         str, typer.Option(envvar="GATEWAY_LISTEN", help="Metrics gateway (HTTP), likewise.")
     ] = "127.0.0.1:9464",
+    intake_listen: Annotated[
+        str, typer.Option(envvar="INTAKE_LISTEN", help="Alert intake (HTTP), likewise.")
+    ] = "127.0.0.1:9465",
 ) -> None:
-    """Start PostgreSQL, both services and the metrics gateway; Ctrl-C stops them.
+    """Start PostgreSQL, both services, the metrics gateway and the alert intake; Ctrl-C stops them.
 
-    Prints one line `ready incident=… approval=… gateway=…` when all are healthy. With INCIDENT_DATABASE_URL or
+    Prints one line `ready incident=… approval=… gateway=… intake=…` when all are healthy. With INCIDENT_DATABASE_URL or
     APPROVAL_DATABASE_URL set, that service uses that database in place of the embedded one.
     """
     from flywheel.commands.up import run  # noqa: PLC0415 - see above
@@ -73,6 +76,7 @@ def up(
         incident_listen=incident_listen,
         approval_listen=approval_listen,
         gateway_listen=gateway_listen,
+        intake_listen=intake_listen,
     )
 
 

@@ -93,6 +93,16 @@ def test_a_receiver_has_its_own_mapping() -> None:
     assert other.labels == own["labels"]
 
 
+def test_what_a_receiver_leaves_out_is_as_in_the_default() -> None:
+    mapping = parse_mapping(
+        b'[default]\ntitle = ["label:instance"]\nlabels = ["instance"]\nseverities = { P1 = "CRITICAL" }\n'
+        b'[receivers.database]\nlabels = ["pod"]\nseverities = { P2 = "HIGH" }\n'
+    )
+    own = alert(labels={"instance": "db-1", "severity": "P1", "pod": "x"})
+    (found,) = reports(own, mapping=mapping, receiver="database")
+    assert (found.title, found.severity, found.labels) == ("db-1", Severity.CRITICAL, {"pod": "x"})
+
+
 def test_a_group_is_one_report_that_began_with_its_first_firing_alert() -> None:
     firing = [alert("a1", startsAt=LATER), alert("b2")]
     (found,) = reports(*firing, alert("c3", firing=False, startsAt="2026-05-07T09:00:00Z"), mapping=GROUPED)

@@ -55,10 +55,11 @@ def database_of(data_dir: Path) -> EmbeddedPostgres:
 def test_the_ready_line_has_all_addresses(tmp_path: Path, environment: dict[str, str]) -> None:
     with flywheel_up(tmp_path / "data", environment) as up:
         addresses = addresses_in(line_of(up.stdout))
-        assert list(addresses) == ["incident", "approval", "gateway"]
+        assert list(addresses) == ["incident", "approval", "gateway", "intake"]
         assert grpc_is_serving(addresses["incident"])
         assert grpc_is_serving(addresses["approval"])
         assert http_is_ready(addresses["gateway"])
+        assert http_is_ready(addresses["intake"])
         up.terminate()
         assert up.communicate(timeout=TIMEOUT_SECONDS) == ("", "")
 
@@ -129,18 +130,20 @@ def test_after_kill_9_during_the_start_the_next_start_works(
         killed.wait()
         with flywheel_up(data_dir, environment) as up:
             addresses_in(line_of(up.stdout))
-            assert len(services_of(data_dir)) == len({"incident", "approval", "metrics_gateway"})
+            assert len(services_of(data_dir)) == len(
+                {"incident", "approval", "metrics_gateway", "alert_intake"}
+            )
 
 
-@pytest.mark.parametrize("victim", ["incident", "approval", "metrics_gateway"])
+@pytest.mark.parametrize("victim", ["incident", "approval", "metrics_gateway", "alert_intake"])
 def test_a_killed_service_is_restarted(tmp_path: Path, environment: dict[str, str], victim: str) -> None:
     data_dir = tmp_path / "data"
     with flywheel_up(data_dir, environment) as up:
         addresses = addresses_in(line_of(up.stdout))
-        name = "gateway" if victim == "metrics_gateway" else victim
+        name = {"metrics_gateway": "gateway", "alert_intake": "intake"}.get(victim, victim)
         services_of(data_dir)[victim].kill()
         assert line_of(up.stderr) == f"flywheel: {name} ended (signal SIGKILL); starting it again"
-        probe = http_is_ready if name == "gateway" else grpc_is_serving
+        probe = http_is_ready if name in ("gateway", "intake") else grpc_is_serving
         eventually(lambda: probe(addresses[name]))
 
 
@@ -156,6 +159,7 @@ def test_the_stack_starts_restarts_and_stops_while_its_output_cannot_be_written(
     def is_ready() -> bool:
         return (
             http_is_ready(addresses["GATEWAY_LISTEN"])
+            and http_is_ready(addresses["INTAKE_LISTEN"])
             and grpc_is_serving(approval)
             and grpc_is_serving(incident)
         )

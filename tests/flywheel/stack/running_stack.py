@@ -18,12 +18,19 @@ from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.processes import folder_identity
 
 TIMEOUT_SECONDS = 180.0
-FREE_PORTS = dict.fromkeys(("INCIDENT_LISTEN", "APPROVAL_LISTEN", "GATEWAY_LISTEN"), "127.0.0.1:0")
+FREE_PORTS = dict.fromkeys(
+    ("INCIDENT_LISTEN", "APPROVAL_LISTEN", "GATEWAY_LISTEN", "INTAKE_LISTEN"), "127.0.0.1:0"
+)
 
 
 def stand_ins(folder: Path) -> dict[str, str]:
     """Return the environment in which `python -m incident` and the others are stand-ins."""
-    modules = {"incident": "incident", "approval": "approval", "metrics_gateway": "gateway"}
+    modules = {
+        "incident": "incident",
+        "approval": "approval",
+        "metrics_gateway": "gateway",
+        "alert_intake": "intake",
+    }
     for module, name in modules.items():
         package = folder / "stand_ins" / module
         package.mkdir(parents=True)

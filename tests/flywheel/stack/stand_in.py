@@ -29,7 +29,7 @@ def main() -> None:
     if behaviour == "parent":
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     address = os.environ[f"{name.upper()}_LISTEN"]
-    if name == "gateway":
+    if name in ("gateway", "intake"):
         serve_http(address, stop)
     else:
         serve_grpc(name, address, stop, ready=behaviour != "never_ready")

@@ -23,7 +23,12 @@ from servicekit.rpc.server import ServerLimits
 from tests.databases import empty_database
 from tests.flywheel.stack.running_stack import eventually, services_of, stand_ins, starts
 
-ANY = {"incident_listen": "127.0.0.1:0", "approval_listen": "127.0.0.1:0", "gateway_listen": "127.0.0.1:0"}
+ANY = {
+    "incident_listen": "127.0.0.1:0",
+    "approval_listen": "127.0.0.1:0",
+    "gateway_listen": "127.0.0.1:0",
+    "intake_listen": "127.0.0.1:0",
+}
 
 
 @pytest.fixture
@@ -46,17 +51,23 @@ def test_all_services_are_ready_after_start_and_gone_after_stop(
         assert grpc_is_serving(stack.incident.address)
         assert grpc_is_serving(stack.approval.address)
         assert http_is_ready(stack.gateway.address)
+        assert http_is_ready(stack.intake.address)
         assert stack.database is not None
         assert starts(stack.database.url("incident")) == starts(stack.database.url("approval")) == 1
-        assert set(services_of(tmp_path / "data")) == {"incident", "approval", "metrics_gateway"}
+        assert set(services_of(tmp_path / "data")) == {
+            "incident",
+            "approval",
+            "metrics_gateway",
+            "alert_intake",
+        }
     assert is_stopped(tmp_path / "data")
 
 
 def test_the_services_get_the_addresses_of_the_others(tmp_path: Path, environment: dict[str, str]) -> None:
     with stack_on(tmp_path / "data", environment | {"INCIDENT_STUCK_AFTER": "5s"}) as stack:
         seen = services_of(tmp_path / "data")
-        incident, approval, gateway = (
-            seen[name].environ() for name in ("incident", "approval", "metrics_gateway")
+        incident, approval, gateway, intake = (
+            seen[name].environ() for name in ("incident", "approval", "metrics_gateway", "alert_intake")
         )
         assert incident["INCIDENT_LISTEN"] == str(stack.incident.address)
         assert incident["INCIDENT_STUCK_AFTER"] == "5s"
@@ -72,9 +83,14 @@ def test_the_services_get_the_addresses_of_the_others(tmp_path: Path, environmen
             gateway["GATEWAY_SOURCES"]
             == f"incident={stack.incident.address},approval={stack.approval.address}"
         )
+        assert intake["INTAKE_LISTEN"] == str(stack.intake.address)
+        assert intake["INTAKE_LOG_FILE"] == str(logs / "intake.log")
+        assert intake["INTAKE_INCIDENT_TARGET"] == str(stack.incident.address)
+        assert intake["INTAKE_APPROVAL_TARGET"] == str(stack.approval.address)
         assert seen["incident"].cmdline()[-2:] == ["serve", "--migrate"]
         assert seen["approval"].cmdline()[-2:] == ["serve", "--migrate"]
         assert seen["metrics_gateway"].cmdline()[-1:] == ["serve"]
+        assert seen["alert_intake"].cmdline()[-1:] == ["serve"]
 
 
 def test_a_server_on_all_interfaces_is_connected_to_on_loopback(
@@ -108,7 +124,7 @@ def test_data_and_previous_logs_survive_a_restart(tmp_path: Path, environment: d
             assert stack.database is not None
             assert starts(stack.database.url("incident")) == run
     logs = {path.name for path in (tmp_path / "data" / "log").iterdir()}
-    names = ("incident.log", "approval.log", "gateway.log", "postgres.log")
+    names = ("incident.log", "approval.log", "gateway.log", "intake.log", "postgres.log")
     assert logs == {f"{name}{suffix}" for name in names for suffix in ("", ".1")}
     assert "serving" in (tmp_path / "data" / "log" / "incident.log.1").read_text()
 
@@ -157,6 +173,7 @@ def test_two_stacks_run_side_by_side(tmp_path: Path, environment: dict[str, str]
         pytest.param("incident_listen", "INCIDENT_LISTEN", id="incident"),
         pytest.param("approval_listen", "APPROVAL_LISTEN", id="approval"),
         pytest.param("gateway_listen", "GATEWAY_LISTEN", id="gateway"),
+        pytest.param("intake_listen", "INTAKE_LISTEN", id="intake"),
     ],
 )
 def test_an_address_in_use_names_the_variable(tmp_path: Path, option: str, variable: str) -> None:
@@ -188,7 +205,13 @@ def test_each_step_is_reported(tmp_path: Path, environment: dict[str, str]) -> N
     with stack_on(tmp_path / "data", environment, on_step=steps.append):
         assert steps == ["creating the database", "starting the services"]
         steps.clear()
-    assert steps == ["stopping gateway", "stopping approval", "stopping incident", "stopping PostgreSQL"]
+    assert steps == [
+        "stopping gateway",
+        "stopping intake",
+        "stopping approval",
+        "stopping incident",
+        "stopping PostgreSQL",
+    ]
 
 
 @pytest.fixture

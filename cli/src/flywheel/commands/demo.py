@@ -37,6 +37,7 @@ def run(*, incidents: int) -> None:
             incident_listen="127.0.0.1:0",
             approval_listen="127.0.0.1:0",
             gateway_listen="127.0.0.1:0",
+            intake_listen="127.0.0.1:0",
             # On loopback and for a minute it needs no protection; this command has no certificate and no token.
             environment={
                 "INCIDENT_STUCK_AFTER": _STUCK_AFTER,
@@ -44,7 +45,7 @@ def run(*, incidents: int) -> None:
             },
         )
         try:
-            with output.status("starting a stack of its own: PostgreSQL, two services, the gateway"):
+            with output.status("starting a stack of its own: PostgreSQL, two services, gateway and intake"):
                 stack.start()
             _Story(stack, output, incidents).play()
             output.end("The loop is closed: nothing stuck, nothing twice.")

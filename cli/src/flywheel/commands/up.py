@@ -11,7 +11,9 @@ from flywheel.system.signals import StopSignal, raise_stop_signals
 from flywheel.system.steps import Steps
 
 
-def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_listen: str) -> None:
+def run(
+    data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_listen: str, intake_listen: str
+) -> None:
     """Start the stack, print `ready` on standard output, and return when a signal has stopped everything.
 
     A second signal while stopping kills the services. Raises FlywheelError when a part cannot be started or keeps ending.
@@ -23,6 +25,7 @@ def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_l
         incident_listen=incident_listen,
         approval_listen=approval_listen,
         gateway_listen=gateway_listen,
+        intake_listen=intake_listen,
         # From the environment only: every user can read a command line, and these may contain a password.
         incident_database_url=os.environ.get("INCIDENT_DATABASE_URL") or None,
         approval_database_url=os.environ.get("APPROVAL_DATABASE_URL") or None,
@@ -44,7 +47,7 @@ def run(data_dir: Path, *, incident_listen: str, approval_listen: str, gateway_l
 def _print_ready(stack: Stack) -> None:
     addresses = " ".join(
         f"{service.name}={service.address.connect_address}"
-        for service in (stack.incident, stack.approval, stack.gateway)
+        for service in (stack.incident, stack.approval, stack.gateway, stack.intake)
     )
     print(f"ready {addresses}", flush=True)  # noqa: T201 - the result of the command
     if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""The local stack: database, incident service, approval service, metrics gateway."""
+"""The local stack: database, incident service, approval service, alert intake, metrics gateway."""
 
 import os
 import sys
@@ -23,6 +23,7 @@ from flywheel.system.log_files import keep_previous, shorten
 INCIDENT_LISTEN = "127.0.0.1:50051"
 APPROVAL_LISTEN = "127.0.0.1:50052"
 GATEWAY_LISTEN = "127.0.0.1:9464"
+INTAKE_LISTEN = "127.0.0.1:9465"
 
 _CHECK_SECONDS = 0.2
 
@@ -47,6 +48,7 @@ class Stack:
         incident_listen: str = INCIDENT_LISTEN,
         approval_listen: str = APPROVAL_LISTEN,
         gateway_listen: str = GATEWAY_LISTEN,
+        intake_listen: str = INTAKE_LISTEN,
         incident_database_url: str | None = None,
         approval_database_url: str | None = None,
         environment: Mapping[str, str | None] | None = None,
@@ -59,6 +61,7 @@ class Stack:
             "INCIDENT_LISTEN": Address.parse(incident_listen, variable="INCIDENT_LISTEN"),
             "APPROVAL_LISTEN": Address.parse(approval_listen, variable="APPROVAL_LISTEN"),
             "GATEWAY_LISTEN": Address.parse(gateway_listen, variable="GATEWAY_LISTEN"),
+            "INTAKE_LISTEN": Address.parse(intake_listen, variable="INTAKE_LISTEN"),
         }
         self._database_urls = {"incident": incident_database_url, "approval": approval_database_url}
         self._environment = environment or {}
@@ -82,6 +85,11 @@ class Stack:
     def gateway(self) -> Service:
         """The metrics gateway of a started stack."""
         return self._services["gateway"]
+
+    @property
+    def intake(self) -> Service:
+        """The alert intake of a started stack."""
+        return self._services["intake"]
 
     def start(self) -> None:
         """Return when everything is ready."""
@@ -107,7 +115,7 @@ class Stack:
         """
         if not self._lock.is_held:
             return
-        for name in ("gateway", "approval", "incident"):
+        for name in ("gateway", "intake", "approval", "incident"):
             if name in self._services:
                 self._on_step(f"stopping {name}")
                 self._services[name].stop(grace_seconds)
@@ -177,7 +185,7 @@ class Stack:
         return urls
 
     def _make_services(self, database_urls: Mapping[str, str]) -> None:
-        incident, approval, gateway = (reserved.address for reserved in self._reserved)
+        incident, approval, gateway, intake = (reserved.address for reserved in self._reserved)
         targets = {
             "incident": self._target("INCIDENT_MTLS_LISTEN") or str(incident.connect_address),
             "approval": self._target("APPROVAL_MTLS_LISTEN") or str(approval.connect_address),
@@ -190,6 +198,9 @@ class Stack:
             "APPROVAL_INCIDENT_TARGET": targets["incident"],
             "GATEWAY_LISTEN": str(gateway),
             "GATEWAY_SOURCES": ",".join(f"{name}={target}" for name, target in targets.items()),
+            "INTAKE_LISTEN": str(intake),
+            "INTAKE_INCIDENT_TARGET": targets["incident"],
+            "INTAKE_APPROVAL_TARGET": targets["approval"],
             **self._environment,
             **mark(self.data_dir),
         }
@@ -227,6 +238,7 @@ class Stack:
                 "approval", "approval", "serve", "--migrate", address=approval, probe=grpc_is_serving
             ),
             "gateway": service("gateway", "metrics_gateway", "serve", address=gateway, probe=http_is_ready),
+            "intake": service("intake", "alert_intake", "serve", address=intake, probe=http_is_ready),
         }
 
     def _target(self, variable: str) -> str | None:

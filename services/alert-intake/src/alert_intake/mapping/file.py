@@ -67,6 +67,11 @@ class _ReceiverTable(BaseModel):
     default_severity: Severity = Severity.MEDIUM
     labels: frozenset[str] | None = None
 
+    def over(self, default: "_ReceiverTable") -> "_ReceiverTable":
+        """Return this table with what it leaves out taken from another one."""
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        return default.model_copy(update=own | {"severities": default.severities | self.severities})
+
     def mapping(self) -> ReceiverMapping:
         own = {name.lower(): severity for name, severity in self.severities.items()}
         return ReceiverMapping(
@@ -106,9 +111,8 @@ def parse_mapping(content: bytes) -> AlertMapping:
         file = _File.model_validate(table)
     except ValidationError as exc:
         raise MappingFileError([_problem(error) for error in exc.errors(include_url=False)]) from None
-    return AlertMapping(
-        file.default.mapping(), {name: receiver.mapping() for name, receiver in file.receivers.items()}
-    )
+    receivers = {name: receiver.over(file.default) for name, receiver in file.receivers.items()}
+    return AlertMapping(file.default.mapping(), {name: each.mapping() for name, each in receivers.items()})
 
 
 def load_mapping(path: Path | None) -> AlertMapping:
