@@ -7,9 +7,19 @@ from datetime import timedelta
 import pytest
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from hostile.http2 import CONTINUATION, HEADERS, RawConnection, call_headers, field, frame, raw_connection
+from hostile.http2 import (
+    CONTINUATION,
+    END_HEADERS,
+    HEADERS,
+    RawConnection,
+    call_headers,
+    field,
+    frame,
+    raw_connection,
+)
 from servicekit.rpc.received import ReceivedLimits
 from servicekit.rpc.server import ServerLimits
+from tests.eventually import eventually
 from tests.servicekit.scripted_server import SERVICE, VALID, scripted_server
 from tests.services import TIMEOUT_SECONDS
 
@@ -62,3 +72,22 @@ async def test_many_large_requests_are_no_flood() -> None:
                 await running.stub.Get(large, timeout=TIMEOUT_SECONDS)
         labels = {"limit": "received_bytes_per_connection"}
         assert running.registry.get_sample_value("grpc_server_refused_total", labels) == 0
+
+
+async def test_a_call_with_more_metadata_than_the_limit_reaches_no_layer() -> None:
+    # Over several frames: gRPC's own limit is one of each frame.
+    part = field("a", "b" * 120) * 50
+    async with scripted_server() as running, raw_connection(running.server.address) as connection:
+        connection.send(frame(HEADERS, 0, 1, call_headers(GET)))
+        for number in range(20):
+            connection.send(frame(CONTINUATION, END_HEADERS if number == 19 else 0, 1, part))
+        await connection.drain()
+
+        labels = {"limit": "metadata"}
+        await eventually(
+            lambda: asyncio.sleep(0, running.registry.get_sample_value("grpc_server_refused_total", labels)),
+            lambda refused: refused == 1,
+        )
+        assert await running.stub.Get(VALID, timeout=TIMEOUT_SECONDS) == pb.GetResponse()
+        await eventually(lambda: asyncio.sleep(0, running.timed()), lambda count: count >= 1)
+        assert running.timed() == 1

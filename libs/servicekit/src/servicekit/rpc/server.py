@@ -229,7 +229,7 @@ class ServerBuilder:
         `heavy_reads` names its methods whose cost grows with what is stored: they run in places of their own.
         """
         self._reads.add(f"/{full_name}/{method}" for method in heavy_reads)
-        register(servicer, Registration(self._server, self._chain))
+        register(servicer, Registration(self._server, self._chain, self._metrics))
         self._names.append(full_name)
         return self
 
@@ -238,7 +238,9 @@ class ServerBuilder:
         health = HealthServicer()
         streams = OpenStreams()
         own = Registration(
-            self._server, OwnServices(self._own_places, streams, self._callers, self._access_log)
+            self._server,
+            OwnServices(self._own_places, streams, self._callers, self._access_log),
+            self._metrics,
         )
         health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]  # as a server to the generated code
         if self._reflection_enabled:
