@@ -1,20 +1,18 @@
 """The stack of `flywheel up` with the certificates of `flywheel certs` and tokens: every connection is protected."""
 
 import asyncio
-import socket
+import shlex
 import ssl
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx2
 import pytest
 
 from awoooi.client import (
-    ApprovalClient,
     CallError,
     IncidentClient,
     NotFoundError,
@@ -23,112 +21,22 @@ from awoooi.client import (
     UnavailableError,
 )
 from awoooi.incident.v1 import incident_pb2
-from flywheel.certificates.files import Request, make, renew
-from flywheel.stack.stack import Stack
-from flywheel.tokens.file import change_tokens
-from flywheel.tokens.model import TokenRecord, new_token
+from flywheel.certificates.files import renew
 from tests.alert_intake.alerts import TestedAlert
 from tests.alert_intake.notifications import body
+from tests.e2e.protected_stack import Protected, protected_stack
 from tests.eventually import eventually
-from tests.metrics_gateway.scrapes import Scrape, read_text
+from tests.metrics_gateway.scrapes import Scrape
 from tests.services import TIMEOUT_SECONDS
 
-PEOPLE = {"detector": "detector", "ai": "proposer", "alice": "approver", "olga": "operator", "vera": "viewer"}
-
-
-@dataclass
-class Protected:
-    """A stack that runs, and who may call it."""
-
-    stack: Stack
-    folder: Path
-    request: Request
-    tokens: Mapping[str, str]
-    mtls_addresses: Mapping[str, str]
-
-    def credentials(self, service: str | None = None) -> grpc.ChannelCredentials:
-        """Trust the stack's authority; with `service`, show its certificate."""
-        authority = (self.folder / "ca.crt").read_bytes()
-        if service is None:
-            return grpc.ssl_channel_credentials(authority)
-        files = [(self.folder / service / name).read_bytes() for name in ("tls.key", "tls.crt")]
-        return grpc.ssl_channel_credentials(authority, *files)
-
-    def incidents(self, name: str | None = None) -> IncidentClient:
-        """A client at the address for people."""
-        return IncidentClient(
-            str(self.stack.incident.address),
-            credentials=self.credentials(),
-            token=self.tokens[name] if name else "",
-        )
-
-    def approvals(self, name: str) -> ApprovalClient:
-        """Likewise."""
-        return ApprovalClient(
-            str(self.stack.approval.address), credentials=self.credentials(), token=self.tokens[name]
-        )
-
-    async def scrape(self) -> Scrape:
-        """What the gateway shows to a viewer."""
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
-        async with httpx2.AsyncClient(verify=context, trust_env=False) as client:
-            response = await client.get(
-                f"https://{self.stack.gateway.address}/metrics",
-                headers={"Authorization": f"Bearer {self.tokens['vera']}"},
-                timeout=TIMEOUT_SECONDS,
-            )
-        assert response.status_code == httpx2.codes.OK
-        return read_text(response.text)
-
-
-def _free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return f"127.0.0.1:{found.getsockname()[1]}"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def protected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Protected]:
     """One for all tests of this file."""
-    base = tmp_path_factory.mktemp("protected")
-    folder, tokens_file = base / "certs", base / "tokens.json"
-    services = ("incident", "approval", "gateway", "intake")
-    hosts = {service: (service, "localhost", "127.0.0.1") for service in services}
-    request = Request(hosts, "awoooi", timedelta(days=2), timedelta(days=9))
-    make(folder, request)
-    tokens: dict[str, str] = {}
-    records: list[TokenRecord] = []
-    for name, role in PEOPLE.items():
-        tokens[name], record = new_token(name, [role], "1h")
-        records.append(record)
-    change_tokens(tokens_file, lambda _found: records, create=True)
-    mtls = {"incident": _free_address(), "approval": _free_address()}
-    environment: dict[str, str | None] = {}
-    for service in hosts:
-        prefix = service.upper()
-        environment[f"{prefix}_TLS_CERT_FILE"] = str(folder / service / "tls.crt")
-        environment[f"{prefix}_TLS_KEY_FILE"] = str(folder / service / "tls.key")
-        environment[f"{prefix}_TOKENS_FILE"] = str(tokens_file)
-    for service, address in mtls.items():
-        environment[f"{service.upper()}_TLS_CLIENT_CA_FILE"] = str(folder / "ca.crt")
-        environment[f"{service.upper()}_MTLS_LISTEN"] = address
-    for client, service in (
-        ("APPROVAL_INCIDENT", "approval"),
-        ("GATEWAY_SOURCES", "gateway"),
-        ("INTAKE_SERVICES", "intake"),
-    ):
-        environment[f"{client}_TLS_CA_FILE"] = str(folder / "ca.crt")
-        environment[f"{client}_TLS_CERT_FILE"] = str(folder / service / "tls.crt")
-        environment[f"{client}_TLS_KEY_FILE"] = str(folder / service / "tls.key")
-    with Stack(
-        base / "data",
-        incident_listen="127.0.0.1:0",
-        approval_listen="127.0.0.1:0",
-        gateway_listen="127.0.0.1:0",
-        intake_listen="127.0.0.1:0",
-        environment=environment,
-        durable=False,
-    ) as stack:
-        yield Protected(stack, folder, request, tokens, mtls)
+    with protected_stack(tmp_path_factory.mktemp("protected")) as running:
+        yield running
 
 
 async def _heal(protected: Protected, incident_id: str) -> None:
@@ -226,3 +134,21 @@ async def test_all_certificates_are_renewed_while_it_runs(protected: Protected) 
     for failures in (before, after):
         counts = failures.labelled("tls_certificate_reload_failures_total")
         assert set(counts.values()) == {0}
+
+
+def test_the_documented_call_with_a_token_works(protected: Protected, tmp_path: Path) -> None:
+    """With reflection, which needs the token, too."""
+    text = (ROOT / "docs/docker.md").read_text(encoding="utf-8")
+    (line,) = [each for each in text.splitlines() if each.startswith("buf curl ")]
+    header = tmp_path / "alice.header"
+    header.write_text(f"authorization: Bearer {protected.tokens['alice']}\n")
+    replaced = {
+        "buf": str(Path(sys.executable).with_name("buf")),
+        "$secrets/tls/ca.crt": str(protected.folder / "ca.crt"),
+        "@alice.header": f"@{header}",
+    }
+    command = [replaced.get(each, each) for each in shlex.split(line)]
+    command = [each.replace("127.0.0.1:50051", protected.addresses["incident"]) for each in command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "INC-20260507-99ADF1" in done.stdout

@@ -13,7 +13,7 @@ from servicekit.identity.credentials import Credentials, Refusal, Unauthenticate
 from servicekit.identity.identity import Identity
 from servicekit.rpc.access_log import AccessLog
 from servicekit.rpc.context import Context
-from servicekit.rpc.identity import loopback_identity
+from servicekit.rpc.identity import loopback_identity, set_identity
 from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus, invalid_argument_message
 
 ACTOR_METADATA_KEY = "awoooi-actor"
@@ -57,6 +57,8 @@ class VerifiedCallers:
         except UnauthenticatedError as exc:
             self._log.unauthenticated(exc.refusal, method, context)
             raise RpcError(_STATUSES.get(exc.refusal, _INVALID)) from None
+        # From here on refusals are recorded under it, those of a bad or another's name included.
+        set_identity(identity)
         if claimed_name(context) not in (None, identity.name):
             self._log.denied("actor_mismatch", method, identity)
             raise RpcError(_OTHER_ACTOR)
