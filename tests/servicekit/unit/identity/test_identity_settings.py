@@ -36,7 +36,15 @@ def test_without_any_nothing_is_authenticated(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     "variables",
-    [OIDC, {**OIDC, "OIDC_JWKS_URL": "http://127.0.0.1:8080/k"}, {**OIDC, "OIDC_ALGORITHMS": "ES256"}],
+    [
+        OIDC,
+        {**OIDC, "OIDC_JWKS_URL": "http://127.0.0.1:8080/k"},
+        {**OIDC, "OIDC_ALGORITHMS": "ES256"},
+        {**OIDC, "OIDC_ISSUER": "of no form"},
+        # The keys are discovered.
+        {**OIDC, "OIDC_JWKS_URL": ""},
+        {**OIDC, "OIDC_JWKS_URL": "", "OIDC_ISSUER": "http://127.0.0.1:8080/realm/"},
+    ],
 )
 def test_a_provider_is_complete(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     assert open_authentication(read(monkeypatch, variables), CollectorRegistry()) is not None
@@ -46,7 +54,10 @@ def test_a_provider_is_complete(monkeypatch: pytest.MonkeyPatch, variables: dict
     ("changed", "variable"),
     [
         ({"OIDC_AUDIENCE": ""}, "SAMPLE_OIDC_ISSUER"),
-        ({"OIDC_JWKS_URL": ""}, "SAMPLE_OIDC_ISSUER"),
+        ({"OIDC_JWKS_URL": "", "OIDC_ISSUER": "of no form"}, "SAMPLE_OIDC_ISSUER"),
+        ({"OIDC_JWKS_URL": "", "OIDC_ISSUER": "http://login.example"}, "SAMPLE_OIDC_ISSUER"),
+        ({"OIDC_JWKS_URL": "", "OIDC_ISSUER": "https://u:hunter2@login.example"}, "SAMPLE_OIDC_ISSUER"),
+        ({"OIDC_JWKS_URL": "", "OIDC_ISSUER": "https://login.example/?realm=a"}, "SAMPLE_OIDC_ISSUER"),
         ({"OIDC_JWKS_FILE": "/keys"}, "SAMPLE_OIDC_ISSUER"),
         ({"OIDC_ISSUER": ""}, "SAMPLE_OIDC_ISSUER"),
         ({"OIDC_ALGORITHMS": "HS256"}, "SAMPLE_OIDC_ALGORITHMS"),

@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from servicekit.identity.jwks import NO_KEYS
-from servicekit.identity.jwks_fetch import fetch_jwks
+from servicekit.identity.jwks_fetch import fetch_bounded
 from servicekit.identity.key_sources import FetchFailedError, UrlKeys
 from servicekit.identity.metrics import SourceMetrics
 from tests.credentials import jwk, jwks, rsa_key
@@ -161,10 +161,10 @@ async def test_what_is_fetched_is_bounded_and_a_failure_quotes_nothing(
     await server.start()
     try:
         if problem is None:
-            assert await fetch_jwks(f"http://127.0.0.1:{server.port}/keys") == FIRST
+            assert await fetch_bounded(f"http://127.0.0.1:{server.port}/keys") == FIRST
         else:
             with pytest.raises(FetchFailedError) as caught:
-                await fetch_jwks(f"http://127.0.0.1:{server.port}/keys")
+                await fetch_bounded(f"http://127.0.0.1:{server.port}/keys")
             assert str(caught.value) == problem
     finally:
         await server.stop()
@@ -172,4 +172,4 @@ async def test_what_is_fetched_is_bounded_and_a_failure_quotes_nothing(
 
 async def test_a_url_that_nobody_serves_is_a_failure_like_others() -> None:
     with pytest.raises(FetchFailedError, match="ConnectError"):
-        await fetch_jwks("http://127.0.0.1:1/keys")
+        await fetch_bounded("http://127.0.0.1:1/keys")

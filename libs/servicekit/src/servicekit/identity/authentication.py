@@ -1,7 +1,7 @@
 """Puts authentication together from its settings."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +9,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 
 from servicekit.identity.authenticator import Authenticator
+from servicekit.identity.discovery import DiscoveredKeys
 from servicekit.identity.jwks import parse_jwks
 from servicekit.identity.jwt import JwtRules, JwtVerifier
 from servicekit.identity.key_sources import SOURCE, FileKeys, KeySource, UrlKeys
@@ -26,10 +27,19 @@ class Authentication:
     """The authenticator of a service, and the work that keeps it current."""
 
     def __init__(
-        self, authenticator: Authenticator, keeping: Sequence[Callable[[], Awaitable[None]]]
+        self,
+        authenticator: Authenticator,
+        keeping: Sequence[Callable[[], Awaitable[None]]],
+        sources: SourceMetrics,
     ) -> None:
         self.authenticator = authenticator
         self._keeping = keeping
+        self._sources = sources
+
+    @property
+    def unusable_sources(self) -> Collection[str]:
+        """What identities are verified by and cannot be used now, by its name in the series; changes with it."""
+        return self._sources.unusable
 
     def background(self) -> Mapping[str, Awaitable[None]]:
         """Return the work that runs as long as the process: files and keys are read again."""
@@ -45,10 +55,11 @@ def open_authentication(
     """
     if not settings.takes_tokens and not certificates:
         return None
-    opening = _Opening(settings, SourceMetrics(registry))
+    sources = SourceMetrics(registry)
+    opening = _Opening(settings, sources)
     tokens = opening.tokens()
     jwts = opening.jwts()
-    return Authentication(Authenticator(tokens=tokens, jwts=jwts), opening.keeping)
+    return Authentication(Authenticator(tokens=tokens, jwts=jwts), opening.keeping, sources)
 
 
 class _Opening:
@@ -86,14 +97,16 @@ class _Opening:
     def _keys(self) -> KeySource:
         path = self._settings.oidc_jwks_file
         if path is None:
-            from servicekit.identity.jwks_fetch import fetch_jwks  # noqa: PLC0415 - loads the HTTP client
+            from servicekit.identity.jwks_fetch import fetch_bounded  # noqa: PLC0415 - loads the HTTP client
 
-            # Not fetched here: a service starts also while the provider is away.
-            url_keys = UrlKeys(
-                partial(fetch_jwks, self._settings.oidc_jwks_url),
-                refresh=self._settings.oidc_jwks_refresh,
-                metrics=self._metrics,
+            url, refresh = self._settings.oidc_jwks_url, self._settings.oidc_jwks_refresh
+            fetch = (
+                partial(fetch_bounded, url)
+                if url
+                else DiscoveredKeys(self._settings.oidc_issuer, fetch_bounded, refresh=refresh)
             )
+            # Not fetched here: a service starts also while the provider is away.
+            url_keys = UrlKeys(fetch, refresh=refresh, metrics=self._metrics)
             self.keeping.append(url_keys.keep_current)
             return url_keys
         # As behind a URL the last good keys stay: they are public, and a rotation must not refuse anybody.

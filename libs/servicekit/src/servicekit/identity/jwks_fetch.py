@@ -1,4 +1,4 @@
-"""Fetches a key set over HTTP. Apart, since the HTTP client is loaded by those alone who use it."""
+"""Fetches a key set or a discovery document over HTTP. Apart, since the HTTP client is loaded by those alone who use it."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ _SECONDS = 5.0
 _MAX_BYTES = 256 << 10
 
 
-async def fetch_jwks(url: str) -> bytes:
+async def fetch_bounded(url: str) -> bytes:
     """Return what a URL holds. Raises FetchFailedError."""
     content = b""
     try:

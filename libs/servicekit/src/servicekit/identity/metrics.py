@@ -1,5 +1,7 @@
 """The series about identities: where they come from, and who was refused."""
 
+from collections.abc import Collection
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
@@ -19,17 +21,27 @@ class SourceMetrics:
             ("source",),
             registry=registry,
         )
+        self._unusable: set[str] = set()
+
+    @property
+    def unusable(self) -> Collection[str]:
+        """The sources that could not be used at the last attempt; changes with them."""
+        return self._unusable
 
     def declare(self, source: str) -> None:
         """Export a source before its first attempt."""
-        self._usable.labels(source=source).set(0)
+        self._set(source, usable=False)
         self._failures.labels(source=source)
 
     def succeeded(self, source: str) -> None:
         """Record an attempt that succeeded."""
-        self._usable.labels(source=source).set(1)
+        self._set(source, usable=True)
 
     def failed(self, source: str) -> None:
         """Record an attempt that failed."""
-        self._usable.labels(source=source).set(0)
+        self._set(source, usable=False)
         self._failures.labels(source=source).inc()
+
+    def _set(self, source: str, *, usable: bool) -> None:
+        self._usable.labels(source=source).set(usable)
+        (self._unusable.discard if usable else self._unusable.add)(source)

@@ -2,12 +2,11 @@
 
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from servicekit.identity.jwks import ALGORITHMS
-from servicekit.process.addresses import is_loopback
+from servicekit.identity.trusted_urls import is_discoverable, is_trusted_url
 from servicekit.process.settings import Duration, Settings
 
 _LISTS = "expected a list with commas of: "
@@ -20,7 +19,8 @@ class IdentitySettings(Settings):
     tokens_file: Path | None = None
     # The `aud` that a token must be for; several with commas, of which one has to be among the token's.
     oidc_audience: str = ""
-    # The provider's keys: fetched and kept current, or read from a file that is read again when it changes.
+    # The provider's keys: fetched and kept current, or read from a file that is read again when it changes. Without both, the
+    # URL is found by the issuer's discovery document.
     oidc_jwks_url: str = ""
     oidc_jwks_file: Path | None = None
     # How often the URL is fetched; an unknown key is looked for at once.
@@ -56,7 +56,7 @@ class IdentitySettings(Settings):
     @field_validator("oidc_jwks_url")
     @classmethod
     def _check_jwks_url(cls, value: str) -> str:
-        if value and not _is_trustworthy(value):
+        if value and not is_trusted_url(value):
             # What is fetched without TLS may be anybody's keys.
             raise ValueError("expected an https:// URL, or http:// of this machine")
         return value
@@ -73,22 +73,19 @@ class IdentitySettings(Settings):
                 raise ValueError("must be set, as other settings of the provider are")
         elif not split(others.get("oidc_audience", "")):
             raise ValueError("needs an audience, too: a token for another service is none for this one")
-        elif bool(others.get("oidc_jwks_url")) == bool(others.get("oidc_jwks_file")):
+        elif others.get("oidc_jwks_url") and others.get("oidc_jwks_file"):
             raise ValueError("needs the keys' URL or file, and not both")
+        elif (
+            not others.get("oidc_jwks_url")
+            and not others.get("oidc_jwks_file")
+            and not is_discoverable(value)
+        ):
+            raise ValueError(
+                "needs the keys' URL or file, unless it is an https:// URL that they are discovered by"
+            )
         return value
 
 
 def split(value: str) -> list[str]:
     """Return the elements of a list with commas."""
     return [element.strip() for element in value.split(",") if element.strip()]
-
-
-def _is_trustworthy(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not host or parts.username is not None or parts.password is not None:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(f"{host}:{port or 80}"))
