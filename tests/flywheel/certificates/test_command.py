@@ -109,6 +109,16 @@ def test_renewed_certificates_are_of_the_same_authority(tmp_path: Path) -> None:
     assert stat.S_IMODE((folder / "gateway/tls.key").stat().st_mode) == 0o640
 
 
+def test_a_certificate_that_cannot_be_written_leaves_no_draft_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "certs"
+    certs(folder)
+    (folder / "gateway/tls.key").unlink()
+    (folder / "gateway/tls.key").mkdir()
+    with pytest.raises(FlywheelError, match="Is a directory"):
+        certs(folder, "--renew")
+    assert {path.name for path in (folder / "gateway").iterdir()} == {"ca.crt", "tls.crt", "tls.key"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -128,6 +138,13 @@ def test_it_prints_the_settings_that_use_the_files(tmp_path: Path) -> None:
     lines = certs(folder, "--trust-domain", "prod.example.com").splitlines()
     variables = dict(shlex.split(line)[1].split("=", 1) for line in lines)
     assert variables["APPROVAL_TLS_TRUST_DOMAIN"] == "prod.example.com"
+    uris = names(folder, "approval").get_values_for_type(x509.UniformResourceIdentifier)
+    assert uris == ["spiffe://prod.example.com/approval"]
+    # At the addresses for people nobody is asked for a certificate.
+    assert {variables["INCIDENT_MTLS_LISTEN"], variables["APPROVAL_MTLS_LISTEN"]} == {
+        "127.0.0.1:50061",
+        "127.0.0.1:50062",
+    }
     assert variables["APPROVAL_INCIDENT_TLS_CERT_FILE"] == str(folder / "approval/tls.crt")
     script = (
         "from approval.settings import ApprovalSettings as A; from incident.settings import IncidentSettings as I\n"

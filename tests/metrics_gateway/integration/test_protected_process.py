@@ -107,6 +107,26 @@ async def test_it_reads_over_mutual_tls_and_shows_to_those_who_may_read(
         assert proposer not in log
 
 
+async def test_an_authority_of_clients_alone_closes_it_to_all_others(tmp_path: Path) -> None:
+    variables = settings(tmp_path)
+    del variables["GATEWAY_TOKENS_FILE"]
+    async with gateway_process(GATEWAY_SOURCES="incident=127.0.0.1:1", **variables) as process:
+        address = process.first_line["address"]
+        for context, status in (
+            (client_context(tmp_path), 401),
+            (client_context(tmp_path, authority().sign("prometheus")), 200),
+        ):
+            async with client(address, context) as found:
+                assert (await found.get("/metrics")).status_code == status
+
+
+async def test_beyond_loopback_tls_is_required_too(tmp_path: Path) -> None:
+    tokens = {"GATEWAY_TOKENS_FILE": settings(tmp_path)["GATEWAY_TOKENS_FILE"]}
+    code, message = await refusal("serve", GATEWAY_LISTEN="0.0.0.0:0", **tokens)
+    assert code == 2
+    assert "and has no TLS. " in message
+
+
 async def test_beyond_loopback_authentication_is_required_too(tmp_path: Path) -> None:
     of_clients = ("GATEWAY_TLS_CLIENT_CA_FILE", "GATEWAY_TOKENS_FILE")
     variables = {name: value for name, value in settings(tmp_path).items() if name not in of_clients}

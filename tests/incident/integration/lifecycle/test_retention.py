@@ -213,7 +213,20 @@ async def test_a_batch_has_so_many_rows_and_a_larger_incident_is_removed_alone_a
 ) -> None:
     large = await insert_resolved(rows, days_ago=90)
     small = [await insert_resolved(rows, days_ago=days) for days in (60, 50, 40)]
-    for incident_id, entries in ((large, 50), *((each, 8) for each in small)):
+    for incident_id, entries, requests in (
+        (large, 50, 0),
+        (small[0], 8, 0),
+        (small[1], 0, 8),
+        (small[2], 0, 8),
+    ):
+        await rows.execute(
+            """
+            INSERT INTO create_requests (request_id, content_hash, incident_id, deduplicated)
+            SELECT $1 || '/more/' || number, '', $1, true FROM generate_series(1, $2::int) AS number
+            """,
+            incident_id,
+            requests,
+        )
         await rows.execute(
             """
             INSERT INTO incident_events (event_id, incident_id, type, actor, summary, resolution_number)
@@ -223,7 +236,7 @@ async def test_a_batch_has_so_many_rows_and_a_larger_incident_is_removed_alone_a
             incident_id,
             entries,
         )
-    # Each of the small ones has ten rows: eight, an entry of its resolution, and a request.
+    # Each of the small ones has ten rows: eight entries or requests, an entry of its resolution, and a request.
     for expected in ({large, small[2]}, {large}, set[str]()):
         removal = await remove_old(transactions, keep=KEEP, limit=100, max_rows=20)
         assert await left(rows) == expected
