@@ -1,6 +1,6 @@
 """Every limit of a gRPC server has a value in the contract, is in the stats of both services, and in the documents."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,8 +9,11 @@ from prometheus_client import CollectorRegistry
 import approval.stats.mapping
 import incident.stats.mapping
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as pb
+from servicekit.identity.authentication import open_authentication
+from servicekit.identity.settings import IdentitySettings
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.server import ServerBuilder
+from tests.credentials import AUDIENCE, ISSUER, TokenFile, ec_key, jwk, jwks
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -33,10 +36,39 @@ async def test_the_documents_list_every_limit() -> None:
 
 @pytest.mark.parametrize("mapping", [incident.stats.mapping, approval.stats.mapping])
 def test_both_services_report_what_was_refused(mapping: object) -> None:
-    to_proto: Callable[[Mapping[str, int]], pb.ServerStats] = vars(mapping)["server_to_proto"]
-    stats = to_proto({"calls": 3, "write_time": 0, "of_a_later_version": 1, "of_another": 2})
+    to_proto: Callable[[Mapping[str, int], Collection[str]], pb.ServerStats] = vars(mapping)[
+        "server_to_proto"
+    ]
+    stats = to_proto(
+        {"calls": 3, "write_time": 0, "of_a_later_version": 1, "of_another": 2},
+        {"tokens", "of_a_later_version"},
+    )
     assert {entry.limit: entry.count for entry in stats.refused_total} == {
         pb.SERVER_LIMIT_CALLS: 3,
         pb.SERVER_LIMIT_WRITE_TIME: 0,
         pb.SERVER_LIMIT_UNSPECIFIED: 3,
     }
+    assert set(stats.unusable_identity_sources) == {pb.IDENTITY_SOURCE_TOKENS, pb.IDENTITY_SOURCE_UNSPECIFIED}
+
+
+def test_the_contract_knows_every_source_of_identities(tmp_path: Path) -> None:
+    tokens, keys, mapping = tmp_path / "tokens", tmp_path / "jwks", tmp_path / "roles"
+    TokenFile(tokens)
+    keys.write_bytes(jwks(jwk(ec_key())))
+    mapping.write_text("[roles]\n")
+    settings = IdentitySettings(
+        tokens_file=tokens,
+        oidc_issuer=ISSUER,
+        oidc_audience=AUDIENCE,
+        oidc_jwks_file=keys,
+        oidc_roles_file=mapping,
+    )
+    registry = CollectorRegistry()
+    open_authentication(settings, registry)
+    sources = {
+        sample.labels["source"]
+        for family in registry.collect()
+        if family.name == "identity_source_usable"
+        for sample in family.samples
+    }
+    assert sources == {name.removeprefix("IDENTITY_SOURCE_").lower() for name in pb.IdentitySource.keys()[1:]}

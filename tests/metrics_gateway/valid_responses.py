@@ -64,7 +64,8 @@ def _server() -> stats.ServerStats:
         refused_total=[
             stats.ServerRefusalCount(limit=stats.SERVER_LIMIT_CALLS, count=0),
             stats.ServerRefusalCount(limit=stats.SERVER_LIMIT_WRITE_TIME, count=3),
-        ]
+        ],
+        unusable_identity_sources=[stats.IDENTITY_SOURCE_TOKENS],
     )
 
 

@@ -25,6 +25,7 @@ ALERTS = {
     "FlywheelNoActionPostmortemFlood",
     "FlywheelApprovalWaiting",
     "FlywheelCertificateExpiring",
+    "FlywheelIdentitySourceUnusable",
     "FlywheelSourceDown",
     "FlywheelCallsRefused",
     "FlywheelGatewayAbsent",

@@ -172,7 +172,10 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         .add(
             add_FlywheelStatsServiceServicer_to_server,
             StatsServicer(
-                StatsUseCase(reads), min_samples=settings.min_samples, refused=server_builder.refused
+                StatsUseCase(reads),
+                min_samples=settings.min_samples,
+                refused=server_builder.refused,
+                unusable=() if authentication is None else authentication.unusable_sources,
             ),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )

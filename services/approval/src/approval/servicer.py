@@ -1,6 +1,6 @@
 """The RPC handlers: each reads the request, calls one use case and builds the response."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -166,12 +166,15 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
 
 
 class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):
-    """awoooi.flywheel.v1.FlywheelStatsService: what the server refused, and the approval sections."""
+    """awoooi.flywheel.v1.FlywheelStatsService: the server, and the approval sections."""
 
-    def __init__(self, stats: StatsUseCase, *, min_samples: int, refused: Mapping[str, int]) -> None:
+    def __init__(
+        self, stats: StatsUseCase, *, min_samples: int, refused: Mapping[str, int], unusable: Collection[str]
+    ) -> None:
         self._stats = stats
         self._min_samples = min_samples
         self._refused = refused
+        self._unusable = unusable
 
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
@@ -180,5 +183,5 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
             with_details=request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL
         )
         response = stats_mapping.stats_to_proto(stats, min_samples=self._min_samples)
-        response.server.CopyFrom(stats_mapping.server_to_proto(self._refused))
+        response.server.CopyFrom(stats_mapping.server_to_proto(self._refused, self._unusable))
         return response

@@ -137,7 +137,9 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         .add(
             add_FlywheelStatsServiceServicer_to_server,
             StatsServicer(
-                StatsUseCase(reads, stuck_after=settings.stuck_after), refused=server_builder.refused
+                StatsUseCase(reads, stuck_after=settings.stuck_after),
+                refused=server_builder.refused,
+                unusable=() if authentication is None else authentication.unusable_sources,
             ),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )

@@ -1,6 +1,6 @@
 """The RPC handlers: each reads the request, calls one use case and builds the response."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -201,11 +201,12 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
 
 
 class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):
-    """awoooi.flywheel.v1.FlywheelStatsService: what the server refused, and the incident sections."""
+    """awoooi.flywheel.v1.FlywheelStatsService: the server, and the incident sections."""
 
-    def __init__(self, stats: StatsUseCase, *, refused: Mapping[str, int]) -> None:
+    def __init__(self, stats: StatsUseCase, *, refused: Mapping[str, int], unusable: Collection[str]) -> None:
         self._stats = stats
         self._refused = refused
+        self._unusable = unusable
 
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
@@ -214,5 +215,5 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
             with_details=request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL
         )
         response = stats_mapping.stats_to_proto(stats)
-        response.server.CopyFrom(stats_mapping.server_to_proto(self._refused))
+        response.server.CopyFrom(stats_mapping.server_to_proto(self._refused, self._unusable))
         return response

@@ -50,6 +50,7 @@ SERIES = {
     ("awoooi_flywheel_source_stats_timestamp_seconds", "gauge", ("source",)),
     ("awoooi_flywheel_source_errors_total", "counter", ("reason", "source")),
     ("awoooi_flywheel_grpc_refused_total", "counter", ("limit", "source")),
+    ("awoooi_flywheel_identity_source_unusable", "gauge", ("identity_source", "source")),
     ("awoooi_flywheel_build_info", "gauge", ("version",)),
 }
 # The series that exist with all sources down.
@@ -311,4 +312,14 @@ def test_what_limits_refused_is_there_for_sources_that_say_so() -> None:
     name = "awoooi_flywheel_grpc_refused_total"
     assert seen.value(name, source="approval", limit="write_time") == 3
     assert seen.value(name, source="approval", limit="streams") == 0
+    assert {labels[-1] for labels in seen.labelled(name)} == {"approval"}
+
+
+def test_what_identities_cannot_be_verified_by_is_there_for_sources_that_say_so() -> None:
+    seen = scrape(reading("approval", approval_response()), reading("incident", None))
+    name = "awoooi_flywheel_identity_source_unusable"
+    assert {labels: value for labels, value in seen.labelled(name).items() if value} == {
+        ("tokens", "approval"): 1
+    }
+    assert seen.value(name, source="approval", identity_source="jwks") == 0
     assert {labels[-1] for labels in seen.labelled(name)} == {"approval"}

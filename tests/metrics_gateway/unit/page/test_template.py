@@ -51,7 +51,9 @@ def _fill(draw: st.DrawFn, message: Message) -> None:
     for field in message.DESCRIPTOR.fields:
         if not draw(st.booleans()):
             continue
-        if field.message_type is None:
+        if field.message_type is None and field.is_repeated:
+            getattr(message, field.name).extend(draw(st.lists(_STRATEGIES[field.cpp_type], max_size=3)))
+        elif field.message_type is None:
             setattr(message, field.name, draw(_STRATEGIES[field.cpp_type]))
         elif field.is_repeated:
             for _ in range(draw(st.integers(0, 3))):

@@ -8,15 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from incident import counters
 from metrics_gateway.__main__ import run
 from metrics_gateway.exposition import catalogue
-from metrics_gateway.exposition.catalogue import exported_series
+from metrics_gateway.exposition.catalogue import exported_series, process_series
 from metrics_gateway.exposition.negotiation import DEFAULT
 from metrics_gateway.exposition.registry import Exposition, encode
+from metrics_gateway.settings import GatewaySettings
 from metrics_gateway.sources.reading import Reading
 from servicekit.http.limits import HttpRefusals
+from servicekit.identity.authentication import open_authentication
+from servicekit.identity.certificate_store import CertificateStore
+from servicekit.identity.settings import IdentitySettings
+from tests.authority import authority
+from tests.credentials import AUDIENCE, ISSUER, TokenFile, ec_key, jwk, jwks
 from tests.metrics_gateway.scrapes import read_text
 from tests.metrics_gateway.unit.rules.rule_files import checked, rule_file
 from tests.metrics_gateway.valid_responses import approval_response, incident_response
@@ -39,6 +46,35 @@ def test_the_catalogue_has_exactly_the_exported_series() -> None:
     for name, labels in samples:
         assert {label for label, _ in labels} == exported[name].keys()
         assert [value for label, value in labels if not exported[name][label].takes(value)] == []
+
+
+def test_the_catalogue_has_what_a_process_exports_about_its_identities_and_certificates(
+    tmp_path: Path,
+) -> None:
+    registry = CollectorRegistry()
+    tokens, keys = tmp_path / "tokens.json", tmp_path / "jwks.json"
+    TokenFile(tokens)
+    keys.write_bytes(jwks(jwk(ec_key())))
+    settings = IdentitySettings(
+        tokens_file=tokens, oidc_issuer=ISSUER, oidc_audience=AUDIENCE, oidc_jwks_file=keys
+    )
+    open_authentication(settings, registry)
+    certificates = CertificateStore()
+    pair = authority().sign("localhost").write(tmp_path, "tls")
+    certificates.open(
+        GatewaySettings(tls_cert_file=pair[0], tls_key_file=pair[1]),
+        certificate="tls_cert_file",
+        key="tls_key_file",
+        authorities="tls_client_ca_file",
+    )
+    registry.register(certificates)
+    samples = read_text(generate_latest(registry).decode()).samples
+    exported = {name: {label.name: label for label in labels} for name, labels in process_series().items()}
+    assert {name for name, _ in samples if not name.endswith("_created")} == exported.keys()
+    for name, labels in samples:
+        if not name.endswith("_created"):
+            assert {label for label, _ in labels} == exported[name].keys()
+            assert [value for label, value in labels if not exported[name][label].takes(value)] == []
 
 
 def test_a_violation_in_a_multi_line_expression_names_the_exact_line(

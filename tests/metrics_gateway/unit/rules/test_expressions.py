@@ -49,6 +49,10 @@ EXISTING = [
     ),
     pytest.param("max_over_time(sum(awoooi_flywheel_approvals)[1h:5m] @ end() offset 1d)", id="a subquery"),
     pytest.param('absent(up{job="flywheel"} == 1)', id="absent"),
+    pytest.param('identity_source_usable{source="jwks", job="x"} == 0', id="a series about identities"),
+    pytest.param(
+        'tls_certificate_expiry_timestamp_seconds{file="/run/tls.crt"}', id="one about certificates"
+    ),
     pytest.param(
         "max(awoooi_flywheel_incidents_stuck) > 2 * scalar(awoooi_flywheel_execution_samples)", id="scalars"
     ),
@@ -109,6 +113,21 @@ MISSING = [
         'awoooi_flywheel_resolve_deliveries{state=~"d.*d"}',
         'no state="d.*d" in awoooi_flywheel_resolve_deliveries (there: other, parked, pending)',
         id="a pattern that matches no value",
+    ),
+    pytest.param(
+        "min(identity_source_useable) == 0",
+        "no series identity_source_useable (is it identity_source_usable?)",
+        id="a series about identities that does not exist",
+    ),
+    pytest.param(
+        'identity_source_usable{source="keys"} == 0',
+        'no source="keys" in identity_source_usable (there: jwks, other, roles, tokens)',
+        id="an identity source that does not exist",
+    ),
+    pytest.param(
+        "tls_certificate_expiry_seconds - time() < 60",
+        "no series tls_certificate_expiry_seconds (is it tls_certificate_expiry_timestamp_seconds?)",
+        id="a series about certificates that does not exist",
     ),
     pytest.param(
         'awoooi_flywheel_source_up{source="Incident"}',

@@ -192,6 +192,34 @@ SERVER_LIMIT_RECEIVED_BYTES_PER_CONNECTION: ServerLimit.ValueType  # 17
 """Bytes received that are no message yet, on one connection."""
 Global___ServerLimit: _TypeAlias = ServerLimit  # noqa: Y015
 
+class _IdentitySource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IdentitySourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IdentitySource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IDENTITY_SOURCE_UNSPECIFIED: _IdentitySource.ValueType  # 0
+    """Unknown: a source of another version."""
+    IDENTITY_SOURCE_TOKENS: _IdentitySource.ValueType  # 1
+    """The token file."""
+    IDENTITY_SOURCE_ROLES: _IdentitySource.ValueType  # 2
+    """The file that maps claims to roles."""
+    IDENTITY_SOURCE_JWKS: _IdentitySource.ValueType  # 3
+    """The keys of the identity provider."""
+
+class IdentitySource(_IdentitySource, metaclass=_IdentitySourceEnumTypeWrapper):
+    """A file or URL that a server verifies identities by."""
+
+IDENTITY_SOURCE_UNSPECIFIED: IdentitySource.ValueType  # 0
+"""Unknown: a source of another version."""
+IDENTITY_SOURCE_TOKENS: IdentitySource.ValueType  # 1
+"""The token file."""
+IDENTITY_SOURCE_ROLES: IdentitySource.ValueType  # 2
+"""The file that maps claims to roles."""
+IDENTITY_SOURCE_JWKS: IdentitySource.ValueType  # 3
+"""The keys of the identity provider."""
+Global___IdentitySource: _TypeAlias = IdentitySource  # noqa: Y015
+
 @_typing.final
 class ExecutionStats(_message.Message):
     """Executions of approved actions."""
@@ -993,20 +1021,28 @@ class ServerStats(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUSED_TOTAL_FIELD_NUMBER: _builtins.int
+    UNUSABLE_IDENTITY_SOURCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def refused_total(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerRefusalCount]:
         """Output only. Counter: calls, answers and connections that a limit refused, or ended for others, by limit. Every
         limit of the server is there.
         """
 
+    @_builtins.property
+    def unusable_identity_sources(self) -> _containers.RepeatedScalarFieldContainer[Global___IdentitySource.ValueType]:
+        """Output only. What identities are verified by and cannot be used now: calls with such credentials are refused, or soon
+        will be. Empty when all is well, and without authentication.
+        """
+
     def __init__(
         self,
         *,
         refused_total: _abc.Iterable[Global___ServerRefusalCount] | None = ...,
+        unusable_identity_sources: _abc.Iterable[Global___IdentitySource.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused_total", b"refused_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused_total", b"refused_total", "unusable_identity_sources", b"unusable_identity_sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

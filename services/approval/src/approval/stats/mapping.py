@@ -1,7 +1,7 @@
 """The stats as the sections of GetFlywheelStats. Every value of an enum is there, 0 included."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -21,6 +21,9 @@ _LIMITS = {
     name.removeprefix("SERVER_LIMIT_").lower(): number
     for name, number in stats_pb.ServerLimit.items()
     if number
+}
+_IDENTITY_SOURCES = {
+    name.removeprefix("IDENTITY_SOURCE_").lower(): number for name, number in stats_pb.IdentitySource.items()
 }
 
 
@@ -121,13 +124,19 @@ def _executions(stats: ApprovalStats, min_samples: int) -> stats_pb.ExecutionSta
     )
 
 
-def server_to_proto(refused: Mapping[str, int]) -> stats_pb.ServerStats:
-    """Return the section about this process; `refused` has what each limit of its server refused, by name."""
+def server_to_proto(refused: Mapping[str, int], unusable: Collection[str]) -> stats_pb.ServerStats:
+    """Return the section about this process.
+
+    `refused` has what each limit of its server refused, `unusable` what identities cannot be verified by, both by name.
+    """
     counts: collections.Counter[stats_pb.ServerLimit.ValueType] = collections.Counter()
     for name, count in refused.items():
         counts[_LIMITS.get(name, stats_pb.SERVER_LIMIT_UNSPECIFIED)] += count
     return stats_pb.ServerStats(
         refused_total=[
             stats_pb.ServerRefusalCount(limit=limit, count=count) for limit, count in counts.items()
-        ]
+        ],
+        unusable_identity_sources=[
+            _IDENTITY_SOURCES.get(name, stats_pb.IDENTITY_SOURCE_UNSPECIFIED) for name in sorted(unusable)
+        ],
     )

@@ -10,6 +10,7 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     DeliveryStats,
     ExecutionOutcome,
     ExecutionStats,
+    IdentitySource,
     IncidentStats,
     ResolutionStats,
     ServerLimit,
@@ -287,6 +288,12 @@ def _refused(reading: Reading) -> Sequence[tuple[tuple[int], int]] | None:
     return [((entry.limit,), entry.count) for entry in reading.response.server.refused_total]
 
 
+def _unusable(reading: Reading) -> Sequence[tuple[tuple[int], int]] | None:
+    if reading.response is None or not reading.response.HasField("server"):
+        return None
+    return [((source,), 1) for source in {*reading.response.server.unusable_identity_sources}]
+
+
 SOURCE_FAMILIES: Sequence[Family[Reading]] = (
     ValueFamily(
         "gauge",
@@ -330,6 +337,14 @@ SOURCE_FAMILIES: Sequence[Family[Reading]] = (
         (enum_label("limit", ServerLimit.DESCRIPTOR),),
         _refused,
     ),
+    CountsFamily(
+        "gauge",
+        "awoooi_flywheel_identity_source_unusable",
+        "Whether a file or URL that the source verifies identities by could not be used at the last attempt, 0 or 1. Of"
+        " the process that answered the scrape.",
+        (enum_label("identity_source", IdentitySource.DESCRIPTOR),),
+        _unusable,
+    ),
 )
 
 # The label VERSION has the gateway's own version.
@@ -348,3 +363,19 @@ def exported_series() -> Exported:
     every += [family.exported([SOURCE]) for family in SOURCE_FAMILIES]
     every += [BUILD_INFO.exported([VERSION])]
     return {name: labels for exported in every for name, labels in exported.items()}
+
+
+def process_series() -> Exported:
+    """Return the labels of what each process exports about its own identities and certificates, the gateway and the services.
+
+    On the gateway's `/metrics`, and on `…_METRICS_LISTEN` of the services.
+    """
+    identity_source = enum_label("source", IdentitySource.DESCRIPTOR)
+    file = OpenLabel("file", lambda value: value != "", "paths as in the settings")
+    return {
+        "identity_source_usable": (identity_source,),
+        "identity_source_failures_total": (identity_source,),
+        "tls_certificate_expiry_timestamp_seconds": (file,),
+        "tls_certificate_not_before_timestamp_seconds": (file,),
+        "tls_certificate_reload_failures_total": (file,),
+    }

@@ -1,4 +1,4 @@
-"""`metrics-gateway check-rules`: do rules and dashboards use only what the gateway exports?"""
+"""`metrics-gateway check-rules`: do rules and dashboards use only what the gateway and the services export?"""
 
 import re
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metrics_gateway.exposition.catalogue import exported_series
+from metrics_gateway.exposition.catalogue import exported_series, process_series
 from metrics_gateway.rules.located import Located, UnreadableError
 from metrics_gateway.rules.promql import CheckResult, check_expression
 from metrics_gateway.rules.queries import Query, QueryFile, read_file
@@ -40,7 +40,9 @@ def check_files(files: Sequence[QueryFile], target_labels: Iterable[str] = ()) -
     recorded: dict[str, Scope] = {
         rule.records: None for file in files for rule in file.rules if rule.records is not None
     }
-    known = KnownSeries(exported_series(), recorded, _SCRAPE_LABELS | frozenset(target_labels))
+    known = KnownSeries(
+        {**exported_series(), **process_series()}, recorded, _SCRAPE_LABELS | frozenset(target_labels)
+    )
     violations: set[Violation] = set()
     for file in files:
         for query in (*file.rules, *file.panels):

@@ -13,8 +13,9 @@ from metrics_gateway.exposition.labels import AnyLabel
 from metrics_gateway.rules.go_patterns import go_pattern
 from metrics_gateway.rules.grafana import CHOSEN
 
-# The names of the gateway's series, and of those recorded from them, begin so.
-OURS = "awoooi_flywheel"
+# The names of our series, and of those recorded from them, begin so: the loop's, and those about a process's identities and
+# certificates. What begins so and does not exist is an error; other names are those of other exporters.
+OURS = ("awoooi_flywheel", "identity_source_", "tls_certificate_")
 NAME = "__name__"
 
 # The labels that a result may have; None: unknown, since it contains series of another exporter.
@@ -133,9 +134,13 @@ def _check_series(
 
 def _hint(name: str, names: Sequence[str]) -> str:
     # The common prefix is not a similarity.
-    rests = {each.removeprefix(OURS): each for each in names}
-    close = difflib.get_close_matches(name.removeprefix(OURS), rests, n=1)
+    rests = {_rest(each): each for each in names}
+    close = difflib.get_close_matches(_rest(name), rests, n=1)
     return f" (is it {rests[close[0]]}?)" if close else ""
+
+
+def _rest(name: str) -> str:
+    return name.removeprefix(next((prefix for prefix in OURS if name.startswith(prefix)), ""))
 
 
 def _check_values(series: str, matcher: promql.Matcher, label: AnyLabel) -> Iterator[Problem]:
