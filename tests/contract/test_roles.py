@@ -84,6 +84,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "List": INTAKE_READ,
         "ListExecutions": READ,
         "ListDeliveries": READ,
+        "Watch": READ,
         "Propose": " x x     ",
         "Cancel": " x x     ",
         "Approve": "  x      ",

@@ -73,6 +73,8 @@ PROPOSE: dict[str, tuple[dict[str, Any], str]] = {
     "request_id_with_space": ({"request_id": f"a {MARK}"}, "request_id"),
     "request_id_not_ascii": ({"request_id": "ü"}, "request_id"),
     "request_id_too_long": ({"request_id": "x" * 129}, "request_id"),
+    "supersedes_malformed": ({"supersedes": MARK}, "supersedes"),
+    "supersedes_of_an_incident": ({"supersedes": INCIDENT}, "supersedes"),
 }
 LIST: dict[str, tuple[dict[str, Any], str]] = {
     "state_unspecified": ({"states": [0]}, "states[0]"),
@@ -117,6 +119,15 @@ EXECUTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "start_time_start",
     ),
 }
+WATCH: dict[str, tuple[dict[str, Any], str]] = {
+    "state_unspecified": ({"states": [0]}, "states[0]"),
+    "state_unknown": ({"states": [1, 99]}, "states[1]"),
+    "states_too_many": ({"states": [1] * 17}, "states"),
+    "incident_id_malformed": ({"incident_id": MARK}, "incident_id"),
+    "approval_id_malformed": ({"approval_id": MARK}, "approval_id"),
+    "resume_token_too_long": ({"resume_token": "x" * 4097}, "resume_token"),
+    "resume_token_forged": ({"resume_token": MARK}, "resume_token"),
+}
 DECISION: dict[str, tuple[dict[str, Any], str]] = {
     "reason_nul": ({"reason": "\0"}, "reason"),
     "reason_too_long": ({"reason": "x" * 8193}, "reason"),
@@ -145,6 +156,7 @@ SPOILED: dict[str, tuple[Message, dict[str, tuple[dict[str, Any], str]]]] = {
     ),
     "Get": (pb.GetRequest(approval_id=APPROVAL), _BAD_APPROVAL_IDS),
     "List": (pb.ListRequest(), LIST),
+    "Watch": (pb.WatchRequest(), WATCH),
     "Approve": (pb.ApproveRequest(approval_id=APPROVAL), _BAD_APPROVAL_IDS | DECISION),
     "Reject": (pb.RejectRequest(approval_id=APPROVAL), _BAD_APPROVAL_IDS | DECISION),
     "Cancel": (pb.CancelRequest(approval_id=APPROVAL), _BAD_APPROVAL_IDS | DECISION),
@@ -190,7 +202,8 @@ def _spoil(request: Message, changes: dict[str, Any]) -> Message:
 
 
 async def _call(approvals: Approvals, rpc: str, request: Message, **options: Any) -> Any:
-    return await getattr(approvals.stub, rpc)(request, timeout=TIMEOUT_SECONDS, **options)
+    call = getattr(approvals.stub, rpc)(request, timeout=TIMEOUT_SECONDS, **options)
+    return await (call.read() if rpc == "Watch" else call)
 
 
 @pytest.mark.parametrize(("rpc", "request_", "changes", "field"), CASES.values(), ids=CASES)

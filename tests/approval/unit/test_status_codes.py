@@ -11,6 +11,7 @@ from approval.errors import AlreadySupersededError, ApprovalError, TransitionNot
 from approval.model import State
 from approval.status_codes import ERRORS
 from servicekit.rpc.error_table import ErrorTable
+from servicekit.watch.status_codes import WATCH_ERRORS
 
 CODES = {
     "ApprovalNotFoundError": grpc.StatusCode.NOT_FOUND,
@@ -76,7 +77,7 @@ def test_no_status_message_contains_a_value_of_the_request(cls: type[ApprovalErr
 
 
 def test_only_errors_of_the_service_are_in_the_table() -> None:
-    assert set(ERRORS.entries) == set(CLASSES)
+    assert set(ERRORS.entries) == {*CLASSES, *WATCH_ERRORS}
 
 
 def test_an_error_without_an_entry_is_internal() -> None:

@@ -7,8 +7,8 @@ from typing import Unpack
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from awoooi.client.aio import AsyncClient
-from awoooi.client.call import Call, Listing
-from awoooi.client.methods import ListMethod, UnaryMethod
+from awoooi.client.call import Call, Listing, Stream
+from awoooi.client.methods import ListMethod, UnaryMethod, WatchMethod
 from awoooi.client.options import CallOptions
 from awoooi.client.sync import SyncClient
 from awoooi.client.values import (
@@ -110,6 +110,41 @@ class ApprovalMethods:
         )
         return Listing(
             f"{SERVICE}/List", request, pb.ListResponse.FromString, lambda page: page.approvals, options
+        )
+
+    @WatchMethod
+    def watch(
+        self,
+        *,
+        states: Iterable[ApprovalState] = (),
+        incident_id: str = "",
+        approval_id: str = "",
+        include_existing: bool = False,
+        resume_token: str = "",
+        heartbeats: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> Stream[pb.WatchResponse]:
+        """Return the changes of the approvals that match the filters, as they are committed, until it is closed.
+
+        After UNAVAILABLE it goes on where it was: no change is left out, and one may come twice, with the same
+        `change.change_id`. Only while existing approvals are sent there is no such place; UnavailableError is raised then, and
+        the next iteration begins anew. `heartbeats` yields the responses without a change as well: the first one marks the
+        beginning of the stream.
+        """
+        request = pb.WatchRequest(
+            states=enum_values(approval_pb2.Approval.State, "STATE_", states),
+            incident_id=incident_id,
+            approval_id=approval_id,
+            include_existing=include_existing,
+            resume_token=resume_token,
+        )
+        return Stream(
+            f"{SERVICE}/Watch",
+            request,
+            pb.WatchResponse.FromString,
+            is_heartbeat=lambda response: not response.HasField("approval"),
+            heartbeats=heartbeats,
+            options=options,
         )
 
     @UnaryMethod

@@ -34,6 +34,8 @@ from approval.stats.use_cases import StatsUseCase
 from approval.status_codes import ERRORS
 from approval.tables import metadata
 from approval.topics import topics
+from approval.watch.changes import Change
+from approval.watch.repository import ApprovalChanges
 from awoooi.approval.v1 import approval_service_pb2
 from awoooi.approval.v1.approval_service_pb2_grpc import add_ApprovalServiceServicer_to_server
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2
@@ -59,6 +61,10 @@ from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
 from servicekit.rpc.tls import server_tls
 from servicekit.service import Service, run_service
+from servicekit.watch.epoch import Epochs
+from servicekit.watch.feed import Feed
+from servicekit.watch.tailer import Tailer
+from servicekit.watch.use_cases import WatchUseCase
 
 # How long running operations may go on after the server has stopped; then they are INDETERMINATE.
 _DRAIN_OPERATIONS = timedelta(seconds=10)
@@ -140,6 +146,9 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     if settings.retention is not None:
         # What the success rate, the limits of targets and their cool-down are read from.
         retention = Retention(keep=settings.retention, keep_finished=max(WINDOW, settings.cooldown))
+    changes = ApprovalChanges()
+    feed: Feed[Change] = Feed(max_watchers=settings.watch_max_streams)
+    epochs = Epochs(transactions, changes.table)
     page_tokens = PageTokens()
     worker = OutboxWorker(
         transactions,
@@ -163,6 +172,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                 execution_log=ExecutionLogUseCase(reads),
                 deliveries=DeliveryUseCases(transactions, reads=reads),
                 reconciler=reconciler,
+                watch=WatchUseCase(transactions, changes, feed, epochs),
                 page_tokens=page_tokens,
                 default_ttl=settings.default_ttl,
             ),
@@ -214,6 +224,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                 pause=_RECONCILE_PAUSE,
                 delay_first=True,
             ),
+            "watch": Tailer(transactions, changes, feed, epochs).run(stop),
             "retention": keep_removing(
                 reads, None if retention is None else retention.remove_next, records="approvals"
             ),

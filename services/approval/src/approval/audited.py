@@ -6,7 +6,7 @@ from typing import Any
 _SERVICE = "awoooi.approval.v1.ApprovalService"
 READING = frozenset(
     {
-        *(f"{_SERVICE}/{name}" for name in ("Get", "List", "ListDeliveries", "ListExecutions")),
+        *(f"{_SERVICE}/{name}" for name in ("Get", "List", "ListDeliveries", "ListExecutions", "Watch")),
         "awoooi.flywheel.v1.FlywheelStatsService/GetFlywheelStats",
     }
 )

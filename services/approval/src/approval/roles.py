@@ -30,6 +30,7 @@ ROLES: RoleTable = {
             "List": (*_READERS, INTAKE, INTAKE_SERVICE),
             "ListExecutions": _READERS,
             "ListDeliveries": _READERS,
+            "Watch": _READERS,
             "Propose": (PROPOSER, OPERATOR),
             "Cancel": (PROPOSER, OPERATOR),
             "Approve": (APPROVER,),

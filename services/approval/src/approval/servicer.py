@@ -1,6 +1,6 @@
 """The RPC handlers: each reads the request, calls one use case and builds the response."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -16,9 +16,12 @@ from approval.execution.use_cases import ExecuteUseCase
 from approval.lifecycle import mapping
 from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.use_cases import ApprovalUseCases
+from approval.model import Approval
 from approval.roles import CANCELS_ANY
 from approval.stats import mapping as stats_mapping
 from approval.stats.use_cases import StatsUseCase
+from approval.watch import mapping as watch_mapping
+from approval.watch.changes import Change, WatchFilter
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from awoooi.approval.v1 import approval_service_pb2_grpc
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
@@ -27,6 +30,8 @@ from servicekit.rpc.audited import current_call
 from servicekit.rpc.cursors import page_size, read_id_cursor, read_time_cursor
 from servicekit.rpc.identity import current_identity
 from servicekit.rpc.page_tokens import PageTokens
+from servicekit.watch.tokens import make_token, resume_point
+from servicekit.watch.use_cases import WatchUseCase
 
 # A string: gRPC's classes are generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -48,6 +53,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         execution_log: ExecutionLogUseCase,
         deliveries: DeliveryUseCases,
         reconciler: Reconciler,
+        watch: WatchUseCase[WatchFilter, Change, Approval],
         page_tokens: PageTokens,
         default_ttl: timedelta,
     ) -> None:
@@ -58,6 +64,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         self._execution_log = execution_log
         self._deliveries = deliveries
         self._reconciler = reconciler
+        self._watch = watch
         self._page_tokens = page_tokens
         self._default_ttl = default_ttl
 
@@ -79,6 +86,16 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
             page_size=page_size(request.page_size),
         )
         return await mapping.list_response(request, page, self._page_tokens)
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
+        steps = self._watch.watch(
+            watch_mapping.watch_filter(request),
+            resume=resume_point(request, self._page_tokens),
+            include_existing=request.include_existing,
+            token=make_token(request, self._page_tokens),
+        )
+        async for step in steps:
+            yield watch_mapping.watch_response(step)
 
     async def Approve(self, request: pb.ApproveRequest, context: Context) -> pb.ApproveResponse:
         approval = await self._approvals.approve(

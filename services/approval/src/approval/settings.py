@@ -60,6 +60,9 @@ class ApprovalSettings(ServiceSettings, IdentitySettings):
     # Approvals that ended, and last changed, longer ago than this are removed with their decisions and executions; kept for
     # ever when not set. Repairs of the last 24 hours or within the cool-down, and what is not acknowledged, stay in any case.
     retention: Duration | None = Field(default=None, gt=timedelta(0))
+    # Watch streams that one process keeps open; more are refused with RESOURCE_EXHAUSTED. Each gets every change that passes
+    # its filters, and counts among the calls that a server takes at a time.
+    watch_max_streams: int = Field(default=200, ge=1, le=1500)
     # The success rate is withheld below this many executions in 24 h: too few to mean anything.
     min_samples: int = Field(default=10, ge=1)
 

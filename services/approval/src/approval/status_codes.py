@@ -27,6 +27,7 @@ from approval.errors import (
 from approval.execution.errors import ActionChangedError, ExecutorMissingError, IncidentUnreachableError
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.status import RpcStatus, state_not_allowed
+from servicekit.watch.status_codes import WATCH_ERRORS
 
 _APPROVAL = "awoooi.approval.v1.Approval"
 _INCIDENT = "awoooi.incident.v1.Incident"
@@ -110,5 +111,6 @@ ERRORS = ErrorTable(
         DeliveryNotFoundError: _plain(grpc.StatusCode.NOT_FOUND, "DELIVERY_NOT_FOUND"),
         DeliveryDoneError: _not_allowed("DELIVERY_DONE"),
         DeliveryNotParkedError: _not_allowed("DELIVERY_NOT_PARKED"),
+        **WATCH_ERRORS,
     }
 )

@@ -22,9 +22,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from servicekit.audit.tables import define_audit_tables
 from servicekit.database.counters import define_counters_table
 from servicekit.database.keys import define_service_keys_table
-from servicekit.database.privileges import INSERT_ONLY, PRIVILEGES
+from servicekit.database.privileges import INSERT_ONLY, PRIVILEGES, READ_ONLY
 from servicekit.importing.staging import define_imported_rows_table
 from servicekit.outbox.tables import define_outbox_table
+from servicekit.watch.tables import define_epoch_table
 
 metadata = MetaData()
 
@@ -160,6 +161,35 @@ auto_repair_executions = Table(
     info=INSERT_ONLY,
 )
 
+approval_changes = Table(
+    "approval_changes",
+    metadata,
+    # Without a foreign key, which every change would pay for: they are removed with their approval.
+    Column("approval_id", Text, primary_key=True),
+    Column("sequence", BigInteger, Identity(always=True), primary_key=True),
+    # Null: it was proposed.
+    Column("state_before", Text),
+    Column("state_after", Text, nullable=False),
+    Column("change_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    # The writing transaction. Neither it nor the sequence is the order of commits, but with a snapshot it determines whether a
+    # change was visible: Watch finds new changes by it.
+    Column("xact_id", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
+    Index("approval_changes_xact_id", "xact_id", "sequence"),
+    # Inserted by the triggers of `approvals`. Watch sets transaction ids of another cluster to 0.
+    info={PRIVILEGES: "SELECT, INSERT, UPDATE (xact_id)"},
+)
+
+removed_approvals = Table(
+    "removed_approvals",
+    metadata,
+    # At most one row: of what retention has removed.
+    Column("is_only", Boolean, primary_key=True, server_default=text("TRUE")),
+    Column("latest_change_time", DateTime(timezone=True), nullable=False),
+    CheckConstraint("is_only", name="removed_approvals_is_only"),
+    info=READ_ONLY,
+)
+
+define_epoch_table(metadata)
 service_keys = define_service_keys_table(metadata)
 outbox = define_outbox_table(metadata, keeps_done=False)
 counters = define_counters_table(metadata)

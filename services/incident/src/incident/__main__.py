@@ -25,10 +25,8 @@ from incident.settings import IncidentSettings
 from incident.stats.use_cases import StatsUseCase
 from incident.status_codes import ERRORS
 from incident.tables import metadata
-from incident.watch.epoch import Epochs
-from incident.watch.feed import Feed
-from incident.watch.tailer import Tailer
-from incident.watch.use_cases import WatchUseCase
+from incident.watch.changes import Change
+from incident.watch.repository import IncidentChanges
 from servicekit.audit.log import AuditLog
 from servicekit.audit.unchanged import UnchangedCalls
 from servicekit.database.engine import close_engine
@@ -51,6 +49,10 @@ from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
 from servicekit.rpc.tls import server_tls
 from servicekit.service import Service, run_service
+from servicekit.watch.epoch import Epochs
+from servicekit.watch.feed import Feed
+from servicekit.watch.tailer import Tailer
+from servicekit.watch.use_cases import WatchUseCase
 
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
 # How often entries of knowledge that an older version has written are looked for, and the pause between batches of them.
@@ -111,8 +113,9 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         throttle=BackgroundThrottle(partial(calls.was_busy, _BUSY_CALLS)),
     )
     skip_reasons = disabled_effects(external)
-    feed = Feed(max_watchers=settings.watch_max_streams)
-    epochs = Epochs(transactions)
+    changes = IncidentChanges()
+    feed: Feed[Change] = Feed(max_watchers=settings.watch_max_streams)
+    epochs = Epochs(transactions, changes.table)
     knowledge = KnowledgeUseCases(transactions, reads=reads)
     page_tokens = PageTokens()
     servicer = IncidentServicer(
@@ -122,7 +125,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         ),
         side_effects=SideEffectUseCases(transactions, reads=reads),
         knowledge=knowledge,
-        watch=WatchUseCase(transactions, feed, epochs),
+        watch=WatchUseCase(transactions, changes, feed, epochs),
         page_tokens=page_tokens,
         errors=ERRORS,
     )
@@ -164,7 +167,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
             "audit": audit_log.run(),
             "page_tokens": page_tokens.keep_loaded(engine),
             "certificates": certificates.keep_current(),
-            "watch": Tailer(transactions, feed, epochs).run(stop),
+            "watch": Tailer(transactions, changes, feed, epochs).run(stop),
             "retention": keep_removing(
                 reads,
                 None if settings.retention is None else partial(remove_old, keep=settings.retention),

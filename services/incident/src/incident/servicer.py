@@ -16,10 +16,11 @@ from incident.knowledge.use_cases import KnowledgeUseCases
 from incident.lifecycle import mapping
 from incident.lifecycle.resolve import ResolveUseCase
 from incident.lifecycle.use_cases import IncidentUseCases
+from incident.model import Incident
 from incident.stats import mapping as stats_mapping
 from incident.stats.use_cases import StatsUseCase
 from incident.watch import mapping as watch_mapping
-from incident.watch.use_cases import WatchUseCase
+from incident.watch.changes import Change, WatchFilter
 from incident.wire_enums import EFFECTS, RESOLUTION_TYPES
 from servicekit.rpc.audited import current_call
 from servicekit.rpc.cursors import (
@@ -32,6 +33,8 @@ from servicekit.rpc.cursors import (
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.paging import converted
+from servicekit.watch.tokens import make_token, resume_point
+from servicekit.watch.use_cases import WatchUseCase
 
 # A string: gRPC's classes are generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -50,7 +53,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         resolve: ResolveUseCase,
         side_effects: SideEffectUseCases,
         knowledge: KnowledgeUseCases,
-        watch: WatchUseCase,
+        watch: WatchUseCase[WatchFilter, Change, Incident],
         page_tokens: PageTokens,
         errors: ErrorTable,
     ) -> None:
@@ -134,9 +137,9 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         steps = self._watch.watch(
             watch_mapping.watch_filter(request),
-            resume=watch_mapping.resume_point(request, self._page_tokens),
+            resume=resume_point(request, self._page_tokens),
             include_existing=request.include_existing,
-            token=watch_mapping.make_token(request, self._page_tokens),
+            token=make_token(request, self._page_tokens),
         )
         async for step in steps:
             yield watch_mapping.watch_response(step)

@@ -1,7 +1,6 @@
 """The one table from this service's errors to RPC statuses."""
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import grpc
 
@@ -26,15 +25,9 @@ from incident.errors import (
     ResolutionsExhaustedError,
     TransitionNotAllowedError,
 )
-from incident.watch.errors import (
-    ResumeTokenAheadError,
-    ResumeTokenOfOtherDatabaseError,
-    TooManyWatchersError,
-    WatchEndedError,
-    WatcherTooSlowError,
-)
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.status import FieldViolation, RpcStatus, state_not_allowed
+from servicekit.watch.status_codes import WATCH_ERRORS
 
 _RESOURCE = "awoooi.incident.v1.Incident"
 
@@ -84,32 +77,6 @@ def _delivery_id_not_found(error: DeliveryIdNotFoundError) -> RpcStatus:
     )
 
 
-def _too_many_watchers(error: TooManyWatchersError) -> RpcStatus:
-    return RpcStatus(
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        str(error),
-        "TOO_MANY_WATCHERS",
-        retry_after=timedelta(seconds=5),
-    )
-
-
-def _with_token(
-    code: grpc.StatusCode, reason: str
-) -> Callable[[WatcherTooSlowError | WatchEndedError], RpcStatus]:
-    return lambda error: RpcStatus(code, str(error), reason, metadata={"resume_token": error.resume_token})
-
-
-def _token_refused(
-    reason: str, description: str
-) -> Callable[[ResumeTokenAheadError | ResumeTokenOfOtherDatabaseError], RpcStatus]:
-    return lambda error: RpcStatus(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        str(error),
-        reason,
-        field_violations=[FieldViolation("resume_token", description)],
-    )
-
-
 def _event_time_ahead(error: EventTimeAheadError) -> RpcStatus:
     return RpcStatus(
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -136,12 +103,6 @@ ERRORS = ErrorTable(
         SideEffectNotParkedError: _effect_state_not_allowed("SIDE_EFFECT_NOT_PARKED"),
         NeverResolvedError: _of_incident(grpc.StatusCode.NOT_FOUND, "NEVER_RESOLVED"),
         PostmortemNotWrittenError: _of_incident(grpc.StatusCode.NOT_FOUND, "POSTMORTEM_NOT_WRITTEN"),
-        TooManyWatchersError: _too_many_watchers,
-        WatcherTooSlowError: _with_token(grpc.StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW"),
-        WatchEndedError: _with_token(grpc.StatusCode.UNAVAILABLE, "WATCH_ENDED"),
-        ResumeTokenAheadError: _token_refused("RESUME_TOKEN_AHEAD", "is ahead of the database"),
-        ResumeTokenOfOtherDatabaseError: _token_refused(
-            "RESUME_TOKEN_OF_OTHER_DATABASE", "was issued before the database was restored or moved"
-        ),
+        **WATCH_ERRORS,
     }
 )

@@ -25,6 +25,7 @@ from servicekit.database.keys import define_service_keys_table
 from servicekit.database.privileges import PRIVILEGES
 from servicekit.importing.staging import define_imported_rows_table
 from servicekit.outbox.tables import define_outbox_table
+from servicekit.watch.tables import define_epoch_table
 
 metadata = MetaData()
 
@@ -126,21 +127,7 @@ incident_events = Table(
     info={PRIVILEGES: "SELECT, INSERT, UPDATE (xact_id)"},
 )
 
-watch_epoch = Table(
-    "watch_epoch",
-    metadata,
-    # At most one row.
-    Column("is_only", Boolean, primary_key=True, server_default=text("TRUE")),
-    # In the resume tokens, so that those of another cluster are refused.
-    Column("epoch", Text, nullable=False),
-    # The cluster, database and table in which the transaction ids of the events are assigned. Null: not permitted to know.
-    Column("system_identifier", BigInteger),
-    Column("database_oid", BigInteger, nullable=False),
-    Column("table_oid", BigInteger, nullable=False),
-    # While ids of another cluster are being removed: from this one on they may be foreign.
-    Column("foreign_from", BigInteger),
-    CheckConstraint("is_only", name="watch_epoch_is_only"),
-)
+define_epoch_table(metadata)
 
 create_requests = Table(
     "create_requests",

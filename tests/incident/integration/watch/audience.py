@@ -1,47 +1,11 @@
 """Many watchers of a service that is killed now and then."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from awoooi.client import IncidentClient
 from awoooi.incident.v1 import incident_pb2
-from tests.services import TIMEOUT_SECONDS, RunningService
-from tests.tcp_proxy import TcpProxy, tcp_proxy
-
-
-class KilledService:
-    """A service that is killed and restarted, always at the address of a proxy."""
-
-    def __init__(self, database_url: str, proxy: TcpProxy) -> None:
-        self._database_url = database_url
-        self._proxy = proxy
-        self._service: RunningService | None = None
-        self.address = proxy.address
-
-    async def start(self) -> None:
-        """Start it, anew when it was killed."""
-        self._service = await asyncio.to_thread(RunningService, "incident", self._database_url)
-        self._proxy.target = self._service.address
-        await self._service.healthy()
-
-    async def kill(self) -> None:
-        """Kill -9."""
-        if self._service is not None:
-            killed, self._service = self._service, None
-            await asyncio.to_thread(killed.kill)
-
-
-@asynccontextmanager
-async def killed_service(database_url: str) -> AsyncIterator[KilledService]:
-    """A service that runs until it is killed, at the end of the block at the latest."""
-    async with tcp_proxy() as proxy:
-        service = KilledService(database_url, proxy)
-        try:
-            await service.start()
-            yield service
-        finally:
-            await service.kill()
+from tests.services import TIMEOUT_SECONDS
 
 
 class Audience:

@@ -8,10 +8,11 @@ from pathlib import Path
 import asyncpg
 from grpc import StatusCode
 
-from incident.watch.epoch import FIRST_EPOCH, Epochs
+from incident.watch.repository import IncidentChanges
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
+from servicekit.watch.epoch import FIRST_EPOCH, Epochs
 from tests.callers import Incidents, incidents_at
 from tests.databases import empty_database
 from tests.dumps import dump, own_cluster, restore
@@ -176,7 +177,9 @@ async def test_processes_that_repair_at_once_in_small_batches_begin_one_epoch(da
     try:
         before = await connection.fetchval("SELECT epoch FROM watch_epoch")
         await connection.execute("UPDATE incident_events SET xact_id = xact_id + (1 << 40)::bigint")
-        processes = [Epochs(Transactions(engine, Outbox()), batch=3) for engine in engines]
+        processes = [
+            Epochs(Transactions(engine, Outbox()), IncidentChanges.table, batch=3) for engine in engines
+        ]
         found = await asyncio.gather(*(process.now() for process in processes))
         assert len({each.epoch for each in found}) == 1
         assert found[0].epoch not in (before, FIRST_EPOCH)
@@ -197,7 +200,9 @@ async def test_a_repair_is_finished_after_the_death_of_the_process_that_began_it
     try:
         # Its first batch was the newest ids; what is left could as well be this cluster's.
         await connection.execute("UPDATE watch_epoch SET epoch = 'begun', foreign_from = 1")
-        assert (await Epochs(Transactions(engine, Outbox()), batch=1).now()).epoch == "begun"
+        assert (
+            await Epochs(Transactions(engine, Outbox()), IncidentChanges.table, batch=1).now()
+        ).epoch == "begun"
         assert await connection.fetchval("SELECT max(xact_id) FROM incident_events") == 0
         assert await connection.fetchval("SELECT foreign_from FROM watch_epoch") is None
     finally:

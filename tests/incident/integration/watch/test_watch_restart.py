@@ -13,8 +13,9 @@ from awoooi.incident.v1 import incident_pb2
 from tests.callers import Incidents, incidents_at
 from tests.eventually import eventually
 from tests.incident.incidents import effects_settled, token
-from tests.incident.integration.watch.audience import Audience, killed_service
+from tests.incident.integration.watch.audience import Audience
 from tests.incident.integration.watch.watching import act, note, watching
+from tests.killed_service import killed_service
 from tests.outbox_due import make_due
 from tests.rpc_errors import read_refusal
 from tests.services import TIMEOUT_SECONDS, healthy_service
@@ -29,7 +30,7 @@ async def test_fifty_watchers_resume_without_a_gap_when_the_service_is_killed_an
     database: str,
 ) -> None:
     async with (
-        killed_service(database) as service,
+        killed_service("incident", database) as service,
         IncidentClient(service.address, timeout=TIMEOUT_SECONDS) as writing,
         asyncio.TaskGroup() as tasks,
     ):

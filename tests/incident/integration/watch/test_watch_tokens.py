@@ -9,10 +9,10 @@ from grpc import StatusCode
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from incident.watch.epoch import FIRST_EPOCH
-from incident.watch.mapping import make_token
-from incident.watch.model import Position, ResumePoint, Snapshot
 from servicekit.rpc.page_tokens import PageTokens
+from servicekit.watch.epoch import FIRST_EPOCH
+from servicekit.watch.model import Position, ResumePoint, Snapshot
+from servicekit.watch.tokens import make_token
 from tests.callers import Incidents
 from tests.incident.incidents import OPEN, token
 from tests.incident.integration.watch.watching import act, type_name, watching

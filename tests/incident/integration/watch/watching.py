@@ -16,16 +16,18 @@ from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServ
 from incident.roles import ROLES
 from incident.servicer import IncidentServicer
 from incident.status_codes import ERRORS
-from incident.watch.epoch import Epochs
-from incident.watch.feed import MAX_CHANGES, Feed
-from incident.watch.tailer import BACKPRESSURE_TIMEOUT, Tailer
-from incident.watch.use_cases import HEARTBEAT, WatchUseCase
+from incident.watch.changes import Change
+from incident.watch.repository import IncidentChanges
 from servicekit.database.engine import create_engine
 from servicekit.database.keys import get_key
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import ServerBuilder
+from servicekit.watch.epoch import Epochs
+from servicekit.watch.feed import MAX_CHANGES, Feed
+from servicekit.watch.tailer import BACKPRESSURE_TIMEOUT, Tailer
+from servicekit.watch.use_cases import HEARTBEAT, WatchUseCase
 from tests.callers import Incidents
 from tests.services import TIMEOUT_SECONDS
 
@@ -37,7 +39,7 @@ class WatchServer:
     """Its address, the feed of its watchers, and the event that stops it as SIGTERM does."""
 
     address: str
-    feed: Feed
+    feed: Feed[Change]
     stop: asyncio.Event
 
 
@@ -56,14 +58,15 @@ async def watch_server(
     async with engine.connect() as connection:
         page_tokens.key = await get_key(connection, "page_tokens")
     transactions = Transactions(engine, Outbox())
-    feed = Feed(max_watchers=max_watchers, max_changes=max_changes)
-    epochs = Epochs(transactions)
+    source = IncidentChanges()
+    feed: Feed[Change] = Feed(max_watchers=max_watchers, max_changes=max_changes)
+    epochs = Epochs(transactions, source.table)
     servicer = IncidentServicer(
         incidents=cast("Any", None),
         resolve=cast("Any", None),
         side_effects=cast("Any", None),
         knowledge=cast("Any", None),
-        watch=WatchUseCase(transactions, feed, epochs, heartbeat=heartbeat),
+        watch=WatchUseCase(transactions, source, feed, epochs, heartbeat=heartbeat),
         page_tokens=page_tokens,
         errors=ERRORS,
     )
@@ -80,7 +83,7 @@ async def watch_server(
     )
     stop = asyncio.Event()
     await server.start()
-    tailer = Tailer(transactions, feed, epochs, backpressure_timeout=backpressure_timeout)
+    tailer = Tailer(transactions, source, feed, epochs, backpressure_timeout=backpressure_timeout)
     tailing = asyncio.create_task(tailer.run(stop))
     try:
         yield WatchServer(server.address, feed, stop)

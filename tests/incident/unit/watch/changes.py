@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from incident.model import Event, EventType, Incident, Severity, State
-from incident.watch.model import Change, Position, Snapshot
+from incident.watch.changes import Change
+from servicekit.watch.model import Position, Snapshot
 
 _TIME = datetime(2026, 5, 7, tzinfo=UTC)
 _SNAPSHOT = Snapshot(10, 10)

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import pytest
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from incident.watch.epoch import FIRST_EPOCH
-from incident.watch.mapping import make_token, resume_point
-from incident.watch.model import Position, ResumePoint, Snapshot, Witness
 from servicekit.rpc.cursors import filter_bytes
 from servicekit.rpc.page_tokens import InvalidPageTokenError, PageTokens
+from servicekit.watch.epoch import FIRST_EPOCH
+from servicekit.watch.model import Position, ResumePoint, Snapshot, Witness
+from servicekit.watch.tokens import make_token, resume_point
 
 LONGEST = 4096
 # The longest ids.

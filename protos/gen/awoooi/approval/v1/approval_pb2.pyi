@@ -455,6 +455,44 @@ class Decision(_message.Message):
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
+class ApprovalChange(_message.Message):
+    """A change of an approval, as Watch reports it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    STATE_BEFORE_FIELD_NUMBER: _builtins.int
+    STATE_AFTER_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    change_id: _builtins.str
+    """Output only. Opaque, at most 128 characters: tells a repeated change."""
+    state_before: Global___Approval.State.ValueType
+    """Output only. State before the change. UNSPECIFIED: it was proposed."""
+    state_after: Global___Approval.State.ValueType
+    """Output only. State after the change; that before it when something else changed, such as a decision that does
+    not reach the quorum, or the acknowledgement of the resolve.
+    """
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it changed, by the database's clock."""
+
+    def __init__(
+        self,
+        *,
+        change_id: _builtins.str = ...,
+        state_before: Global___Approval.State.ValueType = ...,
+        state_after: Global___Approval.State.ValueType = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "change_time", b"change_time", "state_after", b"state_after", "state_before", b"state_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalChange: _TypeAlias = ApprovalChange  # noqa: Y015
+
+@_typing.final
 class ExecutionPlan(_message.Message):
     """What Execute would do (a dry run)."""
 

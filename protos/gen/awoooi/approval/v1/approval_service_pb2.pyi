@@ -309,6 +309,86 @@ class ListResponse(_message.Message):
 Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
 
 @_typing.final
+class WatchRequest(_message.Message):
+    """The request of Watch. Filters are combined: a change matches when it matches all that are set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    INCIDENT_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_EXISTING_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    incident_id: _builtins.str
+    """Optional. Approvals for this incident. Empty: all."""
+    approval_id: _builtins.str
+    """Optional. This approval alone. Empty: all."""
+    include_existing: _builtins.bool
+    """Optional. True: first a snapshot of all approvals that match the filters, once each, in no particular
+    order, then the changes after it, without a gap. Ignored with a `resume_token`.
+    """
+    resume_token: _builtins.str
+    """Optional. The latest `resume_token` received; all other fields unchanged. At most 4096 characters."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Approval.State.ValueType]:
+        """Optional. Changes from or to any of these states: a watcher of PENDING approvals also receives the change that
+        decides one. Empty: all. At most 16.
+        """
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[_approval_pb2.Approval.State.ValueType] | None = ...,
+        incident_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
+        include_existing: _builtins.bool = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "incident_id", b"incident_id", "include_existing", b"include_existing", "resume_token", b"resume_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    """One message of the Watch stream. A heartbeat has neither approval nor change and is sent at least every 30
+    seconds on an idle stream.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Opaque; the position to resume from. Empty during the snapshot: a stream that breaks there starts again."""
+    @_builtins.property
+    def approval(self) -> _approval_pb2.Approval:
+        """The approval as it was when sent: at least as new as `change`."""
+
+    @_builtins.property
+    def change(self) -> _approval_pb2.ApprovalChange:
+        """The change. Unset for an approval of the snapshot (`include_existing`)."""
+
+    def __init__(
+        self,
+        *,
+        approval: _approval_pb2.Approval | None = ...,
+        change: _approval_pb2.ApprovalChange | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "change", b"change", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
 class ApproveRequest(_message.Message):
     """The request of Approve."""
 

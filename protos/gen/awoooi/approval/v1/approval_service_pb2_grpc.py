@@ -68,6 +68,11 @@ class ApprovalServiceStub:
                 request_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ListRequest.SerializeToString,
                 response_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ListResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/awoooi.approval.v1.ApprovalService/Watch',
+                request_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.WatchRequest.SerializeToString,
+                response_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.WatchResponse.FromString,
+                _registered_method=True)
         self.Approve = channel.unary_unary(
                 '/awoooi.approval.v1.ApprovalService/Approve',
                 request_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ApproveRequest.SerializeToString,
@@ -182,6 +187,24 @@ class ApprovalServiceServicer:
         Over the pages an approval that exists throughout and keeps its position in the order is returned exactly
         once, regardless of concurrent writes. Errors: INVALID_ARGUMENT for a page token that is forged or was
         issued for other filters or another order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """Streams changes of the approvals that match the filters, in commit order, until the caller cancels, the
+        deadline passes or the server drains (UNAVAILABLE: reconnect with the latest `resume_token`): a proposer waits
+        for the decision and the outcome without polling.
+
+        With a `resume_token` the stream resumes after the response that carried it, at-least-once: no change is
+        missed, one may be repeated. Without one it starts with the changes committed after the call began.
+        Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
+        RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
+        moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open, or with
+        reason WATCHER_TOO_SLOW and the latest `resume_token` when changes are read slower than they come;
+        UNAUTHENTICATED or PERMISSION_DENIED within seconds after the caller's credentials were revoked or have expired, or
+        its role was taken away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -335,6 +358,11 @@ def add_ApprovalServiceServicer_to_server(servicer, server):
                     request_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ListRequest.FromString,
                     response_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ListResponse.SerializeToString,
             ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.WatchRequest.FromString,
+                    response_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.WatchResponse.SerializeToString,
+            ),
             'Approve': grpc.unary_unary_rpc_method_handler(
                     servicer.Approve,
                     request_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ApproveRequest.FromString,
@@ -486,6 +514,33 @@ class ApprovalService:
             '/awoooi.approval.v1.ApprovalService/List',
             awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ListRequest.SerializeToString,
             awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/awoooi.approval.v1.ApprovalService/Watch',
+            awoooi_dot_approval_dot_v1_dot_approval__service__pb2.WatchRequest.SerializeToString,
+            awoooi_dot_approval_dot_v1_dot_approval__service__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

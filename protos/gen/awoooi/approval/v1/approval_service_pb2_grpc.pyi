@@ -84,6 +84,20 @@ class ApprovalServiceStub:
     once, regardless of concurrent writes. Errors: INVALID_ARGUMENT for a page token that is forged or was
     issued for other filters or another order.
     """
+    Watch: _grpc.UnaryStreamMultiCallable[_approval_service_pb2.WatchRequest, _approval_service_pb2.WatchResponse]
+    """Streams changes of the approvals that match the filters, in commit order, until the caller cancels, the
+    deadline passes or the server drains (UNAVAILABLE: reconnect with the latest `resume_token`): a proposer waits
+    for the decision and the outcome without polling.
+
+    With a `resume_token` the stream resumes after the response that carried it, at-least-once: no change is
+    missed, one may be repeated. Without one it starts with the changes committed after the call began.
+    Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
+    RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
+    moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open, or with
+    reason WATCHER_TOO_SLOW and the latest `resume_token` when changes are read slower than they come;
+    UNAUTHENTICATED or PERMISSION_DENIED within seconds after the caller's credentials were revoked or have expired, or
+    its role was taken away.
+    """
     Approve: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ApproveRequest, _approval_service_pb2.ApproveResponse]
     """Records the caller's decision to approve a PENDING approval; with `required_approvals` distinct approvers
     it becomes APPROVED, and with `auto_execute` it is then executed in the background.
@@ -230,6 +244,20 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     Over the pages an approval that exists throughout and keeps its position in the order is returned exactly
     once, regardless of concurrent writes. Errors: INVALID_ARGUMENT for a page token that is forged or was
     issued for other filters or another order.
+    """
+    Watch: _aio.UnaryStreamMultiCallable[_approval_service_pb2.WatchRequest, _approval_service_pb2.WatchResponse]  # type: ignore[assignment]
+    """Streams changes of the approvals that match the filters, in commit order, until the caller cancels, the
+    deadline passes or the server drains (UNAVAILABLE: reconnect with the latest `resume_token`): a proposer waits
+    for the decision and the outcome without polling.
+
+    With a `resume_token` the stream resumes after the response that carried it, at-least-once: no change is
+    missed, one may be repeated. Without one it starts with the changes committed after the call began.
+    Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
+    RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
+    moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open, or with
+    reason WATCHER_TOO_SLOW and the latest `resume_token` when changes are read slower than they come;
+    UNAUTHENTICATED or PERMISSION_DENIED within seconds after the caller's credentials were revoked or have expired, or
+    its role was taken away.
     """
     Approve: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ApproveRequest, _approval_service_pb2.ApproveResponse]  # type: ignore[assignment]
     """Records the caller's decision to approve a PENDING approval; with `required_approvals` distinct approvers
@@ -389,6 +417,25 @@ class ApprovalServiceServicer:
         Over the pages an approval that exists throughout and keeps its position in the order is returned exactly
         once, regardless of concurrent writes. Errors: INVALID_ARGUMENT for a page token that is forged or was
         issued for other filters or another order.
+        """
+
+    def Watch(
+        self,
+        request: _approval_service_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_approval_service_pb2.WatchResponse], _abc.AsyncIterator[_approval_service_pb2.WatchResponse]]:
+        """Streams changes of the approvals that match the filters, in commit order, until the caller cancels, the
+        deadline passes or the server drains (UNAVAILABLE: reconnect with the latest `resume_token`): a proposer waits
+        for the decision and the outcome without polling.
+
+        With a `resume_token` the stream resumes after the response that carried it, at-least-once: no change is
+        missed, one may be repeated. Without one it starts with the changes committed after the call began.
+        Errors: INVALID_ARGUMENT for a token that is forged or was issued for other filters, and, with the reason
+        RESUME_TOKEN_AHEAD or RESUME_TOKEN_OF_OTHER_DATABASE, for one from before the database was restored or
+        moved (start without a token, with `include_existing`); RESOURCE_EXHAUSTED when too many streams are open, or with
+        reason WATCHER_TOO_SLOW and the latest `resume_token` when changes are read slower than they come;
+        UNAUTHENTICATED or PERMISSION_DENIED within seconds after the caller's credentials were revoked or have expired, or
+        its role was taken away.
         """
 
     def Approve(

@@ -176,7 +176,7 @@ async def insert_decision(
     reason: str,
     policy_rule: str = "",
 ) -> None:
-    """Record a decision about a locked approval that the actor has not decided about yet.
+    """Record a decision about a locked approval that the actor has not decided about yet; its version is the caller's matter.
 
     `policy_rule` names the rule of an auto-approval; it is empty for a person's decision.
     """
@@ -190,6 +190,10 @@ async def insert_decision(
             "policy_rule": policy_rule,
         },
     )
+
+
+async def touch(connection: AsyncConnection, approval_id: str) -> None:
+    """Give a locked approval its next version, after a decision that leaves its state."""
     await connection.execute(_TOUCH, {"approval_id": approval_id})
 
 

@@ -170,6 +170,8 @@ class ApprovalUseCases:
                 await repository.decide(transaction, approval, State.REJECTED, message=reason)
             elif len(_approvers(approval)) + 1 >= approval.required_approvals:
                 await repository.decide(transaction, approval, State.APPROVED, message="")
+            else:
+                await repository.touch(transaction.connection, approval_id)
             decided = await repository.get(transaction.connection, approval_id)
             if decided.state is State.REJECTED:
                 entry = timeline_entries.entry(

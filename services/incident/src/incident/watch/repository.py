@@ -1,56 +1,35 @@
-"""The statements of Watch: snapshots, and the changes between two of them. Nothing here commits."""
+"""The statements of Watch: the changes of incidents, and the incidents. Nothing here commits."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, DateTime
+from sqlalchemy.types import DateTime
 
-from incident.lifecycle.repository import COLUMNS, qualified, to_incident
+from incident.lifecycle import listing
+from incident.lifecycle.model import IncidentFilter, Order
+from incident.lifecycle.repository import COLUMNS, get, qualified, to_incident
 from incident.lifecycle.timeline import EVENT_COLUMNS, to_event
-from incident.model import EventType
-from incident.watch.model import STATE_AFTER, Change, Position, Snapshot, Witness, states_around
+from incident.model import EventType, Incident
+from incident.watch.changes import Change, WatchFilter
+from incident.watch.model import STATE_AFTER, states_around
+from servicekit.watch.change_table import BATCH_ARRAYS, ChangeTable, batch_parameters
+from servicekit.watch.model import Position, Witness
 
-# Notified by a trigger when a transaction with events commits, while notifications are requested.
-NOTIFY_CHANNEL = "incident_events"
-
-_CURRENT_SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
-
-
-async def current_snapshot(connection: AsyncConnection) -> Snapshot:
-    """Return the snapshot of a statement that begins now."""
-    return Snapshot.parse((await connection.execute(_CURRENT_SNAPSHOT)).scalar_one())
-
-
-_POLL = text("""
-    SELECT CAST(pg_current_snapshot() AS text), EXISTS (
-        SELECT FROM incident_events WHERE xact_id >= :since OR xact_id = ANY (:in_progress_since))
-""").bindparams(bindparam("in_progress_since", type_=ARRAY(BigInteger)))
-
-
-async def poll(connection: AsyncConnection, since: Snapshot) -> tuple[Snapshot, bool]:
-    """Return the snapshot of a statement that begins now, and whether it has events that `since` has not."""
-    row = (
-        await connection.execute(_POLL, {"since": since.xmax, "in_progress_since": list(since.in_progress)})
-    ).one()
-    return Snapshot.parse(row[0]), row[1]
-
+_EVENTS = ChangeTable("incident_events", key="event_id", record_id="incident_id", time="event_time")
 
 _STATE_CHANGES = ", ".join(f"'{event_type}'" for event_type in STATE_AFTER)
 
-# The events of a batch are found by their transactions: those that began between the two snapshots, and those that were
-# in progress at the first and have ended. So a poll costs what it finds, independent of the history, and a transaction
-# that stays open for hours delays its own events alone.
 # The incident is read by this statement, after the snapshot: it is never older than its event.
 _CHANGES = (
     text(f"""
     SELECT {qualified(EVENT_COLUMNS, "event")}, latest.types, {qualified(COLUMNS, "incidents")}
     FROM (
         SELECT {EVENT_COLUMNS} FROM incident_events
-        WHERE (xact_id >= :since AND xact_id < :until OR xact_id = ANY (:in_progress_since))
-            AND xact_id <> ALL (:in_progress_until) AND sequence > :after
+        WHERE {_EVENTS.in_batch()}
         ORDER BY sequence LIMIT :limit
     ) AS event
     JOIN incidents ON incidents.incident_id = event.incident_id
@@ -63,29 +42,10 @@ _CHANGES = (
     ) AS latest
     ORDER BY event.sequence
     """)
-    .bindparams(
-        bindparam("in_progress_since", type_=ARRAY(BigInteger)),
-        bindparam("in_progress_until", type_=ARRAY(BigInteger)),
-    )
+    .bindparams(*BATCH_ARRAYS)
     .columns(attributes=JSONB, labels=JSONB)
 )
 _EVENT_WIDTH = len(EVENT_COLUMNS.split(","))
-
-
-async def read_changes(connection: AsyncConnection, position: Position, *, limit: int) -> Sequence[Change]:
-    """Return the next changes of the batch that `position` is in, at most `limit`; fewer when the batch ends with them."""
-    rows = await connection.execute(
-        _CHANGES,
-        {
-            "since": position.since.xmax,
-            "until": position.until.xmax,
-            "in_progress_since": list(position.since.in_progress),
-            "in_progress_until": list(position.until.in_progress),
-            "after": position.sequence,
-            "limit": limit,
-        },
-    )
-    return [_to_change(row, position) for row in rows]
 
 
 def _to_change(row: Sequence[Any], position: Position) -> Change:
@@ -110,23 +70,47 @@ _HAS_EVENT = text("""
 """).bindparams(bindparam("event_time", type_=DateTime(timezone=True)))
 
 
-async def has_event(connection: AsyncConnection, witness: Witness) -> bool:
-    """Tell whether an event is there that a watcher has seen, or would be without retention."""
-    parameters = {
-        "event_id": witness.event_id,
-        "incident_id": witness.incident_id,
-        "event_time": witness.event_time,
-    }
-    return bool((await connection.execute(_HAS_EVENT, parameters)).scalar_one())
+class IncidentChanges:
+    """The changes of incidents, as Watch reads them."""
 
+    table = _EVENTS
 
-_REQUEST_NOTIFICATIONS = text("SELECT pg_advisory_lock_shared(hashtext('incident_events'))")
-_STOP_NOTIFICATIONS = text("SELECT pg_advisory_unlock_shared(hashtext('incident_events'))")
+    async def read_changes(
+        self, connection: AsyncConnection, position: Position, *, limit: int
+    ) -> Sequence[Change]:
+        """Return the next changes of the batch that `position` is in, at most `limit`; fewer when the batch ends with them."""
+        rows = await connection.execute(_CHANGES, batch_parameters(position, limit))
+        return [_to_change(row, position) for row in rows]
 
+    async def has_witness(self, connection: AsyncConnection, witness: Witness) -> bool:
+        """Tell whether an event is there that a watcher has seen, or would be without retention."""
+        parameters = {
+            "event_id": witness.key,
+            "incident_id": witness.record_id,
+            "event_time": witness.time,
+        }
+        return bool((await connection.execute(_HAS_EVENT, parameters)).scalar_one())
 
-async def request_notifications(connection: AsyncConnection, wanted: bool) -> None:
-    """Make transactions that write events from now on notify at their commit, or stop that.
-
-    A request ends with its connection.
-    """
-    await connection.execute(_REQUEST_NOTIFICATIONS if wanted else _STOP_NOTIFICATIONS)
+    async def list_existing(
+        self,
+        connection: AsyncConnection,
+        criteria: WatchFilter,
+        *,
+        after: tuple[datetime, str] | None,
+        limit: int,
+    ) -> tuple[Sequence[Incident], tuple[datetime, str] | None]:
+        """Return the next incidents that match, oldest first, and the position after them."""
+        if criteria.incident_id:
+            incident = await get(connection, criteria.incident_id)
+            return [incident] if incident is not None and criteria.matches_incident(incident) else [], None
+        wanted = IncidentFilter(
+            states=criteria.states,
+            severities=criteria.severities,
+            fingerprint=criteria.fingerprint,
+            labels=criteria.labels,
+            order=Order.CREATE_TIME_ASC,
+        )
+        page = await listing.list_incidents(
+            connection, wanted, stuck_after=timedelta(0), after=after, limit=limit
+        )
+        return page, None if len(page) < limit else listing.position(wanted, page[-1])

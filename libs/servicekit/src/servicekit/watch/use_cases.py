@@ -1,16 +1,15 @@
-"""Watch: existing incidents, missed changes and live changes, one stream without a gap."""
+"""Watch: existing records, missed changes and live changes, one stream without a gap."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
 
-from incident.lifecycle import listing, repository
-from incident.lifecycle.model import IncidentFilter, Order
-from incident.model import Incident
-from incident.watch.epoch import Epochs
-from incident.watch.errors import (
+from servicekit.outbox.transaction import Transactions
+from servicekit.watch.epoch import Epochs
+from servicekit.watch.errors import (
     FeedEndedError,
     FellBehindError,
     ResumeTokenAheadError,
@@ -18,10 +17,11 @@ from incident.watch.errors import (
     WatchEndedError,
     WatcherTooSlowError,
 )
-from incident.watch.feed import Feed, Watcher
-from incident.watch.model import Change, MakeToken, Position, ResumePoint, Step, WatchFilter, Witness
-from incident.watch.repository import has_event, read_changes
-from servicekit.outbox.transaction import Transactions
+from servicekit.watch.feed import Feed, Watcher
+from servicekit.watch.model import ChangeT, Criteria, MakeToken, Position, RecordT, ResumePoint, Step
+from servicekit.watch.source import ChangeSource
+
+CriteriaT = TypeVar("CriteriaT", bound=Criteria[Any])
 
 # The contract promises 30 s.
 HEARTBEAT = timedelta(seconds=20)
@@ -31,33 +31,40 @@ _PAGE = 100
 _READERS = 2
 
 
-class WatchUseCase:
+class WatchUseCase(Generic[CriteriaT, ChangeT, RecordT]):
     """Streams changes: missed ones are read from the database at the watcher's pace, live ones come from the feed.
 
-    Incidents that retention has removed, and their changes, are skipped.
+    Records that retention has removed, and their changes, are skipped.
     """
 
     def __init__(
-        self, transactions: Transactions, feed: Feed, epochs: Epochs, *, heartbeat: timedelta = HEARTBEAT
+        self,
+        transactions: Transactions,
+        source: ChangeSource[CriteriaT, ChangeT, RecordT],
+        feed: Feed[ChangeT],
+        epochs: Epochs,
+        *,
+        heartbeat: timedelta = HEARTBEAT,
     ) -> None:
         """Send a heartbeat when nothing else was sent for `heartbeat`."""
         self._transactions = transactions
+        self._source = source
         self._epochs = epochs
         self._readers = asyncio.Semaphore(_READERS)
         self._feed = feed
         self._heartbeat = heartbeat
 
     async def watch(
-        self, criteria: WatchFilter, *, resume: ResumePoint | None, include_existing: bool, token: MakeToken
-    ) -> AsyncIterator[Step]:
-        """Yield the changes after `resume` that match (None: from now on, after the existing incidents if requested).
+        self, criteria: CriteriaT, *, resume: ResumePoint | None, include_existing: bool, token: MakeToken
+    ) -> AsyncIterator[Step[ChangeT, RecordT]]:
+        """Yield the changes after `resume` that match (None: from now on, after the existing records if requested).
 
-        The first step, or the first after the existing incidents, is a heartbeat: the stream can be resumed from it.
+        The first step, or the first after the existing records, is a heartbeat: the stream can be resumed from it.
 
         Raises TooManyWatchersError, ResumeTokenAheadError, ResumeTokenOfOtherDatabaseError; WatcherTooSlowError and
         WatchEndedError with the latest token.
         """
-        stream = _Stream(criteria, token, self._heartbeat, resume)
+        stream: _Stream[ChangeT, RecordT] = _Stream(criteria, token, self._heartbeat, resume)
         try:
             with self._feed.watcher() as watcher:
                 now = await self._epochs.now()
@@ -65,9 +72,9 @@ class WatchUseCase:
                     await self._check(resume, now)
                 position = (resume or now).position
                 if include_existing and resume is None:
-                    async for incident in self._existing(criteria):
+                    async for record in self._existing(criteria):
                         self._feed.check(watcher)
-                        yield Step("", existing=incident)
+                        yield Step("", existing=record)
                 stream.begin(resume or now)
                 yield stream.heartbeat()
                 async for step in self._missed(watcher, position, stream):
@@ -87,38 +94,24 @@ class WatchUseCase:
             raise ResumeTokenAheadError
         if resume.witness is not None:
             async with self._transactions.statement() as connection:
-                if not await has_event(connection, resume.witness):
+                if not await self._source.has_witness(connection, resume.witness):
                     raise ResumeTokenAheadError
 
-    async def _existing(self, criteria: WatchFilter) -> AsyncIterator[Incident]:
-        # Read after the position from which the changes follow: a change in between is visible in the incident and follows
-        # as a change; one after which the incident no longer matches follows as a change alone.
-        if criteria.incident_id:
-            async with self._transactions.statement() as connection:
-                incident = await repository.get(connection, criteria.incident_id)
-            if incident is not None and criteria.matches_incident(incident):
-                yield incident
-            return
-        wanted = IncidentFilter(
-            states=criteria.states,
-            severities=criteria.severities,
-            fingerprint=criteria.fingerprint,
-            labels=criteria.labels,
-            order=Order.CREATE_TIME_ASC,
-        )
-        after: tuple[datetime, str] | None = None
+    async def _existing(self, criteria: CriteriaT) -> AsyncIterator[RecordT]:
+        # Read after the position from which the changes follow: a change in between is visible in the record and follows as a
+        # change; one after which the record no longer matches follows as a change alone.
+        after: Any = None
         while True:
             async with self._readers, self._transactions.statement() as connection:
-                page = await listing.list_incidents(
-                    connection, wanted, stuck_after=timedelta(0), after=after, limit=_PAGE
-                )
-            for incident in page:
-                yield incident
-            if len(page) < _PAGE:
+                page, after = await self._source.list_existing(connection, criteria, after=after, limit=_PAGE)
+            for record in page:
+                yield record
+            if after is None:
                 return
-            after = listing.position(wanted, page[-1])
 
-    async def _missed(self, watcher: Watcher, position: Position, stream: "_Stream") -> AsyncIterator[Step]:
+    async def _missed(
+        self, watcher: Watcher, position: Position, stream: "_Stream[ChangeT, RecordT]"
+    ) -> AsyncIterator[Step[ChangeT, RecordT]]:
         """Yield the changes between `position` and the place where the watcher joins the feed."""
         while True:
             # The rest of the batch that the position is in, then one batch up to the watermark of the feed.
@@ -131,7 +124,7 @@ class WatchUseCase:
             while not position.between_batches:
                 self._feed.check(watcher)
                 async with self._readers, self._transactions.statement() as connection:
-                    changes = await read_changes(connection, position, limit=_PAGE)
+                    changes = await self._source.read_changes(connection, position, limit=_PAGE)
                 for change in changes:
                     position = change.position
                     if step := stream.step(change):
@@ -143,7 +136,9 @@ class WatchUseCase:
             if self._feed.has_backlog_of(watcher):
                 return
 
-    async def _live(self, watcher: Watcher, stream: "_Stream") -> AsyncIterator[Step]:
+    async def _live(
+        self, watcher: Watcher, stream: "_Stream[ChangeT, RecordT]"
+    ) -> AsyncIterator[Step[ChangeT, RecordT]]:
         while True:
             change = await self._feed.take(watcher, stream.until_heartbeat)
             if change is None:
@@ -154,11 +149,11 @@ class WatchUseCase:
                 yield step
 
 
-class _Stream:
+class _Stream(Generic[ChangeT, RecordT]):
     """The position of one stream, and when its next heartbeat is due."""
 
     def __init__(
-        self, criteria: WatchFilter, token: MakeToken, heartbeat: timedelta, resume: ResumePoint | None
+        self, criteria: Criteria[ChangeT], token: MakeToken, heartbeat: timedelta, resume: ResumePoint | None
     ) -> None:
         self._criteria = criteria
         self._token = token
@@ -186,16 +181,16 @@ class _Stream:
         if self._point is not None:
             self._point = replace(self._point, position=position)
 
-    def step(self, change: Change) -> Step | None:
+    def step(self, change: ChangeT) -> Step[ChangeT, RecordT] | None:
         """Return the step for `change`: itself when it matches, else a heartbeat when one is due, else None."""
         if self._point is not None:
-            self._point = replace(self._point, position=change.position, witness=Witness.of(change.event))
+            self._point = replace(self._point, position=change.position, witness=change.witness)
         if self._criteria.matches(change):
             self._sent = time.monotonic()
             return Step(self.latest_token, change=change)
         return None if self.until_heartbeat else self.heartbeat()
 
-    def heartbeat(self) -> Step:
+    def heartbeat(self) -> Step[ChangeT, RecordT]:
         """Return a heartbeat, which carries the position of the stream."""
         self._sent = time.monotonic()
         return Step(self.latest_token)

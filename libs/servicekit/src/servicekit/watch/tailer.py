@@ -3,22 +3,18 @@
 import asyncio
 import contextlib
 from datetime import timedelta
+from typing import Any, Generic
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from incident.watch.epoch import FIRST_EPOCH, Epochs
-from incident.watch.feed import Feed
-from incident.watch.model import Position
-from incident.watch.repository import (
-    NOTIFY_CHANNEL,
-    current_snapshot,
-    poll,
-    read_changes,
-    request_notifications,
-)
 from servicekit.database.failure_log import FailureLog
 from servicekit.outbox.transaction import Transactions
+from servicekit.watch.change_table import current_snapshot, poll, request_notifications
+from servicekit.watch.epoch import FIRST_EPOCH, Epochs
+from servicekit.watch.feed import Feed
+from servicekit.watch.model import ChangeT, Position
+from servicekit.watch.source import ChangeSource
 
 _log = structlog.get_logger()
 
@@ -27,7 +23,7 @@ _log = structlog.get_logger()
 _BUSY_INTERVAL = timedelta(milliseconds=50)
 # The poll interval when idle, where a notification wakes the tailer: the longest delay of a lost notification.
 _IDLE_INTERVAL = timedelta(seconds=1)
-# After so many empty polls in a row notifications are requested. A transaction that wrote its events before the request
+# After so many empty polls in a row notifications are requested. A transaction that wrote its changes before the request
 # and commits after it does not notify; as many polls more at the short interval find most of those.
 _IDLE_POLLS = 3
 # After so many polls with changes in a row notifications are stopped.
@@ -38,18 +34,20 @@ _PAGE = 500
 BACKPRESSURE_TIMEOUT = timedelta(seconds=1)
 
 
-class Tailer:
+class Tailer(Generic[ChangeT]):
     """Fills `feed` from the database. Without watchers it costs nothing: no connection and no statement."""
 
     def __init__(
         self,
         transactions: Transactions,
-        feed: Feed,
+        source: ChangeSource[Any, ChangeT, Any],
+        feed: Feed[ChangeT],
         epochs: Epochs,
         *,
         backpressure_timeout: timedelta = BACKPRESSURE_TIMEOUT,
     ) -> None:
         self._transactions = transactions
+        self._source = source
         self._feed = feed
         self._epochs = epochs
         self._backpressure_timeout = backpressure_timeout
@@ -104,7 +102,7 @@ class Tailer:
         driver = (await connection.get_raw_connection()).driver_connection
         if driver is None:
             raise ConnectionError("the pool gave a connection without a driver connection")
-        await driver.add_listener(NOTIFY_CHANNEL, lambda *_args: self._feed.poll_now.set())
+        await driver.add_listener(self._source.table.channel, lambda *_args: self._feed.poll_now.set())
         try:
             notified = False
             busy = idle = 0
@@ -116,7 +114,7 @@ class Tailer:
                     busy, idle = 0, idle + 1
                 if (notified and busy == _BUSY_POLLS) or (not notified and idle == _IDLE_POLLS):
                     notified = not notified
-                    await request_notifications(connection, notified)
+                    await request_notifications(connection, self._source.table, notified)
                 interval = _IDLE_INTERVAL if idle >= 2 * _IDLE_POLLS else _BUSY_INTERVAL
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(interval.total_seconds()):
@@ -133,7 +131,7 @@ class Tailer:
             self._feed.advance_watermark(now)
             return False
         if self._position.between_batches:
-            now, has_changes = await poll(connection, self._position.since)
+            now, has_changes = await poll(connection, self._source.table, self._position.since)
             if now.is_older_than(self._position.since):
                 # A standby that lagged became the primary, or a backup was restored: published changes may be lost.
                 _log.error("watch_database_went_back", seen=str(self._position.since), now=str(now))
@@ -146,7 +144,7 @@ class Tailer:
                 return False
         # A poll that failed midway continues here with the same batch, without duplicates.
         while not self._position.between_batches:
-            changes = await read_changes(connection, self._position, limit=_PAGE)
+            changes = await self._source.read_changes(connection, self._position, limit=_PAGE)
             if changes:
                 self._position = changes[-1].position
                 self._feed.publish(changes)

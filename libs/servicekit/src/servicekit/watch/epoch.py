@@ -1,7 +1,7 @@
 """The epoch of positions: transaction ids are compared only with those of the same cluster.
 
-Events keep the id of the transaction that wrote them. Dump and restore, or a major upgrade, take the rows to a cluster
-that assigns other ids: old events would count as new ones, and a position would mean something else. So the place of the
+Changes keep the id of the transaction that wrote them. Dump and restore, or a major upgrade, take the rows to a cluster
+that assigns other ids: old changes would count as new ones, and a position would mean something else. So the place of the
 ids is stored. When it is another one than the present, the ids that are left are made older than every position, and a
 new epoch begins: tokens of the one before are refused.
 """
@@ -11,14 +11,15 @@ import secrets
 
 import structlog
 
-from incident.watch import epoch_repository
-from incident.watch.epoch_repository import Present, StoredEpoch
-from incident.watch.model import Position, ResumePoint
 from servicekit.database.failure_log import FailureLog
 from servicekit.outbox.transaction import Transactions
+from servicekit.watch import epoch_repository
+from servicekit.watch.change_table import ChangeTable
+from servicekit.watch.epoch_repository import Present, StoredEpoch
+from servicekit.watch.model import Position, ResumePoint
 
 _log = structlog.get_logger()
-# Events of one transaction of a repair. It must be done within the timeout of a statement.
+# Changes of one transaction of a repair. It must be done within the timeout of a statement.
 _BATCH = 1000
 _RETRY_SECONDS = 1.0
 # The first epoch of a database, and that of tokens of versions without epochs.
@@ -28,9 +29,10 @@ FIRST_EPOCH = ""
 class Epochs:
     """The present epoch. Begins another one when the database was restored or moved."""
 
-    def __init__(self, transactions: Transactions, *, batch: int = _BATCH) -> None:
-        """Repair `batch` events in a transaction."""
+    def __init__(self, transactions: Transactions, table: ChangeTable, *, batch: int = _BATCH) -> None:
+        """Repair `batch` changes in a transaction."""
         self._transactions = transactions
+        self._table = table
         self._batch = batch
         # One repair a process: watchers that wait for it take no connections.
         self._repairing = asyncio.Lock()
@@ -59,7 +61,7 @@ class Epochs:
 
     async def _read(self) -> Present:
         async with self._transactions.statement() as connection:
-            return await epoch_repository.read(connection)
+            return await epoch_repository.read(connection, self._table)
 
     async def _repair(self) -> bool:
         """Do a batch, unless another process has done all; return whether nothing is left to do.
@@ -69,13 +71,15 @@ class Epochs:
         async with self._transactions.begin() as transaction:
             connection = transaction.connection
             await epoch_repository.lock(connection)
-            present = await epoch_repository.read(connection)
+            present = await epoch_repository.read(connection, self._table)
             if not _is_due(present):
                 return True
             due = _begun(present)
             repaired = 0
             if due.foreign_from is not None:
-                repaired = await epoch_repository.forget_ids(connection, due.foreign_from, limit=self._batch)
+                repaired = await epoch_repository.forget_ids(
+                    connection, self._table, due.foreign_from, limit=self._batch
+                )
             is_done = repaired < self._batch
             await epoch_repository.store(
                 connection, StoredEpoch(due.epoch, due.place, None if is_done else due.foreign_from)

@@ -6,15 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Generic
 
-from incident.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
-from incident.watch.model import Change, Snapshot
+from servicekit.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
+from servicekit.watch.model import ChangeT, Snapshot
 
 # The longest backlog of a watcher. It is shared, so these limits bound the memory of all watchers together.
 MAX_CHANGES = 4_000
 MAX_CHARACTERS = 32 << 20
-# The size of an incident and its event besides their texts.
-_CHANGE_CHARACTERS = 3_000
 
 
 @dataclass(eq=False, slots=True)
@@ -27,7 +26,7 @@ class Watcher:
     ended: bool = False
 
 
-class Feed:
+class Feed(Generic[ChangeT]):
     """Changes, numbered in the order of the stream, as far back as the slowest watcher needs them and the limits allow.
 
     They are published in batches. The watermark is the snapshot up to which the published batches are complete.
@@ -39,7 +38,7 @@ class Feed:
         self._max_watchers = max_watchers
         self._max_changes = max_changes
         self._max_characters = max_characters
-        self._changes: list[Change] = []
+        self._changes: list[ChangeT] = []
         self._characters = 0
         # The number of the oldest change in memory.
         self._first = 0
@@ -113,7 +112,7 @@ class Feed:
         if watcher.ended:
             raise FeedEndedError
 
-    async def take(self, watcher: Watcher, max_wait: timedelta) -> Change | None:
+    async def take(self, watcher: Watcher, max_wait: timedelta) -> ChangeT | None:
         """Return the next change for a watcher that has joined, or None when there is none within `max_wait`.
 
         Raises FellBehindError when it was dropped; FeedEndedError.
@@ -138,10 +137,10 @@ class Feed:
         """Return the watermark when the watcher has taken every change up to it and none after it, else None."""
         return self._watermark if watcher.place == self._watermark_end else None
 
-    def publish(self, changes: Sequence[Change]) -> None:
+    def publish(self, changes: Sequence[ChangeT]) -> None:
         """Append the next changes of a batch."""
         self._changes.extend(changes)
-        self._characters += sum(_characters(change) for change in changes)
+        self._characters += sum(change.characters for change in changes)
         self._trim()
         self._notify()
 
@@ -202,9 +201,9 @@ class Feed:
         # A watcher that joins now starts at the watermark.
         places = [self._watermark_end, *(each.place for each in self._watchers if each.place is not None)]
         drop = max(min(places) - self._first, len(self._changes) - self._max_changes, 0)
-        self._characters -= sum(_characters(change) for change in self._changes[:drop])
+        self._characters -= sum(change.characters for change in self._changes[:drop])
         while self._characters > self._max_characters:
-            self._characters -= _characters(self._changes[drop])
+            self._characters -= self._changes[drop].characters
             drop += 1
         del self._changes[:drop]
         self._first += drop
@@ -217,16 +216,3 @@ async def _set_within(event: asyncio.Event, max_wait: timedelta) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _characters(change: Change) -> int:
-    incident, event = change.incident, change.event
-    return (
-        _CHANGE_CHARACTERS
-        + len(incident.title)
-        + len(incident.description)
-        + len(incident.resolution_note)
-        + len(event.summary)
-        + sum(len(name) + len(value) for name, value in incident.labels.items())
-        + sum(len(name) + len(value) for name, value in event.attributes.items())
-    )

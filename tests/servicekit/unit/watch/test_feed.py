@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from incident.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
-from incident.watch.feed import Feed, Watcher
-from incident.watch.model import Change, Snapshot
-from tests.incident.unit.watch.changes import change, incident
+from servicekit.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
+from servicekit.watch.feed import Feed, Watcher
+from servicekit.watch.model import Position, Snapshot, Witness
 
 NOW = timedelta(0)
 LONG = timedelta(seconds=60)
@@ -20,20 +20,40 @@ def snapshot(number: int) -> Snapshot:
     return Snapshot(number, number)
 
 
+@dataclass(frozen=True)
+class Change:
+    """A change of nothing but its number and its size."""
+
+    sequence: int
+    characters: int = 3_000
+
+    @property
+    def position(self) -> Position:
+        return Position(snapshot(1), snapshot(2), self.sequence)
+
+    @property
+    def witness(self) -> Witness:
+        return Witness(str(self.sequence), "", datetime(2026, 5, 7, tzinfo=UTC))
+
+
+def new_feed(**limits: int) -> Feed[Change]:
+    return Feed(**limits)
+
+
 def changes(*sequences: int) -> Sequence[Change]:
-    return [change(incident(), sequence=sequence) for sequence in sequences]
+    return [Change(sequence) for sequence in sequences]
 
 
-async def taken(feed: Feed, watcher: Watcher) -> list[int]:
+async def taken(feed: Feed[Change], watcher: Watcher) -> list[int]:
     """The sequence numbers of the changes that a watcher can take now."""
     found: list[int] = []
     while (each := await feed.take(watcher, NOW)) is not None:
-        found.append(each.event.sequence)
+        found.append(each.sequence)
     return found
 
 
 async def test_a_watcher_gets_the_changes_after_the_watermark_it_joined_at() -> None:
-    feed = Feed(max_watchers=2)
+    feed = new_feed(max_watchers=2)
     with feed.watcher() as watcher:
         feed.publish(changes(1, 2))
         feed.advance_watermark(snapshot(10))
@@ -44,7 +64,7 @@ async def test_a_watcher_gets_the_changes_after_the_watermark_it_joined_at() -> 
 
 
 async def test_a_watcher_that_joins_during_a_batch_gets_the_whole_batch() -> None:
-    feed = Feed(max_watchers=2)
+    feed = new_feed(max_watchers=2)
     with feed.watcher() as early, feed.watcher() as watcher:
         feed.advance_watermark(snapshot(10))
         await feed.join(early, snapshot(10), NOW)
@@ -59,7 +79,7 @@ async def test_a_watcher_that_joins_during_a_batch_gets_the_whole_batch() -> Non
 
 
 async def test_a_watcher_ahead_of_the_watermark_waits_for_it() -> None:
-    feed = Feed(max_watchers=2)
+    feed = new_feed(max_watchers=2)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         assert await feed.join(watcher, snapshot(11), NOW) is None
@@ -73,7 +93,7 @@ async def test_a_watcher_ahead_of_the_watermark_waits_for_it() -> None:
 
 
 async def test_a_watcher_waits_for_the_next_change() -> None:
-    feed = Feed(max_watchers=2)
+    feed = new_feed(max_watchers=2)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
@@ -85,7 +105,7 @@ async def test_a_watcher_waits_for_the_next_change() -> None:
 
 
 async def test_a_watcher_that_has_taken_the_whole_batch_has_reached_the_watermark() -> None:
-    feed = Feed(max_watchers=2)
+    feed = new_feed(max_watchers=2)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
@@ -104,14 +124,13 @@ async def test_a_watcher_that_has_taken_the_whole_batch_has_reached_the_watermar
 async def test_only_a_watcher_beyond_the_backlog_limit_falls_behind(
     max_changes: int, max_characters: int
 ) -> None:
-    feed = Feed(max_watchers=2, max_changes=max_changes, max_characters=max_characters)
+    feed = new_feed(max_watchers=2, max_changes=max_changes, max_characters=max_characters)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as slow, feed.watcher() as fast:
         for watcher in (slow, fast):
             await feed.join(watcher, snapshot(10), NOW)
         for sequence in range(1, 6):
-            large = incident(description="x" * 7_000)
-            feed.publish([change(large, sequence=sequence)])
+            feed.publish([Change(sequence, characters=10_000)])
             assert await taken(feed, fast) == [sequence]
         assert feed.backlog == 3
         assert not feed.has_backlog_of(slow)
@@ -121,7 +140,7 @@ async def test_only_a_watcher_beyond_the_backlog_limit_falls_behind(
 
 
 async def test_changes_that_every_watcher_has_taken_are_dropped() -> None:
-    feed = Feed(max_watchers=2)
+    feed = new_feed(max_watchers=2)
     feed.advance_watermark(snapshot(10))
     with ExitStack() as leaves_last:
         last = leaves_last.enter_context(feed.watcher())
@@ -136,7 +155,7 @@ async def test_changes_that_every_watcher_has_taken_are_dropped() -> None:
 
 
 async def test_backpressure_ends_when_a_lagging_watcher_catches_up() -> None:
-    feed = Feed(max_watchers=2, max_changes=4)
+    feed = new_feed(max_watchers=2, max_changes=4)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
@@ -157,7 +176,7 @@ async def test_backpressure_ends_when_a_lagging_watcher_catches_up() -> None:
     ],
 )
 async def test_there_is_no_backpressure_for_a_watcher_that(joined_only: bool) -> None:
-    feed = Feed(max_watchers=2, max_changes=4)
+    feed = new_feed(max_watchers=2, max_changes=4)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
@@ -169,7 +188,7 @@ async def test_there_is_no_backpressure_for_a_watcher_that(joined_only: bool) ->
 
 
 async def test_backpressure_ends_when_a_lagging_watcher_leaves() -> None:
-    feed = Feed(max_watchers=2, max_changes=4)
+    feed = new_feed(max_watchers=2, max_changes=4)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
@@ -183,7 +202,7 @@ async def test_backpressure_ends_when_a_lagging_watcher_leaves() -> None:
 
 
 async def test_backpressure_ends_after_its_timeout() -> None:
-    feed = Feed(max_watchers=2, max_changes=4)
+    feed = new_feed(max_watchers=2, max_changes=4)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as watcher:
         await feed.join(watcher, snapshot(10), NOW)
@@ -195,8 +214,8 @@ async def test_backpressure_ends_after_its_timeout() -> None:
 @pytest.mark.parametrize(
     "end", [pytest.param(Feed.drain, id="draining"), pytest.param(Feed.reset, id="reset")]
 )
-async def test_the_end_of_the_feed_ends_every_watcher(end: Callable[[Feed], None]) -> None:
-    feed = Feed(max_watchers=3)
+async def test_the_end_of_the_feed_ends_every_watcher(end: Callable[[Feed[Change]], None]) -> None:
+    feed = new_feed(max_watchers=3)
     feed.advance_watermark(snapshot(10))
     with feed.watcher() as joined, feed.watcher() as joining, feed.watcher() as reading:
         for watcher in (joined, reading):
@@ -215,14 +234,14 @@ async def test_the_end_of_the_feed_ends_every_watcher(end: Callable[[Feed], None
 
 
 async def test_a_draining_feed_refuses_watchers() -> None:
-    feed = Feed(max_watchers=1)
+    feed = new_feed(max_watchers=1)
     feed.drain()
     with pytest.raises(FeedEndedError), feed.watcher():
         pass
 
 
 async def test_a_watcher_after_a_reset_gets_no_old_change() -> None:
-    feed = Feed(max_watchers=1)
+    feed = new_feed(max_watchers=1)
     feed.advance_watermark(snapshot(10))
     feed.publish(changes(1))
     feed.reset()
@@ -235,7 +254,7 @@ async def test_a_watcher_after_a_reset_gets_no_old_change() -> None:
 
 
 async def test_the_number_of_watchers_is_limited() -> None:
-    feed = Feed(max_watchers=1)
+    feed = new_feed(max_watchers=1)
     with feed.watcher():
         with pytest.raises(TooManyWatchersError), feed.watcher():
             pass

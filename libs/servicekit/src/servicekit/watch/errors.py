@@ -1,13 +1,18 @@
 """Errors of Watch: those that end a stream, and those that refuse one."""
 
-from incident.errors import IncidentError
+
+class WatchError(Exception):
+    """A Watch was refused, or has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
 
 
-class TooManyWatchersError(IncidentError):
+class TooManyWatchersError(WatchError):
     """As many streams are open as this process takes."""
 
 
-class WatcherTooSlowError(IncidentError):
+class WatcherTooSlowError(WatchError):
     """The changes were not read as fast as they came: open the stream again with this resume_token."""
 
     def __init__(self, resume_token: str) -> None:
@@ -15,7 +20,7 @@ class WatcherTooSlowError(IncidentError):
         self.resume_token = resume_token
 
 
-class WatchEndedError(IncidentError):
+class WatchEndedError(WatchError):
     """The server ends this stream: open it again with the latest resume_token."""
 
     def __init__(self, resume_token: str) -> None:
@@ -23,11 +28,11 @@ class WatchEndedError(IncidentError):
         self.resume_token = resume_token
 
 
-class ResumeTokenAheadError(IncidentError):
+class ResumeTokenAheadError(WatchError):
     """The database does not know of what this resume_token has seen: start without it, with include_existing."""
 
 
-class ResumeTokenOfOtherDatabaseError(IncidentError):
+class ResumeTokenOfOtherDatabaseError(WatchError):
     """The database was restored or moved since this resume_token was issued: start without it, with include_existing."""
 
 

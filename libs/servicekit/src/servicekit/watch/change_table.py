@@ -1,0 +1,98 @@
+"""The table of a service's changes, with the statements on it that are the same for all. Nothing here commits.
+
+Besides the columns that are named here it has `xact_id`, the writing transaction, and `sequence`. A trigger notifies on the
+channel of its name while notifications are requested: commits that notify follow one another, each with a flush of its own, so
+that concurrent writers would be several times slower. So who wants to be woken holds a shared advisory lock, and the trigger
+tries an exclusive one: tried and given back in one expression, no cancelled statement can leave it behind.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import BigInteger
+
+from servicekit.watch.model import Position, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeTable:
+    """Its name, and the columns of a change's key, of the record that it is of, and of its time."""
+
+    name: str
+    key: str
+    record_id: str
+    time: str
+
+    @property
+    def channel(self) -> str:
+        """Where a trigger notifies when a transaction with changes commits, while notifications are requested."""
+        return self.name
+
+    def in_batch(self) -> str:
+        """Return the condition that a change is of a batch and after a position; binds `batch_parameters`.
+
+        The changes of a batch are found by their transactions: those that began between the two snapshots, and those that
+        were in progress at the first and have ended. So a poll costs what it finds, independent of the history, and a
+        transaction that stays open for hours delays its own changes alone.
+        """
+        return """
+            (xact_id >= :since AND xact_id < :until OR xact_id = ANY (:in_progress_since))
+                AND xact_id <> ALL (:in_progress_until) AND sequence > :after
+        """
+
+
+BATCH_ARRAYS = (
+    bindparam("in_progress_since", type_=ARRAY(BigInteger)),
+    bindparam("in_progress_until", type_=ARRAY(BigInteger)),
+)
+
+
+def batch_parameters(position: Position, limit: int) -> dict[str, object]:
+    """Return the parameters of `ChangeTable.in_batch`, and `limit`."""
+    return {
+        "since": position.since.xmax,
+        "until": position.until.xmax,
+        "in_progress_since": list(position.since.in_progress),
+        "in_progress_until": list(position.until.in_progress),
+        "after": position.sequence,
+        "limit": limit,
+    }
+
+
+_CURRENT_SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
+
+
+async def current_snapshot(connection: AsyncConnection) -> Snapshot:
+    """Return the snapshot of a statement that begins now."""
+    return Snapshot.parse((await connection.execute(_CURRENT_SNAPSHOT)).scalar_one())
+
+
+@cache
+def _poll(table: ChangeTable) -> TextClause:
+    return text(f"""
+        SELECT CAST(pg_current_snapshot() AS text), EXISTS (
+            SELECT FROM {table.name} WHERE xact_id >= :since OR xact_id = ANY (:in_progress_since))
+    """).bindparams(bindparam("in_progress_since", type_=ARRAY(BigInteger)))  # noqa: S608 - a service's constant
+
+
+async def poll(connection: AsyncConnection, table: ChangeTable, since: Snapshot) -> tuple[Snapshot, bool]:
+    """Return the snapshot of a statement that begins now, and whether it has changes that `since` has not."""
+    parameters = {"since": since.xmax, "in_progress_since": list(since.in_progress)}
+    row = (await connection.execute(_poll(table), parameters)).one()
+    return Snapshot.parse(row[0]), row[1]
+
+
+_REQUEST_NOTIFICATIONS = text("SELECT pg_advisory_lock_shared(hashtext(:table))")
+_STOP_NOTIFICATIONS = text("SELECT pg_advisory_unlock_shared(hashtext(:table))")
+
+
+async def request_notifications(connection: AsyncConnection, table: ChangeTable, wanted: bool) -> None:
+    """Make transactions that write changes from now on notify at their commit, or stop that.
+
+    A request ends with its connection.
+    """
+    statement = _REQUEST_NOTIFICATIONS if wanted else _STOP_NOTIFICATIONS
+    await connection.execute(statement, {"table": table.name})

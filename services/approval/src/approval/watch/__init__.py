@@ -1,0 +1,1 @@
+"""The resumable stream of changes of approvals."""
