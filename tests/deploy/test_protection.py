@@ -12,7 +12,8 @@ import yaml
 from approval.settings import ApprovalSettings
 from incident.settings import IncidentSettings
 from metrics_gateway.settings import GatewaySettings
-from servicekit.identity.certificates import CertificatePaths, read_certificates
+from servicekit.identity.certificate_reading import read_certificates
+from servicekit.identity.certificates import CertificatePaths
 from servicekit.identity.tokens import parse_tokens
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from flywheel.__main__ import app
 from flywheel.errors import FlywheelError
-from servicekit.identity.certificates import CertificatePaths, read_certificates
+from servicekit.identity.certificate_reading import read_certificates
+from servicekit.identity.certificates import CertificatePaths
 
 SERVICES = ("incident", "approval", "gateway", "intake")
 

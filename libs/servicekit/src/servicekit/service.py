@@ -27,7 +27,7 @@ from servicekit.database.errors import (
 from servicekit.database.failure_log import FailureLog
 from servicekit.database.migrations import Migrations
 from servicekit.database.privileges import grant
-from servicekit.http.server import CannotListenError
+from servicekit.http.errors import CannotListenError
 from servicekit.importing.importer import ImportRequest, LineImporter, run_import
 from servicekit.importing.lines import ImportFailedError
 from servicekit.process.addresses import ExposedWithoutAuthenticationError
@@ -182,7 +182,8 @@ def _run(service: Service[S], arguments: argparse.Namespace) -> int:
     else:
         if arguments.insecure:
             settings.insecure = True
-        _collect_less()
+        # What is loaded by now stays, and need not be looked through again.
+        gc.freeze()
         uvloop.run(_as_coroutine(service.serve(settings, arguments.migrate)))
     return 0
 
@@ -211,14 +212,6 @@ def _explain(error: Exception, prefix: str) -> tuple[str, int]:
         case BackgroundEndedError():
             message = f"stopped because background work ended: {error}"
     return message, code
-
-
-def _collect_less() -> None:
-    # What is loaded by now stays. A call makes hundreds of objects and leaves none: looking for garbage after every 700 of
-    # them would cost a twentieth of all processor time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
 
 
 def _parser(name: str) -> argparse.ArgumentParser:

@@ -22,10 +22,11 @@ from awoooi.client import ApprovalClient, IncidentClient
 from servicekit.http.admission import AllowedHosts
 from servicekit.http.authentication import Authentication
 from servicekit.http.bodies import Bodies
+from servicekit.http.errors import CannotListenError
 from servicekit.http.limits import HttpLimits, HttpRefusals
-from servicekit.http.process_metrics import LogCollector
+from servicekit.http.log_metrics import LogCollector
 from servicekit.http.readers import Readers
-from servicekit.http.server import CannotListenError, HttpServer
+from servicekit.http.server import HttpServer
 from servicekit.http.tls import http_tls
 from servicekit.identity.authentication import open_authentication
 from servicekit.identity.certificate_store import CertificateStore

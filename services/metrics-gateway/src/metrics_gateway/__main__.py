@@ -22,9 +22,10 @@ from metrics_gateway.sources.deadlines import Deadlines
 from metrics_gateway.sources.source import Source, Sources
 from servicekit.http.admission import AllowedHosts
 from servicekit.http.authentication import Authentication
+from servicekit.http.errors import CannotListenError
 from servicekit.http.limits import HttpRefusals
 from servicekit.http.readers import Readers
-from servicekit.http.server import CannotListenError, HttpServer
+from servicekit.http.server import HttpServer
 from servicekit.http.tls import http_tls
 from servicekit.identity.authentication import open_authentication
 from servicekit.identity.certificate_store import CertificateStore

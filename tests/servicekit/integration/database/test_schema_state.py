@@ -16,7 +16,7 @@ from tests.eventually import eventually
 
 INCIDENT = Migrations("incident:migrations")
 APPROVAL = Migrations("approval:migrations")
-HEAD = max(INCIDENT._script.get_heads())
+HEAD = INCIDENT._revisions.head
 
 
 @pytest.mark.parametrize(

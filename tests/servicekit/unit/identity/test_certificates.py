@@ -7,7 +7,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from servicekit.identity.certificates import CertificateFileError, CertificatePaths, read_certificates
+from servicekit.identity.certificate_reading import read_certificates
+from servicekit.identity.certificates import CertificateFileError, CertificatePaths
 from tests.authority import authority
 
 HOUR = timedelta(hours=1)

@@ -7,9 +7,6 @@ from datetime import timedelta
 from enum import Enum, auto
 
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from servicekit.database.connection import Connection
 from servicekit.database.engine import autocommit
 from servicekit.database.errors import ForeignDatabaseError, sqlstate
+from servicekit.database.revisions import HEAD, read_revisions
 
 _log = structlog.get_logger()
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -53,18 +51,14 @@ class Schema:
 class Migrations:
     """The migrations of one service: an alembic script folder inside a package, given as `package:folder`.
 
-    Its env.py takes the connection from `config.attributes["connection"]`, in a transaction that is ours. Its first revision
-    names as `own_table` a table by which the service's database is recognized.
+    Its env.py takes the connection from `config.attributes["connection"]`, in a transaction that is ours. The first of its
+    files has the name of the table by which the service's database is recognized.
     """
 
     def __init__(self, script_location: str) -> None:
-        config = Config()
-        config.set_main_option("script_location", script_location)
-        config.set_main_option("path_separator", "os")
-        self._config = config
-        self._script = ScriptDirectory.from_config(config)
-        (base,) = self._script.get_bases()
-        self._own_table: str = self._script.get_revision(base).module.own_table
+        self._script_location = script_location
+        self._revisions = read_revisions(script_location)
+        self._own_table = self._revisions.own_table
         self._look = (
             "SELECT to_regclass('alembic_version') IS NOT NULL AS is_versioned,"
             f" to_regclass('{self._own_table}') IS NOT NULL AS is_own"
@@ -72,7 +66,7 @@ class Migrations:
         # One advisory lock a service: replicas that start together migrate once.
         self._lock_key = zlib.crc32(script_location.encode())
 
-    async def upgrade(self, engine: AsyncEngine, *, revision: str = "head") -> None:
+    async def upgrade(self, engine: AsyncEngine, *, revision: str = HEAD) -> None:
         """Bring the database to `revision` (default: the newest), waiting for another process that is at it.
 
         A database that a newer version migrated stays as it is. Raises ForeignDatabaseError, and the driver's error when a
@@ -107,10 +101,9 @@ class Migrations:
         if not schema.is_own:
             # All services number their revisions alike: a known one proves nothing.
             return SchemaState.FOREIGN
-        if schema.revisions == set(self._script.get_heads()):
+        if schema.revisions == {self._revisions.head}:
             return SchemaState.CURRENT
-        known = {script.revision for script in self._script.walk_revisions()}
-        return SchemaState.BEHIND if schema.revisions <= known else SchemaState.NEWER
+        return SchemaState.BEHIND if schema.revisions <= self._revisions.all else SchemaState.NEWER
 
     def _require_own(self, schema: Schema) -> SchemaState:
         state = self.judge(schema)
@@ -148,12 +141,18 @@ class Migrations:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
             connection.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
             schema = self._read(connection)
-            if self._require_own(schema) is SchemaState.NEWER:
+            state = self._require_own(schema)
+            if state is SchemaState.CURRENT and upgrade and revision == HEAD:
+                return
+            if state is SchemaState.NEWER:
                 _log.warning(
                     "migration_not_needed",
                     reason="the database was migrated by a newer version",
                     revisions=sorted(schema.revisions),
                 )
                 return
-            self._config.attributes["connection"] = connection
-            (command.upgrade if upgrade else command.downgrade)(self._config, revision)
+            # Alembic takes a tenth of a start to import: only a process that changes a schema pays for it.
+            from servicekit.database import alembic_commands  # noqa: PLC0415 - as above
+
+            run = alembic_commands.upgrade if upgrade else alembic_commands.downgrade
+            run(connection, self._script_location, revision)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from servicekit.http.admission import Admission, AllowedHosts
 from servicekit.http.connections import BoundedConnection, ConnectionPool
+from servicekit.http.errors import CannotListenError
 from servicekit.http.limits import HttpLimits, HttpRefusals
 from servicekit.http.tls import HttpTls
 from servicekit.http.tls_listener import TlsListener
@@ -23,10 +24,6 @@ from servicekit.http.tls_listener import TlsListener
 _log = structlog.get_logger()
 
 _BACKLOG = 1_024
-
-
-class CannotListenError(Exception):
-    """The address cannot be listened on."""
 
 
 class HttpServer:

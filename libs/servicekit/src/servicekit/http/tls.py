@@ -6,14 +6,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 
 from servicekit.identity.certificate_store import CertificateStore
-from servicekit.identity.certificate_watch import CertificateWatch
 from servicekit.identity.certificates import Certificates
 from servicekit.process.settings import SettingsError
 from servicekit.process.tls_settings import ServerTlsSettings, variable
+
+if TYPE_CHECKING:
+    from servicekit.identity.certificate_watch import CertificateWatch
 
 _log = structlog.get_logger()
 
@@ -25,7 +28,7 @@ class HttpTls:
     made leaves the old one in use.
     """
 
-    def __init__(self, watch: CertificateWatch) -> None:
+    def __init__(self, watch: "CertificateWatch") -> None:
         """Raises ssl.SSLError for certificates that OpenSSL does not take."""
         self._watch = watch
         self.context = _context(watch.current)

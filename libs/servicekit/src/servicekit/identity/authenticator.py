@@ -1,10 +1,9 @@
 """Authentication: from the credentials of a call to the identity of its caller."""
 
-from typing import Final
+from typing import Final, Protocol
 
 from servicekit.identity.credentials import Credentials, Refusal, UnauthenticatedError
 from servicekit.identity.identity import Identity
-from servicekit.identity.jwt import JwtVerifier
 from servicekit.identity.tokens import PREFIX, TokenVerifier
 
 _SCHEME: Final = "bearer"
@@ -12,10 +11,17 @@ _SCHEME: Final = "bearer"
 _MAX_CHARACTERS = 8 << 10
 
 
+class JwtVerification(Protocol):
+    """Verifies JSON Web Tokens. Its implementation loads a cryptographic library, for those alone who use it."""
+
+    async def verify(self, token: str) -> Identity:
+        """Return the identity of a token. Raises UnauthenticatedError."""
+
+
 class Authenticator:
     """Establishes who is calling; every call must prove it, from wherever it comes."""
 
-    def __init__(self, *, tokens: TokenVerifier | None = None, jwts: JwtVerifier | None = None) -> None:
+    def __init__(self, *, tokens: TokenVerifier | None = None, jwts: JwtVerification | None = None) -> None:
         """Each kind of bearer token is taken with its verifier; certificates are the transport's."""
         self._tokens = tokens
         self._jwts = jwts

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from servicekit.identity.certificate_watch import CertificateWatch
 from servicekit.identity.certificates import CertificateFileError, CertificatePaths
 from servicekit.process.settings import Settings, SettingsError
 from servicekit.process.tls_settings import variable
+
+if TYPE_CHECKING:
+    from servicekit.identity.certificate_watch import CertificateWatch
 
 _EVERY = timedelta(seconds=1)
 
@@ -21,11 +23,14 @@ class CertificateStore:
     def __init__(self) -> None:
         self._watches: list[CertificateWatch] = []
 
-    def open(self, settings: Settings, *, certificate: str, key: str, authorities: str) -> CertificateWatch:
+    def open(self, settings: Settings, *, certificate: str, key: str, authorities: str) -> "CertificateWatch":
         """Read the files that these three fields of the settings name.
 
         Raises SettingsError, which names the variable, for one that cannot be used.
         """
+        # Only a process with certificates pays for loading the cryptographic library.
+        from servicekit.identity.certificate_watch import CertificateWatch  # noqa: PLC0415 - as above
+
         fields = {"certificate": certificate, "key": key, "authorities": authorities}
         paths = {name: getattr(settings, field) for name, field in fields.items()}
         try:

@@ -8,12 +8,8 @@ from collections.abc import Callable
 
 import structlog
 
-from servicekit.identity.certificates import (
-    CertificateFileError,
-    CertificatePaths,
-    Certificates,
-    read_certificates,
-)
+from servicekit.identity.certificate_reading import read_certificates
+from servicekit.identity.certificates import CertificateFileError, CertificatePaths, Certificates
 
 _log = structlog.get_logger()
 

@@ -10,14 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from servicekit.identity.algorithms import OF_CURVE, OF_RSA
 from servicekit.identity.watched_file import FileProblemError
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
-
-_RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-_OF_CURVE: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-# Asymmetric alone: with a symmetric one, a verifier of tokens can make one.
-ALGORITHMS: Final = frozenset({*_RSA, *_OF_CURVE.values(), "EdDSA"})
 
 _RSA_BITS = range(2048, 16_385)
 _MAX_KEYS = 100
@@ -100,9 +96,9 @@ def _algorithms(key: Any) -> frozenset[str]:
     """Return what a public key can verify; nothing for a private one, which does not belong here."""
     match key:
         case RSAPublicKey() if key.key_size in _RSA_BITS:
-            return frozenset(_RSA)
-        case EllipticCurvePublicKey() if key.curve.name in _OF_CURVE:
-            return frozenset({_OF_CURVE[key.curve.name]})
+            return frozenset(OF_RSA)
+        case EllipticCurvePublicKey() if key.curve.name in OF_CURVE:
+            return frozenset({OF_CURVE[key.curve.name]})
         case Ed25519PublicKey():
             return frozenset({"EdDSA"})
         case _:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from servicekit.identity.jwks import ALGORITHMS
+from servicekit.identity.algorithms import ALGORITHMS
 from servicekit.identity.trusted_urls import is_discoverable, is_trusted_url
 from servicekit.process.settings import Duration, Settings
 

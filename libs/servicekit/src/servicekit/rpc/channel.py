@@ -3,14 +3,17 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc.aio
 
 from servicekit.identity.certificate_store import CertificateStore
-from servicekit.identity.certificate_watch import CertificateWatch
 from servicekit.process.settings import Settings
 from servicekit.rpc.reloading_channel import ReloadingChannel
 from servicekit.rpc.tls import channel_credentials
+
+if TYPE_CHECKING:
+    from servicekit.identity.certificate_watch import CertificateWatch
 
 _OPTIONS: Sequence[tuple[str, str | int]] = (
     # Services talk to each other directly: an http_proxy in the environment is for something else.
@@ -61,7 +64,7 @@ class ChannelTls:
     """How a channel protects its connections."""
 
     # The authorities of the server, and the certificate that is shown to it, if any.
-    certificates: CertificateWatch
+    certificates: "CertificateWatch"
     # The name that the server's certificate must have; the host of the target when empty.
     server_name: str = ""
 

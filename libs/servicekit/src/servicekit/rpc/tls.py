@@ -5,23 +5,26 @@ gRPC asks for the certificates of a server with each new connection. Those that 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 
 from servicekit.identity.canonical import SERVICE_PREFIX, InvalidNameError, canonical
 from servicekit.identity.certificate_store import CertificateStore
-from servicekit.identity.certificate_watch import CertificateWatch
 from servicekit.identity.certificates import Certificates
 from servicekit.identity.credentials import Refusal, UnauthenticatedError
 from servicekit.identity.spiffe import SpiffeError, SpiffeId, peer_spiffe_id
 from servicekit.process.service_settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from servicekit.identity.certificate_watch import CertificateWatch
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
     """How a server protects its connections."""
 
-    certificates: CertificateWatch
+    certificates: "CertificateWatch"
     # Whether the server's own address requires the certificate of a client.
     requires_client_certificate: bool = False
     # A second address that does; None: there is none.
@@ -70,7 +73,7 @@ def server_tls(settings: ServiceSettings, store: CertificateStore) -> ServerTls 
 
 
 def server_credentials(
-    watch: CertificateWatch, *, require_client_certificate: bool
+    watch: "CertificateWatch", *, require_client_certificate: bool
 ) -> grpc.ServerCredentials:
     """Return the credentials of one port. A client's certificate is either required or not asked for: gRPC has no third."""
     given = watch.current

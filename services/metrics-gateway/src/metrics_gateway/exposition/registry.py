@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from metrics_gateway.exposition.catalogue import BUILD_INFO, SECTIONS, SOURCE, SOURCE_FAMILIES, VERSION
 from metrics_gateway.exposition.negotiation import DEFAULT, Format
 from metrics_gateway.sources.reading import Reading, with_section
-from servicekit.http.process_metrics import LogCollector
+from servicekit.http.log_metrics import LogCollector
 
 _log = structlog.get_logger()
 

@@ -7,9 +7,6 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# By this table the service's database is recognized: services number their revisions alike.
-own_table = "approvals"
-
 _UP = (
     """
     CREATE TABLE approvals (
