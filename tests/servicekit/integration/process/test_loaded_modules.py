@@ -42,12 +42,24 @@ async def test_a_service_that_serves_has_loaded_no_library_without_a_use(package
     assert not found & UNUSED
 
 
-async def test_a_gateway_that_serves_has_loaded_no_library_without_a_use() -> None:
-    process = ServiceProcess(
-        "metrics_gateway",
-        ["serve"],
-        {"GATEWAY_LISTEN": "127.0.0.1:0", "GATEWAY_SOURCES": "incident=127.0.0.1:1", **WRITTEN},
-    )
+@pytest.mark.parametrize(
+    ("package", "variables"),
+    [
+        ("metrics_gateway", {"GATEWAY_LISTEN": "127.0.0.1:0", "GATEWAY_SOURCES": "incident=127.0.0.1:1"}),
+        (
+            "alert_intake",
+            {
+                "INTAKE_LISTEN": "127.0.0.1:0",
+                "INTAKE_INCIDENT_TARGET": "127.0.0.1:1",
+                "INTAKE_APPROVAL_TARGET": "127.0.0.1:1",
+            },
+        ),
+    ],
+)
+async def test_a_web_server_that_serves_has_loaded_no_library_without_a_use(
+    package: str, variables: dict[str, str]
+) -> None:
+    process = ServiceProcess(package, ["serve"], {**variables, **WRITTEN})
     try:
         await process.logged("serving")
         found = loaded(process)
