@@ -1,6 +1,8 @@
 """The summary of a run names the files that took longest."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ def report(nodeid: str, seconds: float) -> pytest.TestReport:
 
 
 def test_the_files_come_longest_first_with_all_their_tests() -> None:
-    reports = {
+    reports: dict[str, Sequence[Any]] = {
         "passed": [
             report("tests/a.py::one", 4.0),
             report("tests/b.py::one", 9.0),
