@@ -117,7 +117,7 @@ class Receiver:
         number = self._connections
         with suppress(OSError, asyncio.IncompleteReadError):
             while not writer.is_closing():
-                request = await _read(reader, number)
+                request = await read_request(reader, number)
                 answer = self.answers.popleft() if self.answers else status(204)
                 async with self._changed:
                     self.requests.append(request)
@@ -125,7 +125,8 @@ class Receiver:
                 await answer(writer)
 
 
-async def _read(reader: asyncio.StreamReader, connection: int) -> Received:
+async def read_request(reader: asyncio.StreamReader, connection: int) -> Received:
+    """The next request of a connection. Raises IncompleteReadError when there is none."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, target, _ = head[0].split(" ")
     headers = {

@@ -129,6 +129,14 @@ def approvals_well() -> GetFlywheelStatsResponse:
             noop_resolutions_total=1_204,
             hours=_execution_hours(succeeded, failed, observed),
         ),
+        recoveries=stats.RecoveryStats(
+            recovery_rate=1.0,
+            samples=38,
+            verified=38,
+            min_samples=10,
+            window=Duration(seconds=86_400),
+            pending=2,
+        ),
         approvals=stats.ApprovalStats(
             approvals=[stats.ApprovalStateCount(state=Approval.STATE_PENDING, count=2)],
             oldest_pending_seconds=412.0,

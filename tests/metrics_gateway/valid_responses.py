@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from awoooi.approval.v1.approval_pb2 import Approval, Delivery
+from awoooi.approval.v1.approval_pb2 import Approval, Delivery, Recovery
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
 from awoooi.incident.v1.incident_pb2 import Incident, ResolutionType, Severity, SideEffect
@@ -33,6 +33,19 @@ def approval_response() -> GetFlywheelStatsResponse:
             ],
             noop_executions_total=566,
             noop_resolutions_total=565,
+        ),
+        recoveries=stats.RecoveryStats(
+            recovery_rate=0.875,
+            samples=16,
+            verified=14,
+            min_samples=10,
+            recoveries_total=[
+                stats.RecoveryCount(recovery=Recovery.RECOVERY_VERIFIED, count=31),
+                stats.RecoveryCount(recovery=Recovery.RECOVERY_NOT_RECOVERED, count=6),
+                stats.RecoveryCount(recovery=Recovery.RECOVERY_UNVERIFIED, count=3),
+            ],
+            pending=19,
+            overdue_seconds=1.75,
         ),
         approvals=stats.ApprovalStats(
             approvals=[

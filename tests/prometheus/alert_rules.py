@@ -13,6 +13,8 @@ ALERTS = {
     "FlywheelExecutionRateMissing",
     "FlywheelExecutionRateTooFewSamples",
     "FlywheelExecutionRateLow",
+    "FlywheelRepairNotRecovered",
+    "FlywheelRecoveryOverdue",
     "FlywheelIncidentsStuckGrowing",
     "FlywheelNoopResolutionGap",
     "FlywheelIncidentUnknown",

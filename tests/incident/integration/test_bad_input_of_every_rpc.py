@@ -95,6 +95,8 @@ OWN_TYPES = {
         "EXECUTED",
         "EXECUTION_FAILED",
         "NOTE",
+        "RECOVERED",
+        "NOT_RECOVERED",
     )
 }
 

@@ -46,6 +46,8 @@ EventType: TypeAlias = (
         "EFFECT_PARKED",
         "EFFECT_SKIPPED",
         "NOTE",
+        "RECOVERED",
+        "NOT_RECOVERED",
     ]
 )
 Effect: TypeAlias = (
@@ -69,6 +71,9 @@ ApprovalState: TypeAlias = (
         "FAILED",
         "INDETERMINATE",
     ]
+)
+Recovery: TypeAlias = (
+    approval_pb2.Recovery.ValueType | Literal["PENDING", "VERIFIED", "NOT_RECOVERED", "UNVERIFIED"]
 )
 ApprovalOrder: TypeAlias = (
     approval_service.ListRequest.Order.ValueType

@@ -26,6 +26,8 @@ from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.retention import Retention
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.policy.switch import AutoApproval
+from approval.recovery.model import RecoveryRules
+from approval.recovery.use_cases import Verification
 from approval.roles import ROLES
 from approval.servicer import HEAVY_READS, ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
@@ -34,6 +36,7 @@ from approval.stats.use_cases import StatsUseCase
 from approval.status_codes import ERRORS
 from approval.tables import metadata
 from approval.topics import topics
+from approval.verifiers.registry import load_verifier
 from approval.watch.changes import Change
 from approval.watch.repository import ApprovalChanges
 from awoooi.approval.v1 import approval_service_pb2
@@ -69,6 +72,7 @@ from servicekit.watch.use_cases import WatchUseCase
 # How long running operations may go on after the server has stopped; then they are INDETERMINATE.
 _DRAIN_OPERATIONS = timedelta(seconds=10)
 _ABANDONED_CHECK_EVERY = timedelta(seconds=5)
+_RECOVERY_CHECK_EVERY = timedelta(seconds=1)
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
 # Between two batches of a reconciliation: it holds up nobody.
 _RECONCILE_PAUSE = timedelta(milliseconds=100)
@@ -120,6 +124,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     names = [name.strip() for name in settings.executors.split(",") if name.strip()]
     executors = load_executors(names, os.environ)
     channel = open_channel(settings.incident_target, [incident_client.SERVICE], tls=incident_tls)
+    verifier = load_verifier(settings.verifier, os.environ)
     incidents = IncidentClient(
         channel,
         check_timeout=settings.incident_check_timeout,
@@ -139,6 +144,14 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
             cooldown=settings.cooldown,
             per_hour=settings.operations_per_hour,
         ),
+        recovery=None if verifier is None else recovery_rules(settings),
+    )
+    verification = Verification(
+        transactions,
+        verifier,
+        incidents,
+        recovery_rules(settings),
+        check_timeout=settings.incident_check_timeout,
     )
     execute = ExecuteUseCase(transactions, runner)
     reconciler = Reconciler(reads, Comparison(reads, incidents))
@@ -228,6 +241,14 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
             "retention": keep_removing(
                 reads, None if retention is None else retention.remove_next, records="approvals"
             ),
+            "recovery": run_periodically(
+                "recovery",
+                verification.look_batch,
+                every=min(_RECOVERY_CHECK_EVERY, settings.verifier_interval),
+            ),
+            "recovery_restore": run_periodically(
+                "recovery_restore", verification.restore, every=settings.reconcile_every, delay_first=True
+            ),
             "health": watch_health(server, ready, every=_HEALTH_CHECK_EVERY),
             **own_metrics,
             **({} if authentication is None else authentication.background()),
@@ -236,9 +257,21 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     await runner.drain(_DRAIN_OPERATIONS)
     await audit_log.close()
     await executors.close()
+    if verifier is not None:
+        await verifier.close()
     await channel.close()
     await close_engine(read_engine)
     await close_engine(engine)
+
+
+def recovery_rules(settings: ApprovalSettings) -> RecoveryRules:
+    """Return how it is verified whether a repair has helped."""
+    return RecoveryRules(
+        window=settings.verifier_window,
+        interval=settings.verifier_interval,
+        looks=settings.verifier_looks,
+        timeout=settings.verifier_timeout,
+    )
 
 
 SERVICE = Service("approval", ApprovalSettings, serve, ApprovalImporter, metadata)

@@ -6,6 +6,8 @@ APPROVALS = "approvals"
 SUPERSEDED = "approvals_superseded"
 # By outcome.
 EXECUTIONS = "executions"
+# Recoveries that ended, by outcome.
+RECOVERIES = "recoveries"
 # Resolves of NO_ACTION executions that were acknowledged, or dismissed; no label.
 NOOP_RESOLUTIONS = "noop_resolutions"
 # Dead letters that operators dismissed, by what was delivered.

@@ -81,6 +81,18 @@ class ExecutionOutcome(StrEnum):
     INDETERMINATE = "INDETERMINATE"
 
 
+class Recovery(StrEnum):
+    """Whether an operation that worked has helped: the incident's alert is gone after it."""
+
+    # The verifier looks for the alert.
+    PENDING = "PENDING"
+    VERIFIED = "VERIFIED"
+    # It was not gone within the window, or that could not be verified.
+    NOT_RECOVERED = "NOT_RECOVERED"
+    # There is no verifier.
+    UNVERIFIED = "UNVERIFIED"
+
+
 class Order(StrEnum):
     """The order of a list of approvals; equal times are ordered by approval id."""
 
@@ -159,6 +171,13 @@ class Approval:
     superseded_by: str
     # Who proposed those that it replaces, directly or through others.
     superseded_proposers: Sequence[str]
+    # None when there is nothing to verify.
+    recovery: Recovery | None
+    # When that last changed.
+    recovery_time: datetime | None
+    # The end of the verifier's window; None where nothing was verified.
+    recovery_deadline: datetime | None
+    recovery_message: str
     version: int
     decisions: Sequence[Decision]
     # Whether `expire_time` has passed, by the database's clock at the time of reading.
@@ -231,6 +250,7 @@ class ApprovalFilter:
     create_time_end: datetime | None = None
     # Only those whose incident is unknown and was not accepted as lost.
     incident_unknown: bool = False
+    recoveries: tuple[Recovery, ...] = ()
     order: Order = Order.CREATE_TIME_DESC
 
 

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.identity.settings import IdentitySettings
@@ -53,6 +54,21 @@ class ApprovalSettings(ServiceSettings, IdentitySettings):
     # The kill switch of a running process: a file that must contain "on". It is read at each proposal; one that cannot be
     # read counts as off, and so does any file while the other switch is off.
     auto_approve_file: Path | None = None
+    # What finds out whether an operation that worked has helped, by the name of its entry point: alertmanager, prometheus, or
+    # one of a package of your own. None: an operation that worked resolves its incident.
+    verifier: str = ""
+    # The time after an operation in which the incident's alert has to be gone; then the repair has not helped.
+    verifier_window: Duration = Field(default=timedelta(minutes=10), gt=timedelta(0), le=timedelta(days=1))
+    # Between two looks, and before the first: an alert needs a while to end.
+    verifier_interval: Duration = Field(
+        default=timedelta(seconds=15), ge=timedelta(milliseconds=100), le=timedelta(hours=1)
+    )
+    # At so many looks in a row the alert must be gone: one that comes back has not ended.
+    verifier_looks: int = Field(default=2, ge=2, le=100)
+    # How long one look may take; a longer one cannot tell.
+    verifier_timeout: Duration = Field(
+        default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(minutes=1)
+    )
     # How often approvals past their expiry are marked as such; they are refused from that instant in any case.
     expire_every: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0))
     # How often executed, unacknowledged approvals without an open delivery are looked for.
@@ -65,6 +81,12 @@ class ApprovalSettings(ServiceSettings, IdentitySettings):
     watch_max_streams: int = Field(default=200, ge=1, le=1500)
     # The success rate is withheld below this many executions in 24 h: too few to mean anything.
     min_samples: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def _check_window(self) -> Self:
+        if self.verifier_window < self.verifier_interval * self.verifier_looks:
+            raise ValueError("APPROVAL_VERIFIER_WINDOW: shorter than the looks that it must hold")
+        return self
 
     @field_validator("incident_tls_cert_file")
     @classmethod

@@ -79,6 +79,11 @@ approvals = Table(
     Column("superseded_by", Text),
     # Who proposed those that it replaces, directly or through others.
     Column("superseded_proposers", ARRAY(Text), nullable=False, server_default="{}"),
+    # Whether an operation that worked has helped; empty when there is nothing to verify. `recoveries` has what is PENDING.
+    Column("recovery", Text, nullable=False, server_default=""),
+    Column("recovery_time", DateTime(timezone=True)),
+    Column("recovery_deadline", DateTime(timezone=True)),
+    Column("recovery_message", Text, nullable=False, server_default=""),
     # Incremented by every change; with the time of that, the etag.
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("request_id", Text),
@@ -112,6 +117,14 @@ approvals = Table(
         "finish_time",
         "approval_id",
         postgresql_where=text("state = 'SUCCEEDED' AND incident_resolve_time IS NULL"),
+    ),
+    Index("approvals_recovery_pending", "approval_id", postgresql_where=text("recovery = 'PENDING'")),
+    # The last day's recoveries: their rate is read from the index alone.
+    Index(
+        "approvals_recovery_time",
+        "recovery_time",
+        postgresql_include=["recovery"],
+        postgresql_where=text("recovery IN ('VERIFIED', 'NOT_RECOVERED')"),
     ),
     Index(
         "approvals_incident_unknown",
@@ -190,6 +203,29 @@ removed_approvals = Table(
 )
 
 define_epoch_table(metadata)
+# A row as long as the recovery of an approval is PENDING: apart, since each look writes it, and its index is small.
+recoveries = Table(
+    "recoveries",
+    metadata,
+    Column("approval_id", Text, ForeignKey("approvals.approval_id", ondelete="CASCADE"), primary_key=True),
+    Column("incident_id", Text, nullable=False),
+    # The end of the window in which the alert has to be gone.
+    Column("deadline", DateTime(timezone=True), nullable=False),
+    # When the next look is due; while a process looks, when its lease ends.
+    Column("next_look_time", DateTime(timezone=True), nullable=False),
+    # Lets the process that looks, and no other, record what it found.
+    Column("look_token", Uuid),
+    # At how many looks in a row the alert was gone.
+    Column("looks_without_alert", Integer, nullable=False, server_default="0"),
+    # How often the incident had been reported at the last look: one report more is an alert that has come back.
+    Column("reports", Integer, nullable=False, server_default="0"),
+    # A later operation for the same incident that worked: this one did not help alone.
+    Column("later_approval_id", Text),
+    Index("recoveries_next_look_time", "next_look_time"),
+    Index("recoveries_incident", "incident_id"),
+    Index("recoveries_deadline", "deadline"),
+)
+
 service_keys = define_service_keys_table(metadata)
 outbox = define_outbox_table(metadata, keeps_done=False)
 counters = define_counters_table(metadata)

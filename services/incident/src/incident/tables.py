@@ -120,7 +120,8 @@ incident_events = Table(
         "incident_id",
         "sequence",
         postgresql_where=text(
-            "type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED', 'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')"
+            "type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED', 'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED', "
+            "'RECOVERED', 'NOT_RECOVERED')"
         ),
     ),
     # Watch sets transaction ids of another cluster to 0. Rows are removed with their incident.

@@ -41,7 +41,9 @@ async def executions(transactions: Transactions) -> AsyncIterator[ExecuteUseCase
     second = timedelta(seconds=1)
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         incidents = IncidentClient(channel, check_timeout=second, resolve_timeout=second)
-        runner = OperationRunner(transactions, Executors({}), incidents, limits=OperationLimits())
+        runner = OperationRunner(
+            transactions, Executors({}), incidents, limits=OperationLimits(), recovery=None
+        )
         yield ExecuteUseCase(transactions, runner)
 
 

@@ -85,6 +85,7 @@ def _runner(transactions: Transactions, executor: Scripted) -> OperationRunner:
         Executors({"scripted": executor}),
         UnresolvedIncidents(),
         limits=OperationLimits(lease=LEASE),
+        recovery=None,
     )
 
 

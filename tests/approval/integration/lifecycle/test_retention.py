@@ -177,6 +177,39 @@ async def test_repairs_that_are_still_looked_at_stay_whatever_the_retention(
     assert unexecuted not in await left(rows)
 
 
+@pytest.mark.parametrize(
+    ("recovery", "acknowledged", "hours_ago", "stays"),
+    [
+        pytest.param("PENDING", False, 2_000, True, id="not known whether it helped"),
+        pytest.param("NOT_RECOVERED", False, 25, False, id="did not help: nothing will be acknowledged"),
+        pytest.param("NOT_RECOVERED", False, 23, True, id="found in the window of the recovery rate"),
+        pytest.param("VERIFIED", False, 2_000, True, id="helped, not acknowledged"),
+        pytest.param("VERIFIED", True, 25, False, id="helped"),
+        pytest.param("VERIFIED", True, 23, True, id="helped in the window of the recovery rate"),
+        pytest.param("UNVERIFIED", False, 2_000, True, id="not verified, not acknowledged"),
+    ],
+)
+async def test_a_recovery_stays_as_long_as_it_counts(
+    transactions: Transactions,
+    rows: "Rows",
+    recovery: str,
+    *,
+    acknowledged: bool,
+    hours_ago: float,
+    stays: bool,
+) -> None:
+    repair = await insert_old(rows, days_ago=90, acknowledged=acknowledged)
+    await rows.execute(
+        "UPDATE approvals SET recovery = $2, recovery_time = now() - make_interval(secs => $3::float8 * 3600)"
+        " WHERE approval_id = $1",
+        repair,
+        recovery,
+        hours_ago,
+    )
+    await remove_all(transactions, keep=timedelta(minutes=1))
+    assert (repair in await left(rows)) == stays
+
+
 async def test_a_batch_is_bounded_and_what_stays_is_stepped_over(
     transactions: Transactions, rows: "Rows"
 ) -> None:

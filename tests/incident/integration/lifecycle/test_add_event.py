@@ -30,6 +30,8 @@ ADDABLE = {
     "EXECUTED": True,
     "EXECUTION_FAILED": False,
     "NOTE": False,
+    "RECOVERED": False,
+    "NOT_RECOVERED": False,
 }
 
 

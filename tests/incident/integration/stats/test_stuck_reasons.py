@@ -1,8 +1,10 @@
 """The reasons of stuck incidents, from the approvals on their timelines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+import pytest
 
 from awoooi.flywheel.v1 import flywheel_stats_pb2
 from awoooi.incident.v1 import incident_pb2
@@ -56,6 +58,26 @@ STUCK: dict[str, tuple[Sequence[Entry], str]] = {
     ),
     "proposed after it was reopened": (
         [("PROPOSED", 1), ("EXECUTED", 1), ("REOPENED", None), ("PROPOSED", 2)],
+        "APPROVAL_PENDING",
+    ),
+}
+
+# Apart: a list has no more than twenty.
+VERIFIED: dict[str, tuple[Sequence[Entry], str]] = {
+    "executed, and its alert is gone": (
+        [("PROPOSED", 1), ("APPROVED", 1), ("EXECUTED", 1), ("RECOVERED", 1)],
+        "EXECUTED_NOT_RESOLVED",
+    ),
+    "executed, and its alert is not gone": (
+        [("PROPOSED", 1), ("APPROVED", 1), ("EXECUTED", 1), ("NOT_RECOVERED", 1)],
+        "NOT_RECOVERED",
+    ),
+    "not recovered, delivered before the execution": (
+        [("NOT_RECOVERED", 1), ("PROPOSED", 1), ("EXECUTED", 1)],
+        "NOT_RECOVERED",
+    ),
+    "one did not help, another waits": (
+        [("PROPOSED", 1), ("EXECUTED", 1), ("NOT_RECOVERED", 1), ("PROPOSED", 2)],
         "APPROVAL_PENDING",
     ),
 }
@@ -118,11 +140,12 @@ async def record(
     )
 
 
+@pytest.mark.parametrize("stuck", [STUCK, VERIFIED], ids=["decided", "verified"])
 async def test_stuck_incidents_are_counted_by_the_reason_on_their_timelines(
-    incidents: Incidents, rows: "Rows"
+    incidents: Incidents, rows: "Rows", stuck: Mapping[str, tuple[Sequence[Entry], str]]
 ) -> None:
     ids: dict[str, str] = {}
-    for title, (entries, _) in STUCK.items():
+    for title, (entries, _) in stuck.items():
         ids[(await incidents.opened(title=title)).incident_id] = title
         incident_id = list(ids)[-1]
         for entry in entries:
@@ -137,9 +160,11 @@ async def test_stuck_incidents_are_counted_by_the_reason_on_their_timelines(
         ids[each.incident_id]: Reason.Name(each.reason).removeprefix("STUCK_REASON_")
         for each in found.incidents.stuck_incidents
     }
-    assert reasons == {title: reason for title, (_, reason) in STUCK.items()}
-    assert found.incidents.stuck == len(STUCK)
+    assert reasons == {title: reason for title, (_, reason) in stuck.items()}
+    assert found.incidents.stuck == len(stuck)
     expected = dict.fromkeys(Reason.values()[1:], 0)
-    for _, reason in STUCK.values():
+    for _, reason in stuck.values():
         expected[Reason.Value(f"STUCK_REASON_{reason}")] += 1
     assert {each.reason: each.count for each in found.incidents.stuck_by_reason} == expected
+    for incident_id in ids:
+        await incidents.resolve(incident_id, resolution_type=NO_ACTION)

@@ -1,5 +1,7 @@
 """Postmortems: the built-in template, and configured ones: capabilities, sandbox, errors."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -245,3 +247,50 @@ def test_every_documented_variable_exists(tmp_path: Path) -> None:
     names = [name.strip(" `") for row in rows for name in row.split(",")]
     assert len(names) > 15
     rendered(tmp_path, "".join(f"{{{{ {name} }}}}" for name in [*names, "how"]))
+
+
+REPAIR = {"approval_id": "APR-20260507-0000A1"}
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        pytest.param(
+            [(EventType.RECOVERED, REPAIR)],
+            "An approved operation was executed, and the alert was gone after it.",
+            id="verified",
+        ),
+        pytest.param(
+            [],
+            "An approved operation was executed and worked. Nothing verified that it helped.",
+            id="not verified",
+        ),
+        pytest.param(
+            [
+                (EventType.RECOVERED, {"approval_id": "APR-20260507-0000A2"}),
+                (EventType.NOT_RECOVERED, REPAIR),
+            ],
+            "An approved operation was executed and worked. Nothing verified that it helped.",
+            id="another one was verified",
+        ),
+    ],
+)
+def test_a_repair_is_said_to_have_helped_when_that_was_verified(
+    found: Sequence[tuple[EventType, Mapping[str, str]]], sentence: str
+) -> None:
+    resolved = replace(event(EventType.RESOLVED, after=minutes(9)), attributes=REPAIR)
+    events = [
+        event(EventType.OPENED),
+        *(
+            replace(event(kind, after=minutes(8), summary="what was found"), attributes=attributes)
+            for kind, attributes in found
+        ),
+        resolved,
+    ]
+    repaired = resolution(resolution_type=ResolutionType.AUTO_REPAIRED, resolved=resolved, events=events)
+
+    markdown = BUILT_IN.render(repaired, time_to_resolve=minutes(9))
+
+    assert f"## Summary\n\n{sentence}\n" in markdown
+    tried = markdown.partition("## What was tried")[2]
+    assert tried.count("what was found") == len(found)

@@ -40,6 +40,11 @@ SERIES = {
     ("awoooi_flywheel_incident_resolution_seconds_bucket", "histogram", ("le",)),
     ("awoooi_flywheel_incident_resolution_seconds_count", "histogram", ()),
     ("awoooi_flywheel_incident_resolution_seconds_sum", "histogram", ()),
+    ("awoooi_flywheel_recovery_rate", "gauge", ()),
+    ("awoooi_flywheel_recovery_samples", "gauge", ()),
+    ("awoooi_flywheel_recoveries_total", "counter", ("outcome",)),
+    ("awoooi_flywheel_recoveries_pending", "gauge", ()),
+    ("awoooi_flywheel_recovery_overdue_seconds", "gauge", ()),
     ("awoooi_flywheel_side_effects", "gauge", ("effect", "state")),
     ("awoooi_flywheel_side_effect_oldest_pending_seconds", "gauge", ()),
     ("awoooi_flywheel_side_effects_dismissed_total", "counter", ("effect",)),
@@ -108,6 +113,15 @@ def test_the_stats_of_the_approval_service_are_exposed() -> None:
         ("noop",): 566,
         ("indeterminate",): 1,
     }
+    assert seen.value("awoooi_flywheel_recovery_rate") == 0.875
+    assert seen.value("awoooi_flywheel_recovery_samples") == 16
+    assert seen.labelled("awoooi_flywheel_recoveries_total") == {
+        ("verified",): 31,
+        ("not_recovered",): 6,
+        ("unverified",): 3,
+    }
+    assert seen.value("awoooi_flywheel_recoveries_pending") == 19
+    assert seen.value("awoooi_flywheel_recovery_overdue_seconds") == 1.75
     assert seen.value("awoooi_flywheel_noop_executions_total") == 566
     assert seen.value("awoooi_flywheel_noop_resolutions_total") == 565
     assert seen.labelled("awoooi_flywheel_resolve_deliveries") == {("pending",): 1, ("parked",): 2}
@@ -229,7 +243,15 @@ def test_an_unset_histogram_has_no_series() -> None:
 
 def test_every_value_of_a_closed_label_exists_from_the_start() -> None:
     response = GetFlywheelStatsResponse(read_time=READ_TIME)
-    for section in ("executions", "approvals", "deliveries", "incidents", "resolutions", "side_effects"):
+    for section in (
+        "executions",
+        "recoveries",
+        "approvals",
+        "deliveries",
+        "incidents",
+        "resolutions",
+        "side_effects",
+    ):
         getattr(response, section).SetInParent()
     seen = scrape(reading("incident", response))
     assert seen.labelled("awoooi_flywheel_resolve_deliveries") == {("pending",): 0, ("parked",): 0}
@@ -282,7 +304,7 @@ def test_a_section_in_two_sources_is_taken_from_the_first_and_logged_once() -> N
         registry = exposition.registry(readings, with_process=False)
     assert read_text(encode(registry, DEFAULT)[0].decode()).value("awoooi_flywheel_execution_samples") == 20
     assert [(line["section"], line["kept"], line["left_out"]) for line in logs] == [
-        (section, "approval", "copy") for section in ("executions", "approvals", "deliveries")
+        (section, "approval", "copy") for section in ("executions", "recoveries", "approvals", "deliveries")
     ]
 
 

@@ -14,6 +14,7 @@ from metrics_gateway.page.conditions import (
     MAX_APPROVAL_AGE_SECONDS,
     MAX_DELIVERY_AGE_SECONDS,
     MAX_NO_ACTION_POSTMORTEMS,
+    MAX_RECOVERY_OVERDUE_SECONDS,
     MAX_SIDE_EFFECT_AGE_SECONDS,
     MIN_SUCCESS_RATE,
     Level,
@@ -188,6 +189,20 @@ def _oldest(section: str, seconds: float) -> Change:
             id="a missing rate",
         ),
         pytest.param(
+            lambda response: setattr(response.recoveries, "verified", 36),
+            Level.WATCH,
+            "2 repairs did not help in 24 h",
+            "FlywheelRepairNotRecovered",
+            id="repairs that did not help",
+        ),
+        pytest.param(
+            lambda response: setattr(response.recoveries, "overdue_seconds", 360),
+            Level.WRONG,
+            "Whether a repair has helped is overdue for 6 min",
+            "FlywheelRecoveryOverdue",
+            id="an overdue recovery",
+        ),
+        pytest.param(
             _gap(566, 0, 6),
             Level.WRONG,
             "560 NO_ACTION executions left their incident open",
@@ -239,6 +254,9 @@ def test_each_condition_is_a_finding_with_level_and_alert(
     "change",
     [
         pytest.param(None, id="a quiet day"),
+        pytest.param(
+            lambda response: setattr(response.recoveries, "overdue_seconds", 300), id="a recent recovery"
+        ),
         pytest.param(_oldest("deliveries", 300), id="a recent delivery"),
         pytest.param(_oldest("side_effects", 300), id="a recent side effect"),
         pytest.param(_oldest("approvals", 1_800), id="a recent approval"),
@@ -301,6 +319,8 @@ def test_findings_are_sorted_by_level_and_the_sort_is_stable() -> None:
         ("FlywheelNoActionPostmortemFlood", MAX_NO_ACTION_POSTMORTEMS),
         ("FlywheelNoopResolutionGap", 0),
         ("FlywheelIncidentUnknown", 0),
+        ("FlywheelRepairNotRecovered", 0),
+        ("FlywheelRecoveryOverdue", MAX_RECOVERY_OVERDUE_SECONDS),
         ("FlywheelSourceDown", None),
         ("FlywheelIncidentsStuckGrowing", None),
         ("FlywheelExecutionRateMissing", None),

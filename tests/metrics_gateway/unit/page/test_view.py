@@ -94,6 +94,36 @@ def test_the_success_rate_or_why_it_is_withheld_or_missing(
     assert tile(shown, "Success rate") == (value, note)
 
 
+@pytest.mark.parametrize(
+    ("recoveries", "value", "note"),
+    [
+        pytest.param(
+            stats.RecoveryStats(recovery_rate=0.996, samples=500, verified=498, min_samples=10),
+            "99 %",
+            "498 of 500 repairs helped in 24 h",
+            id="never rounded up",
+        ),
+        pytest.param(
+            stats.RecoveryStats(samples=3, verified=2, min_samples=10, pending=1),
+            "withheld",
+            "2 of 3 repairs helped in 24 h, 10 required; 1 not known yet",
+            id="withheld",
+        ),
+        pytest.param(
+            stats.RecoveryStats(min_samples=10), "none", "no repair was verified in 24 h", id="not verified"
+        ),
+    ],
+)
+def test_the_recovery_rate_stands_beside_the_success_rate(
+    recoveries: stats.RecoveryStats, value: str, note: str
+) -> None:
+    response = approvals_well()
+    response.recoveries.CopyFrom(recoveries)
+    shown = view([up("incident", incidents_well()), up("approval", response)], NOW)
+    assert tile(shown, "Recovery rate") == (value, note)
+    assert [each.label for each in shown.tiles[:2]] == ["Success rate", "Recovery rate"]
+
+
 def test_a_source_that_is_down_makes_only_its_own_sections_unknown() -> None:
     shown = view([down("incident"), up("approval", approvals_well())], NOW)
     why = "the incident service does not respond since 02:58:01 UTC"

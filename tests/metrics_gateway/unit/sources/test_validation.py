@@ -105,6 +105,11 @@ def _buckets(*buckets: tuple[float, int]) -> Change:
             id="rate above 1",
         ),
         pytest.param(
+            lambda a: setattr(a.recoveries, "recovery_rate", 1.01),
+            "recoveries.recovery_rate: above 1",
+            id="recovery rate above 1",
+        ),
+        pytest.param(
             lambda a: a.incidents.incidents.add(state=Incident.STATE_OPEN, count=9),
             "incidents.incidents: the same count twice",
             id="a state counted twice",

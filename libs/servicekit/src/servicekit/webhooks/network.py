@@ -13,7 +13,7 @@ from typing import Any
 
 import httpcore2
 
-# What is received in response to one request: interim responses, the head, and the body as far as it is read. Of the smallest
+# What is received in response to one webhook: interim responses, the head, and the body as far as it is read. Of the smallest
 # interim responses some 400, 10 ms of work.
 MAX_RESPONSE_BYTES = 16_384
 # What is parsed in one turn of the event loop: some milliseconds of work.
@@ -23,8 +23,13 @@ _MAX_READ_BYTES = 1_024
 class BoundedBackend(httpcore2.AsyncNetworkBackend):
     """Opens TCP connections whose streams are bounded."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, max_response_bytes: int = MAX_RESPONSE_BYTES, max_read_bytes: int = _MAX_READ_BYTES
+    ) -> None:
+        """The defaults are those of webhooks, whose receivers are not trusted."""
         self._backend = httpcore2.AnyIOBackend()
+        self._max_response_bytes = max_response_bytes
+        self._max_read_bytes = max_read_bytes
 
     async def connect_tcp(
         self,
@@ -36,33 +41,37 @@ class BoundedBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Connect."""
         stream = await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _BoundedStream(stream)
+        return _BoundedStream(stream, self._max_response_bytes, self._max_read_bytes)
 
 
 class _BoundedStream(httpcore2.AsyncNetworkStream):
-    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+    def __init__(
+        self, stream: httpcore2.AsyncNetworkStream, max_response_bytes: int, max_read_bytes: int
+    ) -> None:
         self._stream = stream
-        self._left = MAX_RESPONSE_BYTES
+        self._max_read_bytes = max_read_bytes
+        self._max_response_bytes = self._left = max_response_bytes
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._left <= 0:
-            raise httpcore2.RemoteProtocolError(f"more than {MAX_RESPONSE_BYTES} bytes")
+            raise httpcore2.RemoteProtocolError(f"more than {self._max_response_bytes} bytes")
         # A TLS stream that has decrypted data returns it without a turn of the event loop.
         await asyncio.sleep(0)
-        content = await self._stream.read(min(max_bytes, _MAX_READ_BYTES), timeout)
+        content = await self._stream.read(min(max_bytes, self._max_read_bytes), timeout)
         self._left -= len(content)
         return content
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         # A write belongs to a new request: what is received from here on is its response.
-        self._left = MAX_RESPONSE_BYTES
+        self._left = self._max_response_bytes
         await self._stream.write(buffer, timeout)
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            return _BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+            stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+            return _BoundedStream(stream, self._max_response_bytes, self._max_read_bytes)
         except BaseException:
             # The client closes a connection whose handshake failed, but leaks one whose handshake was cancelled.
             await self._stream.aclose()

@@ -22,6 +22,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Recovery:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecoveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Recovery.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECOVERY_UNSPECIFIED: _Recovery.ValueType  # 0
+    """Nothing to verify. Rejected in requests."""
+    RECOVERY_PENDING: _Recovery.ValueType  # 1
+    """The server's verifier looks for the alert, until it was gone at several looks in a row or the window is over.
+    Meanwhile the incident stays unresolved.
+    """
+    RECOVERY_VERIFIED: _Recovery.ValueType  # 2
+    """The alert was gone. Terminal; the incident is resolved as AUTO_REPAIRED."""
+    RECOVERY_NOT_RECOVERED: _Recovery.ValueType  # 3
+    """The alert was not gone within the window, or that could not be verified. Terminal; the incident stays unresolved."""
+    RECOVERY_UNVERIFIED: _Recovery.ValueType  # 4
+    """The server has no verifier: the incident is resolved as AUTO_REPAIRED because the operation worked. Terminal."""
+
+class Recovery(_Recovery, metaclass=_RecoveryEnumTypeWrapper):
+    """Whether an operation that worked has helped: the incident's own alert is gone after it."""
+
+RECOVERY_UNSPECIFIED: Recovery.ValueType  # 0
+"""Nothing to verify. Rejected in requests."""
+RECOVERY_PENDING: Recovery.ValueType  # 1
+"""The server's verifier looks for the alert, until it was gone at several looks in a row or the window is over.
+Meanwhile the incident stays unresolved.
+"""
+RECOVERY_VERIFIED: Recovery.ValueType  # 2
+"""The alert was gone. Terminal; the incident is resolved as AUTO_REPAIRED."""
+RECOVERY_NOT_RECOVERED: Recovery.ValueType  # 3
+"""The alert was not gone within the window, or that could not be verified. Terminal; the incident stays unresolved."""
+RECOVERY_UNVERIFIED: Recovery.ValueType  # 4
+"""The server has no verifier: the incident is resolved as AUTO_REPAIRED because the operation worked. Terminal."""
+Global___Recovery: _TypeAlias = Recovery  # noqa: Y015
+
 class _Risk:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -84,7 +120,7 @@ class Approval(_message.Message):
         """Being executed."""
         STATE_SUCCEEDED: Approval._State.ValueType  # 7
         """Executed successfully; a NO_ACTION always succeeds. Terminal: unaffected by what happens to the
-        incident afterwards.
+        incident afterwards. Whether an operation that worked has helped is in `recovery`.
         """
         STATE_FAILED: Approval._State.ValueType  # 8
         """Executed and failed, or the action could not be parsed; `outcome_message` has the reason. Terminal."""
@@ -117,7 +153,7 @@ class Approval(_message.Message):
     """Being executed."""
     STATE_SUCCEEDED: Approval.State.ValueType  # 7
     """Executed successfully; a NO_ACTION always succeeds. Terminal: unaffected by what happens to the
-    incident afterwards.
+    incident afterwards. Whether an operation that worked has helped is in `recovery`.
     """
     STATE_FAILED: Approval.State.ValueType  # 8
     """Executed and failed, or the action could not be parsed; `outcome_message` has the reason. Terminal."""
@@ -152,6 +188,10 @@ class Approval(_message.Message):
     INCIDENT_RESOLVE_TIME_FIELD_NUMBER: _builtins.int
     INCIDENT_UNKNOWN_TIME_FIELD_NUMBER: _builtins.int
     INCIDENT_UNKNOWN_ACCEPTED_BY_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
+    RECOVERY_TIME_FIELD_NUMBER: _builtins.int
+    RECOVERY_DEADLINE_FIELD_NUMBER: _builtins.int
+    RECOVERY_MESSAGE_FIELD_NUMBER: _builtins.int
     SUPERSEDES_FIELD_NUMBER: _builtins.int
     SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
     SUPERSEDED_PROPOSERS_FIELD_NUMBER: _builtins.int
@@ -200,6 +240,12 @@ class Approval(_message.Message):
     """
     incident_unknown_accepted_by: _builtins.str
     """Output only. The caller of the Reconcile that accepted the unknown incident as lost; empty when none did."""
+    recovery: Global___Recovery.ValueType
+    """Output only. Whether the operation has helped. UNSPECIFIED as long as no operation has worked, for a NO_ACTION,
+    and for what was imported or executed by a version without this field.
+    """
+    recovery_message: _builtins.str
+    """Output only. What was found, without secrets: why it is NOT_RECOVERED, for example. At most 1024 characters."""
     supersedes: _builtins.str
     """Output only. The approval that this one replaces (`ProposeRequest.supersedes`). Empty when it replaces none. Kept
     when retention has removed that one.
@@ -245,7 +291,8 @@ class Approval(_message.Message):
     @_builtins.property
     def incident_resolve_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the incident service acknowledged the resolve of this approval. Unset until then: a
-        SUCCEEDED approval without it has a delivery that is PENDING, PARKED or DISMISSED (ListDeliveries).
+        SUCCEEDED approval without it has a delivery that is PENDING, PARKED or DISMISSED (ListDeliveries), unless its
+        `recovery` is PENDING or NOT_RECOVERED: then nothing resolves its incident.
         """
 
     @_builtins.property
@@ -253,6 +300,14 @@ class Approval(_message.Message):
         """Output only. Since when the incident service does not know the incident, as far as Reconcile noticed: its
         database was restored from an older backup, for example. Unset when it is known.
         """
+
+    @_builtins.property
+    def recovery_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When `recovery` last changed, by the database's clock. Unset while it is UNSPECIFIED."""
+
+    @_builtins.property
+    def recovery_deadline(self) -> _timestamp_pb2.Timestamp:
+        """Output only. The end of the window in which the incident's alert has to be gone. Unset where nothing was verified."""
 
     @_builtins.property
     def superseded_proposers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -289,14 +344,18 @@ class Approval(_message.Message):
         incident_resolve_time: _timestamp_pb2.Timestamp | None = ...,
         incident_unknown_time: _timestamp_pb2.Timestamp | None = ...,
         incident_unknown_accepted_by: _builtins.str = ...,
+        recovery: Global___Recovery.ValueType = ...,
+        recovery_time: _timestamp_pb2.Timestamp | None = ...,
+        recovery_deadline: _timestamp_pb2.Timestamp | None = ...,
+        recovery_message: _builtins.str = ...,
         supersedes: _builtins.str = ...,
         superseded_by: _builtins.str = ...,
         superseded_proposers: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_time", b"incident_unknown_time", "operation", b"operation", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_time", b"incident_unknown_time", "operation", b"operation", "recovery_deadline", b"recovery_deadline", "recovery_time", b"recovery_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_accepted_by", b"incident_unknown_accepted_by", "incident_unknown_time", b"incident_unknown_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "superseded_by", b"superseded_by", "superseded_proposers", b"superseded_proposers", "supersedes", b"supersedes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_accepted_by", b"incident_unknown_accepted_by", "incident_unknown_time", b"incident_unknown_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "recovery", b"recovery", "recovery_deadline", b"recovery_deadline", "recovery_message", b"recovery_message", "recovery_time", b"recovery_time", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "superseded_by", b"superseded_by", "superseded_proposers", b"superseded_proposers", "supersedes", b"supersedes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015

@@ -220,6 +220,7 @@ class ListRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     INCIDENT_UNKNOWN_FIELD_NUMBER: _builtins.int
+    RECOVERIES_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
     """Optional. Approvals for this incident. Empty: all."""
     order: Global___ListRequest.Order.ValueType
@@ -256,6 +257,10 @@ class ListRequest(_message.Message):
     def create_time_end(self) -> _timestamp_pb2.Timestamp:
         """Optional. Approvals proposed before this time. Not before `create_time_start`."""
 
+    @_builtins.property
+    def recoveries(self) -> _containers.RepeatedScalarFieldContainer[_approval_pb2.Recovery.ValueType]:
+        """Optional. Approvals with any of these recoveries. Empty: all. At most 16."""
+
     def __init__(
         self,
         *,
@@ -269,10 +274,11 @@ class ListRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         incident_unknown: _builtins.bool = ...,
+        recoveries: _abc.Iterable[_approval_pb2.Recovery.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_end", b"create_time_end", "create_time_start", b"create_time_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_end", b"create_time_end", "create_time_start", b"create_time_start", "incident_id", b"incident_id", "incident_unknown", b"incident_unknown", "operation_kinds", b"operation_kinds", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "risks", b"risks", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_end", b"create_time_end", "create_time_start", b"create_time_start", "incident_id", b"incident_id", "incident_unknown", b"incident_unknown", "operation_kinds", b"operation_kinds", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "recoveries", b"recoveries", "risks", b"risks", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

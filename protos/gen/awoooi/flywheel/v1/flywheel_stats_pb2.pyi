@@ -86,6 +86,8 @@ class _StuckReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StuckReas
     """None of the above, or not known: reasons are read of the 1,000 incidents stuck longest, from the 50 entries
     about approvals that were written last on the timeline of each.
     """
+    STUCK_REASON_NOT_RECOVERED: _StuckReason.ValueType  # 7
+    """An approved action was executed and succeeded, and the incident's alert is not gone."""
 
 class StuckReason(_StuckReason, metaclass=_StuckReasonEnumTypeWrapper):
     """Why an unresolved incident makes no progress, derived from its own timeline."""
@@ -106,6 +108,8 @@ STUCK_REASON_NO_PROGRESS: StuckReason.ValueType  # 6
 """None of the above, or not known: reasons are read of the 1,000 incidents stuck longest, from the 50 entries
 about approvals that were written last on the timeline of each.
 """
+STUCK_REASON_NOT_RECOVERED: StuckReason.ValueType  # 7
+"""An approved action was executed and succeeded, and the incident's alert is not gone."""
 Global___StuckReason: _TypeAlias = StuckReason  # noqa: Y015
 
 class _ServerLimit:
@@ -345,6 +349,94 @@ class ExecutionHour(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExecutionHour: _TypeAlias = ExecutionHour  # noqa: Y015
+
+@_typing.final
+class RecoveryStats(_message.Message):
+    """Recoveries of operations that worked: whether the incident's alert was gone afterwards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_RATE_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    MIN_SAMPLES_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    RECOVERIES_TOTAL_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    OVERDUE_SECONDS_FIELD_NUMBER: _builtins.int
+    recovery_rate: _builtins.float
+    """Output only. `verified` / `samples`, 0 to 1: the share of repairs that helped. Withheld (unset) while `samples` is
+    below `min_samples`. ExecutionStats.success_rate is about something else: that operations ran without an error.
+    """
+    samples: _builtins.int
+    """Output only. Number of repairs that were found VERIFIED or NOT_RECOVERED within the last `window`; of more than
+    100,000 the latest.
+    """
+    verified: _builtins.int
+    """Output only. Number of those that were VERIFIED."""
+    min_samples: _builtins.int
+    """Output only. Number of samples that `recovery_rate` requires; at least 1."""
+    pending: _builtins.int
+    """Output only. Number of PENDING ones, now; 20,000 at most."""
+    overdue_seconds: _builtins.float
+    """Output only. For how long the window of the PENDING one that should have ended first is over, in seconds; 0 when none
+    is. Looks are late, or nobody looks.
+    """
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """Output only. The window of `samples`; 24 hours by default."""
+
+    @_builtins.property
+    def recoveries_total(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecoveryCount]:
+        """Output only. Counter: recoveries by outcome: VERIFIED, NOT_RECOVERED and UNVERIFIED."""
+
+    def __init__(
+        self,
+        *,
+        recovery_rate: _builtins.float | None = ...,
+        samples: _builtins.int = ...,
+        verified: _builtins.int = ...,
+        min_samples: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+        recoveries_total: _abc.Iterable[Global___RecoveryCount] | None = ...,
+        pending: _builtins.int = ...,
+        overdue_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recovery_rate", b"_recovery_rate", "recovery_rate", b"recovery_rate", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recovery_rate", b"_recovery_rate", "min_samples", b"min_samples", "overdue_seconds", b"overdue_seconds", "pending", b"pending", "recoveries_total", b"recoveries_total", "recovery_rate", b"recovery_rate", "samples", b"samples", "verified", b"verified", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__recovery_rate: _TypeAlias = _typing.Literal["recovery_rate"]  # noqa: Y015
+    _WhichOneofArgType__recovery_rate: _TypeAlias = _typing.Literal["_recovery_rate", b"_recovery_rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recovery_rate) -> _WhichOneofReturnType__recovery_rate | None: ...
+
+Global___RecoveryStats: _TypeAlias = RecoveryStats  # noqa: Y015
+
+@_typing.final
+class RecoveryCount(_message.Message):
+    """Count of recoveries with one outcome."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOVERY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    recovery: _approval_pb2.Recovery.ValueType
+    """Output only. The outcome."""
+    count: _builtins.int
+    """Output only. Count, at least 0."""
+    def __init__(
+        self,
+        *,
+        recovery: _approval_pb2.Recovery.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "recovery", b"recovery"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryCount: _TypeAlias = RecoveryCount  # noqa: Y015
 
 @_typing.final
 class ApprovalStats(_message.Message):

@@ -27,7 +27,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/awoooi/flywheel/v1/flywheel_stats_service.proto\x12\x12\x61woooi.flywheel.v1\x1a\'awoooi/flywheel/v1/flywheel_stats.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x01\n\x17GetFlywheelStatsRequest\x12H\n\x04view\x18\x01 \x01(\x0e\x32\x30.awoooi.flywheel.v1.GetFlywheelStatsRequest.ViewB\x08\xbaH\x05\x82\x01\x02\x10\x01\";\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x0e\n\nVIEW_BASIC\x10\x01\x12\r\n\tVIEW_FULL\x10\x02\"\xca\x03\n\x18GetFlywheelStatsResponse\x12\x36\n\nexecutions\x18\x01 \x01(\x0b\x32\".awoooi.flywheel.v1.ExecutionStats\x12\x34\n\tapprovals\x18\x02 \x01(\x0b\x32!.awoooi.flywheel.v1.ApprovalStats\x12\x35\n\ndeliveries\x18\x03 \x01(\x0b\x32!.awoooi.flywheel.v1.DeliveryStats\x12\x34\n\tincidents\x18\x04 \x01(\x0b\x32!.awoooi.flywheel.v1.IncidentStats\x12\x38\n\x0bresolutions\x18\x05 \x01(\x0b\x32#.awoooi.flywheel.v1.ResolutionStats\x12\x39\n\x0cside_effects\x18\x06 \x01(\x0b\x32#.awoooi.flywheel.v1.SideEffectStats\x12-\n\tread_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06server\x18\x08 \x01(\x0b\x32\x1f.awoooi.flywheel.v1.ServerStats2\x85\x01\n\x14\x46lywheelStatsService\x12m\n\x10GetFlywheelStats\x12+.awoooi.flywheel.v1.GetFlywheelStatsRequest\x1a,.awoooi.flywheel.v1.GetFlywheelStatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/awoooi/flywheel/v1/flywheel_stats_service.proto\x12\x12\x61woooi.flywheel.v1\x1a\'awoooi/flywheel/v1/flywheel_stats.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x01\n\x17GetFlywheelStatsRequest\x12H\n\x04view\x18\x01 \x01(\x0e\x32\x30.awoooi.flywheel.v1.GetFlywheelStatsRequest.ViewB\x08\xbaH\x05\x82\x01\x02\x10\x01\";\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x0e\n\nVIEW_BASIC\x10\x01\x12\r\n\tVIEW_FULL\x10\x02\"\x81\x04\n\x18GetFlywheelStatsResponse\x12\x36\n\nexecutions\x18\x01 \x01(\x0b\x32\".awoooi.flywheel.v1.ExecutionStats\x12\x34\n\tapprovals\x18\x02 \x01(\x0b\x32!.awoooi.flywheel.v1.ApprovalStats\x12\x35\n\ndeliveries\x18\x03 \x01(\x0b\x32!.awoooi.flywheel.v1.DeliveryStats\x12\x34\n\tincidents\x18\x04 \x01(\x0b\x32!.awoooi.flywheel.v1.IncidentStats\x12\x38\n\x0bresolutions\x18\x05 \x01(\x0b\x32#.awoooi.flywheel.v1.ResolutionStats\x12\x39\n\x0cside_effects\x18\x06 \x01(\x0b\x32#.awoooi.flywheel.v1.SideEffectStats\x12-\n\tread_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06server\x18\x08 \x01(\x0b\x32\x1f.awoooi.flywheel.v1.ServerStats\x12\x35\n\nrecoveries\x18\t \x01(\x0b\x32!.awoooi.flywheel.v1.RecoveryStats2\x85\x01\n\x14\x46lywheelStatsService\x12m\n\x10GetFlywheelStats\x12+.awoooi.flywheel.v1.GetFlywheelStatsRequest\x1a,.awoooi.flywheel.v1.GetFlywheelStatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETFLYWHEELSTATSREQUEST_VIEW']._serialized_start=276
   _globals['_GETFLYWHEELSTATSREQUEST_VIEW']._serialized_end=335
   _globals['_GETFLYWHEELSTATSRESPONSE']._serialized_start=338
-  _globals['_GETFLYWHEELSTATSRESPONSE']._serialized_end=796
-  _globals['_FLYWHEELSTATSSERVICE']._serialized_start=799
-  _globals['_FLYWHEELSTATSSERVICE']._serialized_end=932
+  _globals['_GETFLYWHEELSTATSRESPONSE']._serialized_end=851
+  _globals['_FLYWHEELSTATSSERVICE']._serialized_start=854
+  _globals['_FLYWHEELSTATSSERVICE']._serialized_end=987
 # @@protoc_insertion_point(module_scope)

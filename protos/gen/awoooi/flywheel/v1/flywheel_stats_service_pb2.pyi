@@ -78,6 +78,7 @@ class GetFlywheelStatsResponse(_message.Message):
     SIDE_EFFECTS_FIELD_NUMBER: _builtins.int
     READ_TIME_FIELD_NUMBER: _builtins.int
     SERVER_FIELD_NUMBER: _builtins.int
+    RECOVERIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def executions(self) -> _flywheel_stats_pb2.ExecutionStats:
         """Output only. Set by the approval service, else unset."""
@@ -112,6 +113,10 @@ class GetFlywheelStatsResponse(_message.Message):
         another one.
         """
 
+    @_builtins.property
+    def recoveries(self) -> _flywheel_stats_pb2.RecoveryStats:
+        """Output only. Set by the approval service, else unset."""
+
     def __init__(
         self,
         *,
@@ -123,10 +128,11 @@ class GetFlywheelStatsResponse(_message.Message):
         side_effects: _flywheel_stats_pb2.SideEffectStats | None = ...,
         read_time: _timestamp_pb2.Timestamp | None = ...,
         server: _flywheel_stats_pb2.ServerStats | None = ...,
+        recoveries: _flywheel_stats_pb2.RecoveryStats | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "deliveries", b"deliveries", "executions", b"executions", "incidents", b"incidents", "read_time", b"read_time", "resolutions", b"resolutions", "server", b"server", "side_effects", b"side_effects"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "deliveries", b"deliveries", "executions", b"executions", "incidents", b"incidents", "read_time", b"read_time", "recoveries", b"recoveries", "resolutions", b"resolutions", "server", b"server", "side_effects", b"side_effects"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "deliveries", b"deliveries", "executions", b"executions", "incidents", b"incidents", "read_time", b"read_time", "resolutions", b"resolutions", "server", b"server", "side_effects", b"side_effects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "deliveries", b"deliveries", "executions", b"executions", "incidents", b"incidents", "read_time", b"read_time", "recoveries", b"recoveries", "resolutions", b"resolutions", "server", b"server", "side_effects", b"side_effects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

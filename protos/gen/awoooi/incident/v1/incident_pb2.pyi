@@ -333,6 +333,10 @@ class IncidentEvent(_message.Message):
         """A side effect was skipped by configuration."""
         TYPE_NOTE: IncidentEvent._Type.ValueType  # 16
         """A note."""
+        TYPE_RECOVERED: IncidentEvent._Type.ValueType  # 17
+        """The incident's alert was gone after an approved action was executed: it has helped."""
+        TYPE_NOT_RECOVERED: IncidentEvent._Type.ValueType  # 18
+        """The incident's alert was not gone after an approved action was executed, or that could not be verified."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """What happened."""
@@ -371,6 +375,10 @@ class IncidentEvent(_message.Message):
     """A side effect was skipped by configuration."""
     TYPE_NOTE: IncidentEvent.Type.ValueType  # 16
     """A note."""
+    TYPE_RECOVERED: IncidentEvent.Type.ValueType  # 17
+    """The incident's alert was gone after an approved action was executed: it has helped."""
+    TYPE_NOT_RECOVERED: IncidentEvent.Type.ValueType  # 18
+    """The incident's alert was not gone after an approved action was executed, or that could not be verified."""
 
     @_typing.final
     class AttributesEntry(_message.Message):

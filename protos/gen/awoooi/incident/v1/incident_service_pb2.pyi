@@ -474,7 +474,9 @@ Global___ResolveRequest: _TypeAlias = ResolveRequest  # noqa: Y015
 
 @_typing.final
 class ApprovalEvent(_message.Message):
-    """An entry about the approval whose execution resolved an incident: its proposal, its approval or its execution."""
+    """An entry about the approval whose execution resolved an incident: its proposal, its approval, its execution or the
+    recovery after it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -506,7 +508,7 @@ class ApprovalEvent(_message.Message):
     event_id: _builtins.str
     """Required. As in AddEventRequest."""
     type: _incident_pb2.IncidentEvent.Type.ValueType
-    """Required. What happened: PROPOSED, APPROVED or EXECUTED."""
+    """Required. What happened: PROPOSED, APPROVED, EXECUTED or RECOVERED."""
     summary: _builtins.str
     """Optional. Human-readable. At most 8192 bytes of UTF-8, without U+0000."""
     @_builtins.property
@@ -1034,8 +1036,8 @@ class AddEventRequest(_message.Message):
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     type: _incident_pb2.IncidentEvent.Type.ValueType
-    """Required. What happened: PROPOSED, APPROVED, REJECTED, EXPIRED, CANCELLED, EXECUTED, EXECUTION_FAILED or
-    NOTE. The other types are reserved for the incident service.
+    """Required. What happened: PROPOSED, APPROVED, REJECTED, EXPIRED, CANCELLED, EXECUTED, EXECUTION_FAILED, RECOVERED,
+    NOT_RECOVERED or NOTE. The other types are reserved for the incident service.
     """
     summary: _builtins.str
     """Optional. Human-readable; required for NOTE. At most 8192 bytes of UTF-8, without U+0000."""

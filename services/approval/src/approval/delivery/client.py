@@ -64,6 +64,10 @@ class IncidentClient:
             IncidentCheck.RESOLVED if resolved else IncidentCheck.UNRESOLVED,
             _SEVERITIES.get(incident.severity),
             incident.opening,
+            fingerprint=incident.fingerprint,
+            source=incident.source,
+            labels=dict(incident.labels),
+            reports=incident.occurrence_count,
         )
 
     async def look_up(self, approvals: Sequence[ComparedApproval]) -> Sequence[LookedUp] | None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias
@@ -28,6 +28,8 @@ class TimelineEvent(StrEnum):
     CANCELLED = "CANCELLED"
     EXECUTED = "EXECUTED"
     EXECUTION_FAILED = "EXECUTION_FAILED"
+    RECOVERED = "RECOVERED"
+    NOT_RECOVERED = "NOT_RECOVERED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class ResolveIntent:
     # 0 when it is not known: then the time of the execution decides.
     opening: int
     execute_time: datetime | None
-    # The proposal, the approval and the execution: the resolve brings them, as they may be delivered after it.
+    # The proposal, the approval, the execution and the recovery: the resolve brings them, as they may be delivered after it.
     entries: Sequence[TimelineEntry] = ()
 
 
@@ -129,6 +131,12 @@ class FoundIncident:
     check: IncidentCheck
     severity: Severity | None = None
     opening: int = 0
+    # What identifies its alert.
+    fingerprint: str = ""
+    source: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    # How often it was reported.
+    reports: int = 0
 
 
 # A time of update and an approval id, after which a batch of approvals begins.

@@ -11,14 +11,15 @@ from approval.counters import NOOP_RESOLUTIONS
 from approval.delivery import timeline_entries
 from approval.delivery.model import ResolutionType, ResolveIntent, TimelineEntry
 from approval.delivery.topics import RESOLVE_TOPIC
-from approval.model import OperationKind
+from approval.model import OperationKind, Recovery
 from servicekit.outbox.sql import open_or_dismissed_job_exists
 from servicekit.outbox.transaction import Transaction
 
 # The decision that reached the quorum is the last; the run that succeeded is logged, unless no executor was needed.
 _ENTRIES = text("""
-    SELECT approval_id, incident_id, action, proposed_by, create_time, decide_time, finish_time, supersedes, decision.actor,
-        decision.reason, decision.policy_rule, coalesce(run.executor, '') AS executor
+    SELECT approval_id, incident_id, action, proposed_by, create_time, decide_time, finish_time, supersedes, recovery,
+        recovery_time, recovery_message, decision.actor, decision.reason, decision.policy_rule,
+        coalesce(run.executor, '') AS executor
     FROM approvals
     LEFT JOIN LATERAL (
         SELECT actor, reason, policy_rule FROM approval_decisions
@@ -37,7 +38,7 @@ _ENTRIES = text("""
 async def read_entries(
     connection: AsyncConnection, approval_ids: Sequence[str]
 ) -> Mapping[str, Sequence[TimelineEntry]]:
-    """Return the timeline entries about the proposal, the approval and the execution of those that SUCCEEDED, by id.
+    """Return the timeline entries about the proposal, the approval, the execution and the recovery of those that SUCCEEDED, by id.
 
     They are the same that were enqueued when each happened.
     """
@@ -67,6 +68,8 @@ async def read_entries(
         entries.append(
             timeline_entries.executed(*key, row.finish_time, action=row.action, executor=row.executor)
         )
+        if row.recovery == Recovery.VERIFIED:
+            entries.append(timeline_entries.recovered(*key, row.recovery_time, message=row.recovery_message))
         found[row.approval_id] = entries
     return found
 
@@ -106,10 +109,11 @@ async def count_dismissed_resolve(transaction: Transaction, approval_id: str) ->
         transaction.count(NOOP_RESOLUTIONS)
 
 
-# The approvals are few: a partial index holds those that succeeded and are unacknowledged.
+# The approvals are few: a partial index holds those that succeeded and are unacknowledged. A repair of which it is not known
+# yet whether it helped, and one that did not, resolve nothing.
 _UNACKNOWLEDGED = f"""
     FROM approvals
-    WHERE state = 'SUCCEEDED' AND incident_resolve_time IS NULL
+    WHERE state = 'SUCCEEDED' AND incident_resolve_time IS NULL AND recovery NOT IN ('PENDING', 'NOT_RECOVERED')
         AND NOT {open_or_dismissed_job_exists(topic=":topic", dedup_key="approvals.approval_id")}
 """
 _SELECT = f"""

@@ -89,6 +89,13 @@ def approved(
     )
 
 
+def recovered(
+    approval_id: str, incident_id: str, recovery_time: datetime | None, *, message: str
+) -> TimelineEntry:
+    """Return the entry about the alert that was gone after the execution."""
+    return entry(approval_id, incident_id, TimelineEvent.RECOVERED, recovery_time, summary=message)
+
+
 def executed(
     approval_id: str, incident_id: str, finish_time: datetime | None, *, action: str, executor: str
 ) -> TimelineEntry:

@@ -9,11 +9,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Boolean, Float, Text, Uuid
 
-from approval.counters import APPROVALS, EXECUTIONS
+from approval.counters import APPROVALS, EXECUTIONS, RECOVERIES
 from approval.execution.limits import RecentRuns
 from approval.execution.log_repository import operation_to_json
 from approval.execution.model import Outcome, RunResult
-from approval.model import Approval, ExecutionOutcome, Operation, State
+from approval.model import Approval, ExecutionOutcome, Operation, Recovery, State
+from approval.recovery import repository as recovery_repository
+from approval.recovery.model import RecoveryRules
 from servicekit.outbox.transaction import Transaction
 
 _RECORD_OUTCOMES = text("""
@@ -126,10 +128,16 @@ async def heartbeat(
 _FINISH_RUN = text("""
     UPDATE approvals SET
         state = :state, outcome_message = :message, finish_time = now(), execution_token = NULL,
-        execution_lease_until = NULL, update_time = now(), version = least(version, 9223372036854775806) + 1
+        execution_lease_until = NULL, update_time = now(), version = least(version, 9223372036854775806) + 1,
+        recovery = :recovery, recovery_time = CASE WHEN :recovery <> '' THEN now() END,
+        recovery_deadline = now() + make_interval(secs => :window_seconds)
     WHERE approval_id = :approval_id AND execution_token = :token AND state = 'EXECUTING'
     RETURNING incident_id, execute_time
-""").bindparams(bindparam("token", type_=Uuid))
+""").bindparams(
+    bindparam("token", type_=Uuid),
+    bindparam("recovery", type_=Text),
+    bindparam("window_seconds", type_=Float),
+)
 _LOG = text("""
     INSERT INTO auto_repair_executions
         (approval_id, incident_id, target, operation, succeeded, output, error, executor, start_time)
@@ -146,16 +154,36 @@ async def finish_run(
     result: RunResult,
     *,
     executor: str,
+    recovery: RecoveryRules | None,
 ) -> bool:
-    """Bring a run to SUCCEEDED or FAILED, log and count it; False, and nothing written, when it no longer holds the lease."""
+    """Bring a run to SUCCEEDED or FAILED, log and count it; False, and nothing written, when it no longer holds the lease.
+
+    Whether one that succeeded has helped is looked at by the rules of `recovery`; without rules it is UNVERIFIED.
+    """
     state = State.SUCCEEDED if result.succeeded else State.FAILED
+    verified_by = recovery if result.succeeded else None
     row = (
         await transaction.connection.execute(
-            _FINISH_RUN, {"approval_id": approval_id, "token": token, "state": state, "message": result.text}
+            _FINISH_RUN,
+            {
+                "approval_id": approval_id,
+                "token": token,
+                "state": state,
+                "message": result.text,
+                "recovery": _recovery(result, recovery),
+                # NULL: there is no window.
+                "window_seconds": verified_by.window.total_seconds() if verified_by else None,
+            },
         )
     ).one_or_none()
     if row is None:
         return False
+    if verified_by is not None:
+        await recovery_repository.begin(
+            transaction.connection, approval_id, row.incident_id, interval=verified_by.interval
+        )
+    elif result.succeeded:
+        transaction.count(RECOVERIES, Recovery.UNVERIFIED)
     await transaction.connection.execute(
         _LOG,
         {
@@ -175,6 +203,12 @@ async def finish_run(
     transaction.count(APPROVALS, state)
     transaction.count(EXECUTIONS, outcome)
     return True
+
+
+def _recovery(result: RunResult, rules: RecoveryRules | None) -> str:
+    if not result.succeeded:
+        return ""
+    return Recovery.UNVERIFIED if rules is None else Recovery.PENDING
 
 
 # A run whose process died may have happened or not, so it is not run again.

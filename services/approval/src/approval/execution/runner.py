@@ -30,7 +30,8 @@ from approval.execution.model import EXECUTED, ExecuteCommand, Executed, Outcome
 from approval.executors.protocol import Executor, OperationFailedError, RunContext
 from approval.executors.registry import Executors
 from approval.lifecycle import repository
-from approval.model import OWN_ACTOR, Approval, ExecutionOutcome, Operation, State
+from approval.model import OWN_ACTOR, Approval, ExecutionOutcome, Operation, Recovery, State
+from approval.recovery.model import RecoveryRules
 from servicekit.audit.model import Call, background
 from servicekit.database.errors import is_unavailable
 from servicekit.outbox.queue import NewJob
@@ -66,11 +67,14 @@ class OperationRunner:
         incidents: IncidentDirectory,
         *,
         limits: OperationLimits,
+        recovery: RecoveryRules | None,
     ) -> None:
+        """`recovery`: how it is verified whether an operation that worked has helped; None: it is not."""
         self._transactions = transactions
         self._executors = executors
         self._incidents = incidents
         self._limits = limits
+        self._recovery = recovery
         self._running: set[asyncio.Task[None]] = set()
 
     async def execute(
@@ -185,6 +189,7 @@ class OperationRunner:
                         run.operation,
                         result,
                         executor=run.executor_name,
+                        recovery=self._recovery,
                     )
                     if is_mine:
                         transaction.record(background("finished", OWN_ACTOR), run.approval.approval_id)
@@ -251,6 +256,9 @@ def _jobs(run: _Run, ended: Approval, result: RunResult) -> Sequence[NewJob]:
         action=ended.action,
         executor=run.executor_name,
     )
+    if ended.recovery is Recovery.PENDING:
+        # The incident is resolved when its alert is gone.
+        return [timeline_job(executed)]
     return [timeline_job(executed), resolve_job(executed_intent(ended, ResolutionType.AUTO_REPAIRED))]
 
 

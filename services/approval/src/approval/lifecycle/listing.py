@@ -52,6 +52,8 @@ def _conditions(criteria: ApprovalFilter) -> Sequence[ColumnElement[bool]]:
         found.append(table.create_time >= criteria.create_time_start)
     if criteria.create_time_end is not None:
         found.append(table.create_time < criteria.create_time_end)
+    if criteria.recoveries:
+        found.append(table.recovery.in_(criteria.recoveries))
     if criteria.incident_unknown:
         # As the partial index has it.
         found += [

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from approval.lifecycle.use_cases import ApprovalPage
 from approval.model import Approval, ApprovalFilter, Decision, DecisionKind, Operation, Order, Proposal
-from approval.wire_enums import OPERATION_KINDS, RISKS, STATES
+from approval.wire_enums import OPERATION_KINDS, RECOVERIES, RISKS, STATES
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1 import approval_service_pb2 as pb
 from servicekit.rpc.cursors import write_time_cursor
@@ -51,6 +51,12 @@ def approval_to_proto(approval: Approval) -> approval_pb2.Approval:
         supersedes=approval.supersedes,
         superseded_by=approval.superseded_by,
         superseded_proposers=approval.superseded_proposers,
+        recovery=(
+            RECOVERIES.to_wire(approval.recovery) if approval.recovery else approval_pb2.RECOVERY_UNSPECIFIED
+        ),
+        recovery_time=optional_timestamp(approval.recovery_time),
+        recovery_deadline=optional_timestamp(approval.recovery_deadline),
+        recovery_message=approval.recovery_message,
         etag=approval.etag,
     )
 
@@ -110,6 +116,7 @@ def approval_filter(request: pb.ListRequest) -> ApprovalFilter:
         create_time_start=optional_time(request, "create_time_start"),
         create_time_end=optional_time(request, "create_time_end"),
         incident_unknown=request.incident_unknown,
+        recoveries=tuple(RECOVERIES.all_from_wire(request.recoveries)),
         order=_ORDERS.get(request.order, Order.CREATE_TIME_DESC),
     )
 

@@ -29,9 +29,10 @@ _BEGINNING = (datetime.min.replace(tzinfo=UTC), "")
 _READ = text("""
     SELECT approval_id, update_time, version,
         (state IN ('REJECTED', 'EXPIRED', 'CANCELLED', 'FAILED')
-            OR state = 'SUCCEEDED' AND incident_resolve_time IS NOT NULL
+            OR state = 'SUCCEEDED' AND (incident_resolve_time IS NOT NULL OR recovery = 'NOT_RECOVERED')
                 AND (incident_unknown_time IS NULL OR incident_unknown_accepted_by <> ''))
-        AND (finish_time IS NULL OR finish_time < now() - make_interval(secs => :finished_seconds)) AS is_removable
+        AND (finish_time IS NULL
+            OR greatest(finish_time, recovery_time) < now() - make_interval(secs => :finished_seconds)) AS is_removable
     FROM approvals
     WHERE (update_time, approval_id) > (:time, :approval_id) AND update_time < now() - make_interval(secs => :keep_seconds)
     ORDER BY update_time, approval_id LIMIT :limit

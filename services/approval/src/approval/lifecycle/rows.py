@@ -9,14 +9,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
-from approval.model import Approval, Decision, DecisionKind, Operation, OperationKind, Risk, State
+from approval.model import Approval, Decision, DecisionKind, Operation, OperationKind, Recovery, Risk, State
 
 COLUMNS = """
     approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook, parse_error,
     action_hash, risk, rationale, confidence, required_approvals, auto_execute, state, proposed_by, incident_verified,
     incident_opening, create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
     cancelled_by, incident_resolve_time, incident_unknown_time, incident_unknown_accepted_by, supersedes, superseded_by,
-    superseded_proposers, version
+    superseded_proposers, recovery, recovery_time, recovery_deadline, recovery_message, version
 """
 
 
@@ -62,6 +62,10 @@ def _to_approval(row: Any, decisions: Sequence[Decision], now: datetime) -> Appr
         supersedes=row.supersedes or "",
         superseded_by=row.superseded_by or "",
         superseded_proposers=row.superseded_proposers,
+        recovery=Recovery(row.recovery) if row.recovery else None,
+        recovery_time=row.recovery_time,
+        recovery_deadline=row.recovery_deadline,
+        recovery_message=row.recovery_message,
         version=row.version,
         decisions=decisions,
         is_past_expiry=row.expire_time <= now,

@@ -7,9 +7,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from approval.delivery.mapping import DELIVERY_STATES, DELIVERY_TOPICS, delivery_to_proto
 from approval.delivery.model import DeliveryState, DeliveryTopic
-from approval.model import ExecutionOutcome, State
-from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails, TopicStats
-from approval.wire_enums import RISKS, STATES
+from approval.model import ExecutionOutcome, Recovery, State
+from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails, RecoveryStats, TopicStats
+from approval.wire_enums import RECOVERIES, RISKS, STATES
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
 from servicekit.rpc.mapping import WireEnum
@@ -45,6 +45,7 @@ def stats_to_proto(stats: ApprovalStats, *, min_samples: int) -> pb.GetFlywheelS
             superseded_total=stats.approvals_superseded,
         ),
         deliveries=_deliveries(stats.deliveries),
+        recoveries=_recoveries(stats.recoveries, min_samples),
     )
     if stats.details is not None:
         _add_details(response, stats.details)
@@ -121,6 +122,28 @@ def _executions(stats: ApprovalStats, min_samples: int) -> stats_pb.ExecutionSta
         ],
         noop_executions_total=stats.executions.get(ExecutionOutcome.NOOP, 0),
         noop_resolutions_total=stats.noop_resolutions,
+    )
+
+
+def _recoveries(stats: RecoveryStats, min_samples: int) -> stats_pb.RecoveryStats:
+    window = Duration()
+    window.FromTimedelta(WINDOW)
+    enough = stats.samples >= min_samples
+    return stats_pb.RecoveryStats(
+        recovery_rate=stats.verified / stats.samples if enough else None,
+        samples=stats.samples,
+        verified=stats.verified,
+        min_samples=min_samples,
+        window=window,
+        recoveries_total=[
+            stats_pb.RecoveryCount(
+                recovery=RECOVERIES.to_wire(recovery), count=stats.recoveries.get(recovery, 0)
+            )
+            for recovery in Recovery
+            if recovery is not Recovery.PENDING
+        ],
+        pending=stats.pending,
+        overdue_seconds=stats.overdue_seconds,
     )
 
 

@@ -15,9 +15,9 @@ WINDOW = timedelta(hours=24)
 class StatsBounds:
     """How much the stats read at most. A count that reaches its bound means: at least so many."""
 
-    # Approvals whose incident is unknown, and the latest repairs of the window.
+    # Approvals whose incident is unknown, and the latest repairs and recoveries of the window.
     counted: int = 100_000
-    # Deliveries of one topic in one state.
+    # Deliveries of one topic in one state, and recoveries that are PENDING.
     jobs: int = 20_000
     # Executions that ended in one hour.
     of_hour: int = 10_000
@@ -58,6 +58,18 @@ class TopicStats:
 
 
 @dataclass(frozen=True, slots=True)
+class RecoveryStats:
+    """Whether repairs have helped: within the window, in all, and those of which it is not known yet."""
+
+    samples: int
+    verified: int
+    # By outcome; one without any is not there.
+    recoveries: Mapping[str, int]
+    pending: int
+    overdue_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalStats:
     """All stats of this service; `details` only when requested."""
 
@@ -75,4 +87,5 @@ class ApprovalStats:
     approvals_superseded: int
     # Of every topic.
     deliveries: Mapping[DeliveryTopic, TopicStats]
+    recoveries: RecoveryStats
     details: ApprovalStatsDetails | None

@@ -7,7 +7,14 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Float
 
-from approval.counters import APPROVALS, DELIVERIES_DISMISSED, EXECUTIONS, NOOP_RESOLUTIONS, SUPERSEDED
+from approval.counters import (
+    APPROVALS,
+    DELIVERIES_DISMISSED,
+    EXECUTIONS,
+    NOOP_RESOLUTIONS,
+    RECOVERIES,
+    SUPERSEDED,
+)
 from approval.delivery.comparison_repository import count_unknown
 from approval.delivery.delivery_repository import list_open
 from approval.delivery.model import DeliveryTopic
@@ -19,6 +26,7 @@ from approval.stats.model import (
     ApprovalStats,
     ApprovalStatsDetails,
     PendingApproval,
+    RecoveryStats,
     StatsBounds,
     TopicStats,
 )
@@ -33,6 +41,17 @@ _SAMPLES = text("""
         WHERE finish_time > now() - make_interval(secs => :window_seconds)
         ORDER BY finish_time DESC LIMIT :max_counted) AS counted
 """).bindparams(bindparam("window_seconds", type_=Float))
+_RECOVERED = text("""
+    SELECT count(*), count(*) FILTER (WHERE recovery = 'VERIFIED') FROM (
+        SELECT recovery FROM approvals
+        WHERE recovery IN ('VERIFIED', 'NOT_RECOVERED') AND recovery_time > now() - make_interval(secs => :window_seconds)
+        ORDER BY recovery_time DESC LIMIT :max_counted) AS counted
+""").bindparams(bindparam("window_seconds", type_=Float))
+_RECOVERIES = text("""
+    SELECT
+        (SELECT count(*) FROM (SELECT FROM recoveries LIMIT :max_counted) AS counted),
+        (SELECT greatest(coalesce(extract(epoch FROM now() - min(deadline)), 0), 0)::float8 FROM recoveries)
+""")
 _OLDEST_PENDING = text("""
     SELECT greatest(coalesce(extract(epoch FROM now() - min(create_time)), 0), 0)::float8 FROM approvals WHERE state = 'PENDING'
 """)
@@ -87,8 +106,21 @@ async def read_stats(
         approvals_incident_unknown=await count_unknown(connection, max_counted=bounds.counted),
         approvals_superseded=counters.get((SUPERSEDED, ""), 0),
         deliveries={topic: _topic(topic, opened, dismissed.get(topic, 0)) for topic in DeliveryTopic},
+        recoveries=await _read_recoveries(connection, counters, bounds),
         details=await _read_details(connection, bounds) if with_details else None,
     )
+
+
+async def _read_recoveries(
+    connection: AsyncConnection, counters: Mapping[tuple[str, str], int], bounds: StatsBounds
+) -> RecoveryStats:
+    samples, verified = (
+        await connection.execute(
+            _RECOVERED, {"window_seconds": WINDOW.total_seconds(), "max_counted": bounds.counted}
+        )
+    ).one()
+    pending, overdue = (await connection.execute(_RECOVERIES, {"max_counted": bounds.jobs})).one()
+    return RecoveryStats(samples, verified, _labelled(counters, RECOVERIES), pending, overdue)
 
 
 def _topic(topic: DeliveryTopic, opened: Sequence[OpenJobs], dismissed: int) -> TopicStats:

@@ -20,7 +20,7 @@ from servicekit.formatting import as_line, format_duration
 _BUILT_IN = Path(__file__).parent / "templates" / "postmortem.md.j2"
 _HOW = {
     ResolutionType.NO_ACTION: "An approved decision to only observe was executed; nothing was changed.",
-    ResolutionType.AUTO_REPAIRED: "An approved operation was executed and worked.",
+    ResolutionType.AUTO_REPAIRED: "An approved operation was executed and worked. Nothing verified that it helped.",
     ResolutionType.HUMAN: "A person repaired it.",
     ResolutionType.DUPLICATE: "Another incident is about the same problem.",
     ResolutionType.FALSE_POSITIVE: "There was nothing wrong.",
@@ -32,7 +32,10 @@ _TRIED = (
     EventType.REJECTED,
     EventType.EXECUTED,
     EventType.EXECUTION_FAILED,
+    EventType.RECOVERED,
+    EventType.NOT_RECOVERED,
 )
+_VERIFIED = "An approved operation was executed, and the alert was gone after it."
 
 
 class PostmortemTemplateError(Exception):
@@ -108,7 +111,7 @@ def _variables(resolution: ResolutionSnapshot, time_to_resolve: timedelta) -> Ma
         "labels": {as_line(name): as_line(value) for name, value in resolution.labels.items()},
         "occurrence_count": resolution.occurrence_count,
         "resolution_type": resolution.resolution_type.value,
-        "how": _HOW[resolution.resolution_type],
+        "how": _how(resolution),
         "resolved_by": as_line(resolution.resolved.actor),
         "approval_id": as_line(resolution.resolved.attributes.get("approval_id", "")),
         "action": as_line(resolution.resolved.attributes.get("action", "")),
@@ -119,6 +122,18 @@ def _variables(resolution: ResolutionSnapshot, time_to_resolve: timedelta) -> Ma
         "events": [_entry(event) for event in resolution.events],
         "tried": [_entry(event) for event in resolution.events if event.type in _TRIED],
     }
+
+
+def _how(resolution: ResolutionSnapshot) -> str:
+    """Return how the incident was resolved, and whether the alert was gone after the approval that resolved it."""
+    approval_id = resolution.resolved.attributes.get("approval_id")
+    is_verified = approval_id and any(
+        event.type is EventType.RECOVERED and event.attributes.get("approval_id") == approval_id
+        for event in resolution.events
+    )
+    if resolution.resolution_type is ResolutionType.AUTO_REPAIRED and is_verified:
+        return _VERIFIED
+    return _HOW[resolution.resolution_type]
 
 
 def _entry(event: Event) -> Mapping[str, Any]:

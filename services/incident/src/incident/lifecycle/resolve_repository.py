@@ -107,7 +107,7 @@ _RESOLVE = incident_statement(
             SELECT FROM (
                 SELECT event_id, type, event_time, attributes FROM incident_events
                 WHERE incident_id = entry.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
-                    'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')
+                    'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED', 'RECOVERED', 'NOT_RECOVERED')
                 ORDER BY sequence DESC LIMIT 100
             ) AS known
             WHERE known.type = entry.type

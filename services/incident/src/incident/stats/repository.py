@@ -51,7 +51,8 @@ _STUCK_WITH_REASON = f"""
     SELECT stuck.incident_id, title, severity, state, CASE
         WHEN latest.type = 'PROPOSED' THEN 'APPROVAL_PENDING'
         WHEN latest.type = 'APPROVED' THEN 'APPROVED_NOT_EXECUTED'
-        WHEN latest.type = 'EXECUTED' THEN 'EXECUTED_NOT_RESOLVED'
+        WHEN latest.type IN ('EXECUTED', 'RECOVERED') THEN 'EXECUTED_NOT_RESOLVED'
+        WHEN latest.type = 'NOT_RECOVERED' THEN 'NOT_RECOVERED'
         WHEN latest.type = 'EXECUTION_FAILED' THEN 'EXECUTION_FAILED'
         WHEN latest.entries >= :max_entries THEN 'NO_PROGRESS'
         ELSE 'NO_APPROVAL' END AS reason, last_progress_time
@@ -60,19 +61,21 @@ _STUCK_WITH_REASON = f"""
     ) AS stuck
     CROSS JOIN LATERAL (
         SELECT (array_agg(type ORDER BY event_time DESC, sequence DESC) FILTER (
-            WHERE type IN ('PROPOSED', 'APPROVED') OR type IN ('EXECUTED', 'EXECUTION_FAILED')
+            WHERE type IN ('PROPOSED', 'APPROVED')
+                OR type IN ('EXECUTED', 'EXECUTION_FAILED', 'RECOVERED', 'NOT_RECOVERED')
                 AND (stuck.resolution_number = 0 OR event_time > stuck.open_time)))[1] AS type, max(entries) AS entries
         FROM (
             SELECT DISTINCT ON (approval_id) type, event_time, sequence, count(*) OVER () AS entries
             FROM (
                 SELECT type, event_time, sequence, attributes ->> 'approval_id' AS approval_id FROM incident_events
                 WHERE incident_id = stuck.incident_id AND type IN ('PROPOSED', 'APPROVED', 'REJECTED', 'EXPIRED',
-                    'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED')
+                    'CANCELLED', 'EXECUTED', 'EXECUTION_FAILED', 'RECOVERED', 'NOT_RECOVERED')
                 ORDER BY sequence DESC LIMIT :max_entries
             ) AS entry
             ORDER BY approval_id, CASE
                 WHEN approval_id IS NULL OR type = 'PROPOSED' THEN 0
                 WHEN type = 'APPROVED' THEN 1
+                WHEN type IN ('RECOVERED', 'NOT_RECOVERED') THEN 3
                 ELSE 2 END DESC, event_time DESC, sequence DESC
         ) AS approval
     ) AS latest

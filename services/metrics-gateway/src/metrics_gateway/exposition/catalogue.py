@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from awoooi.approval.v1.approval_pb2 import Approval, Delivery
+from awoooi.approval.v1.approval_pb2 import Approval, Delivery, Recovery
 from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     ApprovalStats,
     DeliveryStats,
@@ -12,6 +12,7 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     ExecutionStats,
     IdentitySource,
     IncidentStats,
+    RecoveryStats,
     ResolutionStats,
     ServerLimit,
     SideEffectStats,
@@ -79,6 +80,50 @@ _EXECUTIONS: Sequence[Family[ExecutionStats]] = (
         " awoooi_flywheel_noop_executions_total only while deliveries are pending or parked, or after a restore of the"
         " incident database.",
         lambda stats: stats.noop_resolutions_total,
+    ),
+)
+
+_RECOVERIES: Sequence[Family[RecoveryStats]] = (
+    ValueFamily(
+        "gauge",
+        "awoooi_flywheel_recovery_rate",
+        "Share of repairs of the last 24 hours after which the incident's alert was gone, 0 to 1: whether repairs help, not"
+        " whether operations run. Withheld (absent) while there are fewer than awoooi_flywheel_execution_min_samples.",
+        lambda stats: stats.recovery_rate if stats.HasField("recovery_rate") else None,
+    ),
+    ValueFamily(
+        "gauge",
+        "awoooi_flywheel_recovery_samples",
+        "Repairs that were found to have helped or not in the last 24 hours: the samples of the recovery rate.",
+        lambda stats: stats.samples,
+    ),
+    CountsFamily(
+        "counter",
+        "awoooi_flywheel_recoveries_total",
+        "Repairs by whether they have helped: verified, not_recovered, or unverified where there is no verifier.",
+        (
+            enum_label(
+                "outcome",
+                Recovery.DESCRIPTOR,
+                Recovery.RECOVERY_VERIFIED,
+                Recovery.RECOVERY_NOT_RECOVERED,
+                Recovery.RECOVERY_UNVERIFIED,
+            ),
+        ),
+        lambda stats: [((entry.recovery,), entry.count) for entry in stats.recoveries_total],
+    ),
+    ValueFamily(
+        "gauge",
+        "awoooi_flywheel_recoveries_pending",
+        "Repairs whose incident's alert is looked for now.",
+        lambda stats: stats.pending,
+    ),
+    ValueFamily(
+        "gauge",
+        "awoooi_flywheel_recovery_overdue_seconds",
+        "For how long the window of the pending recovery that should have ended first is over; 0 when none is. More than"
+        " minutes: nobody looks.",
+        lambda stats: stats.overdue_seconds,
     ),
 )
 
@@ -271,6 +316,7 @@ class Section(Generic[S]):
 # A section that no source filled has no series.
 SECTIONS: Sequence[Section[Any]] = (
     Section("executions", _EXECUTIONS),
+    Section("recoveries", _RECOVERIES),
     Section("approvals", _APPROVALS),
     Section("deliveries", (*_DELIVERIES, *_TOPICS)),
     Section("incidents", _INCIDENTS),

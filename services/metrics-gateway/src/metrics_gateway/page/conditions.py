@@ -13,6 +13,7 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     DeliveryStats,
     DeliveryTopicStats,
     ExecutionStats,
+    RecoveryStats,
     ResolutionStats,
     SideEffectStats,
 )
@@ -23,6 +24,7 @@ MIN_SUCCESS_RATE = 0.8
 MAX_DELIVERY_AGE_SECONDS = 300
 MAX_SIDE_EFFECT_AGE_SECONDS = 300
 MAX_APPROVAL_AGE_SECONDS = 1_800
+MAX_RECOVERY_OVERDUE_SECONDS = 300
 MAX_NO_ACTION_POSTMORTEMS = 20
 
 
@@ -57,6 +59,16 @@ def side_effect_is_old(stats: SideEffectStats) -> bool:
 def approval_is_old(stats: ApprovalStats) -> bool:
     """Whether an approval has been pending for too long."""
     return stats.oldest_pending_seconds > MAX_APPROVAL_AGE_SECONDS
+
+
+def not_recovered(stats: RecoveryStats) -> int:
+    """Return the number of repairs of the window that did not help."""
+    return max(stats.samples - stats.verified, 0)
+
+
+def recovery_is_overdue(stats: RecoveryStats) -> bool:
+    """Whether it should have been known for too long whether a repair has helped."""
+    return stats.overdue_seconds > MAX_RECOVERY_OVERDUE_SECONDS
 
 
 def no_action_postmortems(stats: ResolutionStats) -> int:

@@ -9,6 +9,7 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     DeliveryStats,
     ExecutionStats,
     IncidentStats,
+    RecoveryStats,
     ResolutionStats,
     SideEffectStats,
 )
@@ -19,12 +20,14 @@ from metrics_gateway.page.conditions import (
     delivery_is_old,
     lost_resolves,
     no_action_postmortems,
+    not_recovered,
     oldest_by_topic,
     open_deliveries,
     open_side_effects,
     parked_by_topic,
     rate_is_low,
     rate_is_missing,
+    recovery_is_overdue,
     side_effect_is_old,
 )
 from metrics_gateway.page.formatting import OTHER_TOPIC, TOPICS, count, counted, duration
@@ -111,6 +114,16 @@ def _executions(stats: ExecutionStats) -> Iterator[Finding]:
         yield Finding(Level.WRONG, text, "key-numbers", "FlywheelExecutionRateLow")
 
 
+def _recoveries(stats: RecoveryStats) -> Iterator[Finding]:
+    if recovery_is_overdue(stats):
+        text = f"Whether a repair has helped is overdue for {duration(stats.overdue_seconds)}"
+        yield Finding(Level.WRONG, text, "key-numbers", "FlywheelRecoveryOverdue")
+    failed = not_recovered(stats)
+    if failed:
+        text = f"{counted(failed, 'repair', 'repairs')} did not help in 24 h"
+        yield Finding(Level.WATCH, text, "key-numbers", "FlywheelRepairNotRecovered")
+
+
 def _approvals(stats: ApprovalStats) -> Iterator[Finding]:
     if stats.incident_unknown:
         text = counted(
@@ -151,6 +164,7 @@ _SECTION_FINDERS: Sequence[tuple[str, Callable[..., Iterator[Finding]]]] = (
     ("deliveries", _deliveries),
     ("side_effects", _side_effects),
     ("executions", _executions),
+    ("recoveries", _recoveries),
     ("approvals", _approvals),
     ("resolutions", _resolutions),
 )

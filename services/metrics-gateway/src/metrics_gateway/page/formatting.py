@@ -33,6 +33,7 @@ STUCK_REASONS: Final[Mapping[int, str]] = {
     StuckReason.STUCK_REASON_EXECUTION_FAILED: "execution failed",
     StuckReason.STUCK_REASON_EXECUTED_NOT_RESOLVED: "executed, not resolved",
     StuckReason.STUCK_REASON_NO_PROGRESS: "reason not known",
+    StuckReason.STUCK_REASON_NOT_RECOVERED: "executed, not recovered",
 }
 RISKS: Final[Mapping[int, str]] = {
     Risk.RISK_LOW: "low risk",

@@ -12,6 +12,7 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     DeliveryStats,
     ExecutionStats,
     IncidentStats,
+    RecoveryStats,
     ResolutionStats,
     SideEffectStats,
 )
@@ -51,6 +52,7 @@ class Sections:
     """All sections."""
 
     executions: Known[ExecutionStats] | Unknown
+    recoveries: Known[RecoveryStats] | Unknown
     approvals: Known[ApprovalStats] | Unknown
     deliveries: Known[DeliveryStats] | Unknown
     incidents: Known[IncidentStats] | Unknown
@@ -68,6 +70,7 @@ def merge(readings: Sequence[Reading], now: datetime) -> Sections:
 
     return Sections(
         executions=section(_APPROVAL, "executions", lambda response: response.executions),
+        recoveries=section(_APPROVAL, "recoveries", lambda response: response.recoveries),
         approvals=section(_APPROVAL, "approvals", lambda response: response.approvals),
         deliveries=section(_APPROVAL, "deliveries", lambda response: response.deliveries),
         incidents=section(_INCIDENT, "incidents", lambda response: response.incidents),

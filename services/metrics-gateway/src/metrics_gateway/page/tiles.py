@@ -9,6 +9,7 @@ from awoooi.flywheel.v1.flywheel_stats_pb2 import (
     DeliveryStats,
     ExecutionStats,
     IncidentStats,
+    RecoveryStats,
     SideEffectStats,
 )
 from metrics_gateway.page.conditions import (
@@ -16,12 +17,14 @@ from metrics_gateway.page.conditions import (
     approval_is_old,
     delivery_is_old,
     lost_resolves,
+    not_recovered,
     oldest_by_topic,
     oldest_of_every_topic,
     open_of_every_topic,
     open_side_effects,
     rate_is_low,
     rate_is_missing,
+    recovery_is_overdue,
     side_effect_is_old,
 )
 from metrics_gateway.page.formatting import count, counted, duration
@@ -48,6 +51,7 @@ def tiles(sections: Sections) -> Sequence[Tile]:
     """Return the tiles in the order of the page."""
     return [
         _tile("Success rate", sections.executions, _success_rate),
+        _tile("Recovery rate", sections.recoveries, _recovery_rate),
         _tile("Stuck incidents", sections.incidents, _stuck),
         _tile("Pending approvals", sections.approvals, _pending),
         _tile("Deliveries", sections.deliveries, _deliveries),
@@ -78,6 +82,23 @@ def _success_rate(label: str, stats: ExecutionStats) -> Tile:
     return Tile(
         label, f"{int(stats.success_rate * 100 + 1e-9)} %", f"{count(stats.successes)} {of}", level=level
     )
+
+
+def _recovery_rate(label: str, stats: RecoveryStats) -> Tile:
+    level = Level.WELL
+    if recovery_is_overdue(stats):
+        level = Level.WRONG
+    elif not_recovered(stats):
+        level = Level.WATCH
+    pending = f"; {count(stats.pending)} not known yet" if stats.pending else ""
+    if not stats.samples and not stats.pending:
+        return Tile(label, "none", f"no repair was verified in {_window(stats)}", level=level)
+    of = f"of {counted(stats.samples, 'repair', 'repairs')} helped in {_window(stats)}"
+    if not stats.HasField("recovery_rate"):
+        note = f"{count(stats.verified)} {of}, {count(stats.min_samples)} required{pending}"
+        return Tile(label, "withheld", note, level=level)
+    rate = int(stats.recovery_rate * 100 + 1e-9)
+    return Tile(label, f"{rate} %", f"{count(stats.verified)} {of}{pending}", level=level)
 
 
 def _stuck(label: str, stats: IncidentStats) -> Tile:
@@ -140,7 +161,7 @@ def _noop(label: str, stats: ExecutionStats, *, lost: int) -> Tile:
     )
 
 
-def _window(stats: ExecutionStats) -> str:
+def _window(stats: ExecutionStats | RecoveryStats) -> str:
     if not stats.HasField("window"):
         return "24 h"
     seconds = stats.window.ToTimedelta().total_seconds()

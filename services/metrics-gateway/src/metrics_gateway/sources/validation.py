@@ -42,6 +42,8 @@ def validate_response(response: GetFlywheelStatsResponse | None) -> GetFlywheelS
     _check_fields(response)
     if response.executions.success_rate > 1:
         raise InvalidResponseError("executions.success_rate: above 1")
+    if response.recoveries.recovery_rate > 1:
+        raise InvalidResponseError("recoveries.recovery_rate: above 1")
     if response.resolutions.HasField("resolution_seconds"):
         _check_histogram(response.resolutions.resolution_seconds)
     return response

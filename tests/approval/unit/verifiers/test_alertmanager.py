@@ -1,0 +1,112 @@
+"""The verifier alertmanager against a real HTTP server."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from approval.verifiers.alertmanager import make_verifier
+from approval.verifiers.protocol import CannotTellError, Look, Repair
+from tests.approval.unit.verifiers.repaired import FINGERPRINT, LABELS, answer, answering, repair
+
+RUNNING = {"uptime": "2026-05-07T11:00:00.123456789Z", "cluster": {"status": "ready"}}
+
+
+async def look(repaired: Repair, *contents: Any, **variables: str) -> Look:
+    async with answering(*map(answer, contents)) as (_, environment):
+        verifier = make_verifier({**environment, **variables})
+        try:
+            return await verifier.look(repaired)
+        finally:
+            await verifier.close()
+
+
+async def test_an_alert_that_is_not_listed_is_gone() -> None:
+    found = await look(repair(), [], RUNNING)
+    assert found == Look(gone=True, message=f"the alert {FINGERPRINT} is not active in Alertmanager")
+
+
+@pytest.mark.parametrize("state", ["active", "suppressed", "unprocessed"])
+async def test_an_alert_in_any_state_is_not_gone(state: str) -> None:
+    others = [{"fingerprint": "0" * 16, "status": {"state": "active"}}]
+    found = await look(repair(), [*others, {"fingerprint": FINGERPRINT, "status": {"state": state}}])
+    assert found == Look(gone=False, message=f"the alert {FINGERPRINT} is {state} in Alertmanager")
+
+
+async def test_labels_that_are_the_alert_s_narrow_the_request() -> None:
+    async with answering(answer([]), answer(RUNNING)) as (api, environment):
+        verifier = make_verifier(environment)
+        await verifier.look(repair())
+        await verifier.close()
+        asked = urlsplit((await api.received(1)).target)
+    assert asked.path == "/api/v2/alerts"
+    parameters = parse_qsl(asked.query)
+    assert [value for name, value in parameters if name == "filter"] == [
+        'alertname="ApiDown"',
+        'instance="a\\\\b\\"c\\nd"',
+        'namespace="prod"',
+    ]
+    # In whatever state it is: a silenced alert has not ended.
+    assert {"silenced": "true", "inhibited": "true", "active": "true", "unprocessed": "true"}.items() <= dict(
+        parameters
+    ).items()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param({"alertname": "ApiDown"}, id="some of them"),
+        pytest.param({**LABELS, "team": "sre"}, id="more than those"),
+        pytest.param({**LABELS, "namespace": "Prod"}, id="another value"),
+    ],
+)
+async def test_labels_that_are_not_the_alert_s_exclude_nothing(labels: Mapping[str, str]) -> None:
+    async with answering(answer([{"fingerprint": FINGERPRINT, "status": {}}])) as (api, environment):
+        verifier = make_verifier(environment)
+        found = await verifier.look(repair(labels=labels))
+        await verifier.close()
+        assert "filter" not in (await api.received(1)).target
+    assert not found.gone
+
+
+@pytest.mark.parametrize(
+    ("repaired", "contents", "reason"),
+    [
+        pytest.param(repair(wanted=""), [], "the incident has no fingerprint", id="no fingerprint"),
+        pytest.param(
+            repair(wanted="group:0123"), [], "the incident has no fingerprint", id="of a group of alerts"
+        ),
+        pytest.param(
+            repair(wanted="0" * 16, source="other"),
+            [],
+            "the incident has no fingerprint",
+            id="of another system",
+        ),
+        pytest.param(repair(), [{"status": "success"}], "not a list of alerts", id="of another API"),
+        pytest.param(repair(), [[1]], "not a list of alerts", id="of no alerts"),
+        pytest.param(repair(), [[], []], "not a status", id="no status"),
+        pytest.param(repair(), [[], {}], "since when it runs", id="no start"),
+        pytest.param(
+            repair(),
+            [[], {**RUNNING, "cluster": {"status": "settling"}}],
+            "not yet settled in its cluster",
+            id="settling",
+        ),
+        pytest.param(
+            repair(),
+            [[], {**RUNNING, "uptime": "2026-05-07T11:58:30Z"}],
+            "less than 120 s",
+            id="just started",
+        ),
+    ],
+)
+async def test_what_cannot_be_told_is_not_gone(repaired: Repair, contents: list[Any], reason: str) -> None:
+    with pytest.raises(CannotTellError, match=reason):
+        await look(repaired, *contents)
+
+
+async def test_how_long_it_must_have_run_is_a_setting() -> None:
+    started = {**RUNNING, "uptime": "2026-05-07T11:58:30Z"}
+    assert (await look(repair(), [], started, APPROVAL_VERIFIER_SETTLE="1m")).gone
+    assert (await look(repair(), [], {"cluster": {"status": "disabled"}}, APPROVAL_VERIFIER_SETTLE="0s")).gone
