@@ -142,3 +142,20 @@ def test_a_mapping_file_that_cannot_be_used_says_where(content: bytes, problem: 
     with pytest.raises(MappingFileError) as raised:
         parse_mapping(content)
     assert raised.value.problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "label"),
+    [
+        ('up{job="api"} == 0', 'up{job="api"} == 0'),
+        ("x" * 256, "x" * 256),
+        ("x" * 257, None),
+        ("", None),
+    ],
+    ids=["short", "longest", "too long to be whole", "empty"],
+)
+def test_the_expression_of_a_recovery_is_a_label(annotation: str, label: str | None) -> None:
+    found = report(annotations={"recovery_expression": annotation})
+    assert found.labels.get("recovery_expression") == label
+    many = {f"label{number:03}": "x" for number in range(80)}
+    assert len(report(annotations={"recovery_expression": annotation}, labels=many).labels) == 64

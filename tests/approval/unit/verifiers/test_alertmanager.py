@@ -53,6 +53,16 @@ async def test_labels_that_are_the_alert_s_narrow_the_request() -> None:
     ).items()
 
 
+async def test_a_label_that_the_intake_has_added_is_none_of_the_alert_s() -> None:
+    async with answering(answer([]), answer(RUNNING)) as (api, environment):
+        verifier = make_verifier(environment)
+        await verifier.look(repair(labels={**LABELS, "recovery_expression": "up == 0"}, source=""))
+        await verifier.close()
+        target = (await api.received(1)).target
+    assert "filter" in target
+    assert "recovery_expression" not in target
+
+
 @pytest.mark.parametrize(
     "labels",
     [

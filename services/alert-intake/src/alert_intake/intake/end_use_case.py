@@ -1,5 +1,8 @@
 """An alert that has ended: its incident is resolved, unless an action is being executed or it is about more."""
 
+import asyncio
+from functools import partial
+
 from alert_intake.intake.incidents import SOURCE, is_unresolved, unresolved_incident
 from alert_intake.intake.outcomes import Result
 from alert_intake.mapping.firing import Firing, end_note, parse_firing
@@ -10,6 +13,13 @@ from awoooi.incident.v1 import incident_pb2
 
 _REPORTS = (incident_pb2.IncidentEvent.TYPE_OPENED, incident_pb2.IncidentEvent.TYPE_DEDUPLICATED)
 _REOPENED = incident_pb2.IncidentEvent.TYPE_REOPENED
+_EXECUTING = (approval_pb2.Approval.STATE_EXECUTING,)
+# Of an operation that worked, unless the alert is not gone after it.
+_RESOLVING = (
+    approval_pb2.RECOVERY_PENDING,
+    approval_pb2.RECOVERY_VERIFIED,
+    approval_pb2.RECOVERY_UNVERIFIED,
+)
 # Times that an incident is read again because it changed meanwhile.
 _ATTEMPTS = 5
 
@@ -75,6 +85,11 @@ class ReportEnd:
         return False
 
     async def _is_being_repaired(self, incident: incident_pb2.Incident) -> bool:
-        executing = (approval_pb2.Approval.STATE_EXECUTING,)
-        listed = self._approvals.list(incident_id=incident.incident_id, states=executing, page_size=1)
-        return bool((await listed.page()).approvals)
+        """Tell whether an approval of it executes, or will resolve it, as repaired, unless its alert is not gone."""
+        of_incident = partial(self._approvals.list, incident_id=incident.incident_id)
+        executing, worked = await asyncio.gather(
+            of_incident(states=_EXECUTING, page_size=1).page(), of_incident(recoveries=_RESOLVING).page()
+        )
+        return bool(executing.approvals) or any(
+            not approval.HasField("incident_resolve_time") for approval in worked.approvals
+        )

@@ -14,6 +14,8 @@ _MAX_TITLE = 500
 _MAX_DESCRIPTION_BYTES = 8_192
 _MAX_LABELS = 64
 _MAX_LABEL = 256
+# An annotation that the incident gets as a label: the verifier prometheus of the approval service evaluates it.
+_EXPRESSION = "recovery_expression"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def _report(
     said = text.line(first(receiver.severity)).lower()
     title = _line(first(receiver.title) or labels.get("alertname", ""))
     description = "\n\n".join(filter(None, (first(receiver.description), footer)))
+    expression = _expression(annotations)
     return Report(
         firing=firing,
         starts_at=starts_at,
@@ -102,17 +105,23 @@ def _report(
         title=_cut(title or f"alert {fingerprint}", _MAX_TITLE),
         description=_cut_bytes(text.block(description.replace("\0", " ")), _MAX_DESCRIPTION_BYTES),
         severity=receiver.severities.get(said, receiver.default_severity),
-        labels=_labels(labels, receiver.labels),
+        labels={**_labels(labels, receiver.labels, _MAX_LABELS - len(expression)), **expression},
     )
 
 
-def _labels(labels: Mapping[str, str], chosen: frozenset[str] | None) -> Mapping[str, str]:
+def _expression(annotations: Mapping[str, str]) -> Mapping[str, str]:
+    expression = text.block(annotations.get(_EXPRESSION, "").replace("\0", " ")).strip()
+    # A part of one would be another one.
+    return {_EXPRESSION: expression} if 0 < len(expression) <= _MAX_LABEL else {}
+
+
+def _labels(labels: Mapping[str, str], chosen: frozenset[str] | None, limit: int) -> Mapping[str, str]:
     """Return the labels that an incident can have: the alert's name first, then by name, no more than it takes."""
     names = sorted(labels, key=lambda name: (name != "alertname", name))
     kept: dict[str, str] = {}
     for name in names:
         key = text.key(_cut(name, _MAX_LABEL))
-        if (chosen is None or name in chosen) and text.is_key(key) and len(kept) < _MAX_LABELS:
+        if (chosen is None or name in chosen) and text.is_key(key) and len(kept) < limit:
             kept.setdefault(key, _cut(text.block(labels[name].replace("\0", " ")), _MAX_LABEL))
     return kept
 

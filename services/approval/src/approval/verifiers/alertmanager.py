@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from approval.verifiers.fingerprint import fingerprint, is_fingerprint
 from approval.verifiers.http_api import HttpApi, HttpSettings
-from approval.verifiers.protocol import CannotTellError, Look, Repair
+from approval.verifiers.protocol import EXPRESSION_LABEL, CannotTellError, Look, Repair
 from approval.verifiers.settling import read_settle, require_uptime
 
 _SOURCE = "alertmanager"
@@ -29,11 +29,13 @@ class AlertmanagerVerifier:
     async def look(self, repair: Repair) -> Look:
         """Whether the alert is there, in any state."""
         wanted = repair.fingerprint
-        is_known = fingerprint(repair.labels) == wanted
+        # Those of the alert: the intake adds one.
+        labels = {name: value for name, value in repair.labels.items() if name != EXPRESSION_LABEL}
+        is_known = fingerprint(labels) == wanted
         if not is_fingerprint(wanted) or not (is_known or repair.source == _SOURCE):
             raise CannotTellError("the incident has no fingerprint of an alert of Alertmanager")
         # A filter by labels only when these are the alert's: it would not be found by others, which is not "gone".
-        filters = _filters(repair.labels) if is_known else []
+        filters = _filters(labels) if is_known else []
         found = (await self._api.get("/api/v2/alerts", [*_ANY_STATE, *filters])).content
         if not isinstance(found, list) or not all(isinstance(alert, dict) for alert in found):
             raise CannotTellError("the answer is not a list of alerts")

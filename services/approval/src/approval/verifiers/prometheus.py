@@ -6,11 +6,9 @@ from pathlib import Path
 
 from approval.verifiers.expressions_file import ExpressionRule, read_rules
 from approval.verifiers.http_api import HttpApi, HttpSettings, NoSuchPathError
-from approval.verifiers.protocol import CannotTellError, Look, Repair
+from approval.verifiers.protocol import EXPRESSION_LABEL, CannotTellError, Look, Repair
 from approval.verifiers.settling import read_settle, require_uptime
 
-# The label of an incident that has its expression.
-EXPRESSION_LABEL = "recovery_expression"
 _RULES_FILE = "APPROVAL_VERIFIER_EXPRESSIONS_FILE"
 # Prometheus gives an expression up on its own, a little before this service would.
 _QUERY_TIMEOUT = "10s"

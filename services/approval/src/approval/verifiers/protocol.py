@@ -9,6 +9,8 @@ from approval.model import Operation
 
 # The entry point group of verifiers; APPROVAL_VERIFIER is the name of an entry.
 ENTRY_POINT_GROUP = "awoooi.flywheel.verifiers"
+# The label of an incident that has the expression of the verifier prometheus.
+EXPRESSION_LABEL = "recovery_expression"
 
 
 class CannotTellError(Exception):
