@@ -1,6 +1,5 @@
 """Whether a repair has helped: its incident is resolved when its own alert is gone, and not before."""
 
-import asyncio
 from collections import deque
 from datetime import timedelta
 
@@ -291,17 +290,3 @@ async def test_of_two_operations_for_one_incident_the_later_one_is_verified(veri
     await verified.approvals.until_delivered(second.approval_id)
     [resolved] = await timeline_events(verified.incidents, first.incident_id, EventType.TYPE_RESOLVED)
     assert resolved.attributes["approval_id"] == second.approval_id
-
-
-async def test_many_repairs_half_of_them_useless_and_none_is_wrongly_resolved(verified: Verified) -> None:
-    helpful = [await verified.repaired(helps=True) for _ in range(10)]
-    useless = [await verified.repaired(helps=False) for _ in range(10)]
-    await asyncio.gather(*(verified.until(each.approval_id, Recovery.RECOVERY_VERIFIED) for each in helpful))
-    for each in useless:
-        await verified.end_window(each.approval_id)
-    await asyncio.gather(
-        *(verified.until(each.approval_id, Recovery.RECOVERY_NOT_RECOVERED) for each in useless)
-    )
-    await asyncio.gather(*(verified.approvals.until_delivered(each.approval_id) for each in helpful))
-    for each in useless:
-        await assert_left_open(verified.incidents, verified.approvals, each)
