@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,6 @@ from urllib.parse import quote
 import grpc
 import httpx2
 import pytest
-import yaml
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.client import ApprovalClient, CallError, IncidentClient
@@ -35,8 +34,7 @@ from tests.services import TIMEOUT_SECONDS, ServiceProcess
 
 EXPIRED = "2026-01-02T00:00:00Z"
 SHORT_SECRET = "short_secret"
-HOOK, SHORT_HOOK, RESTART = "HTTP POST leaky", "HTTP POST short", "RESTART deployment/web -n shop"
-BROKEN = "RESTART deployment/api -n shop"
+HOOK, SHORT_HOOK = "HTTP POST leaky", "HTTP POST short"
 
 
 @dataclass
@@ -74,18 +72,6 @@ def variables(planted: Planted, folder: Path, echo: EchoReceiver) -> dict[str, s
         f'secret_file = "hook_secret"\nheaders = {{ "X-Api-Key" = "{new("header of a hook")}" }}\n'
         f'[hooks.short]\nurl = "{url}/short/{new("URL of another hook")}"\nsecret_file = "{SHORT_SECRET}"\n'
     )
-    kubeconfig = folder / "kubeconfig"
-    named: Mapping[str, Any] = {"contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}
-    kubeconfig.write_text(
-        yaml.safe_dump(
-            {
-                **named,
-                "current-context": "c",
-                "clusters": [{"name": "c", "cluster": {"server": url}}],
-                "users": [{"name": "u", "user": {"token": new("kubernetes")}}],
-            }
-        )
-    )
     (folder / "webhook_secret").write_text(
         f"{new('webhook secret')} whsec_{b64encode(new('webhook key').encode()).decode()}"
     )
@@ -105,11 +91,8 @@ def variables(planted: Planted, folder: Path, echo: EchoReceiver) -> dict[str, s
             f"json://user:{new('Apprise password')}@{echo.address()}/notify/{new('Apprise path')}"
             f" jsons://user:{new('Apprise password beyond a proxy')}@receiver.invalid/{new('Apprise path beyond a proxy')}"
         ),
-        "APPROVAL_EXECUTORS": "http,kubernetes",
+        "APPROVAL_EXECUTORS": "http",
         "APPROVAL_HTTP_HOOKS_FILE": str(hooks),
-        "APPROVAL_KUBERNETES_KUBECONFIG": str(kubeconfig),
-        "APPROVAL_KUBERNETES_NAMESPACES": "shop",
-        "APPROVAL_KUBERNETES_KINDS": "deployment",
         "APPROVAL_COOLDOWN": "0s",
         "GATEWAY_OIDC_JWKS_FILE": None,
         "GATEWAY_OIDC_JWKS_URL": f"{url}/keys/{new('JWKS path')}?key={new('JWKS query')}",
@@ -138,7 +121,7 @@ async def world_in(folder: Path) -> AsyncIterator[World]:
             world = World(protected, planted, metrics)
             yield world
             asked = {path.split("/")[1] if path.startswith("/") else path for path in echo.paths}
-            assert asked >= {"webhook", "notify", "leaky", "keys", "apis", "receiver.invalid:443"}
+            assert asked >= {"webhook", "notify", "leaky", "keys", "receiver.invalid:443"}
         finally:
             await asyncio.to_thread(context.__exit__, None, None, None)
 
@@ -201,7 +184,7 @@ async def _effects_fail(world: World) -> None:
 
 
 async def _executors_fail(world: World) -> None:
-    """Operations of each executor that fail."""
+    """Operations of the http executor that fail, the second for want of a secret."""
     protected = world.protected
     # Read at every request: too short from now on.
     secret_file = protected.folder.parent / SHORT_SECRET
@@ -211,10 +194,7 @@ async def _executors_fail(world: World) -> None:
         protected.approvals("ai") as ai,
         protected.approvals("alice") as alice,
     ):
-        for action in (HOOK, SHORT_HOOK, RESTART, BROKEN):
-            if action == BROKEN:
-                kubeconfig = f'users:\n\t- token: "{world.planted.new("in a kubeconfig that is no YAML")}'
-                (protected.folder.parent / "kubeconfig").write_text(kubeconfig)
+        for action in (HOOK, SHORT_HOOK):
             incident_id = (await detector.create(title="it is down", severity="HIGH")).incident.incident_id
             approval_id = (await ai.propose(incident_id, action=action, risk="LOW")).approval_id
             await alice.approve(approval_id)

@@ -22,8 +22,14 @@ from tests.approval.unit.executors.kubernetes.cluster_faults import (
     no_json,
     status,
 )
-from tests.approval.unit.executors.kubernetes.cluster_server import ClusterServer, Fault, cluster_server
+from tests.approval.unit.executors.kubernetes.cluster_server import (
+    TOKEN,
+    ClusterServer,
+    Fault,
+    cluster_server,
+)
 from tests.approval.unit.executors.kubernetes.objects import deployment, progressing
+from tests.echo_receiver import echo_receiver
 
 
 @pytest.mark.parametrize("refusal", [409, 429])
@@ -203,3 +209,17 @@ async def test_credentials_are_read_for_each_run(cluster: ClusterServer, tmp_pat
     kubeconfig.write_text(good)
     cluster.steps.append(HEALTHY)
     assert (await executor.run(parse_action(RESTART), context())).startswith("restarted")
+
+
+async def test_a_cluster_that_repeats_the_token_does_not_make_it_known(
+    cluster: ClusterServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = executor_for(cluster, tmp_path)
+    kubeconfig = tmp_path / "kubeconfig"
+    async with echo_receiver() as echo:
+        kubeconfig.write_text(kubeconfig.read_text().replace(cluster.address, echo.address()))
+        with pytest.raises(OperationFailedError) as caught:
+            await executor.run(parse_action(RESTART), context())
+        assert echo.paths
+    assert TOKEN in kubeconfig.read_text()
+    assert TOKEN not in f"{caught.value!r} {caplog.text}"
