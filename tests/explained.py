@@ -1,6 +1,6 @@
-"""How much statements read, by PostgreSQL's own count: the same on every machine."""
+"""How much statements read, by PostgreSQL's own count and by its plans: the same on every machine."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import event
@@ -30,6 +30,36 @@ async def rows_read(engine: AsyncEngine, run: Callable[[AsyncConnection], Awaita
             # SQLAlchemy has taught the connection to read JSON.
             (root,) = await driver.fetchval(explained, *parameters)
             found[statement] = round(sum(map(_rows, _nodes(root["Plan"]))))
+    return found
+
+
+async def scans(
+    engine: AsyncEngine, run: Callable[[AsyncConnection], Awaitable[object]]
+) -> Mapping[str, Collection[str]]:
+    """Return the tables that the statements of `run` scan, and for each the index conditions; "" of a scan without one.
+
+    On an empty database: the services keep the plans that they made then.
+    """
+    found: dict[str, set[str]] = {}
+    statements: list[tuple[str, Any]] = []
+
+    def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(engine.sync_engine, "before_cursor_execute", remember)
+    try:
+        async with engine.begin() as connection:
+            await run(connection)
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", remember)
+    async with engine.connect() as connection:
+        for statement, parameters in statements:
+            explained = await connection.exec_driver_sql(
+                f"EXPLAIN (FORMAT JSON) {statement}", tuple(parameters)
+            )
+            for node in _nodes(explained.scalar_one()[0]["Plan"]):
+                if "Scan" in node["Node Type"] and "Relation Name" in node:
+                    found.setdefault(node["Relation Name"], set()).add(node.get("Index Cond", ""))
     return found
 
 

@@ -67,6 +67,10 @@ _ENQUEUE = (
     .columns(payload=JSONB, lease_token=Uuid)
 )
 
+# Every statement below finds its jobs by `job_id = ANY (…)`, so that it reads those alone: a plan that was made while the
+# table was small, and is kept while it grows, has no other way. A join to what is asked for would leave it the choice of
+# reading all jobs, done ones included.
+
 # A job whose lease ended still has its token: its holder never reported back, which counts as a crash.
 _CLAIM = (
     text("""
@@ -86,8 +90,7 @@ _CLAIM = (
         crashes = least(crashes, 2147483646) + (lease_token IS NOT NULL)::int,
         lease_token = :token,
         next_attempt_time = now() + make_interval(secs => :lease_seconds)
-    FROM due
-    WHERE outbox.job_id = due.job_id
+    WHERE outbox.job_id = ANY (ARRAY (SELECT job_id FROM due))
     RETURNING outbox.job_id, topic, dedup_key, payload, attempts, lease_token, crashes
 """)
     .bindparams(
@@ -99,12 +102,14 @@ _CLAIM = (
     .columns(payload=JSONB, lease_token=Uuid)
 )
 
-_MARK_DONE = text("""
+# A job with a lease token is PENDING. (Compared with its state, the index of all PENDING jobs would be another way.)
+_IS_MINE = "job_id = ANY (:job_ids) AND lease_token = (:tokens)[array_position(:job_ids, job_id)]"
+
+_MARK_DONE = text(f"""
     UPDATE outbox SET state = :state, last_error = :note, done_time = now(), lease_token = NULL, crashes = 0
-    FROM unnest(:job_ids, :tokens) AS mine (job_id, lease_token)
-    WHERE outbox.job_id = mine.job_id AND outbox.lease_token = mine.lease_token AND state = 'PENDING'
-    RETURNING outbox.job_id
-""").bindparams(
+    WHERE {_IS_MINE}
+    RETURNING job_id
+""").bindparams(  # noqa: S608 - constants of this module
     bindparam("job_ids", type_=ARRAY(BigInteger)),
     bindparam("tokens", type_=ARRAY(Uuid)),
     bindparam("state", type_=Text),
@@ -121,7 +126,7 @@ _MARK_FAILED = text("""
         next_attempt_time = now() + make_interval(secs => coalesce(failed.retry_seconds, 0))
     FROM unnest(:job_ids, :tokens, :errors, :retry_seconds, :progress)
         AS failed (job_id, lease_token, error, retry_seconds, progress)
-    WHERE outbox.job_id = failed.job_id AND outbox.lease_token = failed.lease_token AND state = 'PENDING'
+    WHERE outbox.job_id = ANY (:job_ids) AND outbox.job_id = failed.job_id AND outbox.lease_token = failed.lease_token
     RETURNING outbox.job_id
 """).bindparams(
     bindparam("job_ids", type_=ARRAY(BigInteger)),
@@ -131,11 +136,11 @@ _MARK_FAILED = text("""
     bindparam("progress", type_=ARRAY(JSONB)),
 )
 
-_RELEASE = text("""
-    UPDATE outbox SET lease_token = NULL, attempts = attempts - 1, next_attempt_time = now()
-    FROM unnest(:job_ids, :tokens) AS mine (job_id, lease_token)
-    WHERE outbox.job_id = mine.job_id AND outbox.lease_token = mine.lease_token AND state = 'PENDING'
-""").bindparams(bindparam("job_ids", type_=ARRAY(BigInteger)), bindparam("tokens", type_=ARRAY(Uuid)))
+_RELEASE = text(f"""
+    UPDATE outbox SET lease_token = NULL, attempts = attempts - 1, next_attempt_time = now() WHERE {_IS_MINE}
+""").bindparams(  # noqa: S608 - as above
+    bindparam("job_ids", type_=ARRAY(BigInteger)), bindparam("tokens", type_=ARRAY(Uuid))
+)
 
 _END_FUTURE_WAITS = text("""
     UPDATE outbox SET next_attempt_time = now()
@@ -143,14 +148,13 @@ _END_FUTURE_WAITS = text("""
 """).bindparams(bindparam("topics", type_=ARRAY(Text)), bindparam("longest_seconds", type_=Float))
 
 _REMOVE_DONE = text("""
-    DELETE FROM outbox USING (
+    DELETE FROM outbox WHERE job_id = ANY (ARRAY (
         SELECT job_id FROM outbox
         WHERE topic = ANY (:topics) AND state IN ('DONE', 'SKIPPED') AND dismissed_by IS NULL
             AND done_time < now() - make_interval(secs => :older_than_seconds)
         ORDER BY done_time LIMIT :limit
         FOR UPDATE SKIP LOCKED
-    ) AS old
-    WHERE outbox.job_id = old.job_id
+    ))
 """).bindparams(bindparam("topics", type_=ARRAY(Text)), bindparam("older_than_seconds", type_=Float))
 
 
@@ -205,8 +209,7 @@ async def mark_done(
     rows = await connection.scalars(
         _MARK_DONE,
         {
-            "job_ids": [job.job_id for job in jobs],
-            "tokens": [job.lease_token for job in jobs],
+            **_mine(jobs),
             "state": "DONE" if skip_reason is None else "SKIPPED",
             "note": skip_reason,
         },
@@ -240,9 +243,13 @@ def storable_error(error: str) -> str:
 
 async def release(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
     """Release the leases of jobs that were not tried, so that any process may claim them at once."""
-    await connection.execute(
-        _RELEASE, {"job_ids": [job.job_id for job in jobs], "tokens": [job.lease_token for job in jobs]}
-    )
+    await connection.execute(_RELEASE, _mine(jobs))
+
+
+def _mine(jobs: Sequence[Job]) -> Mapping[str, object]:
+    # A lease that was lost and claimed again has two tokens here: the later one holds.
+    tokens = {job.job_id: job.lease_token for job in jobs}
+    return {"job_ids": list(tokens), "tokens": list(tokens.values())}
 
 
 async def end_future_waits(connection: AsyncConnection, topics: Sequence[str], *, longest: timedelta) -> int:
