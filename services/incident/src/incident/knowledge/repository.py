@@ -1,7 +1,6 @@
 """The statements on knowledge: merge and index lessons, take a success back at a reopening. Nothing here commits."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -60,7 +59,8 @@ async def get_lessons(
 
 
 # One entry for each symptom and resolution; in key order, so that two such statements cannot deadlock. Of several lessons for
-# one entry the first gives it its incident and the symptoms of that one, the last that has a note its resolution.
+# one entry the first gives it its incident and the symptoms of that one, the last that has a note its resolution. That of an
+# entry that exists is not set here: even to the same text, it would make the column `search` and its index entries anew.
 _LEARN = text("""
     WITH lessons AS (
         SELECT * FROM unnest(:ids, :incident_ids, :numbers, :symptom_keys, :symptoms, :resolutions, :types, :actions,
@@ -78,15 +78,13 @@ _LEARN = text("""
             use_count = least(knowledge.use_count::bigint + excluded.use_count, 2147483647),
             success_count = least(knowledge.success_count::bigint + excluded.success_count, 2147483647),
             resolution_seconds_sum = knowledge.resolution_seconds_sum + excluded.resolution_seconds_sum,
-            resolution = CASE WHEN excluded.resolution <> '' THEN excluded.resolution ELSE knowledge.resolution END,
             update_time = now()
-        RETURNING knowledge_id, symptoms, resolution, indexed_digest
+        RETURNING knowledge_id, symptoms, resolution, indexed_digest <> md5(symptoms || E'\\n' || resolution) AS is_stale
     ), uses AS (
         INSERT INTO knowledge_uses (incident_id, resolution_number, knowledge_id, held)
         SELECT incident_id, resolution_number, knowledge_id, held FROM lessons
     )
-    SELECT knowledge_id, symptoms, resolution FROM learnt
-    WHERE indexed_digest <> md5(symptoms || E'\\n' || resolution)
+    SELECT knowledge_id, symptoms, resolution, is_stale FROM learnt
 """).bindparams(
     bindparam("ids", type_=ARRAY(Text)),
     bindparam("incident_ids", type_=ARRAY(Text)),
@@ -118,17 +116,27 @@ async def learn(connection: AsyncConnection, lessons: Sequence[Lesson]) -> None:
             "seconds": [lesson.seconds for lesson in lessons],
         },
     )
-    await _index(connection, rows.all())
+    noted = {lesson.knowledge_id: lesson.resolution for lesson in lessons if lesson.resolution}
+    await _index(
+        connection,
+        [
+            (knowledge_id, symptoms, latest)
+            for knowledge_id, symptoms, resolution, is_stale in rows
+            if (latest := noted.get(knowledge_id, resolution)) != resolution or is_stale
+        ],
+    )
 
 
 _INDEX = text("""
     UPDATE knowledge SET
-        search_text = indexed.search_text, grams = array_to_tsvector(string_to_array(indexed.grams, ' ')),
-        indexed_digest = md5(symptoms || E'\\n' || resolution)
-    FROM unnest(:ids, :texts, :grams) AS indexed (knowledge_id, search_text, grams)
-    WHERE knowledge.knowledge_id = indexed.knowledge_id
+        resolution = indexed.resolution, search_text = indexed.search_text,
+        grams = array_to_tsvector(string_to_array(indexed.grams, ' ')),
+        indexed_digest = md5(symptoms || E'\\n' || indexed.resolution)
+    FROM unnest(:ids, :resolutions, :texts, :grams) AS indexed (knowledge_id, resolution, search_text, grams)
+    WHERE knowledge.knowledge_id = ANY (:ids) AND knowledge.knowledge_id = indexed.knowledge_id
 """).bindparams(
     bindparam("ids", type_=ARRAY(Text)),
+    bindparam("resolutions", type_=ARRAY(Text)),
     bindparam("texts", type_=ARRAY(Text)),
     bindparam("grams", type_=ARRAY(Text)),
 )
@@ -142,20 +150,21 @@ _UNINDEXED = text("""
 
 async def index_batch(connection: AsyncConnection, *, limit: int) -> int:
     """Index at most `limit` entries that are not yet, and return their number."""
-    rows = (await connection.execute(_UNINDEXED, {"limit": limit})).all()
-    await _index(connection, rows)
-    return len(rows)
+    entries = [(row[0], row[1], row[2]) for row in await connection.execute(_UNINDEXED, {"limit": limit})]
+    await _index(connection, entries)
+    return len(entries)
 
 
-async def _index(connection: AsyncConnection, rows: Sequence[Any]) -> None:
-    """Index locked entries, each given by its id, symptoms and resolution."""
-    if not rows:
+async def _index(connection: AsyncConnection, entries: Sequence[tuple[str, str, str]]) -> None:
+    """Set the resolution of locked entries, each given by its id, symptoms and resolution, and index them."""
+    if not entries:
         return
-    texts = [searchable(row.symptoms, row.resolution) for row in rows]
+    texts = [searchable(symptoms, resolution) for _, symptoms, resolution in entries]
     await connection.execute(
         _INDEX,
         {
-            "ids": [row.knowledge_id for row in rows],
+            "ids": [knowledge_id for knowledge_id, _, _ in entries],
+            "resolutions": [resolution for _, _, resolution in entries],
             "texts": texts,
             # No gram has a space.
             "grams": [" ".join(grams(each)) for each in texts],
