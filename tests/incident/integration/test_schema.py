@@ -32,7 +32,7 @@ def revisions() -> Sequence[str]:
 
 
 async def schema(url: str) -> Sequence[tuple[Any, ...]]:
-    """Tables, columns, indexes, constraints, triggers and functions, but for alembic's own."""
+    """Tables, columns, indexes, constraints, triggers, functions and storage parameters, but for alembic's own."""
     connection = await asyncpg.connect(url)
     try:
         found = await connection.fetch(
@@ -48,6 +48,8 @@ async def schema(url: str) -> Sequence[tuple[Any, ...]]:
             FROM pg_trigger WHERE NOT tgisinternal
             UNION ALL SELECT 'function', '', proname, pg_get_functiondef(oid)
             FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+            UNION ALL SELECT 'storage', relname::text, '', array_to_string(reloptions, ' ')
+            FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND reloptions IS NOT NULL
             ORDER BY 1, 2, 3, 4
             """
         )
