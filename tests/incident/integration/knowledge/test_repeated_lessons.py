@@ -55,12 +55,14 @@ async def test_a_repeated_lesson_leaves_its_entry_on_its_page(database: str, eng
     await engine.dispose()
     rows = await asyncpg.connect(database)
     try:
-        updates, on_their_page, counts = await rows.fetchrow("""
+        found = await rows.fetchrow("""
             SELECT n_tup_upd, n_tup_hot_upd, (SELECT array_agg(use_count) FROM knowledge)
             FROM pg_stat_user_tables WHERE relname = 'knowledge'
         """)
     finally:
         await rows.close()
+    assert found is not None
+    updates, on_their_page, counts = found
     assert counts == [_INCIDENTS] * _KINDS
     assert updates == _INCIDENTS * _KINDS
     # A new entry is indexed, which moves it; once more it may have to find a page with room.
