@@ -4,7 +4,7 @@ PYTHON ?= python3
 bin    := .venv/bin
 dists  := protos libs/servicekit services/incident services/approval services/alert-intake services/metrics-gateway cli
 pip    := $(bin)/python -m pip install -qq --disable-pip-version-check
-typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks hostile) tests
+typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks chaos hostile) tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -71,7 +71,7 @@ lock: .venv/.dev ## pin the dependencies of the pyproject files; ARGS=--upgrade 
 
 clean: ## remove .venv and caches; data in .flywheel stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find $(filter-out protos,$(dists)) protos/gen protos/src tests $(wildcard benchmarks hostile) -name __pycache__ -prune -exec rm -rf {} +
+	find $(filter-out protos,$(dists)) protos/gen protos/src tests $(wildcard benchmarks chaos hostile) -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help up demo tools test test-fast lint lint-style lint-types lint-imports lint-contracts lint-rules format proto bench \
 	hostile test-compose lock clean

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import p1_resolve, p2_replay, p3_latency, p4_protection, report
+from benchmarks import p1_resolve, p2_replay, p3_latency, p4_protection, p5_alerts, report
 from benchmarks.errors import BenchmarkError
 from benchmarks.lab import Lab, open_lab
 from benchmarks.result import Result
@@ -18,6 +18,7 @@ _BENCHMARKS: Mapping[str, Callable[[Lab, Effort], Awaitable[Result]]] = {
     "P2": p2_replay.measure,
     "P3": p3_latency.measure,
     "P4": p4_protection.measure,
+    "P5": p5_alerts.measure,
 }
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -69,6 +69,25 @@ def incident_service(
 
 
 @contextmanager
+def alert_intake(incident: str, log_path: Path) -> Iterator[RunningServer]:
+    """Run an alert intake of the incident service at an address."""
+    environment = {
+        "INTAKE_LISTEN": "127.0.0.1:0",
+        "INTAKE_INCIDENT_TARGET": incident,
+        # For alerts that end; none does.
+        "INTAKE_APPROVAL_TARGET": "127.0.0.1:1",
+    }
+    with _process([sys.executable, "-m", "alert_intake", "serve"], environment, log_path) as process:
+
+        def address() -> str:
+            lines = log_path.read_text().splitlines()
+            events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+            return next((str(event["address"]) for event in events if event["event"] == "serving"), "")
+
+        yield RunningServer(process, _wait(process, address, log_path), log_path)
+
+
+@contextmanager
 def echo_server(response: bytes, log_path: Path) -> Iterator[RunningServer]:
     """Run the bare server that answers every Resolve with the serialized `response`."""
     with _process([sys.executable, "-m", "benchmarks.echo_server"], {}, log_path) as process:
@@ -93,7 +112,11 @@ def _process(
             stderr=log,
             # Without the settings of the user's own services.
             env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("INCIDENT_")},
+                **{
+                    name: value
+                    for name, value in os.environ.items()
+                    if not name.startswith(("INCIDENT_", "INTAKE_"))
+                },
                 **environment,
             },
         )

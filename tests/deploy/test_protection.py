@@ -1,5 +1,6 @@
 """docker-compose.yml: every connection between the containers is protected, with the files that make-secrets makes."""
 
+import hashlib
 import stat
 import subprocess
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from alert_intake.settings import IntakeSettings
 from approval.settings import ApprovalSettings
 from incident.settings import IncidentSettings
 from metrics_gateway.settings import GatewaySettings
@@ -25,6 +27,7 @@ DIRECTORY = "${FLYWHEEL_SECRETS_DIR:-./deploy/docker/secrets}"
 SERVICES: Mapping[str, Any] = {
     "incident": IncidentSettings,
     "approval": ApprovalSettings,
+    "intake": IntakeSettings,
     "gateway": GatewaySettings,
 }
 
@@ -75,7 +78,10 @@ def test_a_service_serves_tls_to_those_who_prove_who_they_are(
     assert parse_tokens(settings.tokens_file.read_bytes())
 
 
-@pytest.mark.parametrize(("client", "prefix"), [("approval", "incident_tls"), ("gateway", "sources_tls")])
+@pytest.mark.parametrize(
+    ("client", "prefix"),
+    [("approval", "incident_tls"), ("gateway", "sources_tls"), ("intake", "services_tls")],
+)
 def test_services_call_each_other_with_their_certificates(
     client: str, prefix: str, secrets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,9 +90,11 @@ def test_services_call_each_other_with_their_certificates(
     settings: Any = SERVICES[client].from_environment()
     paths = [getattr(settings, f"{prefix}_{name}_file") for name in ("cert", "key", "ca")]
     assert read_certificates(CertificatePaths(*paths)).pair is not None
-    targets = (
-        [settings.incident_target] if client == "approval" else [source.target for source in settings.sources]
-    )
+    targets = {
+        "approval": lambda: [settings.incident_target],
+        "gateway": lambda: [source.target for source in settings.sources],
+        "intake": lambda: [settings.incident_target, settings.approval_target],
+    }[client]()
     for target in targets:
         host, _, port = target.rpartition(":")
         listen = COMPOSE["services"][host]["environment"][f"{host.upper()}_MTLS_LISTEN"]
@@ -105,7 +113,32 @@ def test_prometheus_scrapes_with_a_token_over_tls(secrets: Path) -> None:
             assert path.read_bytes().strip()
         for address in job["static_configs"][0]["targets"]:
             host = address.partition(":")[0]
-            assert host in COMPOSE["services"]
+            assert host in SERVICES
+
+
+def test_alertmanager_posts_with_a_token_over_tls_and_the_flywheel_s_own_alerts_open_no_incidents(
+    secrets: Path,
+) -> None:
+    (service,) = PROMETHEUS["alerting"]["alertmanagers"]
+    assert service["static_configs"][0]["targets"] == ["alertmanager:9093"]
+    ((target, source),) = mounted("alertmanager", secrets).items()
+    configuration = yaml.safe_load(
+        (ROOT / "deploy/alertmanager/alertmanager.yml").read_text(encoding="utf-8")
+    )
+    receivers = {each["name"]: each for each in configuration["receivers"]}
+    (webhook,) = receivers[configuration["route"]["receiver"]]["webhook_configs"]
+    assert webhook["url"] == "https://intake:9465/alertmanager"
+    assert webhook.get("send_resolved", True)
+    http = webhook["http_config"]
+    token = source / Path(http["authorization"]["credentials_file"]).relative_to(target)
+    assert (source / Path(http["tls_config"]["ca_file"]).relative_to(target)).read_bytes().strip()
+    tokens = parse_tokens((secrets / "tokens/tokens.json").read_bytes())
+    (found,) = [each for each in tokens.values() if each.identity.name == "alertmanager"]
+    assert found.identity.roles == {"detector"}
+    assert found.digest == hashlib.sha256(token.read_bytes().strip()).digest()
+    (own,) = configuration["route"]["routes"]
+    assert own["matchers"] == ['alertname=~"Flywheel.*"']
+    assert "webhook_configs" not in receivers[own["receiver"]]
 
 
 def test_no_container_gets_the_key_of_the_authority_and_each_its_own_key_alone(secrets: Path) -> None:
@@ -115,11 +148,12 @@ def test_no_container_gets_the_key_of_the_authority_and_each_its_own_key_alone(s
             for folder in mounted(service, secrets).values()
             for path in folder.rglob("*.key")
         }
-        for service in (*SERVICES, "prometheus")
+        for service in (*SERVICES, "prometheus", "alertmanager")
     }
     assert keys == {
         **{service: {Path(f"tls/{service}/tls.key")} for service in SERVICES},
         "prometheus": set(),
+        "alertmanager": set(),
     }
     assert stat.S_IMODE((secrets / "tls/ca.key").stat().st_mode) == 0o600
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
@@ -127,7 +161,7 @@ def test_no_container_gets_the_key_of_the_authority_and_each_its_own_key_alone(s
 
 def test_the_containers_can_read_what_they_get(secrets: Path) -> None:
     """They run as another user than the owner of the files."""
-    for service in (*SERVICES, "prometheus"):
+    for service in (*SERVICES, "prometheus", "alertmanager"):
         for folder in mounted(service, secrets).values():
             assert folder.stat().st_mode & 0o005 == 0o005
             files = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -138,4 +172,9 @@ def test_the_containers_can_read_what_they_get(secrets: Path) -> None:
 def test_the_health_checks_know_the_settings_of_their_service() -> None:
     text = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
     checks = [line for line in text.splitlines() if "servicekit.healthcheck" in line]
-    assert [line.rpartition(", ")[2] for line in checks] == ['"INCIDENT"]', '"APPROVAL"]', '"GATEWAY"]']
+    assert [line.rpartition(", ")[2] for line in checks] == [
+        '"INCIDENT"]',
+        '"APPROVAL"]',
+        '"INTAKE"]',
+        '"GATEWAY"]',
+    ]

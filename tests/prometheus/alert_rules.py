@@ -31,6 +31,11 @@ ALERTS = {
     "FlywheelSourceDown",
     "FlywheelCallsRefused",
     "FlywheelGatewayAbsent",
+    "FlywheelAlertIntakeAbsent",
+    "FlywheelAlertsNotCommitted",
+    "FlywheelAlertsRefused",
+    "FlywheelAlertsStillFiring",
+    "FlywheelAlertsTruncated",
     "FlywheelWatchdog",
 }
 

@@ -79,7 +79,7 @@ async def running_prometheus(folder: Path, gateway: str) -> AsyncIterator[Promet
     process = await asyncio.to_thread(_start, folder, gateway)
     try:
         # It does not log its port.
-        address = await eventually(lambda: _listening_address(process.pid))
+        address = await eventually(lambda: listening_address(process.pid))
         async with httpx2.AsyncClient(
             base_url=f"http://{address}", timeout=TIMEOUT_SECONDS, trust_env=False
         ) as client:
@@ -109,7 +109,7 @@ def _start(folder: Path, gateway: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
-async def _listening_address(pid: int) -> str | None:
+async def listening_address(pid: int) -> str | None:
     connections = psutil.Process(pid).net_connections("tcp4")
     found = (each.laddr for each in connections if each.status == psutil.CONN_LISTEN)
     return next((f"{address.ip}:{address.port}" for address in found), None)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
+from alert_intake.intake.metrics import IntakeMetrics
 from tests.prometheus.alert_rules import ALERTS, PROMETHEUS, RULES, rules
 from tests.prometheus.programs import CURRENT, MAJOR_VERSIONS, promtool
 
 ROOT = Path(__file__).parents[2]
 UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
-# They do not depend on stats of a source; certificates are those of the process itself.
-WITHOUT_STATS = {"FlywheelWatchdog", "FlywheelGatewayAbsent", "FlywheelCertificateExpiring"}
+# They do not depend on stats of a source; certificates are those of the process itself, and so are the series of an intake.
+OF_INTAKE = {alert for alert in ALERTS if alert.startswith("FlywheelAlert")}
+WITHOUT_STATS = {"FlywheelWatchdog", "FlywheelGatewayAbsent", "FlywheelCertificateExpiring", *OF_INTAKE}
 
 
 def run_promtool(major: int, *arguments: str | Path) -> None:
@@ -77,6 +80,21 @@ def test_every_alert_has_severity_texts_and_runbook_url(alert: str) -> None:
     assert annotations["runbook_url"] == f"docs/runbook.md#{alert.lower()}"
     assert not annotations["summary"].endswith(".")
     assert annotations["description"].endswith(".")
+
+
+@pytest.mark.parametrize("alert", sorted(OF_INTAKE))
+def test_an_alert_about_the_intake_uses_series_and_values_that_it_exports(alert: str) -> None:
+    registry = CollectorRegistry()
+    IntakeMetrics(registry)
+    exported = {
+        (sample.name, name, value)
+        for family in registry.collect()
+        for sample in family.samples
+        for name, value in {"": "", **sample.labels}.items()
+    }
+    used = re.findall(r"(alert_intake_\w+)(?:\{(\w+)=\"([^\"]*)\")?", rules()[alert]["expr"])
+    assert used
+    assert set(used) <= exported
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
