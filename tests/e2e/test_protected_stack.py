@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,25 @@ async def test_all_certificates_are_renewed_while_it_runs(protected: Protected) 
     for failures in (before, after):
         counts = failures.labelled("tls_certificate_reload_failures_total")
         assert set(counts.values()) == {0}
+
+
+async def test_keys_that_cannot_be_read_are_seen_through_the_gateway(protected: Protected) -> None:
+    keys = protected.folder.parent / "jwks.json"
+    good = keys.read_bytes()
+
+    def is_usable(scrape: Scrape, *, usable: bool) -> bool:
+        of_sources = [
+            scrape.value("awoooi_flywheel_identity_source_unusable", source=source, identity_source="jwks")
+            for source in protected.addresses
+        ]
+        own = scrape.value("identity_source_usable", source="jwks")
+        return of_sources == [not usable] * len(of_sources) and own == usable
+
+    await eventually(protected.scrape, partial(is_usable, usable=True))
+    keys.write_bytes(b"{")
+    await eventually(protected.scrape, partial(is_usable, usable=False))
+    keys.write_bytes(good)
+    await eventually(protected.scrape, partial(is_usable, usable=True))
 
 
 def test_the_documented_call_with_a_token_works(protected: Protected, tmp_path: Path) -> None:

@@ -243,6 +243,14 @@ async def test_a_batch_has_so_many_rows_and_a_larger_incident_is_removed_alone_a
         # As long as there is more, the next batch does not wait for the next period.
         assert removal.has_more == bool(expected)
     assert set((await counted(rows)).values()) == {0}
+    # Each batch is one record, of what it has removed.
+    removed = await rows.fetch(
+        "SELECT actor, method, outcome, targets FROM audit_records WHERE operation = 'background/retention'"
+    )
+    assert {tuple(each)[:3] for each in removed} == {("service:incident", "system", "CHANGED")}
+    assert {frozenset(each["targets"].split()) for each in removed} == {
+        frozenset(each) for each in ([large], [small[2]], small[:2])
+    }
 
 
 async def test_an_incident_locked_by_a_concurrent_reopening_is_skipped(
