@@ -146,7 +146,12 @@ async def enqueue(
 ) -> Sequence[Job]:
     """Enqueue and commit."""
     async with engine.begin() as connection:
-        return await queue.enqueue(connection, jobs_of(keys, topic), lease=lease)
+        return await queue.enqueue(
+            connection,
+            jobs_of(keys, topic),
+            lease=lease or timedelta(0),
+            leased=() if lease is None else (topic,),
+        )
 
 
 async def requeue(engine: AsyncEngine, key: object, topic: str = "t") -> None:

@@ -136,6 +136,15 @@ async def test_without_room_jobs_are_inserted_unleased_and_the_worker_is_woken(
     assert (row["attempts"], row["lease_token"]) == (0, None)
 
 
+async def test_a_topic_without_room_costs_the_others_nothing(engine: AsyncEngine, rows: "Rows") -> None:
+    worker = Recording(room=1)
+    async with with_worker(engine, worker).begin() as transaction:
+        transaction.enqueue(*jobs_of("a"), *jobs_of("bc", "full"))
+    assert (worker.dispatched, worker.woken) == (["a"], 1)
+    row = await job(rows, "b", "full")
+    assert (row["attempts"], row["lease_token"]) == (0, None)
+
+
 async def test_an_intent_enqueued_again_is_not_dispatched_again(engine: AsyncEngine) -> None:
     worker = Recording(room=10)
     await enqueue(engine, "a")

@@ -42,10 +42,16 @@ class Outbox:
 
         Jobs inserted already leased to this process save the claim's round trip. Without a lease any process claims them.
         """
-        worker = self._worker
-        if worker is None or not all(worker.has_room(topic, count) for topic, count in jobs.items()):
+        if self._worker is None or self.topics_with_room(jobs) != jobs.keys():
             return None
         return self.lease
+
+    def topics_with_room(self, jobs: Mapping[str, int]) -> frozenset[str]:
+        """Return the topics that the worker has room for, given the number of jobs of each."""
+        worker = self._worker
+        if worker is None:
+            return frozenset()
+        return frozenset(topic for topic, count in jobs.items() if worker.has_room(topic, count))
 
     def dispatch(self, jobs: Sequence[Job]) -> None:
         """Run jobs that were inserted leased and are committed. Without a worker they are claimed when the lease ends."""

@@ -1,7 +1,7 @@
 """The statements of enqueuing and of the worker: enqueue, claim, mark, release, remove."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, Float, Integer, Text, Uuid
+from sqlalchemy.types import BigInteger, Boolean, Float, Integer, Text, Uuid
 
 MAX_ERROR_CHARACTERS = 500
 
@@ -51,8 +51,9 @@ class Failure:
 _ENQUEUE = (
     text("""
     INSERT INTO outbox (topic, dedup_key, payload, attempts, lease_token, next_attempt_time)
-    SELECT topic, dedup_key, payload, :attempts, :token, now() + make_interval(secs => :lease_seconds)
-    FROM unnest(:topics, :dedup_keys, :payloads) AS new (topic, dedup_key, payload)
+    SELECT topic, dedup_key, payload, leased::integer, CASE WHEN leased THEN :token END,
+        now() + make_interval(secs => CASE WHEN leased THEN :lease_seconds ELSE 0 END)
+    FROM unnest(:topics, :dedup_keys, :payloads, :leased) AS new (topic, dedup_key, payload, leased)
     ON CONFLICT (topic, dedup_key) DO NOTHING
     RETURNING job_id, topic, dedup_key, payload, attempts, lease_token
 """)
@@ -60,7 +61,7 @@ _ENQUEUE = (
         bindparam("topics", type_=ARRAY(Text)),
         bindparam("dedup_keys", type_=ARRAY(Text)),
         bindparam("payloads", type_=ARRAY(JSONB)),
-        bindparam("attempts", type_=Integer),
+        bindparam("leased", type_=ARRAY(Boolean)),
         bindparam("token", type_=Uuid),
         bindparam("lease_seconds", type_=Float),
     )
@@ -159,24 +160,27 @@ _REMOVE_DONE = text("""
 
 
 async def enqueue(
-    connection: AsyncConnection, jobs: Sequence[NewJob], *, lease: timedelta | None = None
+    connection: AsyncConnection,
+    jobs: Sequence[NewJob],
+    *,
+    lease: timedelta = timedelta(0),
+    leased: Collection[str] = (),
 ) -> Sequence[Job]:
     """Enqueue `jobs` in the caller's transaction and return those that were new.
 
-    With `lease` they are inserted already leased to this process: after the commit they are dispatched to its worker,
-    which saves the claim's round trip. If the process dies first, the lease ends and any worker claims them. Without it
-    the returned jobs cannot be marked; a worker claims them.
+    Jobs of the topics `leased` are inserted already leased to this process for the time `lease`: after the commit they are
+    dispatched to its worker, which saves the claim's round trip. If the process dies first, the lease ends and any worker
+    claims them. Jobs of other topics are returned without a lease and cannot be marked; a worker claims them.
     """
-    token = uuid.uuid4() if lease is not None else None
     rows = await connection.execute(
         _ENQUEUE,
         {
             "topics": [job.topic for job in jobs],
             "dedup_keys": [job.dedup_key for job in jobs],
             "payloads": [dict(job.payload) for job in jobs],
-            "attempts": 0 if lease is None else 1,
-            "token": token,
-            "lease_seconds": 0.0 if lease is None else lease.total_seconds(),
+            "leased": [job.topic in leased for job in jobs],
+            "token": uuid.uuid4(),
+            "lease_seconds": lease.total_seconds(),
         },
     )
     return [Job(*row) for row in rows]

@@ -66,16 +66,19 @@ class Transaction:
         for call, _ in self._changes:
             call.recorded = True
 
-    async def flush(self, outbox: Outbox, shard: int) -> bool:
-        """Write what was counted and enqueued. Returns whether the jobs were inserted leased."""
+    async def flush(self, outbox: Outbox, shard: int) -> frozenset[str]:
+        """Write what was counted and enqueued. Returns the topics whose jobs were inserted leased: those with room.
+
+        A topic at its limit, as when a receiver hangs, costs the others nothing.
+        """
         amounts = {key: amount for key, amount in self._amounts.items() if amount}
         if amounts:
             await raise_counters(self.connection, amounts, shard=shard)
         if not self._jobs:
-            return False
-        lease = outbox.lease_for(Counter(job.topic for job in self._jobs))
-        self.enqueued = await queue.enqueue(self.connection, self._jobs, lease=lease)
-        return lease is not None
+            return frozenset()
+        leased = outbox.topics_with_room(Counter(job.topic for job in self._jobs))
+        self.enqueued = await queue.enqueue(self.connection, self._jobs, lease=outbox.lease, leased=leased)
+        return leased
 
 
 class Transactions:
@@ -101,9 +104,9 @@ class Transactions:
                 if transaction.has_records:
                     await transaction.append_records(held.enter_context(self.chains.take()))
         transaction.committed()
-        if leased:
-            self.outbox.dispatch(transaction.enqueued)
-        elif transaction.enqueued:
+        if mine := [job for job in transaction.enqueued if job.topic in leased]:
+            self.outbox.dispatch(mine)
+        if len(mine) < len(transaction.enqueued):
             self.outbox.wake()
 
     def statement(self) -> AbstractAsyncContextManager[AsyncConnection]:
