@@ -66,6 +66,7 @@ def approval_response() -> GetFlywheelStatsResponse:
                 _topic(Delivery.TOPIC_RESOLVE, pending=1, parked=2, oldest=4.25, dismissed=5),
                 _topic(Delivery.TOPIC_TIMELINE, pending=7, parked=8, oldest=9.5, dismissed=10),
                 _topic(Delivery.TOPIC_EXECUTION, pending=11, parked=12, oldest=13.5, dismissed=14),
+                _topic(Delivery.TOPIC_NOTIFICATION, pending=19, parked=20, oldest=21.5, dismissed=22),
                 _topic(Delivery.TOPIC_OTHER, pending=15, parked=16, oldest=17.5, dismissed=18),
             ],
         ),

@@ -4,8 +4,12 @@ from datetime import timedelta
 
 import pytest
 
+from approval.notification.opening import open_notifications
 from approval.settings import ApprovalSettings
 from servicekit.process.settings import SettingsError
+
+# Apprise imports it on Pythons that still have it.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +60,41 @@ def test_an_invalid_or_non_positive_retention_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setenv("APPROVAL_RETENTION", value)
     with pytest.raises(SettingsError, match=r"^APPROVAL_RETENTION: "):
         ApprovalSettings.from_environment()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("LINK", "ops.example.org/{approval_id}", "expected a link with {approval_id}"),
+        ("LINK", "https://ops.example.org/", "expected a link with {approval_id}"),
+        ("LINK", "https://ops.example.org/{incident_id}", "expected a link with {approval_id}"),
+        ("LINK", "https://ops.example.org/{approval_id}/{actor}", "expected a link with {approval_id}"),
+        ("INTERVAL", "4s", "expected 3s or less"),
+        ("TARGET", "flywheel", "expected host:port"),
+        ("REMIND_AFTER", "soon", "expected a duration"),
+    ],
+)
+def test_an_invalid_setting_of_notifications_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
+) -> None:
+    monkeypatch.setenv(f"APPROVAL_NOTIFY_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        ApprovalSettings.from_environment()
+    assert str(caught.value).startswith(f"APPROVAL_NOTIFY_{name}: {problem}")
+
+
+@pytest.mark.parametrize(
+    "name", ["https://a.example/{approval_id}", "https://a.example/{incident_id}?a={approval_id}&x"]
+)
+def test_a_link_to_decide_has_the_approval(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("APPROVAL_NOTIFY_LINK", name)
+    assert ApprovalSettings.from_environment().notify_link == name
+
+
+def test_a_url_that_cannot_be_used_prevents_the_start_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("APPROVAL_NOTIFY_URLS", "oncall=json://127.0.0.1 nobody://sesame")
+    with pytest.raises(SettingsError) as caught:
+        open_notifications(ApprovalSettings.from_environment(), policy_file=None)
+    assert str(caught.value) == "APPROVAL_NOTIFY_URLS: URL 2 of 2 is none that Apprise can use"

@@ -87,7 +87,8 @@ DeliveryState: TypeAlias = (
     approval_pb2.Delivery.State.ValueType | Literal["PENDING", "DONE", "PARKED", "DISMISSED"]
 )
 DeliveryTopic: TypeAlias = (
-    approval_pb2.Delivery.Topic.ValueType | Literal["RESOLVE", "TIMELINE", "EXECUTION", "OTHER"]
+    approval_pb2.Delivery.Topic.ValueType
+    | Literal["RESOLVE", "TIMELINE", "EXECUTION", "OTHER", "NOTIFICATION"]
 )
 View: TypeAlias = stats_service.GetFlywheelStatsRequest.View.ValueType | Literal["BASIC", "FULL"]
 

@@ -25,6 +25,8 @@ from approval.lifecycle.expiry import expire
 from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.retention import Retention
 from approval.lifecycle.use_cases import ApprovalUseCases
+from approval.notification.instructions import Instructions
+from approval.notification.opening import open_notifications
 from approval.policy.switch import AutoApproval
 from approval.recovery.model import RecoveryRules
 from approval.recovery.use_cases import Verification
@@ -113,8 +115,9 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     incident_tls = channel_tls(
         settings, certificates, "incident_tls", server_name=settings.incident_tls_server_name
     )
+    notifications = open_notifications(settings, policy_file=settings.policy_file)
     auto_approval = AutoApproval(
-        settings.policy_file, switched_on=settings.auto_approve, switch_file=settings.auto_approve_file
+        notifications.policy, switched_on=settings.auto_approve, switch_file=settings.auto_approve_file
     )
     await auto_approval.start()
     engine = await SERVICE.open_database(settings, migrate=migrate_first, stop=stop)
@@ -145,6 +148,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
             per_hour=settings.operations_per_hour,
         ),
         recovery=None if verifier is None else recovery_rules(settings),
+        notifications=notifications.jobs,
     )
     verification = Verification(
         transactions,
@@ -165,7 +169,18 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     page_tokens = PageTokens()
     worker = OutboxWorker(
         transactions,
-        topics(transactions, execute, incidents, resolve_timeout=settings.incident_resolve_timeout),
+        [
+            *topics(transactions, execute, incidents, resolve_timeout=settings.incident_resolve_timeout),
+            *notifications.topics(
+                transactions,
+                Instructions(
+                    link=settings.notify_link,
+                    address=settings.notify_target or settings.listen,
+                    tls=settings.tls_cert_file is not None,
+                    authenticated=authentication is not None,
+                ),
+            ),
+        ],
         WorkerSettings(keep_done=_KEEP_DONE_DELIVERIES),
     )
 
@@ -178,8 +193,14 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                     incidents=incidents,
                     read_policy=auto_approval.policy,
                     executable=executors.kinds,
+                    notifications=notifications.jobs,
                 ),
-                approvals=ApprovalUseCases(transactions, reads=reads, executable=executors.kinds),
+                approvals=ApprovalUseCases(
+                    transactions,
+                    reads=reads,
+                    executable=executors.kinds,
+                    notifications=notifications.jobs,
+                ),
                 execute=execute,
                 plan=PlanUseCase(transactions, executors),
                 execution_log=ExecutionLogUseCase(reads),
@@ -229,7 +250,10 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                 every=_ABANDONED_CHECK_EVERY,
                 delay_first=True,
             ),
-            "expiry": run_periodically("expiry", partial(expire, transactions), every=settings.expire_every),
+            "expiry": run_periodically(
+                "expiry", partial(expire, transactions, notifications.jobs), every=settings.expire_every
+            ),
+            **notifications.background(transactions),
             "reconcile": run_periodically(
                 "reconcile",
                 reconciler.reconcile_batch,

@@ -254,6 +254,21 @@ class ApprovalFilter:
     order: Order = Order.CREATE_TIME_DESC
 
 
+class NotificationEvent(StrEnum):
+    """What people are notified of."""
+
+    # Waits for a decision; and once more when it has waited long.
+    PENDING = "PENDING"
+    REMINDER = "REMINDER"
+    APPROVED = "APPROVED"
+    # By a rule, at its proposal.
+    AUTO_APPROVED = "AUTO_APPROVED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+    SUPERSEDED = "SUPERSEDED"
+    EXPIRED = "EXPIRED"
+
+
 class Severity(StrEnum):
     """How bad an incident is."""
 

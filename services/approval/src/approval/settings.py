@@ -7,14 +7,15 @@ from typing import Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from approval.notification.settings import NotificationSettings
 from servicekit.identity.settings import IdentitySettings
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.process.settings import Address, Duration
 from servicekit.process.tls_settings import needs, together
 
 
-class ApprovalSettings(ServiceSettings, IdentitySettings):
-    """The settings of every service, how callers prove who they are, how the incident service is reached, and the limits of operations."""
+class ApprovalSettings(ServiceSettings, IdentitySettings, NotificationSettings):
+    """The settings of every service, how callers prove who they are, how the incident service is reached, who is notified, and the limits of operations."""
 
     model_config = SettingsConfigDict(env_prefix="APPROVAL_")
 

@@ -84,6 +84,8 @@ approvals = Table(
     Column("recovery_time", DateTime(timezone=True)),
     Column("recovery_deadline", DateTime(timezone=True)),
     Column("recovery_message", Text, nullable=False, server_default=""),
+    # When people were reminded that it waits for a decision.
+    Column("reminder_time", DateTime(timezone=True)),
     # Incremented by every change; with the time of that, the etag.
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("request_id", Text),
@@ -107,6 +109,11 @@ approvals = Table(
     Index("approvals_incident", "incident_id", "create_time"),
     # Open approvals are few, however long the history: for the oldest one and for expiry.
     Index("approvals_pending", "create_time", postgresql_where=text("state = 'PENDING'")),
+    Index(
+        "approvals_reminder",
+        "create_time",
+        postgresql_where=text("state = 'PENDING' AND reminder_time IS NULL"),
+    ),
     Index("approvals_expiry", "expire_time", postgresql_where=text("state IN ('PENDING', 'APPROVED')")),
     Index("approvals_executing", "execution_lease_until", postgresql_where=text("state = 'EXECUTING'")),
     # The last day's executions by hour.

@@ -1,4 +1,4 @@
-"""The outbox topics of this service and how each is run."""
+"""The outbox topics of this service and how each is run, those of notifications excepted."""
 
 from collections.abc import Sequence
 from datetime import timedelta

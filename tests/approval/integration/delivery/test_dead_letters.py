@@ -24,10 +24,11 @@ from tests.services import RunningService, healthy_service
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Topic = approval_pb2.Delivery.Topic
-RESOLVE, TIMELINE, EXECUTION, OTHER = (
+RESOLVE, TIMELINE, EXECUTION, NOTIFICATION, OTHER = (
     Topic.TOPIC_RESOLVE,
     Topic.TOPIC_TIMELINE,
     Topic.TOPIC_EXECUTION,
+    Topic.TOPIC_NOTIFICATION,
     Topic.TOPIC_OTHER,
 )
 PARKED = DeliveryState.STATE_PARKED
@@ -105,6 +106,7 @@ async def test_a_parked_timeline_entry_is_listed_counted_and_re_queued(
         RESOLVE: 0,
         TIMELINE: 1,
         EXECUTION: 0,
+        NOTIFICATION: 0,
         OTHER: 0,
     }
 
@@ -271,7 +273,7 @@ async def test_what_was_dismissed_is_counted(refusing: Fronted, incidents: Incid
         await approvals.dismiss_delivery(parked.delivery_id, reason="not needed")
     after = await _topics(approvals)
     raised = {topic: after[topic].dismissed_total - before[topic].dismissed_total for topic in after}
-    assert raised == {RESOLVE: 0, TIMELINE: 1, EXECUTION: 0, OTHER: 0}
+    assert raised == {RESOLVE: 0, TIMELINE: 1, EXECUTION: 0, NOTIFICATION: 0, OTHER: 0}
 
 
 async def test_the_reconciler_leaves_a_dismissed_resolve_alone(

@@ -18,6 +18,7 @@ from approval.execution.runner import OperationRunner
 from approval.execution.use_cases import ExecuteUseCase
 from approval.executors.registry import Executors
 from approval.model import State
+from approval.notification.jobs import Notifications
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.queue import Job
@@ -42,7 +43,12 @@ async def executions(transactions: Transactions) -> AsyncIterator[ExecuteUseCase
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         incidents = IncidentClient(channel, check_timeout=second, resolve_timeout=second)
         runner = OperationRunner(
-            transactions, Executors({}), incidents, limits=OperationLimits(), recovery=None
+            transactions,
+            Executors({}),
+            incidents,
+            limits=OperationLimits(),
+            notifications=Notifications(enabled=False),
+            recovery=None,
         )
         yield ExecuteUseCase(transactions, runner)
 

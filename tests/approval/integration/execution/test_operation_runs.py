@@ -17,6 +17,7 @@ from approval.execution.runner import OperationRunner
 from approval.executors import Operation, OperationFailedError, OperationKind, PlanCheck, RunContext
 from approval.executors.registry import Executors
 from approval.model import Approval, State
+from approval.notification.jobs import Notifications
 from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
@@ -86,6 +87,7 @@ def _runner(transactions: Transactions, executor: Scripted) -> OperationRunner:
         UnresolvedIncidents(),
         limits=OperationLimits(lease=LEASE),
         recovery=None,
+        notifications=Notifications(enabled=False),
     )
 
 

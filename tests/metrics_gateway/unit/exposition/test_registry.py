@@ -133,6 +133,8 @@ def test_the_stats_of_the_approval_service_are_exposed() -> None:
         ("parked", "timeline"): 8,
         ("pending", "execution"): 11,
         ("parked", "execution"): 12,
+        ("pending", "notification"): 19,
+        ("parked", "notification"): 20,
         ("pending", "other"): 15,
         ("parked", "other"): 16,
     }
@@ -140,12 +142,14 @@ def test_the_stats_of_the_approval_service_are_exposed() -> None:
         ("resolve",): 4.25,
         ("timeline",): 9.5,
         ("execution",): 13.5,
+        ("notification",): 21.5,
         ("other",): 17.5,
     }
     assert seen.labelled("awoooi_flywheel_deliveries_dismissed_total") == {
         ("resolve",): 5,
         ("timeline",): 10,
         ("execution",): 14,
+        ("notification",): 22,
         ("other",): 18,
     }
     assert seen.value("awoooi_flywheel_approvals", state="pending") == 3

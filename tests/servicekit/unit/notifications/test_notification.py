@@ -120,6 +120,16 @@ async def test_a_name_is_part_of_the_url_where_channels_have_no_names() -> None:
         notifier("oncall=json://127.0.0.1")
 
 
+async def test_messages_to_a_receiver_are_an_interval_apart_and_each_receiver_has_its_own_turn() -> None:
+    async with receiver() as one, receiver() as two:
+        urls = f"oncall={url(one)} payments={url(two)}"
+        by = Notifier(urls, timeout=timedelta(seconds=30), interval=timedelta(seconds=0.2), named=True)
+        begin = asyncio.get_running_loop().time()
+        await asyncio.gather(*(send(by, replace(MESSAGE, message_id=f"{number}")) for number in range(4)))
+        assert asyncio.get_running_loop().time() - begin >= 0.6
+        assert (len(one.requests), len(two.requests)) == (4, 4)
+
+
 def test_the_fan_out_is_bounded() -> None:
     with pytest.raises(TooManyUrlsError, match="has 51 URLs, expected at most 50"):
         notifier(*(f"json://127.0.0.1/{number}" for number in range(51)))

@@ -43,12 +43,16 @@ class Outcome:
 class Notifier:
     """Sends messages to the receivers of its URLs."""
 
-    def __init__(self, urls: str, *, timeout: timedelta, named: bool = False) -> None:
+    def __init__(
+        self, urls: str, *, timeout: timedelta, interval: timedelta = timedelta(0), named: bool = False
+    ) -> None:
         """`urls` are as `parse_receivers` takes them. `timeout` is how long a try waits for all of them.
 
-        Raises NotifyUrlError.
+        `interval` is the time between two messages to a receiver: an attempt waits for its turn, before its timeout begins.
+        Raises NotifyUrlError, TooManyUrlsError.
         """
         self._timeout = timeout.total_seconds()
+        self._interval = interval.total_seconds()
         self._statuses = capture_statuses()
         self._asset = apprise.AppriseAsset(
             app_id="awoooi",
@@ -103,6 +107,7 @@ class Notifier:
             # One that hangs is not waited for again and again: what waits for it would delay messages to the others.
             if receiver.running >= _MAX_SENDS or receiver.overdue:
                 return Outcome("still busy with earlier messages")
+            await self._wait_for_turn(receiver)
             self._sends[key] = self._start(receiver, key, message)
         is_overdue = key in receiver.overdue
         try:
@@ -113,6 +118,13 @@ class Notifier:
             return Outcome(f"no answer within {self._timeout:g} s")
         self._sends.pop(key, None)
         return outcome
+
+    async def _wait_for_turn(self, receiver: Receiver) -> None:
+        now = asyncio.get_running_loop().time()
+        turn = max(now, receiver.next_turn)
+        receiver.next_turn = turn + self._interval
+        if turn > now:
+            await asyncio.sleep(turn - now)
 
     def _start(self, receiver: Receiver, key: tuple[str, str], message: Message) -> asyncio.Future[Outcome]:
         loop = asyncio.get_running_loop()

@@ -46,6 +46,8 @@ class Receiver:
     key: str
     channels: frozenset[str]
     running: int = 0
+    # When the next message may be sent, by the loop's clock.
+    next_turn: float = 0.0
     # Sends, by message id and receiver key, that run longer than an attempt waits for them.
     overdue: set[tuple[str, str]] = field(default_factory=set)
 

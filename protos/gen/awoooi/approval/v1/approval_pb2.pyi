@@ -738,6 +738,8 @@ class Delivery(_message.Message):
         """The execution of an approval with `auto_execute`, in the approval service itself."""
         TOPIC_OTHER: Delivery._Topic.ValueType  # 4
         """A job of another version of the service, which this version does not run."""
+        TOPIC_NOTIFICATION: Delivery._Topic.ValueType  # 5
+        """A message about the approval, to the people who decide about it."""
 
     class Topic(_Topic, metaclass=_TopicEnumTypeWrapper):
         """What is delivered."""
@@ -752,6 +754,8 @@ class Delivery(_message.Message):
     """The execution of an approval with `auto_execute`, in the approval service itself."""
     TOPIC_OTHER: Delivery.Topic.ValueType  # 4
     """A job of another version of the service, which this version does not run."""
+    TOPIC_NOTIFICATION: Delivery.Topic.ValueType  # 5
+    """A message about the approval, to the people who decide about it."""
 
     @_typing.final
     class Dismissal(_message.Message):
@@ -813,7 +817,9 @@ class Delivery(_message.Message):
     topic: Global___Delivery.Topic.ValueType
     """Output only. What is delivered."""
     idempotency_key: _builtins.str
-    """Output only. Unique within its topic: of a TIMELINE the id of the event, else the id of the approval."""
+    """Output only. Unique within its topic: of a TIMELINE the id of the event, of a NOTIFICATION the id in the message, else
+    the id of the approval.
+    """
     requeued_by: _builtins.str
     """Output only. The caller that re-queued it last; empty when none did."""
     @_builtins.property

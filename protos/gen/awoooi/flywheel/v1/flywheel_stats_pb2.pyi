@@ -556,7 +556,7 @@ Global___PendingApproval: _TypeAlias = PendingApproval  # noqa: Y015
 
 @_typing.final
 class DeliveryStats(_message.Message):
-    """Deliveries of the approval service: resolves and timeline events for the incident service, executions."""
+    """Deliveries of the approval service: resolves and timeline events for the incident service, executions, notifications."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

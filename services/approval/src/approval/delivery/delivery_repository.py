@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from approval.delivery.model import Delivery, DeliveryDismissal, DeliveryState, DeliveryTopic
 from approval.delivery.topics import (
     EXECUTE_TOPIC,
+    NOTIFY_TOPIC,
     RESOLVE_TOPIC,
     TIMELINE_TOPIC,
     TOPIC_NAMES,
@@ -66,7 +67,9 @@ async def list_deliveries(
     if not approval_id:
         return [to_delivery(job) for job in await list_some()]
     found = list(await list_some(keys=[(RESOLVE_TOPIC, approval_id), (EXECUTE_TOPIC, approval_id)]))
-    found += await list_some(prefix=(TIMELINE_TOPIC, f"{approval_id}/"))
+    # Their keys begin with the approval's id.
+    for topic in (TIMELINE_TOPIC, NOTIFY_TOPIC):
+        found += await list_some(prefix=(topic, f"{approval_id}/"))
     newest = sorted(found, key=lambda job: -job.job_id)
     return [to_delivery(job) for job in newest[:limit]]
 

@@ -83,6 +83,7 @@ class DeliveryTopic(StrEnum):
     RESOLVE = "RESOLVE"
     TIMELINE = "TIMELINE"
     EXECUTION = "EXECUTION"
+    NOTIFICATION = "NOTIFICATION"
     OTHER = "OTHER"
 
 

@@ -7,11 +7,13 @@ from approval.delivery.model import DeliveryTopic
 RESOLVE_TOPIC = "incident.resolve"
 TIMELINE_TOPIC = "incident.timeline"
 EXECUTE_TOPIC = "approval.execute"
+NOTIFY_TOPIC = "approval.notify"
 
 TOPIC_NAMES: Mapping[DeliveryTopic, str] = {
     DeliveryTopic.RESOLVE: RESOLVE_TOPIC,
     DeliveryTopic.TIMELINE: TIMELINE_TOPIC,
     DeliveryTopic.EXECUTION: EXECUTE_TOPIC,
+    DeliveryTopic.NOTIFICATION: NOTIFY_TOPIC,
 }
 _KINDS = {name: topic for topic, name in TOPIC_NAMES.items()}
 

@@ -30,7 +30,16 @@ from approval.execution.model import EXECUTED, ExecuteCommand, Executed, Outcome
 from approval.executors.protocol import Executor, OperationFailedError, RunContext
 from approval.executors.registry import Executors
 from approval.lifecycle import repository
-from approval.model import OWN_ACTOR, Approval, ExecutionOutcome, Operation, Recovery, State
+from approval.model import (
+    OWN_ACTOR,
+    Approval,
+    ExecutionOutcome,
+    NotificationEvent,
+    Operation,
+    Recovery,
+    State,
+)
+from approval.notification.jobs import Notifications
 from approval.recovery.model import RecoveryRules
 from servicekit.audit.model import Call, background
 from servicekit.database.errors import is_unavailable
@@ -68,6 +77,7 @@ class OperationRunner:
         *,
         limits: OperationLimits,
         recovery: RecoveryRules | None,
+        notifications: Notifications,
     ) -> None:
         """`recovery`: how it is verified whether an operation that worked has helped; None: it is not."""
         self._transactions = transactions
@@ -75,6 +85,7 @@ class OperationRunner:
         self._incidents = incidents
         self._limits = limits
         self._recovery = recovery
+        self._notifications = notifications
         self._running: set[asyncio.Task[None]] = set()
 
     async def execute(
@@ -121,7 +132,17 @@ class OperationRunner:
         reason = _not_needed(approval, incident)
         if reason is not None:
             await repository.cancel(transaction, approval, actor=OWN_ACTOR, reason=reason)
-            return await _not_run(transaction, approval, TimelineEvent.CANCELLED, reason)
+            cancelled = await _not_run(transaction, approval, TimelineEvent.CANCELLED, reason)
+            transaction.enqueue(
+                *self._notifications.jobs(
+                    cancelled.approval,
+                    NotificationEvent.CANCELLED,
+                    cancelled.approval.update_time,
+                    actor=OWN_ACTOR,
+                    reason=reason,
+                )
+            )
+            return cancelled
         recent = await execution_repository.lock_target(
             transaction.connection, operation.target, approval.approval_id, within=self._limits.cooldown
         )

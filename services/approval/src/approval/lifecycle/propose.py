@@ -1,6 +1,6 @@
 """Propose: records a proposed action; a rule of the policy may approve it at once."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
@@ -11,10 +11,20 @@ from approval.delivery.timeline_job import timeline_job
 from approval.errors import IncidentNotFoundError, IncidentResolvedError
 from approval.lifecycle import repository, supersede
 from approval.lifecycle.execution_job import execution_jobs
-from approval.model import ID_PREFIX, Approval, DecisionKind, OperationKind, Proposal, State
+from approval.model import (
+    ID_PREFIX,
+    Approval,
+    DecisionKind,
+    NotificationEvent,
+    OperationKind,
+    Proposal,
+    State,
+)
+from approval.notification.jobs import Notifications
 from approval.policy.model import Policy, Rule
 from servicekit.audit.model import Call, background
 from servicekit.database.ids import new_id
+from servicekit.outbox.queue import NewJob
 from servicekit.outbox.transaction import Transaction, Transactions
 
 _log = structlog.get_logger()
@@ -33,6 +43,7 @@ class ProposeUseCase:
         incidents: IncidentDirectory,
         read_policy: Callable[[], Awaitable[Policy]],
         executable: Collection[OperationKind],
+        notifications: Notifications,
     ) -> None:
         """`executable` are the kinds of operation that this process has an executor for.
 
@@ -42,6 +53,7 @@ class ProposeUseCase:
         self._incidents = incidents
         self._read_policy = read_policy
         self._executable = executable
+        self._notifications = notifications
 
     async def propose(self, proposal: Proposal, *, call: Call, cancels_any: bool) -> Approval:
         """Record a proposed action; idempotent by its request id. A rule of the policy may approve it.
@@ -115,7 +127,7 @@ class ProposeUseCase:
             )
             approval = await repository.get(transaction.connection, approval_id)
             if superseded is not None:
-                await supersede.withdraw(transaction, superseded, approval)
+                await supersede.withdraw(transaction, superseded, approval, notifications=self._notifications)
             transaction.enqueue(
                 timeline_job(
                     timeline_entries.proposed(
@@ -131,6 +143,7 @@ class ProposeUseCase:
             rule = policy.find_rule(approval, incident.severity)
             if rule is not None:
                 approval = await self._approve(transaction, approval, rule)
+            transaction.enqueue(*self._notification(approval, rule, policy))
         if rule is not None:
             _log.info(
                 "approval_approved_by_policy",
@@ -139,6 +152,17 @@ class ProposeUseCase:
                 rule=rule.name,
             )
         return approval
+
+    def _notification(self, approval: Approval, rule: Rule | None, policy: Policy) -> Sequence[NewJob]:
+        if rule is None:
+            return self._notifications.jobs(approval, NotificationEvent.PENDING, approval.create_time)
+        namespace = "" if approval.operation is None else approval.operation.namespace
+        # Most are for nobody.
+        if not policy.routes.find(approval.risk, namespace, NotificationEvent.AUTO_APPROVED).channels:
+            return []
+        return self._notifications.jobs(
+            approval, NotificationEvent.AUTO_APPROVED, approval.decide_time, actor=rule.actor
+        )
 
     async def _approve(self, transaction: Transaction, approval: Approval, rule: Rule) -> Approval:
         reason = f"approved by policy rule {rule.name}"

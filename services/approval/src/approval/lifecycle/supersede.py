@@ -11,7 +11,8 @@ from approval.errors import (
     TransitionNotAllowedError,
 )
 from approval.lifecycle import repository
-from approval.model import Approval, Proposal, State
+from approval.model import Approval, NotificationEvent, Proposal, State
+from approval.notification.jobs import Notifications
 from servicekit.identity.canonical import is_same
 from servicekit.outbox.transaction import Transaction
 
@@ -40,7 +41,9 @@ def proposers(superseded: Approval) -> Sequence[str]:
     return list(dict.fromkeys(superseded.proposers))
 
 
-async def withdraw(transaction: Transaction, superseded: Approval, successor: Approval) -> None:
+async def withdraw(
+    transaction: Transaction, superseded: Approval, successor: Approval, *, notifications: Notifications
+) -> None:
     """Bring a locked PENDING approval to CANCELLED, linked to the one that replaces it, and on its incident's timeline."""
     await repository.cancel(
         transaction,
@@ -60,5 +63,12 @@ async def withdraw(transaction: Transaction, superseded: Approval, successor: Ap
                 action=successor.action,
                 actor=successor.proposed_by,
             )
-        )
+        ),
+        *notifications.jobs(
+            superseded,
+            NotificationEvent.SUPERSEDED,
+            successor.create_time,
+            actor=successor.proposed_by,
+            reason=f"superseded by {successor.approval_id}: {successor.action}",
+        ),
     )

@@ -21,10 +21,12 @@ from approval.model import (
     Approval,
     ApprovalFilter,
     DecisionKind,
+    NotificationEvent,
     OperationKind,
     State,
     Transition,
 )
+from approval.notification.jobs import Notifications
 from servicekit.audit.model import Call
 from servicekit.identity.canonical import folded, is_same
 from servicekit.outbox.transaction import Transactions
@@ -43,12 +45,18 @@ class ApprovalUseCases:
     """Approvals over one database."""
 
     def __init__(
-        self, transactions: Transactions, *, reads: Transactions, executable: Collection[OperationKind]
+        self,
+        transactions: Transactions,
+        *,
+        reads: Transactions,
+        executable: Collection[OperationKind],
+        notifications: Notifications,
     ) -> None:
         """`reads` serves the list; `executable` are the kinds of operation that this process has an executor for."""
         self._transactions = transactions
         self._reads = reads
         self._executable = executable
+        self._notifications = notifications
 
     async def get(self, approval_id: str) -> Approval:
         """Return an approval. Raises ApprovalNotFoundError."""
@@ -126,7 +134,14 @@ class ApprovalUseCases:
                         summary=reason,
                         attributes={"actor": actor},
                     )
-                )
+                ),
+                *self._notifications.jobs(
+                    cancelled,
+                    NotificationEvent.CANCELLED,
+                    cancelled.update_time,
+                    actor=actor,
+                    reason=reason,
+                ),
             )
             return cancelled
 
@@ -182,7 +197,10 @@ class ApprovalUseCases:
                     summary=reason,
                     attributes={"actor": actor},
                 )
-                transaction.enqueue(timeline_job(entry))
+                notifications = self._notifications.jobs(
+                    decided, NotificationEvent.REJECTED, decided.decide_time, actor=actor, reason=reason
+                )
+                transaction.enqueue(timeline_job(entry), *notifications)
             elif decided.state is State.APPROVED:
                 entry = timeline_entries.approved(
                     approval_id,
@@ -192,7 +210,12 @@ class ApprovalUseCases:
                     reason=reason,
                     policy_rule="",
                 )
-                transaction.enqueue(timeline_job(entry), *execution_jobs(decided, self._executable))
+                notifications = self._notifications.jobs(
+                    decided, NotificationEvent.APPROVED, decided.decide_time, actor=actor, reason=reason
+                )
+                transaction.enqueue(
+                    timeline_job(entry), *execution_jobs(decided, self._executable), *notifications
+                )
             return decided
 
 

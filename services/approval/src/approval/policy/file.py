@@ -1,9 +1,9 @@
-"""Parses the policy file: the rules of auto-approval. docs/policy.md shows one."""
+"""Parses the policy file: the rules of auto-approval, and the routes of notifications. docs/policy.md shows both."""
 
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import time
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -12,18 +12,19 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
-from approval.actions.grammar import ActionSyntaxError, parse_action
-from approval.model import Operation, OperationKind, Risk, Severity
+from approval.model import OperationKind, Risk, Severity
+from approval.policy.fields import TABLE, Hook, Namespace
 from approval.policy.model import Policy, Rule, TimeOfDay
+from approval.policy.route_table import RouteTable
+from approval.policy.routes import Routes
 from servicekit.text import shown
 
-_RULE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _KUBERNETES = frozenset(
     {OperationKind.RESTART, OperationKind.SCALE, OperationKind.DELETE, OperationKind.ROLLBACK}
@@ -32,6 +33,7 @@ _KUBERNETES = frozenset(
 _SENTENCES = {
     "missing": "is required",
     "frozen_set_type": 'expected a list, such as ["…"]',
+    "list_type": 'expected a list, such as ["…"]',
     "too_short": "is an empty list, which nothing fits: leave the rule out",
     "string_type": 'expected a text in quotes, such as "…"',
     "float_type": "expected a number from 0 to 1",
@@ -43,6 +45,9 @@ _SENTENCES = {
 }
 
 
+_SENTENCES_OF_ROUTES = {"too_short": "is an empty list, which nothing fits: leave the key out"}
+
+
 class PolicyFileError(Exception):
     """A policy file cannot be used; `problems` has one sentence for each place where something is wrong."""
 
@@ -51,8 +56,8 @@ class PolicyFileError(Exception):
         self.problems = problems
 
 
-def parse_policy(content: bytes) -> Policy:
-    """Return the policy in a file's content.
+def parse_policy(content: bytes, *, channels: Collection[str] = ()) -> Policy:
+    """Return the policy in a file's content. `channels` are those that routes can name; none: they are not checked.
 
     Raises PolicyFileError, which names line and column of what is not TOML, and rule and key of anything else.
     """
@@ -64,10 +69,19 @@ def parse_policy(content: bytes) -> Policy:
     except tomllib.TOMLDecodeError as exc:
         raise PolicyFileError([f"is not TOML: {exc}"]) from None
     try:
-        rules = _File.model_validate(table).rules
+        file = _File.model_validate(table)
     except ValidationError as exc:
         raise PolicyFileError([_problem(error) for error in exc.errors(include_url=False)]) from None
-    return Policy(tuple(rule.named(name) for name, rule in rules.items()))
+    routes = [route.named(name) for name, route in file.notifications.items()]
+    if unknown := [
+        f"notifications.{route.name}.channels: there is no channel {shown(name)} in APPROVAL_NOTIFY_URLS;"
+        f" known are {', '.join(sorted(channels))}"
+        for route in routes
+        for name in sorted(route.channels - set(channels))
+        if channels
+    ]:
+        raise PolicyFileError(unknown)
+    return Policy(tuple(rule.named(name) for name, rule in file.rules.items()), Routes(tuple(routes)))
 
 
 def _parse_time(value: object) -> time:
@@ -87,31 +101,11 @@ def _find_zone(value: object) -> ZoneInfo:
         ) from None
 
 
-def _check_namespace(name: str) -> str:
-    if _parsed(f"DELETE pod/x -n {name}").namespace != name:
-        raise ValueError("is not the name of a namespace")
-    return name
-
-
-def _check_hook(name: str) -> str:
-    if _parsed(f"HTTP POST {name}").hook != name:
-        raise ValueError("is not the name of a hook")
-    return name
-
-
-def _parsed(action: str) -> Operation:
-    try:
-        return parse_action(action)
-    except ActionSyntaxError as exc:
-        raise ValueError(exc.reason) from None
-
-
-_Table = ConfigDict(frozen=True, extra="forbid")
 _ClockTime = Annotated[time, BeforeValidator(_parse_time)]
 
 
 class _TimeOfDayTable(BaseModel):
-    model_config = _Table
+    model_config = TABLE
 
     # "from" is no name in Python.
     start: _ClockTime = Field(alias="from")
@@ -127,12 +121,12 @@ class _TimeOfDayTable(BaseModel):
 
 
 class _RuleTable(BaseModel):
-    model_config = _Table
+    model_config = TABLE
 
     actions: frozenset[OperationKind] = Field(min_length=1)
     risks: frozenset[Risk] = Field(min_length=1)
-    namespaces: frozenset[Annotated[str, AfterValidator(_check_namespace)]] | None = Field(None, min_length=1)
-    hooks: frozenset[Annotated[str, AfterValidator(_check_hook)]] | None = Field(None, min_length=1)
+    namespaces: frozenset[Namespace] | None = Field(None, min_length=1)
+    hooks: frozenset[Hook] | None = Field(None, min_length=1)
     # Strict: neither a text nor true is a number.
     confidence_at_least: float | None = Field(None, strict=True, ge=0, le=1, allow_inf_nan=False)
     severities: frozenset[Severity] | None = Field(None, min_length=1)
@@ -176,20 +170,32 @@ def _listed(kinds: frozenset[OperationKind]) -> str:
 
 
 def _check_rule_name(name: str) -> str:
-    if not _RULE_NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         raise ValueError("is not the name of a rule: a-z, 0-9 and -, at most 63 characters")
     return name
 
 
+def _check_route_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("is not the name of a route: a-z, 0-9 and -, at most 63 characters")
+    return name
+
+
 class _File(BaseModel):
-    model_config = _Table
+    model_config = TABLE
 
     # An empty file is valid and approves nothing: an operator may empty it in an emergency.
     rules: Mapping[Annotated[str, AfterValidator(_check_rule_name)], _RuleTable] = {}
+    notifications: Mapping[Annotated[str, AfterValidator(_check_route_name)], RouteTable] = {}
 
 
-# The tables by their depth in the file: the file, (rules, a rule's name), its time of day.
-_TABLES: Mapping[int, type[BaseModel]] = {1: _File, 3: _RuleTable, 4: _TimeOfDayTable}
+def _table(place: Sequence[str]) -> type[BaseModel]:
+    """Return the table with the key at this place: of the file, (rules, a rule's name), its time of day; of a route."""
+    if len(place) == 1:
+        return _File
+    if place[0] == "notifications":
+        return RouteTable
+    return _RuleTable if len(place) == 3 else _TimeOfDayTable  # noqa: PLR2004 - as above
 
 
 def _problem(error: Any) -> str:
@@ -197,13 +203,14 @@ def _problem(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         sentence = _unknown_key(place)
     else:
-        sentence = _SENTENCES.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+        sentences = _SENTENCES | (_SENTENCES_OF_ROUTES if place[:1] == ["notifications"] else {})
+        sentence = sentences.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     names = [part if part.isprintable() else shown(part) for part in place]
     return f"{'.'.join(names)}: {sentence}"
 
 
 def _unknown_key(place: Sequence[str]) -> str:
-    fields = _TABLES[len(place)].model_fields.items()
+    fields = _table(place).model_fields.items()
     known = [field.alias or name for name, field in fields]
     close = difflib.get_close_matches(place[-1], known, n=1)
     return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known are {', '.join(known)}"

@@ -1,11 +1,12 @@
 """Auto-approval: the rules of a policy, and which of them approves a proposal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
 from approval.model import Approval, Operation, OperationKind, Risk, Severity
+from approval.policy.routes import Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,10 @@ def _is_confident(approval: Approval, minimum: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Rules in the order of their file."""
+    """Rules in the order of their file, and the routes of notifications."""
 
     rules: Sequence[Rule] = ()
+    routes: Routes = field(default_factory=Routes)
 
     def find_rule(self, approval: Approval, severity: Severity | None) -> Rule | None:
         """Return the first rule that approves a new approval, or None: it waits for a person.

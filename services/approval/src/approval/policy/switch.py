@@ -10,8 +10,9 @@ from pathlib import Path
 
 import structlog
 
-from approval.policy.file import PolicyFileError, parse_policy
+from approval.policy.file import PolicyFileError
 from approval.policy.model import Policy
+from approval.policy.reader import PolicyReader
 from servicekit.process.files import why_unreadable
 from servicekit.process.settings import SettingsError
 
@@ -27,13 +28,11 @@ class AutoApprovalDisabledError(Exception):
 class AutoApproval:
     """Reads the policy that counts for a proposal now."""
 
-    def __init__(self, policy_file: Path | None, *, switched_on: bool, switch_file: Path | None) -> None:
-        """Without a `policy_file` nothing is ever approved. `switch_file`, if there is one, must say on, too."""
-        self._policy_file = policy_file
+    def __init__(self, reader: PolicyReader | None, *, switched_on: bool, switch_file: Path | None) -> None:
+        """Without a `reader` nothing is ever approved. `switch_file`, if there is one, must say on, too."""
+        self._reader = reader
         self._switched_on = switched_on
         self._switch_file = switch_file
-        self._content: bytes | None = None
-        self._policy = _NO_RULES
         self._logged: object = None
         # Proposals read in threads of their own; one at a time, so that each change is logged once.
         self._lock = threading.Lock()
@@ -49,17 +48,18 @@ class AutoApproval:
         except AutoApprovalDisabledError:
             pass
         except PolicyFileError as exc:
-            lines = [f"APPROVAL_POLICY_FILE: {self._policy_file}: {problem}" for problem in exc.problems]
+            file = self._reader and self._reader.file
+            lines = [f"APPROVAL_POLICY_FILE: {file}: {problem}" for problem in exc.problems]
             raise SettingsError("\n".join(lines)) from None
         await self.policy()
 
     async def policy(self) -> Policy:
         """Return the policy in the files now; without rules when it is disabled or cannot be used."""
-        if self._policy_file is None:
+        if self._reader is None:
             return _NO_RULES
-        return await asyncio.to_thread(self._current)
+        return await asyncio.to_thread(self._current, self._reader)
 
-    def _current(self) -> Policy:
+    def _current(self, reader: PolicyReader) -> Policy:
         with self._lock:
             try:
                 policy = self._read()
@@ -67,7 +67,7 @@ class AutoApproval:
                 self._log_disabled(str(exc))
                 return _NO_RULES
             except PolicyFileError as exc:
-                self._log_disabled(f"{self._policy_file}: {exc}")
+                self._log_disabled(f"{reader.file}: {exc}")
                 return _NO_RULES
             if self._logged is not policy:
                 self._logged = policy
@@ -81,21 +81,13 @@ class AutoApproval:
 
     def _read(self) -> Policy:
         """Return the policy in the files. Raises AutoApprovalDisabledError, PolicyFileError."""
-        if self._policy_file is None:
+        if self._reader is None:
             return _NO_RULES
         if not self._switched_on:
             raise AutoApprovalDisabledError("APPROVAL_AUTO_APPROVE is off")
         if self._switch_file is not None:
             _require_on(self._switch_file)
-        # Compared by content and not by modification time: two changes may have the same one.
-        try:
-            content = self._policy_file.read_bytes()
-        except OSError as exc:
-            raise PolicyFileError([why_unreadable(exc)]) from None
-        if content != self._content:
-            self._policy = parse_policy(content)
-            self._content = content
-        return self._policy
+        return self._reader.read()
 
 
 def _require_on(switch_file: Path) -> None:

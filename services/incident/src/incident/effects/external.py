@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from incident.effects import repository
 from incident.effects.handler import EffectHandler, disabled_type
 from incident.effects.model import ResolutionSnapshot
+from incident.effects.notification import Notification
 from incident.effects.settings import EffectSettings
 from incident.lifecycle.effect_jobs import EffectPayload
 from incident.model import Effect, ResolutionType
+from servicekit.notifications.opening import open_notifier
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
 from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.settings import SettingsError
 
 if TYPE_CHECKING:
-    from incident.effects.notification import Notification
     from incident.effects.webhook import Webhook
 
 _NOTIFY_TIMEOUT = timedelta(seconds=20)
@@ -48,7 +49,7 @@ class Sender(Protocol):
 class ExternalSystems:
     """The external systems: None where none is configured."""
 
-    notifier: "Notification | None"
+    notifier: Notification | None
     webhook: "Webhook | None"
 
     async def close(self) -> None:
@@ -59,17 +60,11 @@ class ExternalSystems:
 
 def open_external_systems(settings: EffectSettings) -> ExternalSystems:
     """Return the configured external systems. Raises SettingsError."""
-    # Apprise and the HTTP client take long to import: only a process that uses them pays for it.
-    notifier = webhook = None
-    if urls := settings.notify_urls.get_secret_value().strip():
-        from incident.effects.notification import Notification  # noqa: PLC0415 - as above
-        from servicekit.notifications.notifier import Notifier  # noqa: PLC0415 - as above
-
-        try:
-            notifier = Notification(Notifier(urls, timeout=_NOTIFY_TIMEOUT))
-        except ValueError as exc:
-            raise SettingsError(f"INCIDENT_NOTIFY_URLS: {exc}") from None
+    notifier = open_notifier(settings.notify_urls, variable="INCIDENT_NOTIFY_URLS", timeout=_NOTIFY_TIMEOUT)
+    notification = None if notifier is None else Notification(notifier)
+    webhook = None
     if url := settings.webhook_url.get_secret_value():
+        # The HTTP client takes long to import: only a process that uses it pays for it.
         from incident.effects.webhook import Webhook  # noqa: PLC0415 - as above
 
         try:
@@ -81,7 +76,7 @@ def open_external_systems(settings: EffectSettings) -> ExternalSystems:
             )
         except ValueError as exc:
             raise SettingsError(f"INCIDENT_WEBHOOK_URL: {exc}") from None
-    return ExternalSystems(notifier, webhook)
+    return ExternalSystems(notification, webhook)
 
 
 def disabled_effects(systems: ExternalSystems) -> Mapping[Effect, str]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from incident.effects.model import ResolutionSnapshot
 from servicekit.formatting import as_line, format_duration, shorten
 from servicekit.notifications.message import Message
-from servicekit.notifications.notifier import Notifier
+
+if TYPE_CHECKING:
+    from servicekit.notifications.notifier import Notifier
 
 _MAX_NOTE_CHARACTERS = 500
 
@@ -15,7 +17,7 @@ _MAX_NOTE_CHARACTERS = 500
 class Notification:
     """Sends a message about each resolution to every receiver."""
 
-    def __init__(self, notifier: Notifier) -> None:
+    def __init__(self, notifier: "Notifier") -> None:
         self._notifier = notifier
 
     async def send(

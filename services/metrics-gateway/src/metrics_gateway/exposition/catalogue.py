@@ -183,7 +183,7 @@ _TOPICS: Sequence[Family[DeliveryStats]] = (
         "gauge",
         "awoooi_flywheel_deliveries",
         "Jobs of the approval service that are not done, by topic and state: resolves and timeline entries for the"
-        " incident service, executions, and jobs of another version. Parked ones (dead letters) are not retried.",
+        " incident service, executions, notifications, and jobs of another version. Parked ones (dead letters) are not retried.",
         (
             _TOPIC,
             enum_label(

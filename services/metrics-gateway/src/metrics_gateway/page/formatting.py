@@ -60,6 +60,7 @@ TOPICS: Final[Mapping[int, tuple[str, str]]] = {
     Delivery.TOPIC_RESOLVE: ("resolve", "resolves"),
     Delivery.TOPIC_TIMELINE: ("timeline entry", "timeline entries"),
     Delivery.TOPIC_EXECUTION: ("execution", "executions"),
+    Delivery.TOPIC_NOTIFICATION: ("notification", "notifications"),
 }
 OTHER_TOPIC: Final = ("job of another version", "jobs of another version")
 DELIVERY_STATES: Final[Mapping[int, str]] = {

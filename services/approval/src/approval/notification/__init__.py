@@ -1,0 +1,1 @@
+"""Notifications of the people who decide about approvals."""
