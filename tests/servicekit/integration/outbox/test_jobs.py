@@ -4,12 +4,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from servicekit.outbox import dead_letters, jobs, queue
 from servicekit.outbox.dead_letters import JobEndedError, JobNotParkedError
 from servicekit.outbox.jobs import JobState
 from servicekit.outbox.queue import Failure
+from tests.explained import rows_read
 from tests.servicekit.outbox_cases import claim, end_leases, enqueue, job
 
 if TYPE_CHECKING:
@@ -272,3 +273,25 @@ async def test_the_age_of_a_job_from_the_future_is_not_negative(engine: AsyncEng
     async with engine.connect() as connection:
         ((found),) = await jobs.count_open(connection)
     assert found.oldest_seconds == 0
+
+
+@pytest.mark.parametrize("state", [JobState.PENDING, JobState.PARKED])
+async def test_listing_the_jobs_of_an_open_state_does_not_walk_the_history(
+    engine: AsyncEngine, rows: "Rows", state: JobState
+) -> None:
+    async def read(connection: AsyncConnection) -> object:
+        return await jobs.list_jobs(connection, ["t"], states=[state], limit=10)
+
+    # The open one is the oldest: newest first, all the others come before it.
+    await rows.execute(_STORE, state, 1, 1)
+    await rows.execute(_STORE, "DONE", 2, 2000)
+    await rows.execute("ANALYZE outbox")
+
+    assert sum((await rows_read(engine, read)).values()) <= 2
+
+
+_STORE = """
+    INSERT INTO outbox (topic, dedup_key, payload, state, next_attempt_time, done_time)
+    SELECT 't', number::text, '{}', $1::text, now(), CASE WHEN $1::text = 'DONE' THEN now() END
+    FROM generate_series($2::int, $3::int) AS number
+"""

@@ -135,6 +135,7 @@ _LIST_BY_KEY = _list_statement(
 _LIST_BY_PREFIX = _list_statement("topic = :prefix_topic AND starts_with(dedup_key, :prefix)")
 # By their partial indexes.
 _LIST_OF_STATE: Mapping[tuple[JobState, ...], TextualSelect] = {
+    (JobState.PENDING,): _list_statement("state = 'PENDING'"),
     (JobState.PARKED,): _list_statement("state = 'PARKED'"),
     (JobState.DISMISSED,): _list_statement("dismissed_by IS NOT NULL"),
 }
