@@ -71,6 +71,8 @@ SELECT
     (SELECT count(*) FROM outbox) AS jobs
 """
 
+_AUDITED = "SELECT count(*) FROM audit_records WHERE operation LIKE '%/Resolve' AND outcome = 'CHANGED'"
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -145,3 +147,9 @@ class Incidents:
                 f"{resolved} incidents were resolved, and the database holds {found.resolved} that are, "
                 f"{found.events} events and {found.jobs} jobs of them"
             )
+
+    async def expect_audited(self, calls: int) -> None:
+        """Raises BenchmarkError unless the audit trail has a record of so many Resolves."""
+        found = await self._connection.fetchval(_AUDITED)
+        if found != calls:
+            raise BenchmarkError(f"the audit trail has {found} Resolves and not {calls}")

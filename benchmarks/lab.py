@@ -25,6 +25,7 @@ from servicekit.database.migrations import Migrations
 _DATABASE = "incident"
 _TWIN = "incident_twin"
 _PROTECTED = "incident_protected"
+_UNAUDITED = "incident_unaudited"
 _DRAIN_SECONDS = 300.0
 
 
@@ -43,9 +44,7 @@ class Lab:
     @asynccontextmanager
     async def protected(self) -> AsyncIterator[tuple[RunningServer, Incidents]]:
         """Run a second service, over mutual TLS and with tokens, on a database of its own."""
-        self.postgres.create_database(_PROTECTED)
-        url = self.postgres.url(_PROTECTED)
-        await _migrate(url)
+        url = await self._new_database(_PROTECTED)
         protection = protect(self.directory / "protection")
         log_path = self.directory / "protected.log"
         with incident_service(
@@ -53,6 +52,21 @@ class Lab:
         ) as service:
             async with _connection(url) as connection:
                 yield service, Incidents(connection)
+
+    @asynccontextmanager
+    async def unaudited(self) -> AsyncIterator[tuple[RunningServer, Incidents]]:
+        """Run a second service, in the clear and without its audit trail, on a database of its own."""
+        url = await self._new_database(_UNAUDITED)
+        log_path = self.directory / "unaudited.log"
+        with incident_service(url, log_path, module="benchmarks.unaudited") as service:
+            async with _connection(url) as connection:
+                yield service, Incidents(connection)
+
+    async def _new_database(self, name: str) -> str:
+        self.postgres.create_database(name)
+        url = self.postgres.url(name)
+        await _migrate(url)
+        return url
 
     @property
     def database_url(self) -> str:

@@ -45,12 +45,16 @@ def incident_service(
     database_url: str,
     log_path: Path,
     *,
+    module: str = "incident",
     settings: Mapping[str, str] = NO_SETTINGS,
     access: Access = IN_THE_CLEAR,
 ) -> Iterator[RunningServer]:
-    """Run the incident service as users do, its effects' worker and its log included; `access` is that of its callers."""
+    """Run the incident service as users do, its effects' worker and its log included.
+
+    `module` is what is run, `access` that of its callers.
+    """
     environment = {"INCIDENT_LISTEN": "127.0.0.1:0", "INCIDENT_DATABASE_URL": database_url, **settings}
-    command = [sys.executable, "-m", "incident", "serve"]
+    command = [sys.executable, "-m", module, "serve"]
     with _process(command, environment, log_path) as process:
 
         def address() -> str:

@@ -6,6 +6,7 @@ ends as UNIMPLEMENTED or INVALID_ARGUMENT.
 
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +37,7 @@ from servicekit.identity.tokens import Tokens, TokenVerifier, parse_tokens
 from servicekit.identity.watched_file import WatchedFile
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.server import Server, ServerBuilder, ServerLimits
+from servicekit.rpc.tls import ServerTls
 from tests.credentials import AUDIENCE, ISSUER, TokenFile, confused, jwk, jwks, rsa_key, signed, unsigned
 
 in_module = pytest.mark.asyncio(loop_scope="module")
@@ -174,6 +176,11 @@ class Servers:
     # By the name of a column, or of what is wrong with them, what is sent as `authorization`.
     credentials: Mapping[str, str | None]
 
+    async def close(self) -> None:
+        """Close the channels."""
+        for channel in self.channels.values():
+            await channel.close()
+
     async def call(
         self, service: str, method: MethodDescriptor, authorization: str | None
     ) -> grpc.StatusCode:
@@ -212,13 +219,25 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     authenticator = WithServices(
         tokens=TokenVerifier(file), jwts=JwtVerifier(rules, FileKeys(keys), lambda: ROLES_BY_NAME)
     )
-    incident = _server(INCIDENT_ROLES, authenticator)
+    async with running_servers(authenticator) as running:
+        channels = {name: grpc.aio.insecure_channel(server.address) for name, server in running.items()}
+        servers = Servers(channels, found)
+        yield servers
+        await servers.close()
+
+
+@asynccontextmanager
+async def running_servers(
+    authenticator: Authenticator, tls: ServerTls | None = None
+) -> AsyncIterator[Mapping[str, Server]]:
+    """Both servers until the block ends."""
+    incident = _server(INCIDENT_ROLES, authenticator, tls)
     incident.add(
         incident_service_pb2_grpc.add_IncidentServiceServicer_to_server,
         incident_service_pb2_grpc.IncidentServiceServicer(),
         INCIDENTS.full_name,
     )
-    approval = _server(APPROVAL_ROLES, authenticator)
+    approval = _server(APPROVAL_ROLES, authenticator, tls)
     approval.add(
         approval_service_pb2_grpc.add_ApprovalServiceServicer_to_server,
         approval_service_pb2_grpc.ApprovalServiceServicer(),
@@ -233,26 +252,28 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
         )
         running[name] = builder.build()
         await running[name].start()
-    channels = {name: grpc.aio.insecure_channel(server.address) for name, server in running.items()}
-    yield Servers(channels, found)
-    for channel in channels.values():
-        await channel.close()
-    for server in running.values():
-        await server.stop()
+    try:
+        yield running
+    finally:
+        for server in running.values():
+            await server.stop()
 
 
-def _server(roles: Mapping[str, frozenset[str]], authenticator: Authenticator) -> ServerBuilder:
+def _server(
+    roles: Mapping[str, frozenset[str]], authenticator: Authenticator, tls: ServerTls | None
+) -> ServerBuilder:
     return ServerBuilder(
         "127.0.0.1:0",
         errors=ErrorTable({}),
         registry=CollectorRegistry(),
         roles=roles,
         authenticator=authenticator,
+        tls=tls,
         limits=ServerLimits(calls_per_second=0),
     )
 
 
-def _rows() -> list[tuple[str, MethodDescriptor, str]]:
+def table_rows() -> list[tuple[str, MethodDescriptor, str]]:
     return [
         (service, method, EXPECTED[described.full_name][method.name])
         for service, described in (
@@ -270,7 +291,7 @@ def _rows() -> list[tuple[str, MethodDescriptor, str]]:
 async def test_a_role_may_call_what_its_column_says(servers: Servers, role: str) -> None:
     column = COLUMNS.index(role)
     passed = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT}
-    for service, method, row in _rows():
+    for service, method, row in table_rows():
         code = await servers.call(service, method, servers.credentials[role])
         if row[column] == "x":
             assert code in passed, f"{role} may call {method.full_name}: {code}"
@@ -283,7 +304,7 @@ async def test_a_role_may_call_what_its_column_says(servers: Servers, role: str)
 @in_module
 @pytest.mark.parametrize("wrong", ["no role", "service:incident"])
 async def test_without_a_role_of_the_table_nothing_may_be_called(servers: Servers, wrong: str) -> None:
-    for service, method, _ in _rows():
+    for service, method, _ in table_rows():
         code = await servers.call(service, method, servers.credentials[wrong])
         assert code is grpc.StatusCode.PERMISSION_DENIED, method.full_name
 
@@ -291,7 +312,7 @@ async def test_without_a_role_of_the_table_nothing_may_be_called(servers: Server
 @in_module
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_with_wrong_credentials_nothing_may_be_called(servers: Servers, wrong: str) -> None:
-    for service, method, _ in _rows():
+    for service, method, _ in table_rows():
         code = await servers.call(service, method, servers.credentials[wrong])
         assert code is grpc.StatusCode.UNAUTHENTICATED, method.full_name
 

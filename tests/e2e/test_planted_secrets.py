@@ -270,9 +270,9 @@ async def _database_fails(world: World) -> None:
         await world.refused("incident", viewer.search_knowledge("api").page())
         await rows(url, "ALTER TABLE knowledge_away RENAME TO knowledge")
         await asyncio.to_thread(database.stop)
-        await world.refused("incident", viewer.list(page_size=1, timeout=5).page())
+        await world.refused("incident", viewer.list(page_size=1, timeout=1).page())
         await world.refused(
-            "approval", ai.propose("INC-20260507-000000", action=NO_ACTION, risk="LOW", timeout=5)
+            "approval", ai.propose("INC-20260507-000000", action=NO_ACTION, risk="LOW", timeout=1)
         )
         await asyncio.to_thread(database.start)
         await eventually(lambda: _serves(viewer, ai))
@@ -374,10 +374,13 @@ async def _crash(world: World, folder: Path) -> None:
             },
         ),
     ]
-    for package, command, settings in cases:
-        process = await asyncio.to_thread(ServiceProcess, package, [command], settings)
-        try:
-            assert await process.ended() != 0
-        finally:
-            await asyncio.to_thread(process.kill)
-        world.show(f"{package} {command} {', '.join(settings)}", "".join(process.lines))
+    await asyncio.gather(*(_refuses_to_start(world, *case) for case in cases))
+
+
+async def _refuses_to_start(world: World, package: str, command: str, settings: dict[str, str]) -> None:
+    process = await asyncio.to_thread(ServiceProcess, package, [command], settings)
+    try:
+        assert await process.ended() != 0
+    finally:
+        await asyncio.to_thread(process.kill)
+    world.show(f"{package} {command} {', '.join(settings)}", "".join(process.lines))

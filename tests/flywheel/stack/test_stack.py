@@ -19,6 +19,7 @@ from flywheel.stack.orphans import setting_of
 from flywheel.stack.readiness import grpc_is_serving, http_is_ready
 from flywheel.stack.service import STOP_SECONDS, Service, wait_until_ready
 from flywheel.stack.stack import Stack
+from flywheel.system.log_files import MAX_BYTES
 from servicekit.rpc.server import ServerLimits
 from tests.databases import empty_database
 from tests.flywheel.stack.running_stack import eventually, services_of, stand_ins, starts
@@ -332,3 +333,29 @@ def test_a_server_that_is_not_serving_yet_is_not_ready(tmp_path: Path, environme
         with pytest.raises(FlywheelError, match="incident service ended"):
             starting.result()
     assert is_stopped(data_dir)
+
+
+class _Watched:
+    """A database that runs until it was looked at twice."""
+
+    def __init__(self, log_path: Path) -> None:
+        self.log_path = log_path
+        self._looks = 0
+
+    def is_running(self) -> bool:
+        self._looks += 1
+        if self._looks > 2:
+            raise KeyboardInterrupt
+        return True
+
+
+def test_the_log_of_postgres_is_shortened_while_it_runs(tmp_path: Path) -> None:
+    log = tmp_path / "postgres.log"
+    log.touch()
+    os.truncate(log, MAX_BYTES)  # sparse
+    stack = Stack(tmp_path / "data")
+    stack.database = _Watched(log)  # type: ignore[assignment]  # all that is used of it
+    with pytest.raises(KeyboardInterrupt):
+        stack.watch(print)
+    assert log.stat().st_size == 0
+    assert (tmp_path / "postgres.log.1").stat().st_size == MAX_BYTES
