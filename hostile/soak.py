@@ -17,6 +17,8 @@ _QUIET_SHARE = 0.25
 _TURN_SECONDS = 10.0
 _TOGETHER = 2
 _SETTLE_SECONDS = 5.0
+# Beyond the write timeout of the services: answers that attackers left unread are given up, and the memory is free again.
+_RELEASE_SECONDS = 40.0
 _MIB = 1 << 20
 # Of memory, between the first turns of all attacks and the end: Python and PostgreSQL's driver keep some of what they used.
 _FLAT_BYTES = 64 * _MIB
@@ -117,9 +119,9 @@ async def run(field: Field, names: Sequence[str], seconds: float) -> SoakResult:
             attacks[name] += 1
             hostile[name].add(seen)
         if not settled and all(attacks[name] for name in names):
-            settled.update(field.stack.memory())
-    await asyncio.sleep(_SETTLE_SECONDS)
-    memory_end = field.stack.memory()
+            settled.update(await _released_memory(field))
+            field.good.take()
+    memory_end = await _released_memory(field)
     return SoakResult(
         time.monotonic() - started,
         attacks,
@@ -130,6 +132,12 @@ async def run(field: Field, names: Sequence[str], seconds: float) -> SoakResult:
         settled or memory_end,
         memory_end,
     )
+
+
+async def _released_memory(field: Field) -> Mapping[str, int]:
+    field.step("release")
+    await asyncio.sleep(_RELEASE_SECONDS)
+    return field.stack.memory()
 
 
 def _shuffled(names: Sequence[str]) -> "itertools.chain[str]":
