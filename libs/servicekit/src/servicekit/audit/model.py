@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 # How a caller without an RPC is known: work of the service itself.
 SYSTEM = "system"
@@ -37,8 +38,7 @@ class Call:
     recorded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A record as it is handed to the database, which adds the time, its place in a chain and the hash."""
 
     actor: str

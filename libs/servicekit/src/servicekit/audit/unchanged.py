@@ -7,7 +7,7 @@ all together have one. What is beyond it is counted: by identity, as long as the
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from servicekit.audit.model import Entry
@@ -69,12 +69,12 @@ class UnchangedCalls:
         if entry in self._whole or self._within_budget(entry.actor):
             self._whole[entry] += 1
             return
-        counted = replace(entry, targets=(), digest="")
+        counted = entry._replace(targets=(), digest="")
         if entry.actor not in self._identities:
             if len(self._identities) < _MAX_COUNTED_IDENTITIES:
                 self._identities.add(entry.actor)
             else:
-                counted = replace(counted, actor=UNNAMED, method="")
+                counted = counted._replace(actor=UNNAMED, method="")
         self._counted[counted] += 1
 
     def take_whole(self) -> Sequence[Entry]:
@@ -91,7 +91,7 @@ class UnchangedCalls:
     def put_back(self, entries: Sequence[Entry]) -> None:
         """Add entries that could not be written, at no cost to a budget."""
         for entry in entries:
-            once = replace(entry, calls=1)
+            once = entry._replace(calls=1)
             if entry.targets or entry.digest:
                 self._whole[once] += entry.calls
             else:
@@ -116,4 +116,4 @@ class UnchangedCalls:
 
 
 def _with_calls(counts: Counter[Entry]) -> Sequence[Entry]:
-    return [replace(entry, calls=calls) for entry, calls in counts.items()]
+    return [entry._replace(calls=calls) for entry, calls in counts.items()]
