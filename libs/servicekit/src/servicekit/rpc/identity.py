@@ -1,18 +1,21 @@
 """The identity of the caller of a call: set by an interceptor, and never read from a field of the request."""
 
 from contextvars import ContextVar
+from functools import lru_cache
 
 from servicekit.identity.canonical import ANONYMOUS
 from servicekit.identity.identity import Identity
 from servicekit.identity.roles import EVERY_ROLE
 
 
+@lru_cache(maxsize=1024)
 def loopback_identity(name: str = ANONYMOUS) -> Identity:
     """Return the identity of a caller on a server without authentication, where every name may do everything."""
     return Identity(name, EVERY_ROLE, "loopback")
 
 
-_NOBODY = loopback_identity()
+# Not the one of a caller without a name, although the two are equal.
+_NOBODY = Identity(ANONYMOUS, EVERY_ROLE, "loopback")
 _identity: ContextVar[Identity] = ContextVar("identity", default=_NOBODY)
 
 

@@ -8,6 +8,7 @@ import grpc
 
 from servicekit.rpc.context import Context
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
+from servicekit.rpc.shared_timeout import SharedTimeout
 from servicekit.rpc.status import RpcError, RpcStatus
 
 _EXCEEDED = RpcStatus(
@@ -23,24 +24,25 @@ class DeadlineLayer:
     """
 
     def __init__(self, cap: timedelta) -> None:
-        self._cap_seconds = cap.total_seconds()
+        self._cap = SharedTimeout(cap.total_seconds())
 
     def unary(self, method: str, inner: UnaryBehavior) -> UnaryBehavior:
-        """Run the call under the cap when the caller's deadline is later or absent."""
+        """Run the call under the cap. A caller's shorter deadline ends it before."""
+        cap = self._cap
 
         async def behavior(request: Any, context: Context) -> Any:
-            # None when the caller set no deadline, although the stubs exclude it.
-            remaining: float | None = context.time_remaining()
-            if remaining is not None and remaining <= self._cap_seconds:
-                return await inner(request, context)
-            cap = asyncio.timeout(self._cap_seconds)
+            call = cap.begin()
             try:
-                async with cap:
-                    return await inner(request, context)
-            except TimeoutError:
-                if cap.expired():
+                response = await inner(request, context)
+            except asyncio.CancelledError:
+                if cap.end(call):
                     raise RpcError(_EXCEEDED) from None
                 raise
+            except BaseException:
+                cap.end(call)
+                raise
+            cap.end(call)
+            return response
 
         return behavior
 

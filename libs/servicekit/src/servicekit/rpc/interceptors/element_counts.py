@@ -34,7 +34,12 @@ class Container:
 
 def excess_elements(message: Message) -> Sequence[FieldViolation]:
     """Return the containers with too many elements. A container is not looked into when it has too many itself."""
-    if not _holds_containers(message.DESCRIPTOR):
+    descriptor = message.DESCRIPTOR
+    if not _holds_containers(descriptor):
+        return ()
+    repeated, singular = _plan(descriptor)
+    # Most requests have none of them set: then nothing is looked into.
+    if not any(getattr(message, each.name) for each in repeated) and not any(map(message.HasField, singular)):
         return ()
     return list(_excess(message, ""))
 
