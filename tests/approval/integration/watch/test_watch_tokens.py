@@ -117,7 +117,8 @@ async def test_watchers_resume_without_a_gap_when_the_service_is_killed_and_rest
     count = 12
     async with (
         killed_service("approval", database, variables) as service,
-        ApprovalClient(service.address, timeout=TIMEOUT_SECONDS) as approvals,
+        # A busy machine may take long to start a service.
+        ApprovalClient(service.address, timeout=4 * TIMEOUT_SECONDS) as approvals,
         asyncio.TaskGroup() as tasks,
     ):
         seen: list[list[tuple[str, int]]] = [[] for _ in range(4)]
