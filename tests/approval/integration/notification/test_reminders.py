@@ -72,6 +72,11 @@ async def test_what_waits_long_is_reminded_of_once_by_two_replicas(
     await _aged(notified, ids[:10], timedelta(minutes=16))
     for _ in range(2):
         await asyncio.gather(*(_reminded(replica) for replica in replicas for _ in range(2)))
+    enqueued = await rows(
+        notified.service.database_url,
+        "SELECT split_part(dedup_key, '/', 1) FROM outbox WHERE dedup_key LIKE '%/reminder/%'",
+    )
+    assert sorted(approval_id for (approval_id,) in enqueued) == sorted(ids[:10])
     for approval_id in ids[:10]:
         _, reminder = await received(notified.payments, approval_id, "PENDING", "REMINDER")
         assert reminder.title == f"Approval still needed: {SHOP}"
