@@ -26,7 +26,10 @@ groups:
       - alert: ApiDown
         expr: up{job="api"} == 0
         labels: {severity: page}
-        annotations: {summary: "The API is down", description: "It is {{ $value }} at {{ $labels.instance }}."}
+        annotations:
+          summary: The API is down
+          description: "It is {{ $value }} at {{ $labels.instance }}."
+          recovery_expression: up{job="api"} == 0
 """
 
 
@@ -80,8 +83,8 @@ async def running_alertmanager(
 
 
 @asynccontextmanager
-async def running_prometheus(folder: Path, target: str, alertmanagers: Sequence[str]) -> AsyncIterator[None]:
-    """A Prometheus whose alert ApiDown fires while the target cannot be scraped."""
+async def running_prometheus(folder: Path, target: str, alertmanagers: Sequence[str]) -> AsyncIterator[str]:
+    """A Prometheus whose alert ApiDown fires while the target cannot be scraped; its address."""
     configuration: dict[str, Any] = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": ["rules.yml"],
@@ -99,7 +102,7 @@ async def running_prometheus(folder: Path, target: str, alertmanagers: Sequence[
     ]
     async with _process(command, folder / "log"), _client(listen) as client:
         await eventually(lambda: _is_ready(client))
-        yield
+        yield listen
 
 
 def free_address() -> str:
