@@ -156,6 +156,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         incidents,
         recovery_rules(settings),
         check_timeout=settings.incident_check_timeout,
+        notifications=notifications.jobs,
     )
     execute = ExecuteUseCase(transactions, runner)
     reconciler = Reconciler(reads, Comparison(reads, incidents))

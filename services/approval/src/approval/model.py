@@ -267,6 +267,8 @@ class NotificationEvent(StrEnum):
     CANCELLED = "CANCELLED"
     SUPERSEDED = "SUPERSEDED"
     EXPIRED = "EXPIRED"
+    # The operation worked, and the alert of its incident was not gone after it.
+    NOT_RECOVERED = "NOT_RECOVERED"
 
 
 class Severity(StrEnum):

@@ -21,6 +21,7 @@ _TITLES: Final[Mapping[NotificationEvent, str]] = {
     NotificationEvent.CANCELLED: "Cancelled",
     NotificationEvent.SUPERSEDED: "Superseded",
     NotificationEvent.EXPIRED: "Expired",
+    NotificationEvent.NOT_RECOVERED: "Executed, not recovered",
 }
 _LEVELS: Final[Mapping[NotificationEvent, Level]] = {
     NotificationEvent.PENDING: "warning",
@@ -28,6 +29,7 @@ _LEVELS: Final[Mapping[NotificationEvent, Level]] = {
     NotificationEvent.APPROVED: "success",
     NotificationEvent.AUTO_APPROVED: "success",
     NotificationEvent.EXPIRED: "failure",
+    NotificationEvent.NOT_RECOVERED: "failure",
 }
 # People are asked for something.
 _REQUESTS = frozenset({NotificationEvent.PENDING, NotificationEvent.REMINDER})
@@ -79,6 +81,10 @@ def _request(
 
 
 def _what_happened(intent: NotificationIntent, subject: Subject) -> str:
+    if intent.event is NotificationEvent.NOT_RECOVERED:
+        return (
+            "The operation worked, and the incident stays open: propose another action, or resolve it by hand"
+        )
     if intent.event is not NotificationEvent.EXPIRED:
         passed = format_duration(intent.event_time - subject.create_time)
         return f"By {as_line(intent.actor)}, {passed} after it was proposed"

@@ -22,7 +22,8 @@ from approval.delivery.model import (
 from approval.delivery.resolve_job import executed_intent, resolve_job
 from approval.delivery.timeline_job import timeline_job
 from approval.lifecycle import repository
-from approval.model import OWN_ACTOR, Approval, Recovery
+from approval.model import OWN_ACTOR, Approval, NotificationEvent, Recovery
+from approval.notification.jobs import Notifications
 from approval.recovery import repository as recovery_repository
 from approval.recovery.model import ClaimedLook, Found, RecoveryRules, judge
 from approval.verifiers.protocol import CannotTellError, Repair, Verifier
@@ -54,12 +55,14 @@ class Verification:
         rules: RecoveryRules,
         *,
         check_timeout: timedelta,
+        notifications: Notifications,
     ) -> None:
         """`check_timeout` is that of the incident directory."""
         self._transactions = transactions
         self._verifier = verifier
         self._incidents = incidents
         self._rules = rules
+        self._notifications = notifications
         self._lease = rules.timeout + check_timeout + _MARGIN
 
     async def look_batch(self) -> bool:
@@ -116,6 +119,9 @@ class Verification:
                 transaction.record(background("recovery", OWN_ACTOR), look.approval_id)
                 ended = await repository.get(transaction.connection, look.approval_id)
                 transaction.enqueue(*_jobs(ended))
+                # Where another operation for the incident has taken over, nobody is needed yet.
+                if ended.recovery is Recovery.NOT_RECOVERED and not standing.later_approval_id:
+                    transaction.enqueue(*self._tell(ended))
             failpoint("look_before_commit")
         _log.info(
             "recovery_look",
@@ -124,6 +130,15 @@ class Verification:
             recovery=judgement.recovery,
             gone=found.gone,
             message=_shown(judgement.message or found.message),
+        )
+
+    def _tell(self, ended: Approval) -> Sequence[NewJob]:
+        return self._notifications.jobs(
+            ended,
+            NotificationEvent.NOT_RECOVERED,
+            ended.recovery_time,
+            actor=OWN_ACTOR,
+            reason=ended.recovery_message,
         )
 
     async def _find(self, look: ClaimedLook, approval: Approval) -> Found:
