@@ -29,10 +29,13 @@ class TcpServer:
         """Leave the port and abort every connection; returns when all are closed."""
         if self._server is None:
             return
+        # A closed server refuses the connections that it has just accepted, and leaves their sockets open.
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening)
+        await asyncio.sleep(0)
         self._server.close()
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            # `wait_closed` of Python 3.11 does not wait for connections. One that was just accepted is not attached yet.
-            await asyncio.sleep(0)
+            # `wait_closed` of Python 3.11 does not wait for connections.
             while self._serving or self._server._active_count:  # type: ignore[attr-defined]
                 for task in self._serving:
                     task.cancel()
