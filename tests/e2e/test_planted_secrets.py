@@ -91,6 +91,9 @@ def variables(planted: Planted, folder: Path, echo: EchoReceiver) -> dict[str, s
             f"json://user:{new('Apprise password')}@{echo.address()}/notify/{new('Apprise path')}"
             f" jsons://user:{new('Apprise password beyond a proxy')}@receiver.invalid/{new('Apprise path beyond a proxy')}"
         ),
+        "APPROVAL_NOTIFY_URLS": (
+            f"oncall=json://user:{new('approvers password')}@{echo.address()}/approvers/{new('approvers path')}"
+        ),
         "APPROVAL_EXECUTORS": "http",
         "APPROVAL_HTTP_HOOKS_FILE": str(hooks),
         "APPROVAL_COOLDOWN": "0s",
@@ -121,7 +124,7 @@ async def world_in(folder: Path) -> AsyncIterator[World]:
             world = World(protected, planted, metrics)
             yield world
             asked = {path.split("/")[1] if path.startswith("/") else path for path in echo.paths}
-            assert asked >= {"webhook", "notify", "leaky", "keys", "receiver.invalid:443"}
+            assert asked >= {"webhook", "notify", "approvers", "leaky", "keys", "receiver.invalid:443"}
         finally:
             await asyncio.to_thread(context.__exit__, None, None, None)
 
