@@ -19,6 +19,7 @@ from awoooi.incident.v1 import incident_pb2
 from tests.approval.schemas import approval_database, incident_database, rows
 from tests.approval.simulated_target import ACTIVE, GONE, SimulatedTarget, simulated_target, verified_by
 from tests.callers import Approvals, Incidents, approvals_at, incidents_at
+from tests.databases import SharedRun
 from tests.eventually import eventually
 from tests.receiver import status
 from tests.services import RunningService, healthy_service
@@ -151,7 +152,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    outcome = asyncio.run(run(repairs=options.repairs, kills=options.kills, seed=options.seed))
+    databases = SharedRun()
+    try:
+        outcome = asyncio.run(run(repairs=options.repairs, kills=options.kills, seed=options.seed))
+    finally:
+        databases.end()
     print(outcome)
     raise SystemExit(bool(outcome.wrongly_resolved or outcome.left_open or outcome.resolved_twice))
 
