@@ -41,9 +41,11 @@ async def begin(
     await connection.execute(_SUPERSEDE, {"approval_id": approval_id, "incident_id": incident_id})
 
 
-# What the lease of a process that died holds is due again when it ends.
+# What the lease of a process that died holds is due again when it ends. What that one has seen is not known: it may have been
+# the alert, so the looks in a row begin anew.
 _CLAIM = text("""
-    UPDATE recoveries SET look_token = :token, next_look_time = now() + make_interval(secs => :lease_seconds)
+    UPDATE recoveries SET look_token = :token,
+        looks_without_alert = CASE WHEN look_token IS NULL THEN looks_without_alert ELSE 0 END, next_look_time = now() + make_interval(secs => :lease_seconds)
     FROM (
         SELECT approval_id FROM recoveries
         WHERE next_look_time <= now() AND deadline <= now() - make_interval(secs => :overdue_seconds)
