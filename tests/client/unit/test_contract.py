@@ -165,6 +165,7 @@ ENUMS: Mapping[Any, EnumDescriptor] = {
     values.SideEffectState: incident_pb2.SideEffect.State.DESCRIPTOR,
     values.Risk: approval_pb2.Risk.DESCRIPTOR,
     values.ApprovalState: approval_pb2.Approval.State.DESCRIPTOR,
+    values.Recovery: approval_pb2.Recovery.DESCRIPTOR,
     values.ApprovalOrder: approval_service.ListRequest.Order.DESCRIPTOR,
     values.OperationKind: approval_pb2.Operation.Kind.DESCRIPTOR,
     values.DeliveryState: approval_pb2.Delivery.State.DESCRIPTOR,

@@ -55,7 +55,7 @@ def test_the_routes_of_a_file_are_parsed() -> None:
         pytest.param("channels = []\nrisks = []", "notifications.a.risks: is an empty list, which nothing fits: leave the key out", id="no risk"),
         pytest.param('channels = []\nrisks = ["low"]', "notifications.a.risks.0: Input should be 'LOW', 'MEDIUM', 'HIGH' or 'CRITICAL'", id="a risk in small letters"),
         pytest.param('channels = []\nnamespaces = ["*"]', "notifications.a.namespaces.0: is not the name of a namespace", id="every namespace"),
-        pytest.param('channels = []\nevents = ["DONE"]', "notifications.a.events.0: Input should be 'PENDING', 'REMINDER', 'APPROVED', 'AUTO_APPROVED', 'REJECTED', 'CANCELLED', 'SUPERSEDED' or 'EXPIRED'", id="an unknown event"),
+        pytest.param('channels = []\nevents = ["DONE"]', "notifications.a.events.0: Input should be 'PENDING', 'REMINDER', 'APPROVED', 'AUTO_APPROVED', 'REJECTED', 'CANCELLED', 'SUPERSEDED', 'EXPIRED' or 'NOT_RECOVERED'", id="an unknown event"),
         pytest.param('channels = []\napprovers = ["a\\nb"]', "notifications.a.approvers.0: is not a name on one line, at most 100 characters", id="an approver on two lines"),
         pytest.param(f"channels = []\napprovers = {['x'] * 11}", "notifications.a.approvers: has 11 names, expected at most 10", id="a crowd of approvers"),
         pytest.param('channels = []\napprovers = "dana"', 'notifications.a.approvers: expected a list, such as ["…"]', id="an approver that is no list"),
