@@ -316,6 +316,7 @@ def approvals_empty() -> GetFlywheelStatsResponse:
             window=Duration(seconds=86_400),
             hours=_execution_hours([0] * 24, [0] * 24, [0] * 24),
         ),
+        recoveries=stats.RecoveryStats(min_samples=10, window=Duration(seconds=86_400)),
         approvals=stats.ApprovalStats(),
         deliveries=stats.DeliveryStats(),
     )

@@ -123,6 +123,7 @@ def test_every_command_without_a_placeholder_works(stack: Stack) -> None:
         "INCIDENT": stack.incident.address.connect_address,
         "APPROVAL": stack.approval.address.connect_address,
         "GATEWAY": stack.gateway.address.connect_address,
+        "INTAKE": stack.intake.address.connect_address,
     }
     buf = shlex.quote(str(Path(sys.executable).with_name("buf")))
     script = "\n".join(

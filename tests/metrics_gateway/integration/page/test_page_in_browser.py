@@ -82,7 +82,7 @@ async def test_a_healthy_loop_reads_all_is_well(browser: Browser) -> None:
         assert browser.text("h1") == "All is well"
         assert browser.title == "All is well · Flywheel"
         assert browser.texts(".chip") == ["incident up", "approval up"]
-        assert browser.texts(".value") == ["94 %", "0", "2", "0", "1", "1,204"]
+        assert browser.texts(".value") == ["94 %", "100 %", "0", "2", "0", "1", "1,204"]
         assert "No incident is stuck." in browser.text("#stuck")
         assert "SCALE deployment/api --replicas=3 -n prod" in browser.text("#approvals")
         assert browser.texts("#incident-hours .legend li") == ["opened 110", "resolved 114"]
@@ -128,7 +128,7 @@ async def test_a_source_that_is_down_makes_its_sections_unknown_and_not_zero(bro
         unknown = "unknown: t" + headline[1:]
         for section in ("#stuck", "#side-effects", "#incident-hours"):
             assert unknown in browser.text(section)
-        assert browser.texts(".value") == ["94 %", "unknown", "2", "0", "unknown", "1,204"]
+        assert browser.texts(".value") == ["94 %", "100 %", "unknown", "2", "0", "unknown", "1,204"]
         assert "SCALE deployment/api" in browser.text("#approvals")
         assert browser.texts(".chip") == ["incident down", "approval up"]
         assert "down, does not respond" in browser.text("#sources")
@@ -138,7 +138,7 @@ async def test_an_empty_database_reads_well(browser: Browser) -> None:
     async with page(incidents_empty(), approvals_empty()) as (url, _, _):
         await see(browser, url)
         assert browser.text("h1") == "All is well"
-        assert browser.texts(".value") == ["withheld", "0", "0", "0", "0", "0"]
+        assert browser.texts(".value") == ["withheld", "none", "0", "0", "0", "0", "0"]
         for section in ("#incident-hours", "#execution-hours"):
             assert "Nothing in the last 24 hours." in browser.text(section)
 

@@ -285,6 +285,7 @@ def test_every_value_of_a_closed_label_exists_from_the_start() -> None:
         ("approved_not_executed",),
         ("execution_failed",),
         ("executed_not_resolved",),
+        ("not_recovered",),
         ("no_progress",),
     }
     assert len(seen.labelled("awoooi_flywheel_side_effects")) == 5 * 4
