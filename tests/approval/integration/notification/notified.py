@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.approval.conftest import AT_REST
-from tests.approval.schemas import approval_database
+from tests.approval.schemas import approval_database, rows
 from tests.callers import Approvals, approvals_at
 from tests.eventually import eventually
 from tests.receiver import Receiver, receiver
@@ -95,6 +95,17 @@ class Notified:
             return bool([each async for each in listed])
 
         await eventually(waiting, lambda found: not found)
+
+    async def at_rest(self) -> None:
+        """Return when no message waits, nor an expiry that will enqueue one: the next answer is for the next message."""
+        await eventually(
+            lambda: rows(
+                self.service.database_url,
+                "SELECT FROM outbox WHERE topic = 'approval.notify' AND state = 'PENDING'"
+                " UNION ALL SELECT FROM approvals WHERE state = 'PENDING' AND expire_time <= now()",
+            ),
+            lambda found: not found,
+        )
 
 
 def url(to: Receiver, path: str = "") -> str:

@@ -124,6 +124,8 @@ async def test_what_was_decided_or_is_past_its_expiry_is_not_reminded_of(
         ids,
     )
     assert reminders == []
+    for approval_id, end in zip(ids, ["APPROVED", "REJECTED", "CANCELLED", "EXPIRED"], strict=True):
+        await received(notified.payments, approval_id, "PENDING", end)
 
 
 async def test_a_reminder_that_waits_while_the_proposal_is_decided_is_not_sent(
@@ -131,6 +133,8 @@ async def test_a_reminder_that_waits_while_the_proposal_is_decided_is_not_sent(
 ) -> None:
     proposed = await notified.approvals.proposed(await incidents.opened_id(), SHOP)
     await received(notified.payments, proposed.approval_id, "PENDING")
+    # Any other message would take the answer that is meant for the reminder.
+    await notified.at_rest()
     held = Held(status(503))
     notified.payments.answers.append(held)
     await _aged(notified, [proposed.approval_id], AFTER)
