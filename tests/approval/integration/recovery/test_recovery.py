@@ -20,11 +20,16 @@ Incident = incident_pb2.Incident
 
 async def test_an_incident_is_resolved_when_its_alert_is_gone_after_the_repair(verified: Verified) -> None:
     before = (await verified.approvals.stats()).recoveries
+    fields = verified.target.fire()
+    # Until its answer was seen: it is read after the operation has ended, and the looks have begun by then.
+    seen = verified.target.scripts[fields["fingerprint"]] = deque([ACTIVE] * 10_000)
+    incident_id = await verified.incidents.opened_id(**fields)
 
-    approval = await verified.repaired(helps=True)
+    approval = await verified.repaired(helps=True, incident_id=incident_id)
 
     assert (approval.state, approval.recovery) == (State.STATE_SUCCEEDED, Recovery.RECOVERY_PENDING)
     assert approval.recovery_deadline.ToDatetime() - approval.finish_time.ToDatetime() == timedelta(hours=1)
+    seen.clear()
     found = await verified.until(approval.approval_id, Recovery.RECOVERY_VERIFIED)
     assert found.recovery_message.endswith("is not active in Alertmanager, at 2 looks in a row")
     assert found.etag != approval.etag
