@@ -120,7 +120,7 @@ def _refused(status: HTTPStatus, lines: Sequence[str]) -> Response:
 
 
 async def _alive(_: Request) -> Response:
-    # Ready as soon as it listens: while the services are away, Alertmanager is told to post again.
+    # Ready as soon as it listens: while the services are unavailable, posts are answered 503 and Alertmanager retries.
     return PlainTextResponse("ok\n")
 
 

@@ -47,7 +47,7 @@ async def test_labels_that_are_the_alert_s_narrow_the_request() -> None:
         'instance="a\\\\b\\"c\\nd"',
         'namespace="prod"',
     ]
-    # In whatever state it is: a silenced alert has not ended.
+    # In every state of the alert: a silenced one has not ended.
     assert {"silenced": "true", "inhibited": "true", "active": "true", "unprocessed": "true"}.items() <= dict(
         parameters
     ).items()

@@ -1,4 +1,4 @@
-"""Looks whether repairs have helped, and what follows: the incident is resolved, or stays open and people are told.
+"""Looks whether repairs have helped, and the result: the incident is resolved, or stays open with a notification.
 
 A look holds no transaction: its lease, and that what it found is recorded by its holder alone, make it safe to be killed, to
 be late and to run twice.

@@ -12,7 +12,7 @@ depends_on = None
 def upgrade() -> None:
     own_schema = op.get_bind().execute(text("SELECT quote_ident(current_schema())")).scalar_one()
     # Decisions and executions go by cascade. An approval that another transaction has locked, or has changed, stays; so does
-    # one that may yet change, that is not acknowledged, or that is in the figures of the last day, whoever calls.
+    # one that may yet change, that is not acknowledged, or that is in the figures of the last day, for every caller.
     op.execute(f"""
         CREATE FUNCTION remove_approvals(approval_ids text[], versions bigint[])
         RETURNS TABLE (approval_id text, state text)
