@@ -1,4 +1,8 @@
-"""Services as processes of their own, started as an operator starts them and ended by their pid."""
+"""Services as processes of their own, ended by their pid.
+
+`ServiceProcess` is started as an operator starts it. `RunningService`, for tests of what a service does once it serves, is
+forked by a process that has loaded its modules (tests/preloaded.py).
+"""
 
 import asyncio
 import json
@@ -16,10 +20,13 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from tests.preloaded import ForkedService
+
 # For what must happen sooner or later and has no moment of its own; never met when all is well.
 TIMEOUT_SECONDS = 60.0
 
-_SETTINGS = ("INCIDENT_", "APPROVAL_", "GATEWAY_", "INTAKE_", "GRPC_", "FAILPOINTS")
+_READ_BY_MAIN = ("INCIDENT_", "APPROVAL_", "GATEWAY_", "INTAKE_", "FAILPOINTS")
+_SETTINGS = (*_READ_BY_MAIN, "GRPC_")
 
 
 def without_settings() -> dict[str, str]:
@@ -32,18 +39,23 @@ class ServiceProcess:
 
     def __init__(self, package: str, arguments: Sequence[str], variables: Mapping[str, str]) -> None:
         """Start the process with `variables` and no other settings of a service."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", package, *arguments],
-            env=without_settings() | dict(variables),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._process = self._start(package, arguments, without_settings() | dict(variables))
         self.lines: list[str] = []
         self._ended = False
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def _start(
+        self, package: str, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> subprocess.Popen[str] | ForkedService:
+        return subprocess.Popen(
+            [sys.executable, "-m", package, *arguments],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def _read(self) -> None:
         assert self._process.stderr is not None
@@ -118,6 +130,8 @@ class RunningService(ServiceProcess):
             f"{prefix}_LISTEN": "127.0.0.1:0",
             f"{prefix}_DATABASE_URL": database_url,
         } | dict(variables or {})
+        # Any other variable may be one that is read while modules are loaded.
+        self._forks = all(name.startswith(_READ_BY_MAIN) for name in settings)
         super().__init__(package, ["serve", "--migrate"], settings)
         self.database_url = database_url
         try:
@@ -125,6 +139,13 @@ class RunningService(ServiceProcess):
         except BaseException:
             self.kill()
             raise
+
+    def _start(
+        self, package: str, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> subprocess.Popen[str] | ForkedService:
+        if self._forks:
+            return ForkedService(package, arguments, environment)
+        return super()._start(package, arguments, environment)
 
     async def healthy(self) -> None:
         """Return when the health service reports SERVING."""

@@ -150,7 +150,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     )
 
     async def ready() -> bool:
-        return await migrations.is_current(engine) and page_tokens.key is not None
+        return await migrations.is_current(engine) and await page_tokens.loaded()
 
     own_metrics = process_metrics(
         settings.metrics_listen,

@@ -1,10 +1,14 @@
 """Page tokens: only what this service gave, only for what it was given for."""
 
+import asyncio
 import base64
+from unittest.mock import create_autospec
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.database.errors import DatabaseUnavailableError
+from servicekit.rpc import page_tokens
 from servicekit.rpc.page_tokens import InvalidPageTokenError, PageTokens
 
 FILTER = b"filter"
@@ -69,3 +73,24 @@ def test_before_the_key_is_known_the_database_is_what_is_missing() -> None:
         PageTokens().make(FILTER, [1])
     with pytest.raises(DatabaseUnavailableError):
         PageTokens().read(FILTER, tokens().make(FILTER, [1]))
+
+
+async def test_whether_there_is_a_key_waits_for_the_one_that_is_being_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A service is ready with its first health check, not with the one a second later."""
+    key: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def wait_for_key(*_: object) -> bytes:
+        return await key
+
+    monkeypatch.setattr(page_tokens, "wait_for_key", wait_for_key)
+    made = PageTokens()
+    assert not await made.loaded()
+    async with asyncio.TaskGroup() as tasks:
+        loading = tasks.create_task(made.keep_loaded(create_autospec(AsyncEngine)))
+        ready = tasks.create_task(made.loaded())
+        await asyncio.sleep(0)
+        key.set_result(b"k" * 32)
+        assert await ready
+        loading.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
@@ -14,6 +15,8 @@ from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.database.keys import wait_for_key
 
 _SIGNATURE_BYTES = 16
+# Less than a health check may take.
+_LOADING_SECONDS = 0.5
 
 
 class InvalidPageTokenError(Exception):
@@ -29,10 +32,24 @@ class PageTokens:
 
     key: bytes | None = None
 
+    def __init__(self) -> None:
+        self._loaded = asyncio.Event()
+
     async def keep_loaded(self, engine: AsyncEngine) -> None:
         """Load the key as soon as the database is reached and migrated; then wait until cancelled."""
         self.key = await wait_for_key(engine, "page_tokens")
+        self._loaded.set()
         await asyncio.Event().wait()
+
+    async def loaded(self) -> bool:
+        """Return whether there is a key, after a short wait for one that is being loaded.
+
+        A service that starts is then ready with its first health check, not with the second.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOADING_SECONDS):
+                await self._loaded.wait()
+        return self.key is not None
 
     def make(self, filter_bytes: bytes, position: Sequence[str | int]) -> str:
         """Return the token for the page after `position`, the last row's order values."""

@@ -1,0 +1,59 @@
+"""A service that is forked by a process that has loaded it is, to its test, one that was started."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from awoooi.client import CallError
+from tests.approval.schemas import incident_database
+from tests.callers import incidents_at
+from tests.preloaded import ForkedService
+from tests.services import ServiceProcess, healthy_service, without_settings
+
+
+def forked(*arguments: str, **variables: str) -> ForkedService:
+    return ForkedService("incident", arguments, without_settings() | variables)
+
+
+def test_its_exit_code_and_messages_are_those_of_a_process_that_was_started() -> None:
+    url = {"INCIDENT_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+    for arguments, variables in ((["nonsense"], {}), (["migrate"], url)):
+        started = ServiceProcess("incident", arguments, variables)
+        service = forked(*arguments, **variables)
+        code = started.wait()
+        assert code > 0
+        with service.stderr as stderr:
+            assert stderr.readlines() == started.lines
+        assert service.wait(60.0) == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_signal_ends_it(number: signal.Signals) -> None:
+    async with incident_database() as url, healthy_service("incident", url) as service:
+        service.send(number)
+        assert service.wait() == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        # One more is to nobody.
+        service.send(number)
+
+
+async def test_each_has_its_own_environment_and_no_descriptor_of_another() -> None:
+    async with (
+        incident_database() as url,
+        healthy_service("incident", url, variables={"FAILPOINTS": "resolve_before_statement"}) as first,
+        healthy_service("incident", url) as second,
+        incidents_at(first.address) as at_first,
+        incidents_at(second.address) as at_second,
+    ):
+        assert not pipes(first) & pipes(second)
+        incident_id = await at_second.opened_id()
+        with pytest.raises(CallError):
+            await at_first.resolve(incident_id, resolution_type="HUMAN")
+        assert await first.ended() == -signal.SIGKILL
+        await at_second.resolve(incident_id, resolution_type="HUMAN")
+
+
+def pipes(service: ServiceProcess) -> set[str]:
+    """What the process has open to write to its test with."""
+    opened = (str(each.readlink()) for each in Path(f"/proc/{service.pid}/fd").iterdir())
+    return {target for target in opened if target.startswith("pipe:")}
