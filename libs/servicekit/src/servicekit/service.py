@@ -1,4 +1,4 @@
-"""The command line that both services have: `serve`, `migrate`, `import`, `audit-export` and `audit-heads`."""
+"""The command line of a gRPC service: `serve`, `migrate`, `import`, `audit-export` and `audit-heads`."""
 
 import argparse
 import asyncio
@@ -31,10 +31,11 @@ from servicekit.http.errors import CannotListenError
 from servicekit.importing.importer import ImportRequest, LineImporter, run_import
 from servicekit.importing.lines import ImportFailedError
 from servicekit.process.addresses import ExposedWithoutAuthenticationError
+from servicekit.process.background import BackgroundEndedError
 from servicekit.process.log import configure_logging, protect_stderr
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.process.settings import SettingsError
-from servicekit.rpc.server import AddressInUseError, BackgroundEndedError
+from servicekit.rpc.server import AddressInUseError
 
 S = TypeVar("S", bound=ServiceSettings)
 T = TypeVar("T")

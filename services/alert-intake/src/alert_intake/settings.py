@@ -6,17 +6,15 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.identity.settings import IdentitySettings
+from servicekit.http.settings import HttpServiceSettings
 from servicekit.process.addresses import is_loopback
-from servicekit.process.host_names import HostNames
-from servicekit.process.log_settings import LogSettings
 from servicekit.process.settings import Address, Duration
-from servicekit.process.tls_settings import ServerTlsSettings, needs, together
+from servicekit.process.tls_settings import needs, together
 
 _SECOND = timedelta(seconds=1)
 
 
-class IntakeSettings(LogSettings, ServerTlsSettings, IdentitySettings):
+class IntakeSettings(HttpServiceSettings):
     """Listen address, mapping and limits of the intake, and the services that it calls."""
 
     model_config = SettingsConfigDict(env_prefix="INTAKE_")
@@ -24,10 +22,6 @@ class IntakeSettings(LogSettings, ServerTlsSettings, IdentitySettings):
     # HTTP listen address. Beyond loopback only with TLS and authentication, or with INSECURE: every client that reaches the
     # port could open incidents, and resolve those of alerts.
     listen: Address = "127.0.0.1:9465"
-    # Serve HTTP beyond loopback without TLS and authentication. The same as the option --insecure.
-    insecure: bool = False
-    # Host names that a request may name, as in GATEWAY_ALLOWED_HOSTS.
-    allowed_hosts: HostNames = ()
     # What incidents get from alerts (docs/alert-intake.md), read at the start. Unset: the default mapping.
     mapping_file: Path | None = None
     # gRPC targets; a DNS name is balanced over all its addresses.
@@ -73,8 +67,3 @@ class IntakeSettings(LogSettings, ServerTlsSettings, IdentitySettings):
                 "needs INTAKE_SERVICES_TLS_CA_FILE: a token is sent to other machines over TLS alone"
             )
         return value
-
-    @property
-    def authenticated(self) -> bool:
-        """Whether a client has to prove who it is, by a token or a certificate."""
-        return self.takes_tokens or self.tls_client_ca_file is not None

@@ -56,6 +56,7 @@ from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from servicekit.process.addresses import require_protection
+from servicekit.process.background import run_until_stopped
 from servicekit.process.periodic import run_periodically
 from servicekit.process.signals import stop_event
 from servicekit.retention import keep_removing
@@ -63,7 +64,7 @@ from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.channel import channel_tls, open_channel
 from servicekit.rpc.limits import server_limits
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.server import ServerBuilder, run_until_stopped, watch_health
+from servicekit.rpc.server import ServerBuilder, watch_health
 from servicekit.rpc.tls import server_tls
 from servicekit.service import Service, run_service
 from servicekit.watch.epoch import Epochs
@@ -238,7 +239,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     )
     await server.start()
     await run_until_stopped(
-        server,
+        server.stop,
         stop,
         background={
             "outbox": worker.run(),

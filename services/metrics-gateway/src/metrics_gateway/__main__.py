@@ -1,16 +1,14 @@
 """The metrics gateway's command line, and the only place where its parts are put together."""
 
 import argparse
-import asyncio
 import io
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import uvloop
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
@@ -22,24 +20,20 @@ from metrics_gateway.sources.deadlines import Deadlines
 from metrics_gateway.sources.source import Source, Sources
 from servicekit.http.admission import AllowedHosts
 from servicekit.http.authentication import Authentication
-from servicekit.http.errors import CannotListenError
 from servicekit.http.limits import HttpRefusals
 from servicekit.http.readers import Readers
 from servicekit.http.server import HttpServer
 from servicekit.http.tls import http_tls
+from servicekit.http_service import HttpService
 from servicekit.identity.authentication import open_authentication
 from servicekit.identity.certificate_store import CertificateStore
-from servicekit.process.addresses import ExposedWithoutAuthenticationError, require_protection
-from servicekit.process.log import configure_logging, protect_stderr
-from servicekit.process.settings import SettingsError
+from servicekit.process.log import protect_stderr
 from servicekit.process.signals import stop_event
 from servicekit.rpc.channel import channel_tls
 
 _DISTRIBUTION = "awoooi-metrics-gateway"
 # On top of the maximum wait for a source: a scrape in flight at SIGTERM gets its response.
 _WRITING_SECONDS = 1.0
-_EXIT_FAILED = 1
-_EXIT_USAGE = 2
 
 
 async def serve(settings: GatewaySettings) -> None:
@@ -86,18 +80,19 @@ async def serve(settings: GatewaySettings) -> None:
             hosts=AllowedHosts(settings.allowed_hosts),
             tls=tls,
         )
-        works: Iterable[Awaitable[None]] = (
-            certificates.keep_current(),
-            *(authentication.background().values() if authentication is not None else ()),
-        )
-        keeping = [asyncio.ensure_future(work) for work in works]
-        try:
-            await server.serve_until(stop)
-        finally:
-            for task in keeping:
-                task.cancel()
+        background = {} if authentication is None else authentication.background()
+        await server.serve_until(stop, {"certificates": certificates.keep_current(), **background})
     finally:
         await sources.close()
+
+
+SERVICE = HttpService(
+    program="metrics-gateway",
+    description="Exposes the stats of all services at one /metrics.",
+    name="metrics-gateway",
+    settings=GatewaySettings,
+    serve=serve,
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -108,36 +103,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         from metrics_gateway.rules import command as rule_check  # noqa: PLC0415
 
         return rule_check.run(parsed.files, parsed.target_label)
-    try:
-        settings = GatewaySettings.from_environment()
-        require_protection(
-            settings.listen,
-            insecure=parsed.insecure or settings.insecure,
-            tls=settings.tls_cert_file is not None,
-            authenticated=settings.authenticated,
-        )
-        configure_logging(service="metrics-gateway", level=settings.log_level, file=settings.rotated_log)
-        uvloop.run(serve(settings))
-    except SettingsError as exc:
-        return _fail(str(exc), _EXIT_USAGE)
-    except ExposedWithoutAuthenticationError as exc:
-        return _fail(exc.advice("GATEWAY"), _EXIT_USAGE)
-    except CannotListenError as exc:
-        return _fail(f"GATEWAY_LISTEN: {exc}", _EXIT_FAILED)
-    return 0
+    return SERVICE.run(insecure=parsed.insecure)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="metrics-gateway", description="Exposes the stats of all services at one /metrics."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    serving = commands.add_parser("serve", help="serve HTTP until SIGTERM or Ctrl-C")
-    serving.add_argument(
-        "--insecure",
-        action="store_true",
-        help="listen beyond loopback without TLS and authentication",
-    )
+    parser, commands = SERVICE.parser()
     checking = commands.add_parser(
         "check-rules",
         help="check that Prometheus rules and Grafana dashboards use only series, labels and values that exist",
@@ -172,11 +142,6 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 128 + signal.SIGPIPE
     sys.exit(code)
-
-
-def _fail(message: str, code: int) -> int:
-    print(message, file=sys.stderr)  # noqa: T201 - for the operator at the terminal, not for the log
-    return code
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ from typing import Annotated, NamedTuple
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from servicekit.identity.settings import IdentitySettings
-from servicekit.process.host_names import HostNames
-from servicekit.process.log_settings import LogSettings
+from servicekit.http.settings import HttpServiceSettings
 from servicekit.process.settings import Address, Duration, parse_address
-from servicekit.process.tls_settings import ServerTlsSettings, needs, together
+from servicekit.process.tls_settings import needs, together
 
 # A source's name becomes a label value, which rules and dashboards quote.
 SOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -56,7 +54,7 @@ def parse_sources(value: object) -> object:
     return tuple(sources)
 
 
-class GatewaySettings(LogSettings, ServerTlsSettings, IdentitySettings):
+class GatewaySettings(HttpServiceSettings):
     """Listen address, sources and timeouts of the gateway."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
@@ -64,12 +62,6 @@ class GatewaySettings(LogSettings, ServerTlsSettings, IdentitySettings):
     # HTTP listen address. Beyond loopback only with TLS and authentication, or with INSECURE: every client that reaches the
     # port could read all stats, and on the page the titles of stuck incidents and the actions of pending approvals.
     listen: Address = "127.0.0.1:9464"
-    # Serve HTTP beyond loopback without TLS and authentication. The same as the option --insecure.
-    insecure: bool = False
-    # Host names that a request may name, besides addresses, names without a dot and names of a cluster (`*.svc`,
-    # `*.internal`): the page of another site must not read this one under a name of its own (DNS rebinding). `*.` before a
-    # name stands for every name below it, `*` alone for every host.
-    allowed_hosts: HostNames = ()
     # The services to read, each with its value of the label `source`. Replicas behind one host name are used in turn.
     sources: Annotated[tuple[SourceAddress, ...], NoDecode, BeforeValidator(parse_sources)] = (
         SourceAddress("incident", "127.0.0.1:50051"),
@@ -101,8 +93,3 @@ class GatewaySettings(LogSettings, ServerTlsSettings, IdentitySettings):
     @classmethod
     def _check_key(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return together(cls, "sources_tls_cert_file", value, info)
-
-    @property
-    def authenticated(self) -> bool:
-        """Whether a client has to prove who it is, by a token or a certificate."""
-        return self.takes_tokens or self.tls_client_ca_file is not None

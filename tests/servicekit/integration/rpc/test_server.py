@@ -20,14 +20,13 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import IncidentServiceStub
 from servicekit.healthcheck import is_serving
 from servicekit.process.addresses import ExposedWithoutAuthenticationError, is_loopback
+from servicekit.process.background import BackgroundEndedError, run_until_stopped
 from servicekit.rpc.channel import open_channel
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.server import (
     AddressInUseError,
-    BackgroundEndedError,
     ServerBuilder,
     ServerLimits,
-    run_until_stopped,
     watch_health,
 )
 from tests.eventually import eventually
@@ -322,7 +321,7 @@ async def test_a_server_whose_background_work_ends_stops_and_says_which() -> Non
         with pytest.raises(BackgroundEndedError, match=r"^outbox$") as caught:
             async with asyncio.timeout(20):
                 await run_until_stopped(
-                    running.server, asyncio.Event(), background={"outbox": ends(), "health": goes_on()}
+                    running.server.stop, asyncio.Event(), background={"outbox": ends(), "health": goes_on()}
                 )
     assert isinstance(caught.value.__cause__, ValueError)
 
@@ -340,7 +339,9 @@ async def test_background_work_ends_after_the_last_call() -> None:
     async with scripted_server() as running:
         running.service.answer = held
         stop = asyncio.Event()
-        until = asyncio.create_task(run_until_stopped(running.server, stop, background={"b": background()}))
+        until = asyncio.create_task(
+            run_until_stopped(running.server.stop, stop, background={"b": background()})
+        )
         call = asyncio.ensure_future(running.stub.Get(VALID))
         call.add_done_callback(lambda _call: order.append("call"))
         await held.began.wait()

@@ -6,8 +6,9 @@ import errno
 import logging
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, cast
 
 import structlog
@@ -20,6 +21,7 @@ from servicekit.http.errors import CannotListenError
 from servicekit.http.limits import HttpLimits, HttpRefusals
 from servicekit.http.tls import HttpTls
 from servicekit.http.tls_listener import TlsListener
+from servicekit.process.background import run_until_stopped
 
 _log = structlog.get_logger()
 
@@ -74,17 +76,21 @@ class HttpServer:
             tls,
         )
 
-    async def serve_until(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then let requests in flight finish within the drain time."""
+    async def serve_until(
+        self, stop: asyncio.Event, background: Mapping[str, Awaitable[None]] = MappingProxyType({})
+    ) -> None:
+        """Serve until `stop` is set, then let requests in flight finish within the drain time.
+
+        Beside it runs the background work. Raises BackgroundEndedError when a task of it, or serving itself, ends early.
+        """
         serving = asyncio.create_task(self._server.serve([self._socket]))
-        stopping = asyncio.create_task(stop.wait())
         _log.info("serving", address=self.address, **({"tls": True} if self._has_tls else {}))
-        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        _log.info("stopping")
-        self._server.should_exit = True
-        await serving
-        _log.info("stopped")
+
+        async def drain() -> None:
+            self._server.should_exit = True
+            await serving
+
+        await run_until_stopped(drain, stop, {"http": asyncio.shield(serving), **background})
 
 
 class _Server(uvicorn.Server):

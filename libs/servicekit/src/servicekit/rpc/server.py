@@ -55,10 +55,6 @@ _log = structlog.get_logger()
 _LAME_DUCK_SECONDS = 0.2
 
 
-class BackgroundEndedError(Exception):
-    """A background task ended although the process goes on."""
-
-
 class AddressInUseError(Exception):
     """Another process listens on the address already."""
 
@@ -373,25 +369,3 @@ async def watch_health(server: Server, ready: Callable[[], Awaitable[bool]], *, 
             failures.succeeded()
         await server.set_serving(serving)
         await asyncio.sleep(every.total_seconds())
-
-
-async def run_until_stopped(
-    server: Server, stop: asyncio.Event, background: Mapping[str, Awaitable[None]]
-) -> None:
-    """Run the background work until `stop` is set, then drain: server first, background work after it.
-
-    Raises BackgroundEndedError when a background task ends early: half a service is worse than a restart.
-    """
-    tasks = {name: asyncio.ensure_future(work) for name, work in background.items()}
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([stopped, *tasks.values()], return_when=asyncio.FIRST_COMPLETED)
-    ended = sorted(name for name, task in tasks.items() if task.done())
-    _log.info("stopping", ended=ended)
-    await server.stop()
-    # Background work last: jobs that the finished calls enqueued can still be tried, and leases are released.
-    for task in (stopped, *tasks.values()):
-        task.cancel()
-    await asyncio.gather(*tasks.values(), return_exceptions=True)
-    _log.info("stopped")
-    if ended:
-        raise BackgroundEndedError(", ".join(ended)) from tasks[ended[0]].exception()
