@@ -36,9 +36,9 @@ async def test_a_slow_watcher_is_ended_with_a_resume_token_and_the_others_contin
     original = await approvals.proposed(await incidents.opened_id(), rationale=LARGE)
     ids = list(await copies(url, original, SAME[:60]))
     async with (
-        watch_server(url, max_changes=10) as address,
-        narrow_approvals(address) as slow_approvals,
-        approvals_at(address) as fast_approvals,
+        watch_server(url, max_changes=10) as server,
+        narrow_approvals(server.address) as slow_approvals,
+        approvals_at(server.address) as fast_approvals,
     ):
         filters = {"incident_id": original.incident_id, "states": ["CANCELLED"]}
         slow = await watching(slow_approvals, **filters)
@@ -60,8 +60,8 @@ async def test_a_slow_watcher_is_ended_with_a_resume_token_and_the_others_contin
 
 async def test_a_stream_above_the_limit_of_the_process_is_refused(approval_service: RunningService) -> None:
     async with (
-        watch_server(approval_service.database_url, max_watchers=1) as address,
-        approvals_at(address) as approvals,
+        watch_server(approval_service.database_url, max_watchers=1) as server,
+        approvals_at(server.address) as approvals,
     ):
         first = await watching(approvals)
         refusal = await refused(anext(approvals.watch()))
@@ -72,8 +72,8 @@ async def test_a_stream_above_the_limit_of_the_process_is_refused(approval_servi
 
 async def test_an_idle_stream_has_heartbeats_that_it_resumes_from(approval_service: RunningService) -> None:
     async with (
-        watch_server(approval_service.database_url, heartbeat=timedelta(milliseconds=20)) as address,
-        approvals_at(address) as approvals,
+        watch_server(approval_service.database_url, heartbeat=timedelta(milliseconds=20)) as server,
+        approvals_at(server.address) as approvals,
     ):
         watcher = await watching(approvals, approval_id="APR-20200101-00000000DEAD")
         for _ in range(3):

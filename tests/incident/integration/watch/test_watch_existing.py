@@ -26,7 +26,9 @@ async def test_existing_incidents_come_once_each_then_every_change_without_a_gap
 
     async with incidents_at(service.address) as watching_incidents, asyncio.TaskGroup() as tasks:
         writers = [tasks.create_task(keep_writing()) for _ in range(3)]
-        watcher = Watcher(watching_incidents.watch(labels=labels, include_existing=True, heartbeats=True))
+        watcher = Watcher(
+            watching_incidents.watch(labels=labels, include_existing=True, heartbeats=True), content="event"
+        )
         while not (await watcher.read()).resume_token:
             pass
         existing = [response.incident.incident_id for response in watcher.responses[:-1]]

@@ -16,9 +16,10 @@ from awoooi.client import CallError
 from tests.callers import Incidents, incidents_at
 from tests.eventually import eventually
 from tests.incident.incidents import token
-from tests.incident.integration.watch.watching import WatchServer, note, watch_server, watching
+from tests.incident.integration.watch.watching import note, watch_server, watching
 from tests.rpc_errors import read_refusal, refused
 from tests.services import RunningService
+from tests.watching import WatchServer
 
 T = TypeVar("T")
 
