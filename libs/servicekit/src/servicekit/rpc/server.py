@@ -52,6 +52,7 @@ from servicekit.rpc.unsent import UnsentAnswers, UnsentLimits
 
 _log = structlog.get_logger()
 
+# A server that stops ends when no new call has come for so long.
 _LAME_DUCK_SECONDS = 0.2
 
 
@@ -336,9 +337,7 @@ class Server:
         until = loop.time() + self._drain_seconds
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                await self._drain.drain()
-                # Health has reported NOT_SERVING for a moment: balanced callers use another server for their next calls.
-                await asyncio.sleep(min(_LAME_DUCK_SECONDS, self._drain_seconds))
+                await self._drain.drain(min(_LAME_DUCK_SECONDS, self._drain_seconds))
         self._streams.end()
         await self._server.stop(max(0.0, until - loop.time()))
         self._received.stop()

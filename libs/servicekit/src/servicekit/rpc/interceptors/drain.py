@@ -1,5 +1,6 @@
 """Refuses new calls while the server drains, and waits for those in flight."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -29,18 +30,25 @@ class DrainLayer:
     def __init__(self, calls: InFlightCalls) -> None:
         self._calls = calls
         self._draining = False
+        self._refused = 0
 
-    async def drain(self) -> None:
-        """Refuse new calls from now on, and return when none is in flight."""
+    async def drain(self, quiet_seconds: float) -> None:
+        """Refuse new calls from now on, and return when none is in flight and none has come for `quiet_seconds`.
+
+        By then balanced callers use another server, and what grpc.aio had received was handed over, on a busy machine too.
+        """
         self._draining = True
         await self._calls.wait_idle()
+        refused = None
+        while refused != self._refused:
+            refused = self._refused
+            await asyncio.sleep(quiet_seconds)
 
     def unary(self, method: str, inner: UnaryBehavior) -> UnaryBehavior:
         """Count the call, or refuse it."""
 
         async def behavior(request: Any, context: Context) -> Any:
-            if self._draining:
-                raise RpcError(_DRAINING)
+            self._check()
             self._calls.begin()
             try:
                 return await inner(request, context)
@@ -53,9 +61,13 @@ class DrainLayer:
         """Refuse the stream when draining; one that runs is ended by its own use case, and not waited for here."""
 
         async def behavior(request: Any, context: Context) -> AsyncIterator[Any]:
-            if self._draining:
-                raise RpcError(_DRAINING)
+            self._check()
             async for response in inner(request, context):
                 yield response
 
         return behavior
+
+    def _check(self) -> None:
+        if self._draining:
+            self._refused += 1
+            raise RpcError(_DRAINING)
