@@ -48,7 +48,9 @@ def running_stack(data_dir: Path, variables: Mapping[str, str]) -> Iterator[Stac
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
     anywhere = "127.0.0.1:0"
     arguments = [f"--data-dir={data_dir}"]
-    arguments += [f"--{service}-listen={anywhere}" for service in ("incident", "approval", "gateway")]
+    arguments += [
+        f"--{service}-listen={anywhere}" for service in ("incident", "approval", "gateway", "intake")
+    ]
     up = subprocess.Popen(
         [sys.executable, "-m", "flywheel", "up", *arguments],
         env=inherited | dict(variables),

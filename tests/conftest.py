@@ -11,6 +11,8 @@ from tests.durations import slowest_files
 from tests.scheduling import CrashSafeScheduling
 
 _run = pytest.StashKey[SharedRun]()
+# Folders of tests, by the time that their files take.
+_LONGEST_FIRST = ("/e2e/", "/flywheel/", "/prometheus/", "/integration/")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,14 +27,32 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_run] = SharedRun()
 
 
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Three workers on two cores: half of the time a test waits, for a timer or for a process that starts."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0))
+    return cores + (cores + 1) // 2
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> CrashSafeScheduling:
     """Distribute files; see CrashSafeScheduling."""
     return CrashSafeScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest: begun last, it would keep one worker busy while the others have nothing left to do."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None and "/e2e/" not in item.nodeid)
+    """Begin with what takes longest: begun last, it would keep one worker busy while the others have nothing left to do.
+
+    Last are the unit tests, whose files take a second.
+    """
+
+    def rank(item: pytest.Item) -> int:
+        if item.get_closest_marker("slow") is not None:
+            return 0
+        ranks = enumerate(_LONGEST_FIRST, start=1)
+        return next((number for number, folder in ranks if folder in item.nodeid), len(_LONGEST_FIRST) + 1)
+
+    items.sort(key=rank)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

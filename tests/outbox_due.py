@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+from servicekit.outbox.tables import NOTIFY_CHANNEL
+
 AT_ONCE = timedelta(0)
 
 
@@ -17,3 +19,6 @@ async def make_due(connection: Any, after: timedelta = AT_ONCE) -> None:
             "UPDATE outbox SET next_attempt_time = clock_timestamp() + $1::interval WHERE state = 'PENDING'",
             after,
         )
+        if after == AT_ONCE:
+            # As when a job is new: a worker need not look again by itself.
+            await connection.execute("SELECT pg_notify($1, '')", NOTIFY_CHANNEL)

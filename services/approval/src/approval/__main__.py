@@ -74,7 +74,7 @@ from servicekit.watch.use_cases import WatchUseCase
 
 # How long running operations may go on after the server has stopped; then they are INDETERMINATE.
 _DRAIN_OPERATIONS = timedelta(seconds=10)
-_ABANDONED_CHECK_EVERY = timedelta(seconds=5)
+_ABANDONED_CHECK_EVERY = timedelta(seconds=1)
 _RECOVERY_CHECK_EVERY = timedelta(seconds=1)
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
 # Between two batches of a reconciliation: it holds up nobody.
@@ -247,10 +247,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
             "page_tokens": page_tokens.keep_loaded(engine),
             "certificates": certificates.keep_current(),
             "operations": run_periodically(
-                "abandoned_check",
-                partial(mark_abandoned, transactions),
-                every=_ABANDONED_CHECK_EVERY,
-                delay_first=True,
+                "abandoned_check", partial(mark_abandoned, transactions), every=_ABANDONED_CHECK_EVERY
             ),
             "expiry": run_periodically(
                 "expiry", partial(expire, transactions, notifications.jobs), every=settings.expire_every

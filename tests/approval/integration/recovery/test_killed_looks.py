@@ -17,6 +17,7 @@ from tests.approval.repairs import EventType, assert_left_open, timeline_events
 from tests.approval.schemas import approval_database, end_leases, rows
 from tests.approval.simulated_target import SimulatedTarget, simulated_target, verified_by
 from tests.callers import Approvals, Incidents, State, approvals_at
+from tests.e2e.operated_world import let_leases_end_in
 from tests.eventually import eventually
 from tests.services import RunningService, healthy_service
 
@@ -115,6 +116,7 @@ async def test_an_operation_that_was_killed_before_its_outcome_was_written_has_n
 
     async with world.process() as (approvals, _):
         await end_leases(world.url)
+        await let_leases_end_in(world.url, "0")
         found = await eventually(
             lambda: approvals.get(approval.approval_id),
             lambda each: each.state == State.STATE_INDETERMINATE,
