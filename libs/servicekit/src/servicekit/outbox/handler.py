@@ -59,7 +59,8 @@ class Handler:
     async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         """Write the consequences of delivered jobs, in the transaction that marks them DONE: exactly once.
 
-        An exception rolls back both; jobs that came together are then tried one by one.
+        An exception rolls back both. Jobs that came together are then tried topic by topic, and those of a topic that fails
+        again one by one: a job that cannot succeed fails alone.
         """
 
     async def parked(self, transaction: Transaction, job: Job, reason: str) -> None:
@@ -72,13 +73,22 @@ class Topic:
 
     name: str
     handler: Handler
+    # Further topics of this handler: their jobs come in the same batches, and so share its transactions.
+    joined: tuple[str, ...] = ()
     # Longest time one `deliver` may take; must be shorter than the worker's lease.
     timeout: timedelta = timedelta(seconds=10)
-    # Jobs handed to `deliver` and `complete` together.
+    # Jobs handed to `deliver` and `complete` together, of each of the topics.
     max_batch: int = 100
     # Batches in flight at a time.
     concurrency: int = 1
     # A delivery is one request to another system, which cannot kill this process: such a job is never a suspect.
     only_requests: bool = False
-    # How long a batch waits for more jobs before it runs: fewer, larger transactions for jobs without a waiting caller.
+    # A batch waits until no more jobs have come for this long: fewer, larger transactions for jobs without a waiting caller.
     linger: timedelta = timedelta(0)
+    # Nothing enqueues jobs of it, such as an effect that is disabled: what is there is claimed by the poll, not at each wake-up.
+    only_polled: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The topic, and those that are joined to it."""
+        return (self.name, *self.joined)

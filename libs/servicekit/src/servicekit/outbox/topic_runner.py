@@ -1,8 +1,8 @@
-"""Runs one topic's leased jobs: delivers a batch, marks it, retries with backoff or parks what failed."""
+"""Runs the leased jobs of a topic, and of those joined to it: delivers a batch, marks it, retries with backoff or parks what failed."""
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +26,10 @@ _log = structlog.get_logger()
 _BUGS = (ProgrammingError, TypeError, AttributeError, NameError, LookupError, AssertionError)
 
 
+# A batch gathers for so many times its topic's linger, while jobs keep coming.
+_MAX_LINGERS = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Exponential backoff with full jitter."""
@@ -41,7 +45,7 @@ class Backoff:
 
 
 class TopicRunner:
-    """Runs the jobs of one topic that this process holds leases on."""
+    """Runs the jobs of one topic, and of those joined to it, that this process holds leases on."""
 
     def __init__(
         self,
@@ -66,13 +70,15 @@ class TopicRunner:
         self._waiting: deque[tuple[Job, float]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._interrupted: list[Job] = []
-        self._in_hand = 0
+        # By topic.
+        self._in_hand: Counter[str] = Counter()
+        self._batch_size = topic.max_batch * len(topic.names)
+        self._added = 0
         self._stopping = False
 
-    @property
-    def free(self) -> int:
-        """How many more jobs this runner will take: enough to keep it busy, few enough to be done within a lease."""
-        return max(0, self.topic.max_batch * (self.topic.concurrency + 1) - self._in_hand)
+    def free(self, topic: str) -> int:
+        """Return how many more jobs of a topic this runner will take: enough to keep it busy, few enough for one lease."""
+        return max(0, self.topic.max_batch * (self.topic.concurrency + 1) - self._in_hand[topic])
 
     @property
     def running(self) -> frozenset[asyncio.Task[None]]:
@@ -83,12 +89,13 @@ class TopicRunner:
         """Add jobs whose lease began now."""
         deadline = self._deadline()
         self._waiting.extend((job, deadline) for job in jobs)
-        self._in_hand += len(jobs)
+        self._in_hand.update(job.topic for job in jobs)
+        self._added += len(jobs)
         self._start()
 
     def add_suspect(self, job: Job) -> None:
         """Add a job whose lease began now and whose holders kept dying: it runs alone."""
-        self._in_hand += 1
+        self._in_hand[job.topic] += 1
         self._track(asyncio.create_task(self._run_alone(job, self._deadline())))
 
     def stop(self) -> None:
@@ -98,7 +105,7 @@ class TopicRunner:
     def drain_unstarted(self) -> Sequence[Job]:
         """Remove and return the jobs that have not started, and those whose batch was cancelled."""
         jobs = [*self._interrupted, *(job for job, _ in self._waiting)]
-        self._in_hand -= len(self._waiting)
+        self._in_hand.subtract(job.topic for job, _ in self._waiting)
         self._waiting.clear()
         self._interrupted.clear()
         return jobs
@@ -107,7 +114,7 @@ class TopicRunner:
         while (
             not self._stopping
             and len(self._running) < self.topic.concurrency
-            and len(self._waiting) > self._held_back * self.topic.max_batch
+            and len(self._waiting) > self._held_back * self._batch_size
         ):
             self._held_back += 1
             self._track(asyncio.create_task(self._run()))
@@ -129,8 +136,7 @@ class TopicRunner:
 
     async def _run(self) -> None:
         try:
-            if self.topic.linger and len(self._waiting) < self.topic.max_batch:
-                await asyncio.sleep(self.topic.linger.total_seconds())
+            await self._linger()
             await self._throttle.wait()
             await self._quarantine.enter()
         finally:
@@ -140,10 +146,20 @@ class TopicRunner:
         finally:
             self._quarantine.leave()
 
+    async def _linger(self) -> None:
+        """Wait until no job has come for the topic's linger, or there are enough for a batch: not for long."""
+        for _ in range(_MAX_LINGERS if self.topic.linger else 0):
+            added = self._added
+            if len(self._waiting) >= self._batch_size:
+                return
+            await asyncio.sleep(self.topic.linger.total_seconds())
+            if self._added == added:
+                return
+
     def _take_batch(self) -> Sequence[tuple[Job, float]]:
         if self._stopping:
             return []
-        return [self._waiting.popleft() for _ in range(min(self.topic.max_batch, len(self._waiting)))]
+        return [self._waiting.popleft() for _ in range(min(self._batch_size, len(self._waiting)))]
 
     async def _run_alone(self, job: Job, deadline: float) -> None:
         started = False
@@ -154,7 +170,7 @@ class TopicRunner:
                     await self._run_batch([(job, deadline)])
         finally:
             if not started:
-                self._in_hand -= 1
+                self._in_hand[job.topic] -= 1
                 self._interrupted.append(job)
 
     async def _run_batch(self, batch: Sequence[tuple[Job, float]]) -> None:
@@ -171,15 +187,15 @@ class TopicRunner:
             self._interrupted.extend(job for job, _ in batch)
             raise
         finally:
-            self._in_hand -= len(batch)
+            self._in_hand.subtract(job.topic for job, _ in batch)
 
     async def _deliver(self, jobs: Sequence[Job]) -> None:
         wanted = await self._skip_unwanted(jobs)
         if not wanted:
             return
-        failpoint("outbox_claimed", self.topic.name)
+        _failpoints("outbox_claimed", wanted)
         outcomes = await self._outcomes(wanted)
-        failpoint("outbox_delivered", self.topic.name)
+        _failpoints("outbox_delivered", wanted)
         pairs = list(zip(wanted, outcomes, strict=True))
         await self._complete([job for job, error in pairs if error is None])
         await self._fail([(job, error) for job, error in pairs if error is not None])
@@ -238,7 +254,7 @@ class TopicRunner:
                 _log.warning("outbox_lease_lost", topic=self.topic.name, jobs=len(jobs) - len(kept))
             if kept:
                 await self.topic.handler.complete(transaction, kept)
-            failpoint("outbox_before_done_commit", self.topic.name)
+            _failpoints("outbox_before_done_commit", kept)
 
         try:
             await self._until_marked(mark, jobs)
@@ -246,9 +262,14 @@ class TopicRunner:
             if len(jobs) == 1:
                 await self._fail([(jobs[0], exc)])
                 return
-            # One job's data can spoil the transaction of all: alone, only that one fails.
+            # One job's data can spoil the transaction of all: alone, only that one fails. What is wrong with one topic costs
+            # the others one transaction.
+            by_topic: dict[str, list[Job]] = {}
             for job in jobs:
-                await self._complete([job])
+                by_topic.setdefault(job.topic, []).append(job)
+            smaller = list(by_topic.values()) if len(by_topic) > 1 else [[job] for job in jobs]
+            for together in smaller:
+                await self._complete(together)
 
     async def _fail(self, failed: Sequence[tuple[Job, Exception]]) -> None:
         if not failed:
@@ -309,6 +330,12 @@ class TopicRunner:
                 await asyncio.sleep(delay)
             else:
                 return
+
+
+def _failpoints(name: str, jobs: Sequence[Job]) -> None:
+    """Pass the failpoint of each topic among these jobs."""
+    for topic in {job.topic for job in jobs}:
+        failpoint(name, topic)
 
 
 def _describe(error: Exception) -> str:

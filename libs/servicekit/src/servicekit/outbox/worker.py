@@ -76,8 +76,8 @@ class OutboxWorker:
         self._work = asyncio.Event()
         self._stopping = False
         quarantine = Quarantine()
-        self._runners = {
-            topic.name: TopicRunner(
+        runners = [
+            TopicRunner(
                 topic,
                 transactions,
                 backoff=settings.backoff,
@@ -86,7 +86,10 @@ class OutboxWorker:
                 quarantine=quarantine,
             )
             for topic in topics
-        }
+        ]
+        self._distinct_runners = runners
+        # By each topic's name: joined topics have one runner.
+        self._runners = {name: runner for runner in runners for name in runner.topic.names}
         self._more_due = False
         self._claim_failures = FailureLog("outbox_claim_failed")
         transactions.outbox.attach(self)
@@ -98,7 +101,7 @@ class OutboxWorker:
     def has_room(self, topic: str, jobs: int) -> bool:
         """Return whether so many jobs of a topic can be taken now: not when many wait already, nor when stopping."""
         runner = self._runners.get(topic)
-        return runner is not None and not self._stopping and runner.free >= jobs
+        return runner is not None and not self._stopping and runner.free(topic) >= jobs
 
     def dispatch(self, jobs: Sequence[Job]) -> None:
         """Run jobs that this process inserted leased and committed: at once, without a claim.
@@ -117,13 +120,18 @@ class OutboxWorker:
         clock_watch = asyncio.create_task(
             run_periodically("outbox_clock_check", self._end_future_waits, every=_CLOCK_CHECK_EVERY)
         )
+        loop = asyncio.get_running_loop()
+        next_poll = loop.time()
         try:
             while True:
                 self._work.clear()
-                await self._claim()
-                jitter = 0.9 + 0.2 * random.random()  # noqa: S311 - jitter, not a secret
+                polls = loop.time() >= next_poll
+                if polls:
+                    jitter = 0.9 + 0.2 * random.random()  # noqa: S311 - jitter, not a secret
+                    next_poll = loop.time() + self._settings.poll.total_seconds() * jitter
+                await self._claim(polls=polls)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.poll.total_seconds() * jitter):
+                    async with asyncio.timeout_at(next_poll):
                         await self._work.wait()
         finally:
             stopping = asyncio.ensure_future(self._stop(listener, janitor, clock_watch))
@@ -134,7 +142,7 @@ class OutboxWorker:
 
     async def _stop(self, *background: asyncio.Task[None]) -> None:
         self._stopping = True
-        for runner in self._runners.values():
+        for runner in self._distinct_runners:
             runner.stop()
         for task in background:
             task.cancel()
@@ -146,15 +154,20 @@ class OutboxWorker:
             self._work.set()
 
     def _add(self, jobs: Sequence[Job]) -> None:
-        by_topic: dict[str, list[Job]] = {}
+        by_runner: dict[TopicRunner, list[Job]] = {}
         for job in jobs:
-            by_topic.setdefault(job.topic, []).append(job)
-        for topic, together in by_topic.items():
-            self._runners[topic].add(together)
+            by_runner.setdefault(self._runners[job.topic], []).append(job)
+        for runner, together in by_runner.items():
+            runner.add(together)
 
-    async def _claim(self) -> None:
-        """Claim what is due, as much as the runners have room for."""
-        free = {name: runner.free for name, runner in self._runners.items() if runner.free > 0}
+    async def _claim(self, *, polls: bool) -> None:
+        """Claim what is due, as much as the runners have room for; of topics that are only polled, only at a poll."""
+        claimable = {
+            name: runner.free(name)
+            for name, runner in self._runners.items()
+            if polls or not runner.topic.only_polled
+        }
+        free = {name: room for name, room in claimable.items() if room > 0}
         # Until a claim returns less than its limit, there may be more.
         self._more_due = True
         if not free:
@@ -164,7 +177,7 @@ class OutboxWorker:
             claimed = await asyncio.shield(claiming)
         except asyncio.CancelledError:
             # The claim may be committed already: its jobs are added, to be released.
-            for runner in self._runners.values():
+            for runner in self._distinct_runners:
                 runner.stop()
             with contextlib.suppress(Exception):
                 self._add([job for job, _ in await claiming])
@@ -177,7 +190,7 @@ class OutboxWorker:
         await self._add_claimed(claimed)
         counts = Counter(job.topic for job, _ in claimed)
         full = any(counts[topic] >= room for topic, room in free.items())
-        self._more_due = full or len(free) < len(self._runners)
+        self._more_due = full or len(free) < len(claimable)
 
     async def _claim_due(self, free: Mapping[str, int]) -> Sequence[tuple[Job, int]]:
         async with self._transactions.statement() as connection:
@@ -226,13 +239,13 @@ class OutboxWorker:
         return False
 
     async def _drain(self) -> None:
-        running = [task for runner in self._runners.values() for task in runner.running]
+        running = [task for runner in self._distinct_runners for task in runner.running]
         if running:
             _, late = await asyncio.wait(running, timeout=self._settings.drain.total_seconds())
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        waiting = [job for runner in self._runners.values() for job in runner.drain_unstarted()]
+        waiting = [job for runner in self._distinct_runners for job in runner.drain_unstarted()]
         if waiting:
             try:
                 async with self._transactions.statement() as connection:

@@ -167,8 +167,8 @@ def external_topics(
 def _topic(handler: ExternalHandler, timeout: timedelta | None) -> Topic:
     name = handler.effect.topic
     if timeout is None:
-        # Disabled: many jobs are skipped in one transaction.
-        return Topic(name, handler)
+        # Disabled: nothing is enqueued. Jobs of before that are skipped, many in one transaction.
+        return Topic(name, handler, only_polled=True)
     # Batches of one, so that a receiver that hangs on one job delays no other job's mark.
     return Topic(
         name,
