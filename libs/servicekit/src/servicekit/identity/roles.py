@@ -1,12 +1,12 @@
 """The roles that the tables of the services give RPCs to, and how an identity provider's claims become roles."""
 
-import tomllib
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from servicekit.identity.watched_file import FileProblemError
+from servicekit.process.toml import NotTomlError, parse_toml
 
 VIEWER: Final = "viewer"
 PROPOSER: Final = "proposer"
@@ -60,11 +60,9 @@ def parse_role_mapping(content: bytes) -> RoleMapping:
     Raises FileProblemError.
     """
     try:
-        table = _File.model_validate(tomllib.loads(content.decode())).roles
-    except UnicodeDecodeError:
-        raise FileProblemError("is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as exc:
-        raise FileProblemError(f"is not TOML: {exc}") from None
+        table = _File.model_validate(parse_toml(content)).roles
+    except NotTomlError as exc:
+        raise FileProblemError(str(exc)) from None
     except ValidationError:
         raise FileProblemError(
             'must hold a table [roles] of lists, such as approver = ["sre-leads"]'

@@ -1,7 +1,6 @@
 """Parses the mapping file: what incidents get from the alerts of each receiver. docs/alert-intake.md shows one."""
 
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from alert_intake.mapping.model import AlertMapping, Grouping, ReceiverMapping, Severity, Source
 from servicekit.process.files import why_unreadable
+from servicekit.process.toml import NotTomlError, parse_toml
 
 _SOURCE = re.compile(r"(label|annotation):(.+)")
 # Severities that rules commonly have, and our own names.
@@ -101,12 +101,9 @@ def parse_mapping(content: bytes) -> AlertMapping:
     Raises MappingFileError, which names line and column of what is not TOML, and the key of anything else.
     """
     try:
-        table = tomllib.loads(content.decode())
-    except UnicodeDecodeError as exc:
-        line = content.count(b"\n", 0, exc.start) + 1
-        raise MappingFileError([f"is not UTF-8 (at line {line})"]) from None
-    except tomllib.TOMLDecodeError as exc:
-        raise MappingFileError([f"is not TOML: {exc}"]) from None
+        table = parse_toml(content)
+    except NotTomlError as exc:
+        raise MappingFileError([str(exc)]) from None
     try:
         file = _File.model_validate(table)
     except ValidationError as exc:

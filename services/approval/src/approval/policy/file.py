@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import time
 from typing import Annotated, Any, Self
@@ -22,6 +21,7 @@ from approval.policy.fields import TABLE, Hook, Namespace
 from approval.policy.model import Policy, Rule, TimeOfDay
 from approval.policy.route_table import RouteTable
 from approval.policy.routes import Routes
+from servicekit.process.toml import NotTomlError, parse_toml
 from servicekit.text import shown
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -62,12 +62,9 @@ def parse_policy(content: bytes, *, channels: Collection[str] = ()) -> Policy:
     Raises PolicyFileError, which names line and column of what is not TOML, and rule and key of anything else.
     """
     try:
-        table = tomllib.loads(content.decode())
-    except UnicodeDecodeError as exc:
-        line = content.count(b"\n", 0, exc.start) + 1
-        raise PolicyFileError([f"is not UTF-8 (at line {line})"]) from None
-    except tomllib.TOMLDecodeError as exc:
-        raise PolicyFileError([f"is not TOML: {exc}"]) from None
+        table = parse_toml(content)
+    except NotTomlError as exc:
+        raise PolicyFileError([str(exc)]) from None
     try:
         file = _File.model_validate(table)
     except ValidationError as exc:

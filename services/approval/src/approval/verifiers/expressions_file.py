@@ -1,7 +1,6 @@
 """The file with expressions for repairs whose incident has none. docs/recovery.md shows one."""
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from approval.model import OperationKind
 from approval.verifiers.protocol import Repair
 from servicekit.process.files import why_unreadable
+from servicekit.process.toml import parse_toml
 from servicekit.text import shown
 
 _RULE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -50,11 +50,9 @@ class _File(BaseModel):
 def read_rules(path: Path) -> Sequence[ExpressionRule]:
     """Return the rules in the order of their file. Raises ValueError with the place and the reason."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
+        content = parse_toml(path.read_bytes())
+    except OSError as exc:
         raise ValueError(f"{path}: {why_unreadable(exc)}") from None
-    except tomllib.TOMLDecodeError as exc:
-        raise ValueError(f"is not TOML: {exc}") from None
     try:
         rules = _File.model_validate(content).rules
     except ValidationError as exc:
