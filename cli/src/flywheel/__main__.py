@@ -166,6 +166,46 @@ def audit_verify(
     verify_file(file, heads or ())
 
 
+policy = typer.Typer(help="A policy file before it takes effect; see docs/policy.md.")
+app.add_typer(policy, name="policy", no_args_is_help=True)
+_PolicyFile = Annotated[
+    Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A policy file.")
+]
+
+
+@policy.command("check")
+def policy_check(
+    file: _PolicyFile,
+    channels: Annotated[
+        list[str] | None,
+        typer.Option("--channel", help="A channel that routes may name; may be repeated. None: not checked."),
+    ] = None,
+) -> None:
+    """Say what is wrong with a policy file, one line each, or what is in it."""
+    from flywheel.policy.command import check  # noqa: PLC0415 - see above
+
+    raise typer.Exit(check(file, channels or ()))
+
+
+@policy.command("replay")
+def policy_replay(
+    file: _PolicyFile,
+    since: Annotated[
+        str,
+        typer.Option(help="Proposals since then: a duration, such as 30d, or a time, such as 2026-05-01."),
+    ] = "",
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    data_dir: _DataDir = Path(".flywheel"),
+) -> None:
+    """Say what a policy file would have decided about past proposals, and how that differs from what was decided.
+
+    With APPROVAL_DATABASE_URL set, that database is read in place of the local stack's. Nothing is changed.
+    """
+    from flywheel.policy.command import replay  # noqa: PLC0415 - see above
+
+    raise typer.Exit(replay(file, data_dir, since=since, as_json=json))
+
+
 @app.command()
 def certs(
     directory: Annotated[

@@ -1,7 +1,7 @@
 """The databases of a command: those in the environment, or those of a local stack, running or not."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,20 +29,23 @@ class ServiceDatabases:
 
 
 @contextmanager
-def service_databases(data_dir: Path, steps: Steps) -> Iterator[ServiceDatabases]:
-    """Yield the databases. The PostgreSQL of a stack that does not run is started for the block and stopped after it.
+def service_databases(
+    data_dir: Path, steps: Steps, *, services: Sequence[str] = SERVICES
+) -> Iterator[ServiceDatabases]:
+    """Yield the databases of these services. The PostgreSQL of a stack that does not run is started for the block and stopped after it.
 
     No stack can be started on `data_dir` meanwhile. Raises FlywheelError.
     """
-    embedded = tuple(name for name in SERVICES if not _is_in_environment(name))
+    embedded = tuple(name for name in services if not _is_in_environment(name))
     if not embedded:
         yield ServiceDatabases({}, ())
         return
     folder = data_dir.resolve()
+    variables = " and ".join(f"{name.upper()}_DATABASE_URL" for name in services)
     if not (folder / "postgres").is_dir():
         raise FlywheelError(
             f"there is no stack's data in {folder}",
-            advice="name the stack's folder with --data-dir, or set INCIDENT_DATABASE_URL and APPROVAL_DATABASE_URL",
+            advice=f"name the stack's folder with --data-dir, or set {variables}",
         )
     database = EmbeddedPostgres(folder / "postgres", log_path=folder / "log" / "postgres.log")
     lock = FileLock(folder / "lock")

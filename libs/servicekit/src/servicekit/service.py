@@ -1,12 +1,13 @@
-"""The command line of a gRPC service: `serve`, `migrate`, `import`, `audit-export` and `audit-heads`."""
+"""The command line of a gRPC service: `serve`, `migrate`, `import`, `audit-export`, `audit-heads`, and its own commands."""
 
 import argparse
 import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -32,6 +33,7 @@ from servicekit.importing.importer import ImportRequest, LineImporter, run_impor
 from servicekit.importing.lines import ImportFailedError
 from servicekit.process.addresses import ExposedWithoutAuthenticationError
 from servicekit.process.background import BackgroundEndedError
+from servicekit.process.build import Build
 from servicekit.process.log import configure_logging, protect_stderr
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.process.settings import SettingsError
@@ -47,6 +49,16 @@ _AUDIT_COMMANDS = {"audit-export": export, "audit-heads": export_heads}
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """A further command of one service, which reads the settings that it needs by itself."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    # Returns the exit code.
+    run: Callable[[argparse.Namespace], int]
+
+
+@dataclass(frozen=True, slots=True)
 class Service(Generic[S]):
     """A service: what its command line runs."""
 
@@ -59,11 +71,18 @@ class Service(Generic[S]):
     importer: Callable[[Sequence[str]], LineImporter]
     # Its tables, with what the run-time role may do to each.
     tables: MetaData
+    # Its own commands, by name.
+    commands: Mapping[str, Command] = field(default_factory=dict)
 
     @property
     def migrations(self) -> Migrations:
         """The migrations of its database."""
         return Migrations(f"{self.name}:migrations")
+
+    @property
+    def build(self) -> Build:
+        """Its version, and the newest of its migrations."""
+        return Build(version(f"awoooi-{self.name}"), self.migrations.head)
 
     async def migrate(self, settings: S) -> None:
         """Bring its database up to date, on a connection of its own: a migration may take longer than a statement.
@@ -157,7 +176,7 @@ def run_service(service: Service[S]) -> int:
     An error that an operator can mend is one line on standard error; any other is a bug and keeps its traceback.
     """
     protect_stderr()
-    arguments = _parser(service.name).parse_args()
+    arguments = _parser(service.name, service.commands).parse_args()
     try:
         return _run(service, arguments)
     except Exception as exc:
@@ -169,6 +188,8 @@ def run_service(service: Service[S]) -> int:
 
 
 def _run(service: Service[S], arguments: argparse.Namespace) -> int:
+    if arguments.command in service.commands:
+        return service.commands[arguments.command].run(arguments)
     settings = service.settings.from_environment()
     # What the other commands say is for the person who runs them.
     file = settings.rotated_log if arguments.command == "serve" else None
@@ -215,7 +236,7 @@ def _explain(error: Exception, prefix: str) -> tuple[str, int]:
     return message, code
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
+def _parser(name: str, own: Mapping[str, Command]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"{name}-service", description=f"The {name} service.")
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser("serve", help="serve RPCs until SIGTERM or Ctrl-C")
@@ -234,6 +255,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
     )
     commands.add_parser("audit-export", help="write the audit trail to standard output, see docs/audit.md")
     commands.add_parser("audit-heads", help="write the heads of its chains")
+    for command_name, command in own.items():
+        command.add_arguments(commands.add_parser(command_name, help=command.help, description=command.help))
     return parser
 
 

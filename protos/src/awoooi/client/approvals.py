@@ -269,6 +269,17 @@ class ApprovalMethods:
         )
         return Call(f"{SERVICE}/Reconcile", request, pb.ReconcileResponse.FromString, options)
 
+    @UnaryMethod
+    def remove_canary(self, approval_id: str, **options: Unpack[CallOptions]) -> Call[bool]:
+        """Remove the approval of a canary incident that has ended; False when it is not there. Idempotent."""
+        request = pb.RemoveCanaryRequest(approval_id=approval_id)
+        return Call(
+            f"{SERVICE}/RemoveCanary",
+            request,
+            lambda response: pb.RemoveCanaryResponse.FromString(response).removed,
+            options,
+        )
+
     @ListMethod
     def list_deliveries(
         self,

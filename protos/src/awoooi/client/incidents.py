@@ -202,6 +202,17 @@ class IncidentMethods(AfterResolutionMethods):
             options,
         )
 
+    @UnaryMethod
+    def remove_canary(self, incident_id: str, **options: Unpack[CallOptions]) -> Call[bool]:
+        """Remove a RESOLVED canary incident; False when it was removed before. Idempotent."""
+        request = pb.RemoveCanaryRequest(incident_id=incident_id)
+        return Call(
+            f"{SERVICE}/RemoveCanary",
+            request,
+            lambda response: pb.RemoveCanaryResponse.FromString(response).removed,
+            options,
+        )
+
     @ListMethod
     def list_events(
         self,

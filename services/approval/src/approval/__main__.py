@@ -21,6 +21,7 @@ from approval.execution.runner import OperationRunner
 from approval.execution.use_cases import ExecuteUseCase
 from approval.executors.registry import load_executors
 from approval.importing.importer import ApprovalImporter
+from approval.lifecycle.canary import CanaryUseCase
 from approval.lifecycle.expiry import expire
 from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.retention import Retention
@@ -30,6 +31,7 @@ from approval.notification.opening import open_notifications
 from approval.policy.switch import AutoApproval
 from approval.recovery.model import RecoveryRules
 from approval.recovery.use_cases import Verification
+from approval.replay.command import commands as policy_commands
 from approval.roles import ROLES
 from approval.servicer import HEAVY_READS, ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
@@ -48,6 +50,7 @@ from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStats
 from servicekit.audit.log import AuditLog
 from servicekit.audit.unchanged import UnchangedCalls
 from servicekit.database.engine import close_engine
+from servicekit.database.migrations import Migrations
 from servicekit.http.process_metrics import process_metrics
 from servicekit.http.tls import http_tls
 from servicekit.identity.authentication import open_authentication
@@ -207,6 +210,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                 plan=PlanUseCase(transactions, executors),
                 execution_log=ExecutionLogUseCase(reads),
                 deliveries=DeliveryUseCases(transactions, reads=reads),
+                canaries=CanaryUseCase(transactions),
                 reconciler=reconciler,
                 watch=WatchUseCase(transactions, changes, feed, epochs),
                 page_tokens=page_tokens,
@@ -222,6 +226,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                 min_samples=settings.min_samples,
                 refused=server_builder.refused,
                 unusable=() if authentication is None else authentication.unusable_sources,
+                build=SERVICE.build,
             ),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )
@@ -297,7 +302,21 @@ def recovery_rules(settings: ApprovalSettings) -> RecoveryRules:
     )
 
 
-SERVICE = Service("approval", ApprovalSettings, serve, ApprovalImporter, metadata)
+def _database_url() -> str:
+    return ApprovalSettings.from_environment().database_url.get_secret_value()
+
+
+SERVICE = Service(
+    "approval",
+    ApprovalSettings,
+    serve,
+    ApprovalImporter,
+    metadata,
+    policy_commands(
+        Migrations("approval:migrations"),
+        _database_url,
+    ),
+)
 
 
 def main() -> None:

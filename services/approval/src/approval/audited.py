@@ -36,6 +36,7 @@ TARGETS: Mapping[str, Callable[[Any], Sequence[str]]] = {
         "Reject": _approval,
         "Cancel": _approval,
         "Execute": _approval,
+        "RemoveCanary": _approval,
         "Reconcile": _none,
         "RetryDelivery": _delivery,
         "RetryDeliveries": _none,

@@ -62,6 +62,14 @@ class SupersedesOtherIncidentError(ApprovalError):
         self.approval_id = approval_id
 
 
+class NotCanaryError(ApprovalError):
+    """Only the approval of a canary incident can be removed."""
+
+    def __init__(self, approval_id: str) -> None:
+        super().__init__()
+        self.approval_id = approval_id
+
+
 class ConflictingDecisionError(TransitionNotAllowedError):
     """The caller decided the other way before."""
 

@@ -182,6 +182,8 @@ class Approval:
     decisions: Sequence[Decision]
     # Whether `expire_time` has passed, by the database's clock at the time of reading.
     is_past_expiry: bool
+    # Of a canary incident: in no figure, no message to people, removed once it has ended.
+    canary: bool = False
 
     @property
     def etag(self) -> str:

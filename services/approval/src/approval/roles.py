@@ -41,6 +41,7 @@ ROLES: RoleTable = {
             "RetryDeliveries": (OPERATOR,),
             "DismissDelivery": (OPERATOR,),
             "Reconcile": (OPERATOR,),
+            "RemoveCanary": (OPERATOR,),
         },
     ),
     **role_table(

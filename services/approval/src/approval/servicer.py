@@ -14,6 +14,7 @@ from approval.execution.log_use_cases import ExecutionLogUseCase
 from approval.execution.plan import PlanUseCase
 from approval.execution.use_cases import ExecuteUseCase
 from approval.lifecycle import mapping
+from approval.lifecycle.canary import CanaryUseCase
 from approval.lifecycle.propose import ProposeUseCase
 from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.model import Approval
@@ -26,6 +27,7 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from awoooi.approval.v1 import approval_service_pb2_grpc
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2_grpc
+from servicekit.process.build import Build
 from servicekit.rpc.audited import current_call
 from servicekit.rpc.cursors import page_size, read_id_cursor, read_time_cursor
 from servicekit.rpc.identity import current_identity
@@ -52,6 +54,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         plan: PlanUseCase,
         execution_log: ExecutionLogUseCase,
         deliveries: DeliveryUseCases,
+        canaries: CanaryUseCase,
         reconciler: Reconciler,
         watch: WatchUseCase[WatchFilter, Change, Approval],
         page_tokens: PageTokens,
@@ -63,6 +66,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         self._plan = plan
         self._execution_log = execution_log
         self._deliveries = deliveries
+        self._canaries = canaries
         self._reconciler = reconciler
         self._watch = watch
         self._page_tokens = page_tokens
@@ -146,6 +150,12 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
             )
         )
 
+    async def RemoveCanary(
+        self, request: pb.RemoveCanaryRequest, context: Context
+    ) -> pb.RemoveCanaryResponse:
+        removed = await self._canaries.remove(request.approval_id, call=current_call())
+        return pb.RemoveCanaryResponse(removed=removed)
+
     async def ListDeliveries(
         self, request: pb.ListDeliveriesRequest, context: Context
     ) -> pb.ListDeliveriesResponse:
@@ -186,12 +196,19 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
     """awoooi.flywheel.v1.FlywheelStatsService: the server, and the approval sections."""
 
     def __init__(
-        self, stats: StatsUseCase, *, min_samples: int, refused: Mapping[str, int], unusable: Collection[str]
+        self,
+        stats: StatsUseCase,
+        *,
+        min_samples: int,
+        refused: Mapping[str, int],
+        unusable: Collection[str],
+        build: Build,
     ) -> None:
         self._stats = stats
         self._min_samples = min_samples
         self._refused = refused
         self._unusable = unusable
+        self._build = build
 
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
@@ -200,5 +217,9 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
             with_details=request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL
         )
         response = stats_mapping.stats_to_proto(stats, min_samples=self._min_samples)
-        response.server.CopyFrom(stats_mapping.server_to_proto(self._refused, self._unusable))
+        response.server.CopyFrom(
+            stats_mapping.server_to_proto(
+                self._refused, self._unusable, self._build, database_revision=stats.database_revision
+            )
+        )
         return response

@@ -18,6 +18,7 @@ from approval.errors import (
     ConflictingDecisionError,
     IncidentNotFoundError,
     IncidentResolvedError,
+    NotCanaryError,
     NotProposerError,
     RequestIdReusedError,
     SelfApprovalError,
@@ -38,6 +39,7 @@ _OfApproval = (
     | ActionChangedError
     | ExecutorMissingError
     | SupersedesOtherIncidentError
+    | NotCanaryError
 )
 
 
@@ -101,6 +103,7 @@ ERRORS = ErrorTable(
         SupersedesOtherIncidentError: _of_approval(
             grpc.StatusCode.FAILED_PRECONDITION, "SUPERSEDES_OTHER_INCIDENT"
         ),
+        NotCanaryError: _of_approval(grpc.StatusCode.FAILED_PRECONDITION, "NOT_A_CANARY"),
         ConflictingDecisionError: _not_allowed("DECIDED_OTHERWISE"),
         SelfApprovalError: _plain(grpc.StatusCode.PERMISSION_DENIED, "OWN_PROPOSAL"),
         NotProposerError: _plain(grpc.StatusCode.PERMISSION_DENIED, "NOT_PROPOSER"),

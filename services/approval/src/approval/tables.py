@@ -56,6 +56,10 @@ approvals = Table(
     Column("incident_verified", Boolean, nullable=False),
     # The opening of the incident that it was proposed for; 0 when that is not known.
     Column("incident_opening", Integer, nullable=False, server_default="0"),
+    # What the policy saw; null when it was not known, and before revision 0013.
+    Column("incident_severity", Text),
+    # Of a canary incident: in no figure, no message to people, removed once it has ended.
+    Column("canary", Boolean, nullable=False, server_default=text("FALSE")),
     Column("create_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("update_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
     Column("expire_time", DateTime(timezone=True), nullable=False),

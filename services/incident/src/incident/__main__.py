@@ -16,6 +16,7 @@ from incident.effects.handlers import load_template, topics
 from incident.effects.use_cases import SideEffectUseCases
 from incident.importing.importer import IncidentImporter
 from incident.knowledge.use_cases import KnowledgeUseCases
+from incident.lifecycle.canary import CanaryUseCase
 from incident.lifecycle.resolve import ResolveUseCase
 from incident.lifecycle.retention import remove_old
 from incident.lifecycle.use_cases import IncidentUseCases
@@ -124,6 +125,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         resolve=ResolveUseCase(
             transactions, effects={effect: skip_reasons.get(effect) for effect in effects}
         ),
+        canaries=CanaryUseCase(transactions),
         side_effects=SideEffectUseCases(transactions, reads=reads),
         knowledge=knowledge,
         watch=WatchUseCase(transactions, changes, feed, epochs),
@@ -144,6 +146,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
                 StatsUseCase(reads, stuck_after=settings.stuck_after),
                 refused=server_builder.refused,
                 unusable=() if authentication is None else authentication.unusable_sources,
+                build=SERVICE.build,
             ),
             flywheel_stats_service_pb2.DESCRIPTOR.services_by_name["FlywheelStatsService"].full_name,
         )

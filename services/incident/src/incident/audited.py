@@ -42,6 +42,7 @@ TARGETS: Mapping[str, Callable[[Any], Sequence[str]]] = {
         "Resolve": _incident,
         "BatchResolve": _items,
         "Reopen": _incident,
+        "RemoveCanary": _incident,
         "AddEvent": _incident,
         "RetrySideEffect": _incident,
         "RetrySideEffects": _none,

@@ -50,6 +50,14 @@ class IncidentIdTakenError(IncidentError):
         self.incident_id = incident_id
 
 
+class NotCanaryError(IncidentError):
+    """Only a canary incident can be removed."""
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__()
+        self.incident_id = incident_id
+
+
 class FingerprintTakenError(IncidentError):
     """Another unresolved incident has this incident's fingerprint now."""
 

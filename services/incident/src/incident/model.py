@@ -146,9 +146,26 @@ class Incident:
         return etag in (self.etag, str(self.version))
 
     @property
+    def is_canary(self) -> bool:
+        """Tell whether it was opened by a check of the deployment.
+
+        Never with a fingerprint: reports of something real would be deduplicated into it, and nobody would hear of them.
+        """
+        return is_canary(self.labels, self.fingerprint)
+
+    @property
     def opening(self) -> int:
         """The number of the current opening: each one but the current has ended with a resolution."""
         return opening_of(self.resolution_number, self.state)
+
+
+# Makes an incident a canary: it is in no counter, has no side effect but its postmortem, and can be removed.
+CANARY_LABEL = "flywheel-canary"
+
+
+def is_canary(labels: Mapping[str, str], fingerprint: str) -> bool:
+    """Tell whether an incident with these labels and this fingerprint is a canary."""
+    return labels.get(CANARY_LABEL) == "true" and not fingerprint
 
 
 # The number of an opening must be an int32 still, on the wire and in the database, when the last resolution was reopened.

@@ -35,6 +35,7 @@ ROLES: RoleTable = {
             "Resolve": (OPERATOR, APPROVAL_SERVICE, *_INTAKE),
             "BatchResolve": (OPERATOR, APPROVAL_SERVICE),
             "Reopen": (OPERATOR,),
+            "RemoveCanary": (OPERATOR,),
             "RetrySideEffect": (OPERATOR,),
             "RetrySideEffects": (OPERATOR,),
             "DismissSideEffect": (OPERATOR,),

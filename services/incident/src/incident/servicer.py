@@ -14,6 +14,7 @@ from incident.effects.use_cases import SideEffectUseCases
 from incident.knowledge import mapping as knowledge_mapping
 from incident.knowledge.use_cases import KnowledgeUseCases
 from incident.lifecycle import mapping
+from incident.lifecycle.canary import CanaryUseCase
 from incident.lifecycle.resolve import ResolveUseCase
 from incident.lifecycle.use_cases import IncidentUseCases
 from incident.model import Incident
@@ -22,6 +23,7 @@ from incident.stats.use_cases import StatsUseCase
 from incident.watch import mapping as watch_mapping
 from incident.watch.changes import Change, WatchFilter
 from incident.wire_enums import EFFECTS, RESOLUTION_TYPES
+from servicekit.process.build import Build
 from servicekit.rpc.audited import current_call
 from servicekit.rpc.cursors import (
     page_size,
@@ -51,6 +53,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         *,
         incidents: IncidentUseCases,
         resolve: ResolveUseCase,
+        canaries: CanaryUseCase,
         side_effects: SideEffectUseCases,
         knowledge: KnowledgeUseCases,
         watch: WatchUseCase[WatchFilter, Change, Incident],
@@ -59,6 +62,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     ) -> None:
         self._incidents = incidents
         self._resolve = resolve
+        self._canaries = canaries
         self._side_effects = side_effects
         self._knowledge = knowledge
         self._watch = watch
@@ -116,6 +120,12 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         command = mapping.reopen_command(request, actor=call.actor)
         incident = await self._incidents.reopen(command, call=call)
         return pb.ReopenResponse(incident=mapping.incident_to_proto(incident))
+
+    async def RemoveCanary(
+        self, request: pb.RemoveCanaryRequest, context: Context
+    ) -> pb.RemoveCanaryResponse:
+        removed = await self._canaries.remove(request.incident_id, call=current_call())
+        return pb.RemoveCanaryResponse(removed=removed)
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         page = await self._incidents.list_events(
@@ -206,10 +216,13 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
 class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer):
     """awoooi.flywheel.v1.FlywheelStatsService: the server, and the incident sections."""
 
-    def __init__(self, stats: StatsUseCase, *, refused: Mapping[str, int], unusable: Collection[str]) -> None:
+    def __init__(
+        self, stats: StatsUseCase, *, refused: Mapping[str, int], unusable: Collection[str], build: Build
+    ) -> None:
         self._stats = stats
         self._refused = refused
         self._unusable = unusable
+        self._build = build
 
     async def GetFlywheelStats(
         self, request: stats_pb.GetFlywheelStatsRequest, context: Context
@@ -218,5 +231,9 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
             with_details=request.view == stats_pb.GetFlywheelStatsRequest.VIEW_FULL
         )
         response = stats_mapping.stats_to_proto(stats)
-        response.server.CopyFrom(stats_mapping.server_to_proto(self._refused, self._unusable))
+        response.server.CopyFrom(
+            stats_mapping.server_to_proto(
+                self._refused, self._unusable, self._build, database_revision=stats.database_revision
+            )
+        )
         return response

@@ -21,6 +21,7 @@ from incident.errors import (
     IncidentError,
     IncidentIdTakenError,
     IncidentNotFoundError,
+    NotCanaryError,
     RequestIdReusedError,
     ResolutionsExhaustedError,
     TransitionNotAllowedError,
@@ -37,6 +38,7 @@ _OfIncident = (
     | IncidentChangedError
     | IncidentIdTakenError
     | FingerprintTakenError
+    | NotCanaryError
     | ResolutionsExhaustedError
     | SideEffectNotFoundError
     | NeverResolvedError
@@ -95,6 +97,7 @@ ERRORS = ErrorTable(
         RequestIdReusedError: _plain(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
         IncidentIdTakenError: _of_incident(grpc.StatusCode.ALREADY_EXISTS, "INCIDENT_ID_TAKEN"),
         FingerprintTakenError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "FINGERPRINT_TAKEN"),
+        NotCanaryError: _of_incident(grpc.StatusCode.FAILED_PRECONDITION, "NOT_A_CANARY"),
         EventIdTakenError: _plain(grpc.StatusCode.ALREADY_EXISTS, "EVENT_ID_TAKEN"),
         EventTimeAheadError: _event_time_ahead,
         SideEffectNotFoundError: _of_incident(grpc.StatusCode.NOT_FOUND, "SIDE_EFFECT_NOT_FOUND"),

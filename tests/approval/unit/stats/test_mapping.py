@@ -13,6 +13,7 @@ from awoooi.approval.v1 import approval_pb2
 def _stats(samples: int) -> ApprovalStats:
     return ApprovalStats(
         read_time=datetime.now(UTC),
+        database_revision="0001",
         samples=samples,
         successes=samples // 2,
         executions={},

@@ -66,6 +66,11 @@ class Migrations:
         # One advisory lock a service: replicas that start together migrate once.
         self._lock_key = zlib.crc32(script_location.encode())
 
+    @property
+    def head(self) -> str:
+        """The newest revision."""
+        return self._revisions.head
+
     async def upgrade(self, engine: AsyncEngine, *, revision: str = HEAD) -> None:
         """Bring the database to `revision` (default: the newest), waiting for another process that is at it.
 

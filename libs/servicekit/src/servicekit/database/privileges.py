@@ -17,7 +17,7 @@ _QUOTED = text("SELECT quote_ident(:role), quote_ident(current_schema()), curren
 # Functions that do as the owner what the role may not, within what they allow.
 _OWN_FUNCTIONS = text("""
     SELECT oid::regprocedure::text FROM pg_proc
-    WHERE pronamespace = CAST(current_schema() AS regnamespace) AND proname IN ('audit_append', 'remove_approvals')
+    WHERE pronamespace = CAST(current_schema() AS regnamespace) AND proname IN ('audit_append', 'remove_approvals', 'remove_canary')
 """)
 
 

@@ -195,6 +195,7 @@ class Approval(_message.Message):
     SUPERSEDES_FIELD_NUMBER: _builtins.int
     SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
     SUPERSEDED_PROPOSERS_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     """Output only. `APR-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits, such as APR-20260507-99ADF2.
@@ -252,6 +253,10 @@ class Approval(_message.Message):
     """
     superseded_by: _builtins.str
     """Output only. The approval that replaces this one, which is then CANCELLED. Empty when none does."""
+    canary: _builtins.bool
+    """Output only. True for a NO_ACTION for a canary incident (`Incident.canary`): nobody is notified of it, its execution is
+    in no counter, and RemoveCanary removes it.
+    """
     etag: _builtins.str
     """Output only. Opaque; changes whenever this message changes. At most 128 characters. Optimistic
     concurrency: a request that carries an outdated etag fails with ABORTED.
@@ -351,11 +356,12 @@ class Approval(_message.Message):
         supersedes: _builtins.str = ...,
         superseded_by: _builtins.str = ...,
         superseded_proposers: _abc.Iterable[_builtins.str] | None = ...,
+        canary: _builtins.bool = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_time", b"incident_unknown_time", "operation", b"operation", "recovery_deadline", b"recovery_deadline", "recovery_time", b"recovery_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_accepted_by", b"incident_unknown_accepted_by", "incident_unknown_time", b"incident_unknown_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "recovery", b"recovery", "recovery_deadline", b"recovery_deadline", "recovery_message", b"recovery_message", "recovery_time", b"recovery_time", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "superseded_by", b"superseded_by", "superseded_proposers", b"superseded_proposers", "supersedes", b"supersedes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "canary", b"canary", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_accepted_by", b"incident_unknown_accepted_by", "incident_unknown_time", b"incident_unknown_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "recovery", b"recovery", "recovery_deadline", b"recovery_deadline", "recovery_message", b"recovery_message", "recovery_time", b"recovery_time", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "superseded_by", b"superseded_by", "superseded_proposers", b"superseded_proposers", "supersedes", b"supersedes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015

@@ -103,6 +103,11 @@ class ApprovalServiceStub:
                 request_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ReconcileRequest.SerializeToString,
                 response_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ReconcileResponse.FromString,
                 _registered_method=True)
+        self.RemoveCanary = channel.unary_unary(
+                '/awoooi.approval.v1.ApprovalService/RemoveCanary',
+                request_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RemoveCanaryRequest.SerializeToString,
+                response_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RemoveCanaryResponse.FromString,
+                _registered_method=True)
         self.ListDeliveries = channel.unary_unary(
                 '/awoooi.approval.v1.ApprovalService/ListDeliveries',
                 request_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ListDeliveriesRequest.SerializeToString,
@@ -295,6 +300,17 @@ class ApprovalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveCanary(self, request, context):
+        """Removes the approval of a canary incident (`Approval.canary`) that has ended: SUCCEEDED with its resolve acknowledged,
+        FAILED, REJECTED, CANCELLED or EXPIRED.
+
+        Idempotent: one that is not there is no error. Errors: FAILED_PRECONDITION when it has not ended, and with reason
+        NOT_A_CANARY when it is no canary's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeliveries(self, request, context):
         """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
         and the PARKED (dead-lettered) and DISMISSED deliveries of every topic. Those that are DONE are removed after
@@ -392,6 +408,11 @@ def add_ApprovalServiceServicer_to_server(servicer, server):
                     servicer.Reconcile,
                     request_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ReconcileRequest.FromString,
                     response_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ReconcileResponse.SerializeToString,
+            ),
+            'RemoveCanary': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveCanary,
+                    request_deserializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RemoveCanaryRequest.FromString,
+                    response_serializer=awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RemoveCanaryResponse.SerializeToString,
             ),
             'ListDeliveries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeliveries,
@@ -703,6 +724,33 @@ class ApprovalService:
             '/awoooi.approval.v1.ApprovalService/Reconcile',
             awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ReconcileRequest.SerializeToString,
             awoooi_dot_approval_dot_v1_dot_approval__service__pb2.ReconcileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveCanary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/awoooi.approval.v1.ApprovalService/RemoveCanary',
+            awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RemoveCanaryRequest.SerializeToString,
+            awoooi_dot_approval_dot_v1_dot_approval__service__pb2.RemoveCanaryResponse.FromString,
             options,
             channel_credentials,
             insecure,

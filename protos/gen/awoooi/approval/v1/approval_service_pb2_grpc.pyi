@@ -159,6 +159,13 @@ class ApprovalServiceStub:
     a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
     is done and `comparison_complete` is false.
     """
+    RemoveCanary: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.RemoveCanaryRequest, _approval_service_pb2.RemoveCanaryResponse]
+    """Removes the approval of a canary incident (`Approval.canary`) that has ended: SUCCEEDED with its resolve acknowledged,
+    FAILED, REJECTED, CANCELLED or EXPIRED.
+
+    Idempotent: one that is not there is no error. Errors: FAILED_PRECONDITION when it has not ended, and with reason
+    NOT_A_CANARY when it is no canary's.
+    """
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListDeliveriesRequest, _approval_service_pb2.ListDeliveriesResponse]
     """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
     and the PARKED (dead-lettered) and DISMISSED deliveries of every topic. Those that are DONE are removed after
@@ -319,6 +326,13 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
     a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
     is done and `comparison_complete` is false.
+    """
+    RemoveCanary: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.RemoveCanaryRequest, _approval_service_pb2.RemoveCanaryResponse]  # type: ignore[assignment]
+    """Removes the approval of a canary incident (`Approval.canary`) that has ended: SUCCEEDED with its resolve acknowledged,
+    FAILED, REJECTED, CANCELLED or EXPIRED.
+
+    Idempotent: one that is not there is no error. Errors: FAILED_PRECONDITION when it has not ended, and with reason
+    NOT_A_CANARY when it is no canary's.
     """
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListDeliveriesRequest, _approval_service_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
     """Returns deliveries that match all given filters, newest first, page by page: without `topics` the resolves,
@@ -527,6 +541,18 @@ class ApprovalServiceServicer:
         Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
         a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
         is done and `comparison_complete` is false.
+        """
+
+    def RemoveCanary(
+        self,
+        request: _approval_service_pb2.RemoveCanaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approval_service_pb2.RemoveCanaryResponse, _abc.Awaitable[_approval_service_pb2.RemoveCanaryResponse]]:
+        """Removes the approval of a canary incident (`Approval.canary`) that has ended: SUCCEEDED with its resolve acknowledged,
+        FAILED, REJECTED, CANCELLED or EXPIRED.
+
+        Idempotent: one that is not there is no error. Errors: FAILED_PRECONDITION when it has not ended, and with reason
+        NOT_A_CANARY when it is no canary's.
         """
 
     def ListDeliveries(

@@ -1114,6 +1114,16 @@ class ServerStats(_message.Message):
 
     REFUSED_TOTAL_FIELD_NUMBER: _builtins.int
     UNUSABLE_IDENTITY_SOURCES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DATABASE_REVISION_FIELD_NUMBER: _builtins.int
+    CODE_REVISION_FIELD_NUMBER: _builtins.int
+    PROCESS_TIME_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Output only. The version of the service."""
+    database_revision: _builtins.str
+    """Output only. The revision of the database's schema: the newest migration that was run."""
+    code_revision: _builtins.str
+    """Output only. The newest revision that this version of the service has."""
     @_builtins.property
     def refused_total(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerRefusalCount]:
         """Output only. Counter: calls, answers and connections that a limit refused, or ended for others, by limit. Every
@@ -1126,15 +1136,23 @@ class ServerStats(_message.Message):
         will be. Empty when all is well, and without authentication.
         """
 
+    @_builtins.property
+    def process_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. The time of the answer, by the clock of the process."""
+
     def __init__(
         self,
         *,
         refused_total: _abc.Iterable[Global___ServerRefusalCount] | None = ...,
         unusable_identity_sources: _abc.Iterable[Global___IdentitySource.ValueType] | None = ...,
+        version: _builtins.str = ...,
+        database_revision: _builtins.str = ...,
+        code_revision: _builtins.str = ...,
+        process_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["process_time", b"process_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused_total", b"refused_total", "unusable_identity_sources", b"unusable_identity_sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_revision", b"code_revision", "database_revision", b"database_revision", "process_time", b"process_time", "refused_total", b"refused_total", "unusable_identity_sources", b"unusable_identity_sources", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

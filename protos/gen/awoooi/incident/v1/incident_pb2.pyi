@@ -176,6 +176,7 @@ class Incident(_message.Message):
     OPENED_BY_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     OPENING_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
     """Output only. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits, such as INC-20260507-99ADF2.
     Never changes.
@@ -220,6 +221,10 @@ class Incident(_message.Message):
     opening: _builtins.int
     """Output only. Number of the current opening: 1 when created, incremented by each Reopen. A Resolve may name the
     opening that it is for, so that a late one never closes an incident that was reopened since.
+    """
+    canary: _builtins.bool
+    """Output only. True when it was opened by a check of the deployment: it has the label `flywheel-canary` with the value
+    `true`, and no fingerprint. A canary is in no counter, its only side effect is its postmortem, and RemoveCanary removes it.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -278,10 +283,11 @@ class Incident(_message.Message):
         opened_by: _builtins.str = ...,
         etag: _builtins.str = ...,
         opening: _builtins.int = ...,
+        canary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "investigate_time", b"investigate_time", "last_progress_time", b"last_progress_time", "last_seen_time", b"last_seen_time", "resolve_time", b"resolve_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "fingerprint", b"fingerprint", "incident_id", b"incident_id", "investigate_time", b"investigate_time", "labels", b"labels", "last_progress_time", b"last_progress_time", "last_seen_time", b"last_seen_time", "occurrence_count", b"occurrence_count", "opened_by", b"opened_by", "opening", b"opening", "resolution_note", b"resolution_note", "resolution_number", b"resolution_number", "resolution_type", b"resolution_type", "resolve_time", b"resolve_time", "resolved_by", b"resolved_by", "severity", b"severity", "source", b"source", "state", b"state", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "create_time", b"create_time", "description", b"description", "etag", b"etag", "fingerprint", b"fingerprint", "incident_id", b"incident_id", "investigate_time", b"investigate_time", "labels", b"labels", "last_progress_time", b"last_progress_time", "last_seen_time", b"last_seen_time", "occurrence_count", b"occurrence_count", "opened_by", b"opened_by", "opening", b"opening", "resolution_note", b"resolution_note", "resolution_number", b"resolution_number", "resolution_type", b"resolution_type", "resolve_time", b"resolve_time", "resolved_by", b"resolved_by", "severity", b"severity", "source", b"source", "state", b"state", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -932,6 +932,50 @@ class ReopenResponse(_message.Message):
 Global___ReopenResponse: _TypeAlias = ReopenResponse  # noqa: Y015
 
 @_typing.final
+class RemoveCanaryRequest(_message.Message):
+    """The request of RemoveCanary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_ID_FIELD_NUMBER: _builtins.int
+    incident_id: _builtins.str
+    """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
+    def __init__(
+        self,
+        *,
+        incident_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident_id", b"incident_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveCanaryRequest: _TypeAlias = RemoveCanaryRequest  # noqa: Y015
+
+@_typing.final
+class RemoveCanaryResponse(_message.Message):
+    """The response of RemoveCanary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_FIELD_NUMBER: _builtins.int
+    removed: _builtins.bool
+    """True when this call removed it, false when it was removed before."""
+    def __init__(
+        self,
+        *,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveCanaryResponse: _TypeAlias = RemoveCanaryResponse  # noqa: Y015
+
+@_typing.final
 class ListEventsRequest(_message.Message):
     """The request of ListEvents."""
 

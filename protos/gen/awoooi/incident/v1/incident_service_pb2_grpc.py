@@ -92,6 +92,11 @@ class IncidentServiceStub:
                 request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.ReopenRequest.SerializeToString,
                 response_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.ReopenResponse.FromString,
                 _registered_method=True)
+        self.RemoveCanary = channel.unary_unary(
+                '/awoooi.incident.v1.IncidentService/RemoveCanary',
+                request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RemoveCanaryRequest.SerializeToString,
+                response_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RemoveCanaryResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/awoooi.incident.v1.IncidentService/ListEvents',
                 request_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.ListEventsRequest.SerializeToString,
@@ -267,6 +272,17 @@ class IncidentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveCanary(self, request, context):
+        """Removes a RESOLVED canary (`Incident.canary`) with its timeline and its postmortem; its id is never used again.
+        A removal of the canary's approval by the approval service goes before it.
+
+        Idempotent: one that was removed before is no error. Errors: NOT_FOUND; FAILED_PRECONDITION when it is not RESOLVED
+        or a side effect of it is PENDING or PARKED, and with reason NOT_A_CANARY when it is no canary.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEvents(self, request, context):
         """Returns an incident's timeline, page by page, in the order in which it was written (`sequence`), first
         written first, so that a reader of pages misses no late entry. Sort by `event_time` for people.
@@ -422,6 +438,11 @@ def add_IncidentServiceServicer_to_server(servicer, server):
                     servicer.Reopen,
                     request_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.ReopenRequest.FromString,
                     response_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.ReopenResponse.SerializeToString,
+            ),
+            'RemoveCanary': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveCanary,
+                    request_deserializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RemoveCanaryRequest.FromString,
+                    response_serializer=awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RemoveCanaryResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -703,6 +724,33 @@ class IncidentService:
             '/awoooi.incident.v1.IncidentService/Reopen',
             awoooi_dot_incident_dot_v1_dot_incident__service__pb2.ReopenRequest.SerializeToString,
             awoooi_dot_incident_dot_v1_dot_incident__service__pb2.ReopenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveCanary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/awoooi.incident.v1.IncidentService/RemoveCanary',
+            awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RemoveCanaryRequest.SerializeToString,
+            awoooi_dot_incident_dot_v1_dot_incident__service__pb2.RemoveCanaryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -125,6 +125,13 @@ class IncidentServiceStub:
     its fingerprint, or when its resolution number is the largest there is, 2147483646; ABORTED when `etag` is not its current one; ALREADY_EXISTS when `request_id` is
     known with other content. Of concurrent calls one succeeds.
     """
+    RemoveCanary: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.RemoveCanaryRequest, _incident_service_pb2.RemoveCanaryResponse]
+    """Removes a RESOLVED canary (`Incident.canary`) with its timeline and its postmortem; its id is never used again.
+    A removal of the canary's approval by the approval service goes before it.
+
+    Idempotent: one that was removed before is no error. Errors: NOT_FOUND; FAILED_PRECONDITION when it is not RESOLVED
+    or a side effect of it is PENDING or PARKED, and with reason NOT_A_CANARY when it is no canary.
+    """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListEventsRequest, _incident_service_pb2.ListEventsResponse]
     """Returns an incident's timeline, page by page, in the order in which it was written (`sequence`), first
     written first, so that a reader of pages misses no late entry. Sort by `event_time` for people.
@@ -299,6 +306,13 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     Errors: NOT_FOUND; FAILED_PRECONDITION when it is not RESOLVED, when another unresolved incident now has
     its fingerprint, or when its resolution number is the largest there is, 2147483646; ABORTED when `etag` is not its current one; ALREADY_EXISTS when `request_id` is
     known with other content. Of concurrent calls one succeeds.
+    """
+    RemoveCanary: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.RemoveCanaryRequest, _incident_service_pb2.RemoveCanaryResponse]  # type: ignore[assignment]
+    """Removes a RESOLVED canary (`Incident.canary`) with its timeline and its postmortem; its id is never used again.
+    A removal of the canary's approval by the approval service goes before it.
+
+    Idempotent: one that was removed before is no error. Errors: NOT_FOUND; FAILED_PRECONDITION when it is not RESOLVED
+    or a side effect of it is PENDING or PARKED, and with reason NOT_A_CANARY when it is no canary.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListEventsRequest, _incident_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Returns an incident's timeline, page by page, in the order in which it was written (`sequence`), first
@@ -511,6 +525,18 @@ class IncidentServiceServicer:
         Errors: NOT_FOUND; FAILED_PRECONDITION when it is not RESOLVED, when another unresolved incident now has
         its fingerprint, or when its resolution number is the largest there is, 2147483646; ABORTED when `etag` is not its current one; ALREADY_EXISTS when `request_id` is
         known with other content. Of concurrent calls one succeeds.
+        """
+
+    def RemoveCanary(
+        self,
+        request: _incident_service_pb2.RemoveCanaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.RemoveCanaryResponse, _abc.Awaitable[_incident_service_pb2.RemoveCanaryResponse]]:
+        """Removes a RESOLVED canary (`Incident.canary`) with its timeline and its postmortem; its id is never used again.
+        A removal of the canary's approval by the approval service goes before it.
+
+        Idempotent: one that was removed before is no error. Errors: NOT_FOUND; FAILED_PRECONDITION when it is not RESOLVED
+        or a side effect of it is PENDING or PARKED, and with reason NOT_A_CANARY when it is no canary.
         """
 
     def ListEvents(

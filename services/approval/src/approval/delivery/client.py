@@ -68,6 +68,7 @@ class IncidentClient:
             source=incident.source,
             labels=dict(incident.labels),
             reports=incident.occurrence_count,
+            is_canary=incident.canary,
         )
 
     async def look_up(self, approvals: Sequence[ComparedApproval]) -> Sequence[LookedUp] | None:

@@ -59,14 +59,15 @@ def _change(assignments: str) -> str:
     UPDATE approvals SET {assignments}, update_time = now(), version = least(approvals.version, 9223372036854775806) + 1
     FROM (
         SELECT approvals.approval_id, operation_kind, incident_resolve_time, incident_unknown_time,
-            incident_unknown_accepted_by
+            incident_unknown_accepted_by, canary
         FROM unnest(:approval_ids, :versions) AS compared (approval_id, version)
         JOIN approvals ON approvals.approval_id = compared.approval_id AND approvals.version = compared.version
         ORDER BY approvals.approval_id
         FOR NO KEY UPDATE OF approvals
     ) AS before
     WHERE approvals.approval_id = before.approval_id
-    RETURNING before.approval_id, before.operation_kind, before.incident_resolve_time IS NOT NULL AS was_acknowledged,
+    RETURNING before.approval_id, before.operation_kind, before.canary,
+        before.incident_resolve_time IS NOT NULL AS was_acknowledged,
         before.incident_unknown_time IS NOT NULL AND before.incident_unknown_accepted_by = '' AS was_unknown
     """
 
@@ -130,7 +131,7 @@ _ACCEPT_UNKNOWN = text(f"""
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS accepted
     WHERE approvals.approval_id = accepted.approval_id
-    RETURNING approvals.approval_id, operation_kind, incident_resolve_time IS NOT NULL AS was_acknowledged
+    RETURNING approvals.approval_id, operation_kind, canary, incident_resolve_time IS NOT NULL AS was_acknowledged
 """)
 
 
@@ -160,5 +161,5 @@ def _of(approvals: Sequence[ComparedApproval]) -> dict[str, list[str] | list[int
 
 
 def _is_noop(row: Row[Any]) -> bool:
-    """Tell whether a row is an acknowledged NO_ACTION."""
-    return bool(row.operation_kind == OperationKind.NO_ACTION and row.was_acknowledged)
+    """Tell whether a row is an acknowledged NO_ACTION that is counted."""
+    return bool(row.operation_kind == OperationKind.NO_ACTION and row.was_acknowledged and not row.canary)

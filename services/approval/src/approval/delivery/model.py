@@ -138,6 +138,8 @@ class FoundIncident:
     labels: Mapping[str, str] = field(default_factory=dict)
     # How often it was reported.
     reports: int = 0
+    # Opened by a check of the deployment.
+    is_canary: bool = False
 
 
 # A time of update and an approval id, after which a batch of approvals begins.

@@ -83,7 +83,7 @@ _ACKNOWLEDGE = text("""
         FOR NO KEY UPDATE
     ) AS acknowledged
     WHERE approvals.approval_id = acknowledged.approval_id AND incident_resolve_time IS NULL
-    RETURNING operation_kind
+    RETURNING CASE WHEN NOT canary THEN operation_kind END
 """).bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
 
 
@@ -98,7 +98,7 @@ async def acknowledge(transaction: Transaction, approval_ids: Sequence[str]) -> 
 
 _IS_UNACKNOWLEDGED_NOOP = text("""
     SELECT count(*) = 1 FROM approvals
-    WHERE approval_id = :approval_id AND operation_kind = 'NO_ACTION' AND incident_resolve_time IS NULL
+    WHERE approval_id = :approval_id AND operation_kind = 'NO_ACTION' AND incident_resolve_time IS NULL AND NOT canary
 """)
 
 

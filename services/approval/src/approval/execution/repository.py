@@ -44,7 +44,8 @@ async def record_outcomes(transaction: Transaction, outcomes: Sequence[tuple[App
     for approval, outcome in outcomes:
         transaction.count(APPROVALS, approval.state, -1)
         transaction.count(APPROVALS, outcome.state)
-        transaction.count(EXECUTIONS, outcome.counted_as)
+        if not approval.canary:
+            transaction.count(EXECUTIONS, outcome.counted_as)
 
 
 _HOUR = timedelta(hours=1)

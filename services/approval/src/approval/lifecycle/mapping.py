@@ -57,6 +57,7 @@ def approval_to_proto(approval: Approval) -> approval_pb2.Approval:
         recovery_time=optional_timestamp(approval.recovery_time),
         recovery_deadline=optional_timestamp(approval.recovery_deadline),
         recovery_message=approval.recovery_message,
+        canary=approval.canary,
         etag=approval.etag,
     )
 

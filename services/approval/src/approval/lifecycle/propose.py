@@ -109,14 +109,19 @@ class ProposeUseCase:
                 if superseded.superseded_by and (known := await _find_request(transaction, proposal, actor)):
                     return known
                 supersede.check(superseded, proposal, actor=actor, cancels_any=cancels_any)
+            parsed = parse(proposal.action)
+            # No operation is quiet: it changes something outside, whatever its incident is.
+            is_noop = parsed.operation is not None and parsed.operation.kind is OperationKind.NO_ACTION
             inserted = await repository.insert(
                 transaction,
                 approval_id,
                 proposal,
-                parse(proposal.action),
+                parsed,
                 proposed_by=actor,
                 incident_verified=incident.check is IncidentCheck.UNRESOLVED,
                 incident_opening=incident.opening,
+                incident_severity=incident.severity,
+                canary=incident.is_canary and is_noop,
                 superseded_proposers=() if superseded is None else supersede.proposers(superseded),
             )
             if not inserted:

@@ -16,6 +16,7 @@ from approval.model import (
     DecisionKind,
     OperationKind,
     Proposal,
+    Severity,
     State,
 )
 from servicekit.outbox.transaction import Transaction
@@ -69,12 +70,13 @@ _INSERT = text("""
     INSERT INTO approvals
         (approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, replicas, hook,
         target, parse_error, action_hash, risk, rationale, confidence, required_approvals, auto_execute, proposed_by,
-        incident_verified, incident_opening, expire_time, request_id, content_hash, supersedes, superseded_proposers)
+        incident_verified, incident_opening, incident_severity, canary, expire_time, request_id, content_hash, supersedes,
+        superseded_proposers)
     VALUES
         (:approval_id, :incident_id, :action, :operation_kind, :resource_kind, :name, :namespace, :replicas, :hook,
         :target, :parse_error, :action_hash, :risk, :rationale, :confidence, :required_approvals, :auto_execute, :proposed_by,
-        :incident_verified, :incident_opening, now() + make_interval(secs => :ttl_seconds), :request_id, :content_hash,
-        :supersedes, :superseded_proposers)
+        :incident_verified, :incident_opening, :incident_severity, :canary, now() + make_interval(secs => :ttl_seconds), :request_id,
+        :content_hash, :supersedes, :superseded_proposers)
     ON CONFLICT DO NOTHING
     RETURNING approval_id
 """).bindparams(bindparam("superseded_proposers", type_=ARRAY(Text)))
@@ -89,6 +91,8 @@ async def insert(
     proposed_by: str,
     incident_verified: bool,
     incident_opening: int = 0,
+    incident_severity: Severity | None = None,
+    canary: bool = False,
     superseded_proposers: Sequence[str] = (),
 ) -> bool:
     """Insert a PENDING approval and count it; False, and nothing inserted, when its id or its request id is taken."""
@@ -118,6 +122,8 @@ async def insert(
             "proposed_by": proposed_by,
             "incident_verified": incident_verified,
             "incident_opening": incident_opening,
+            "incident_severity": incident_severity,
+            "canary": canary,
             "ttl_seconds": proposal.ttl.total_seconds(),
             "request_id": proposal.request_id or None,
             "content_hash": proposal.content_hash(),

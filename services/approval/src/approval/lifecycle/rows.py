@@ -16,7 +16,7 @@ COLUMNS = """
     action_hash, risk, rationale, confidence, required_approvals, auto_execute, state, proposed_by, incident_verified,
     incident_opening, create_time, update_time, expire_time, decide_time, execute_time, finish_time, outcome_message,
     cancelled_by, incident_resolve_time, incident_unknown_time, incident_unknown_accepted_by, supersedes, superseded_by,
-    superseded_proposers, recovery, recovery_time, recovery_deadline, recovery_message, version
+    superseded_proposers, recovery, recovery_time, recovery_deadline, recovery_message, canary, version
 """
 
 
@@ -66,6 +66,7 @@ def _to_approval(row: Any, decisions: Sequence[Decision], now: datetime) -> Appr
         recovery_time=row.recovery_time,
         recovery_deadline=row.recovery_deadline,
         recovery_message=row.recovery_message,
+        canary=row.canary,
         version=row.version,
         decisions=decisions,
         is_past_expiry=row.expire_time <= now,

@@ -29,9 +29,14 @@ class Notifications:
         actor: str = "",
         reason: str = "",
     ) -> Sequence[NewJob]:
-        """Return the job of the message that `event` happened to an approval; none when notifications are disabled."""
+        """Return the job of the message that `event` happened to an approval.
+
+        None when notifications are disabled, and about a canary, which is nobody's work.
+        """
         if event_time is None:
             raise ValueError(f"{event} has no time")
+        if approval.canary:
+            return []
         intent = NotificationIntent(
             approval.approval_id, approval.incident_id, event, event_time, actor, reason
         )

@@ -47,7 +47,7 @@ _CLAIM_REMINDERS = text("""
     UPDATE approvals SET reminder_time = now()
     FROM (
         SELECT approval_id FROM approvals
-        WHERE state = 'PENDING' AND reminder_time IS NULL AND expire_time > now()
+        WHERE state = 'PENDING' AND reminder_time IS NULL AND expire_time > now() AND NOT canary
             AND create_time <= now() - make_interval(secs => :after_seconds)
         ORDER BY create_time LIMIT :limit
         FOR NO KEY UPDATE SKIP LOCKED

@@ -3,10 +3,39 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from approval.model import Approval, Operation, OperationKind, Risk, Severity
+from approval.model import Operation, OperationKind, Risk, Severity
 from approval.policy.routes import Routes
+
+
+class Proposed(Protocol):
+    """What a rule reads of an approval."""
+
+    @property
+    def operation(self) -> Operation | None:
+        """What the action was parsed as."""
+
+    @property
+    def risk(self) -> Risk:
+        """Its risk."""
+
+    @property
+    def confidence(self) -> float | None:
+        """The proposer's confidence."""
+
+    @property
+    def required_approvals(self) -> int:
+        """How many people have to approve it."""
+
+    @property
+    def incident_verified(self) -> bool:
+        """Whether the incident service confirmed its incident."""
+
+    @property
+    def create_time(self) -> datetime:
+        """When it was proposed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +77,7 @@ class Rule:
         """The actor of this rule's decisions."""
         return f"policy:{self.name}"
 
-    def matches(self, approval: Approval, operation: Operation, severity: Severity | None) -> bool:
+    def matches(self, approval: Proposed, operation: Operation, severity: Severity | None) -> bool:
         """Return whether every criterion matches; the time of day is that of the approval's creation."""
         return (
             operation.kind in self.actions
@@ -61,7 +90,7 @@ class Rule:
         )
 
 
-def _is_confident(approval: Approval, minimum: float) -> bool:
+def _is_confident(approval: Proposed, minimum: float) -> bool:
     return approval.confidence is not None and approval.confidence >= minimum
 
 
@@ -72,7 +101,7 @@ class Policy:
     rules: Sequence[Rule] = ()
     routes: Routes = field(default_factory=Routes)
 
-    def find_rule(self, approval: Approval, severity: Severity | None) -> Rule | None:
+    def find_rule(self, approval: Proposed, severity: Severity | None) -> Rule | None:
         """Return the first rule that approves a new approval, or None: it waits for a person.
 
         `severity` is its incident's, None when that is not known. No rule approves an unparsable action, an approval

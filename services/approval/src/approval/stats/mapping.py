@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -12,6 +13,7 @@ from approval.stats.model import WINDOW, ApprovalStats, ApprovalStatsDetails, Re
 from approval.wire_enums import RECOVERIES, RISKS, STATES
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as stats_pb
 from awoooi.flywheel.v1 import flywheel_stats_service_pb2 as pb
+from servicekit.process.build import Build
 from servicekit.rpc.mapping import WireEnum
 from servicekit.rpc.timestamps import to_timestamp
 
@@ -147,7 +149,9 @@ def _recoveries(stats: RecoveryStats, min_samples: int) -> stats_pb.RecoveryStat
     )
 
 
-def server_to_proto(refused: Mapping[str, int], unusable: Collection[str]) -> stats_pb.ServerStats:
+def server_to_proto(
+    refused: Mapping[str, int], unusable: Collection[str], build: Build, *, database_revision: str
+) -> stats_pb.ServerStats:
     """Return the section about this process.
 
     `refused` has what each limit of its server refused, `unusable` what identities cannot be verified by, both by name.
@@ -162,4 +166,8 @@ def server_to_proto(refused: Mapping[str, int], unusable: Collection[str]) -> st
         unusable_identity_sources=[
             _IDENTITY_SOURCES.get(name, stats_pb.IDENTITY_SOURCE_UNSPECIFIED) for name in sorted(unusable)
         ],
+        version=build.version,
+        database_revision=database_revision,
+        code_revision=build.revision,
+        process_time=to_timestamp(datetime.now(UTC)),
     )

@@ -75,6 +75,8 @@ class ApprovalStats:
 
     # By the database's clock.
     read_time: datetime
+    # The newest migration that was run.
+    database_revision: str
     samples: int
     successes: int
     executions: Mapping[str, int]

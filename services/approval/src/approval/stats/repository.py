@@ -33,7 +33,7 @@ from approval.stats.model import (
 from servicekit.database.counters import read_counters
 from servicekit.outbox.jobs import JobState, OpenJobs, count_open
 
-_NOW = text("SELECT now()")
+_NOW = text("SELECT now(), (SELECT max(version_num) FROM alembic_version)")
 # The latest ones, when there are too many.
 _SAMPLES = text("""
     SELECT count(*), count(*) FILTER (WHERE succeeded) FROM (
@@ -71,7 +71,7 @@ _HOURS = text("""
         date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()), interval '1 hour') AS hour
     LEFT JOIN LATERAL (
         SELECT state, operation_kind FROM approvals
-        WHERE finish_time >= hour AND finish_time < hour + interval '1 hour' LIMIT :max_of_hour
+        WHERE finish_time >= hour AND finish_time < hour + interval '1 hour' AND NOT canary LIMIT :max_of_hour
     ) AS finished ON TRUE
     GROUP BY hour, outcome ORDER BY hour
 """)
@@ -91,11 +91,13 @@ async def read_stats(
         )
     ).one()
     oldest_pending = (await connection.execute(_OLDEST_PENDING)).scalar_one()
+    read_time, revision = (await connection.execute(_NOW)).one()
     counters = await read_counters(connection)
     opened = await count_open(connection, max_counted=bounds.jobs)
     dismissed = _labelled(counters, DELIVERIES_DISMISSED)
     return ApprovalStats(
-        read_time=(await connection.execute(_NOW)).scalar_one(),
+        read_time=read_time,
+        database_revision=revision or "",
         samples=samples,
         successes=successes,
         executions=_labelled(counters, EXECUTIONS),

@@ -64,6 +64,7 @@ def incident_to_proto(incident: Incident) -> incident_pb2.Incident:
         opened_by=incident.opened_by,
         etag=incident.etag,
         opening=incident.opening,
+        canary=incident.is_canary,
     )
     if incident.resolution_type is not None:
         message.resolution_type = RESOLUTION_TYPES.to_wire(incident.resolution_type)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from incident.errors import FingerprintTakenError
 from incident.lifecycle.model import NewIncident
-from incident.model import Incident, ResolutionType, Severity, State
+from incident.model import CANARY_LABEL, Incident, ResolutionType, Severity, State
 from servicekit.database.errors import constraint_name
 
 COLUMNS = """
@@ -24,6 +24,9 @@ COLUMNS = """
 
 # Incident.etag, in SQL.
 ETAG_SQL = "version || '-' || to_hex((extract(epoch FROM update_time) * 1000000)::bigint)"
+
+# Incident.is_canary, in SQL.
+IS_CANARY_SQL = f"(labels ->> '{CANARY_LABEL}' = 'true' AND fingerprint = '')"
 
 
 def qualified(columns: str, table: str) -> str:

@@ -18,7 +18,14 @@ from incident.lifecycle.effect_jobs import (
     latest_numbers_sql,
 )
 from incident.lifecycle.model import RemovedIncident, ResolveCommand
-from incident.lifecycle.repository import COLUMNS, ETAG_SQL, incident_statement, qualified, to_incident
+from incident.lifecycle.repository import (
+    COLUMNS,
+    ETAG_SQL,
+    IS_CANARY_SQL,
+    incident_statement,
+    qualified,
+    to_incident,
+)
 from incident.model import ALLOWED_FROM, MAX_RESOLUTION_NUMBER, Effect, Incident, Transition
 from servicekit.audit.model import Call
 from servicekit.audit.repository import append_changes
@@ -124,7 +131,9 @@ _RESOLVE = incident_statement(
             resolution_note, attributes, resolution_number
         FROM resolved CROSS JOIN (SELECT count(*) FROM approval_events) AS written
     ), side_effects AS (
-        SELECT topic, {dedup_key_sql()} AS dedup_key, {PAYLOAD_SQL} AS payload, skip_reason
+        SELECT topic, {dedup_key_sql()} AS dedup_key, {PAYLOAD_SQL} AS payload,
+            CASE WHEN topic <> '{Effect.POSTMORTEM.topic}' AND {IS_CANARY_SQL} THEN 'the incident is a canary'
+                ELSE skip_reason END AS skip_reason
         FROM resolved CROSS JOIN unnest(:topics, :skip_reasons) AS effect (topic, skip_reason)
     ), jobs AS (
         {insert_jobs("side_effects")}
@@ -245,7 +254,7 @@ async def resolve(
             leased.extend(_leased_jobs(incident, seconds, job_ids, token))
     missing = {command.incident_id for command in commands} - resolved.keys() - others.keys()
     # One statement more, in the rare case alone.
-    removed = await _find_removed(connection, missing) if missing else {}
+    removed = await find_removed(connection, missing) if missing else {}
     return ResolvedBatch(resolved, others, removed, over, leased)
 
 
@@ -254,9 +263,10 @@ _REMOVED = text("""
 """).bindparams(bindparam("incident_ids", type_=ARRAY(Text)))
 
 
-async def _find_removed(
+async def find_removed(
     connection: AsyncConnection, incident_ids: Collection[str]
 ) -> Mapping[str, RemovedIncident]:
+    """Return those of the incidents that were removed, by id."""
     rows = await connection.execute(_REMOVED, {"incident_ids": list(incident_ids)})
     return {incident_id: RemovedIncident(incident_id, openings) for incident_id, openings in rows}
 

@@ -22,15 +22,21 @@ _MAX_ROWS = 5000
 
 # An incident stays as long as a side effect of it is PENDING or PARKED. A row that another transaction has locked is
 # left for a later batch.
+_HAS_OPEN = f"""
+    EXISTS (
+        SELECT FROM unnest(:topics) AS effect (topic), {latest_numbers_sql("resolution_number")} AS number
+        WHERE {open_job_exists(topic="effect.topic", dedup_key=dedup_key_sql(resolution_number="number"))})
+"""
 _LOCK_OLD = text(f"""
     SELECT incident_id, resolution_number FROM incidents
-    WHERE state = 'RESOLVED' AND resolve_time < now() - make_interval(secs => :keep_seconds)
-        AND NOT EXISTS (
-            SELECT FROM unnest(:topics) AS effect (topic), {latest_numbers_sql("resolution_number")} AS number
-            WHERE {open_job_exists(topic="effect.topic", dedup_key=dedup_key_sql(resolution_number="number"))})
+    WHERE state = 'RESOLVED' AND resolve_time < now() - make_interval(secs => :keep_seconds) AND NOT {_HAS_OPEN}
     ORDER BY resolve_time LIMIT :limit
     FOR UPDATE SKIP LOCKED
 """).bindparams(bindparam("topics", type_=ARRAY(Text)), bindparam("keep_seconds", type_=Float))
+_HAS_OPEN_EFFECTS = text(f"SELECT {_HAS_OPEN} FROM incidents WHERE incident_id = :incident_id").bindparams(
+    bindparam("topics", type_=ARRAY(Text))
+)
+_TOPICS = [effect.topic for effect in Effect]
 # How many timeline entries and requests each incident has; beyond the limit how many is not counted.
 _COUNT_ROWS = text("""
     SELECT (SELECT count(*) FROM (
@@ -58,10 +64,9 @@ async def remove_old(
 
     One that has more rows by itself is removed alone, after those that have not: it keeps none of them.
     """
-    topics = [effect.topic for effect in Effect]
     connection = transaction.connection
     rows = await connection.execute(
-        _LOCK_OLD, {"keep_seconds": keep.total_seconds(), "topics": topics, "limit": limit}
+        _LOCK_OLD, {"keep_seconds": keep.total_seconds(), "topics": _TOPICS, "limit": limit}
     )
     resolution_numbers = {row.incident_id: row.resolution_number for row in rows}
     has_more = len(resolution_numbers) == limit
@@ -71,20 +76,32 @@ async def remove_old(
     resolution_numbers = {incident_id: resolution_numbers[incident_id] for incident_id in chosen}
     if not resolution_numbers:
         return Removal(0, has_more=False)
+    await remove(transaction, resolution_numbers)
+    transaction.record(background("retention", OWN_ACTOR), *resolution_numbers)
+    return Removal(len(resolution_numbers), has_more)
+
+
+async def remove(transaction: Transaction, resolution_numbers: Mapping[str, int]) -> None:
+    """Remove locked RESOLVED incidents without an open side effect, given with the number of their last resolution."""
+    connection = transaction.connection
     keys = [
         dedup_key(key)
         for incident_id, latest in resolution_numbers.items()
         for key in latest_resolutions(incident_id, latest)
     ]
-    for topic in topics:
+    for topic in _TOPICS:
         await remove_ended(connection, topic, keys)
     await connection.execute(_REMOVE, {"incident_ids": list(resolution_numbers)})
     await connection.execute(
         _REMEMBER,
         {"incident_ids": list(resolution_numbers), "openings": list(resolution_numbers.values())},
     )
-    transaction.record(background("retention", OWN_ACTOR), *resolution_numbers)
-    return Removal(len(resolution_numbers), has_more)
+
+
+async def has_open_side_effects(connection: AsyncConnection, incident_id: str) -> bool:
+    """Return whether a side effect of an incident is PENDING or PARKED."""
+    parameters = {"incident_id": incident_id, "topics": _TOPICS}
+    return bool((await connection.execute(_HAS_OPEN_EFFECTS, parameters)).scalar_one())
 
 
 def _within(max_rows: int, counts: Mapping[str, int]) -> Sequence[str]:

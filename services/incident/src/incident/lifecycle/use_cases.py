@@ -102,7 +102,8 @@ class IncidentUseCases:
                 summary=new.title,
                 attributes=attributes,
             )
-            transaction.count(INCIDENTS_OPENED, incident.severity)
+            if not incident.is_canary:
+                transaction.count(INCIDENTS_OPENED, incident.severity)
             transaction.record(call, incident.incident_id)
             return CreateResult(incident, deduplicated=False)
         if new.incident_id and (content := await repository.get_content_hash(connection, new.incident_id)):

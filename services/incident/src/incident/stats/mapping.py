@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -13,6 +14,7 @@ from incident.effects.model import SideEffectState
 from incident.model import Effect, ResolutionType, Severity, State
 from incident.stats.model import IncidentDetails, IncidentStats
 from incident.wire_enums import EFFECTS, RESOLUTION_TYPES, SEVERITIES, STATES
+from servicekit.process.build import Build
 from servicekit.rpc.timestamps import to_timestamp
 
 _OPEN_STATES = (SideEffectState.PENDING, SideEffectState.PARKED)
@@ -146,7 +148,9 @@ def _side_effects(stats: IncidentStats) -> stats_pb.SideEffectStats:
     )
 
 
-def server_to_proto(refused: Mapping[str, int], unusable: Collection[str]) -> stats_pb.ServerStats:
+def server_to_proto(
+    refused: Mapping[str, int], unusable: Collection[str], build: Build, *, database_revision: str
+) -> stats_pb.ServerStats:
     """Return the section about this process.
 
     `refused` has what each limit of its server refused, `unusable` what identities cannot be verified by, both by name.
@@ -161,4 +165,8 @@ def server_to_proto(refused: Mapping[str, int], unusable: Collection[str]) -> st
         unusable_identity_sources=[
             _IDENTITY_SOURCES.get(name, stats_pb.IDENTITY_SOURCE_UNSPECIFIED) for name in sorted(unusable)
         ],
+        version=build.version,
+        database_revision=database_revision,
+        code_revision=build.revision,
+        process_time=to_timestamp(datetime.now(UTC)),
     )

@@ -62,6 +62,8 @@ class IncidentStats:
 
     # By the database's clock.
     read_time: datetime
+    # The newest migration that was run.
+    database_revision: str
     # By state, severity, resolution type and reason.
     unresolved: Mapping[str, int]
     stuck_by_reason: Mapping[str, int]

@@ -28,7 +28,7 @@ from incident.stats.model import (
 )
 from servicekit.database.counters import MAX_COUNT, read_counters
 
-_NOW = text("SELECT now()")
+_NOW = text("SELECT now(), (SELECT max(version_num) FROM alembic_version)")
 # In the order of the index, so that it is read from there.
 _UNRESOLVED = text("""
     SELECT state, count(*) FROM (
@@ -111,6 +111,7 @@ async def read_stats(
     connection: AsyncConnection, *, stuck_after: timedelta, with_details: bool, bounds: StatsBounds = BOUNDS
 ) -> IncidentStats:
     """Return the stats. The statements must see one snapshot; within `bounds` they cost the same, whatever is stored."""
+    read_time, revision = (await connection.execute(_NOW)).one()
     counters = await read_counters(connection)
     buckets = [
         counters.get((RESOLUTION_SECONDS_BUCKET, str(bound)), 0)
@@ -119,7 +120,8 @@ async def read_stats(
     # Also the sum of full counters is one.
     cumulative = list(accumulate(buckets, lambda one, other: min(one + other, MAX_COUNT)))
     return IncidentStats(
-        read_time=(await connection.execute(_NOW)).scalar_one(),
+        read_time=read_time,
+        database_revision=revision or "",
         unresolved=await _counts(connection, _UNRESOLVED, max_counted=bounds.counted),
         stuck_by_reason=await _stuck_by_reason(connection, stuck_after, bounds),
         stuck_after=stuck_after,

@@ -1,0 +1,1 @@
+"""`flywheel policy`: a policy file before it takes effect."""
