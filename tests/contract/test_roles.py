@@ -77,6 +77,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "Resolve": "   x xx x",
         "BatchResolve": "   x  x  ",
         "Reopen": "   x     ",
+        "RemoveCanary": "   x     ",
         "RetrySideEffect": "   x     ",
         "RetrySideEffects": "   x     ",
         "DismissSideEffect": "   x     ",
@@ -96,6 +97,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "RetryDeliveries": "   x     ",
         "DismissDelivery": "   x     ",
         "Reconcile": "   x     ",
+        "RemoveCanary": "   x     ",
     },
     STATS.full_name: {"GetFlywheelStats": "x  x   x "},
 }

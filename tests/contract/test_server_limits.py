@@ -1,6 +1,6 @@
 """Every limit of a gRPC server has a value in the contract, is in the stats of both services, and in the documents."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import incident.stats.mapping
 from awoooi.flywheel.v1 import flywheel_stats_pb2 as pb
 from servicekit.identity.authentication import open_authentication
 from servicekit.identity.settings import IdentitySettings
+from servicekit.process.build import Build
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.server import ServerBuilder
 from tests.credentials import AUDIENCE, ISSUER, TokenFile, ec_key, jwk, jwks
@@ -36,13 +37,14 @@ async def test_the_documents_list_every_limit() -> None:
 
 @pytest.mark.parametrize("mapping", [incident.stats.mapping, approval.stats.mapping])
 def test_both_services_report_what_was_refused(mapping: object) -> None:
-    to_proto: Callable[[Mapping[str, int], Collection[str]], pb.ServerStats] = vars(mapping)[
-        "server_to_proto"
-    ]
+    to_proto: Callable[..., pb.ServerStats] = vars(mapping)["server_to_proto"]
     stats = to_proto(
         {"calls": 3, "write_time": 0, "of_a_later_version": 1, "of_another": 2},
         {"tokens", "of_a_later_version"},
+        Build("1.2.3", "0014"),
+        database_revision="0013",
     )
+    assert (stats.version, stats.code_revision, stats.database_revision) == ("1.2.3", "0014", "0013")
     assert {entry.limit: entry.count for entry in stats.refused_total} == {
         pb.SERVER_LIMIT_CALLS: 3,
         pb.SERVER_LIMIT_WRITE_TIME: 0,

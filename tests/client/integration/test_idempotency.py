@@ -128,14 +128,16 @@ CASES: Mapping[str, Case] = {
     f"{APPROVALS}/Execute": execute,
     f"{APPROVALS}/Reconcile": reconcile,
 }
-# What is done with dead letters: tests/incident and tests/approval send these again.
+# What is done with dead letters and canaries: tests/incident and tests/approval send these again.
 ELSEWHERE = {
     f"{INCIDENTS}/RetrySideEffect",
     f"{INCIDENTS}/RetrySideEffects",
     f"{INCIDENTS}/DismissSideEffect",
+    f"{INCIDENTS}/RemoveCanary",
     f"{APPROVALS}/RetryDelivery",
     f"{APPROVALS}/RetryDeliveries",
     f"{APPROVALS}/DismissDelivery",
+    f"{APPROVALS}/RemoveCanary",
 }
 READS = ("Get", "List", "Lookup", "Watch", "Search")
 

@@ -133,6 +133,8 @@ def test_a_response_is_parsed_into_the_message_of_the_contract(
     [only] = method.output_type.fields
     if only.is_repeated:
         assert list(response) == []
+    elif only.message_type is None:
+        assert response == only.default_value
     else:
         assert response.DESCRIPTOR is only.message_type
 

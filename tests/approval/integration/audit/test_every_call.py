@@ -83,6 +83,13 @@ async def _execute(world: World) -> tuple[Any, str]:
     return pb.ExecuteRequest(approval_id=approval_id), approval_id
 
 
+async def _remove_canary(world: World) -> tuple[Any, str]:
+    incident_id = await world.incidents.opened_id(labels={"flywheel-canary": "true"})
+    approval_id = (await world.approvals.proposed(incident_id)).approval_id
+    await world.approvals.cancel(approval_id)
+    return pb.RemoveCanaryRequest(approval_id=approval_id), approval_id
+
+
 async def _reconcile(world: World) -> tuple[Any, str]:
     executed = await world.approvals.executed(await world.incidents.opened_id())
     await world.approvals.until_delivered(executed.approval_id)
@@ -116,6 +123,7 @@ CALLS: Mapping[str, Callable[[World], Awaitable[tuple[Any, str]]]] = {
     "Reject": _reject,
     "Cancel": _cancel,
     "Execute": _execute,
+    "RemoveCanary": _remove_canary,
     "Reconcile": _reconcile,
     "RetryDelivery": _retry,
     "RetryDeliveries": _retry_all,

@@ -13,10 +13,10 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from incident.audited import READING, TARGETS
-from incident.model import Effect
+from incident.model import CANARY_LABEL, Effect
 from tests.audit_trail import digest, problems, record, records
 from tests.callers import Incidents, caller
-from tests.incident.incidents import HUMAN, UNKNOWN_ID, token
+from tests.incident.incidents import HUMAN, UNKNOWN_ID, effects_settled, token
 from tests.incident.wire import create_request
 from tests.rpc_errors import refused
 from tests.services import RunningService
@@ -83,6 +83,12 @@ async def _reopen(world: World) -> tuple[Any, str]:
     return pb.ReopenRequest(incident_id=incident_id, reason="it came back"), incident_id
 
 
+async def _remove_canary(world: World) -> tuple[Any, str]:
+    incident_id = (await world.incidents.resolved(labels={CANARY_LABEL: "true"})).incident_id
+    await effects_settled(world.rows)
+    return pb.RemoveCanaryRequest(incident_id=incident_id), incident_id
+
+
 async def _add_event(world: World) -> tuple[Any, str]:
     incident_id = await world.incidents.opened_id()
     note = incident_pb2.IncidentEvent.TYPE_NOTE
@@ -113,6 +119,7 @@ CALLS: Mapping[str, Callable[[World], Awaitable[tuple[Any, str]]]] = {
     "Resolve": _resolve,
     "BatchResolve": _batch,
     "Reopen": _reopen,
+    "RemoveCanary": _remove_canary,
     "AddEvent": _add_event,
     "RetrySideEffect": _retry,
     "RetrySideEffects": _retry_all,
@@ -150,7 +157,7 @@ async def test_a_call_is_one_record_in_the_transaction_of_its_change(
     assert found["calls"] == 1
     changed = await world.rows.fetchval(
         "SELECT count(*) FROM (SELECT xmin FROM incidents UNION ALL SELECT xmin FROM incident_events"
-        " UNION ALL SELECT xmin FROM outbox) AS written WHERE xmin::text = $1",
+        " UNION ALL SELECT xmin FROM outbox UNION ALL SELECT xmin FROM removed_incidents) AS written WHERE xmin::text = $1",
         found["transaction"],
     )
     # The row of the change may have been written again since, by the worker: its other rows remain.
