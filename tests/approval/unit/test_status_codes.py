@@ -27,6 +27,7 @@ CODES = {
     "ApprovalChangedError": grpc.StatusCode.ABORTED,
     "RequestIdReusedError": grpc.StatusCode.ALREADY_EXISTS,
     "ActionChangedError": grpc.StatusCode.FAILED_PRECONDITION,
+    "NotCanaryError": grpc.StatusCode.FAILED_PRECONDITION,
     "ExecutorMissingError": grpc.StatusCode.FAILED_PRECONDITION,
     "DeliveryNotFoundError": grpc.StatusCode.NOT_FOUND,
     "DeliveryDoneError": grpc.StatusCode.FAILED_PRECONDITION,
@@ -94,6 +95,7 @@ def test_a_failed_precondition_of_a_state_names_the_states(cls: type[ApprovalErr
         "ActionChangedError",
         "SupersedesOtherIncidentError",
         "ExecutorMissingError",
+        "NotCanaryError",
     ):
         assert refusal.metadata["current_state"]
         assert refusal.metadata["allowed_states"]

@@ -27,6 +27,7 @@ def _servicer(watch: Any, page_tokens: PageTokens) -> ApprovalServicer:
         plan=unused,
         execution_log=unused,
         deliveries=unused,
+        canaries=unused,
         reconciler=unused,
         watch=watch,
         page_tokens=page_tokens,

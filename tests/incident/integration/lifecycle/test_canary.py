@@ -1,6 +1,6 @@
 """A canary: an incident of a check of the deployment, which leaves nothing behind."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
 import grpc
@@ -94,7 +94,7 @@ async def test_an_incident_that_was_never_there_is_not_found(incidents: Incident
     ],
 )
 async def test_what_is_no_canary_has_its_side_effects_and_stays(
-    incidents: Incidents, fields: dict[str, object]
+    incidents: Incidents, fields: dict[str, Any]
 ) -> None:
     incident = await incidents.resolved(**fields)
     assert not incident.canary

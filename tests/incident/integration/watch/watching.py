@@ -24,6 +24,7 @@ def _servicer(watch: Any, page_tokens: PageTokens) -> IncidentServicer:
     return IncidentServicer(
         incidents=unused,
         resolve=unused,
+        canaries=unused,
         side_effects=unused,
         knowledge=unused,
         watch=watch,
