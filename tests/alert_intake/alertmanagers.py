@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import yaml
 
+from flywheel.programs.debian import working_folder
 from tests.eventually import eventually
 from tests.prometheus.programs import alertmanager, prometheus
 from tests.services import TIMEOUT_SECONDS
@@ -75,7 +76,7 @@ async def running_alertmanager(
         "--cluster.settle-timeout=0s",
     ]
     async with (
-        _process(command, folder / "log", cwd=Path(alertmanager()).parents[2]),
+        _process(command, folder / "log", cwd=working_folder(alertmanager())),
         _client(listen) as client,
     ):
         await eventually(lambda: _is_ready(client))

@@ -5,11 +5,13 @@ class FlywheelError(Exception):
     """The command cannot continue.
 
     `message` is the problem in one line, `advice` what to do about it, `details` lines of a log or of a program's output
-    that show the cause. The last two may be empty.
+    that show the cause. The last two may be empty. `exit_status` is that of the command: 2 for what its caller has to
+    give it.
     """
 
-    def __init__(self, message: str, *, advice: str = "", details: str = "") -> None:
+    def __init__(self, message: str, *, advice: str = "", details: str = "", exit_status: int = 1) -> None:
         super().__init__(message)
+        self.exit_status = exit_status
         self.message = message
         self.advice = advice
         self.details = details

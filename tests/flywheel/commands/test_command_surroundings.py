@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from flywheel.commands.scrape import scrape
+from flywheel.demo.scrape import scrape
 
 
 class Metrics(BaseHTTPRequestHandler):

@@ -1,1 +1,1 @@
-"""The commands `up` and `demo`, and what only they need."""
+"""The command `up`."""

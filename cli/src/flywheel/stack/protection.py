@@ -1,6 +1,5 @@
-"""TLS in the settings of the services: how this command asks a server for its health, and which settings a demo does without."""
+"""TLS in the settings of the services: how this command asks a server for its health."""
 
-import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import grpc
-
-_PROTECTION = re.compile(r"(INCIDENT|APPROVAL|GATEWAY)_(\w*TLS_\w+|TOKENS_FILE|OIDC_\w+)")
 
 
 class OwnCertificate:
@@ -55,8 +52,3 @@ class OwnCertificate:
 def own_certificate(prefix: str, environment: Mapping[str, str]) -> OwnCertificate | None:
     """Return the certificate of a service; None when it serves plain text."""
     return OwnCertificate(prefix, environment) if environment.get(f"{prefix}_TLS_CERT_FILE") else None
-
-
-def protection_in(environment: Mapping[str, str]) -> set[str]:
-    """Return the variables that protect the services."""
-    return {name for name in environment if _PROTECTION.fullmatch(name) or name.endswith("_MTLS_LISTEN")}

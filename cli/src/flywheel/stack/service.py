@@ -31,14 +31,17 @@ class Service:
         address: Address,
         probe: Probe,
         log_path: Path,
+        folder: Path | None = None,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
+        """`folder` is its working directory; that of this process when not given."""
         self.name = name
         self.address = address
         self.log_path = log_path
         self._command = command
         self._environment = environment
         self._probe = probe
+        self._folder = folder
         self._stop_seconds = stop_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -62,6 +65,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=self._folder,
                 env=self._environment,
                 # A Ctrl-C in the terminal must reach the command only, which stops the services in order.
                 start_new_session=True,

@@ -37,7 +37,7 @@ class Stack:
             stack.database          # its EmbeddedPostgres
 
     A database URL replaces the embedded database of that service. `environment` has settings of the services, and
-    overrides what they inherit; None removes one. `on_step` is called with a text at each step. Failures raise FlywheelError, and leave
+    overrides what they inherit; None removes an inherited one. `on_step` is called with a text at each step. Failures raise FlywheelError, and leave
     nothing running.
     """
 
@@ -91,12 +91,26 @@ class Stack:
         """The alert intake of a started stack."""
         return self._services["intake"]
 
-    def start(self) -> None:
-        """Return when everything is ready."""
+    def reserve(self) -> Mapping[str, Address]:
+        """Take the folder and the addresses, for `start`; return these by the names of the services."""
         self._take_folder()
         try:
             stop_orphans(self.data_dir)
             self._reserved = reserve_all(self._listen)
+        except BaseException:
+            self.stop()
+            raise
+        names = ("incident", "approval", "gateway", "intake")
+        return {
+            name: reserved.address.connect_address
+            for name, reserved in zip(names, self._reserved, strict=True)
+        }
+
+    def start(self) -> None:
+        """Return when everything is ready."""
+        if not self._lock.is_held:
+            self.reserve()
+        try:
             urls = self._start_databases()
             self._on_step("starting the services")
             self._make_services(urls)
@@ -190,7 +204,10 @@ class Stack:
             "incident": self._target("INCIDENT_MTLS_LISTEN") or str(incident.connect_address),
             "approval": self._target("APPROVAL_MTLS_LISTEN") or str(approval.connect_address),
         }
+        removed = {name: None for name, value in self._environment.items() if value is None}
+        given = {name: value for name, value in self._environment.items() if value is not None}
         settings: dict[str, str | None] = {
+            **removed,
             "INCIDENT_LISTEN": str(incident),
             "INCIDENT_DATABASE_URL": database_urls["incident"],
             "APPROVAL_LISTEN": str(approval),
@@ -201,7 +218,7 @@ class Stack:
             "INTAKE_LISTEN": str(intake),
             "INTAKE_INCIDENT_TARGET": targets["incident"],
             "INTAKE_APPROVAL_TARGET": targets["approval"],
-            **self._environment,
+            **given,
             **mark(self.data_dir),
         }
 

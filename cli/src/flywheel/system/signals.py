@@ -36,3 +36,9 @@ def ignore_stop_signals() -> None:
     """Ignore them from now on."""
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def wait_for_signal() -> NoReturn:
+    """Do nothing until a signal ends the command."""
+    while True:
+        signal.pause()

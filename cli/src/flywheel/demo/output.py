@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 from rich.status import Status
 
@@ -26,6 +27,7 @@ class DemoOutput:
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
+        self._started = time.monotonic()
 
     def status(self, text: str) -> AbstractContextManager[Status]:
         """Show a spinner with `text` for a block."""
@@ -37,7 +39,16 @@ class DemoOutput:
 
     def note(self, text: str) -> None:
         """Print a line under the act."""
-        self._console.print(f"    {text}")
+        self._console.print(f"    {escape(text)}")
+
+    def restart_clock(self) -> None:
+        """Count the times of steps from now on."""
+        self._started = time.monotonic()
+
+    def step(self, text: str) -> None:
+        """Print what has happened, and when."""
+        seconds = time.monotonic() - self._started
+        self._console.print(f"  [green]✓[/] [dim]{seconds:5.1f} s[/]  {escape(text)}")
 
     def check(self, what: str, value: float | None, expected: float | None) -> None:
         """Print a number. Raises FlywheelError when it is not the expected one."""
@@ -83,6 +94,22 @@ class DemoOutput:
                 if time.monotonic() > deadline:
                     raise FlywheelError(f"{what}: at {reached} of {target} after {_TIMEOUT_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)
+
+    def await_result(self, read: Callable[[], Result | None], seconds: float) -> Result | None:
+        """Read until there is a result, and return it; None when there is none in time.
+
+        A program that does not respond has none.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if result := read():
+                    return result
+            except OSError:
+                pass
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(_POLL_SECONDS)
 
     def _bar(self) -> Progress:
         return progress_bars(self._console, label_width=28, amount=MofNCompleteColumn())

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from awoooi.approval.v1 import approval_pb2, approval_service_pb2
 from awoooi.client import SyncApprovalClient, SyncIncidentClient
-from flywheel.commands.demo_output import DemoOutput
-from flywheel.commands.scrape import Scrape, scrape
+from flywheel.demo.output import DemoOutput
+from flywheel.demo.scrape import Scrape, scrape
+from flywheel.demo.surroundings import without_settings
 from flywheel.stack.ending import end_stack
-from flywheel.stack.protection import protection_in
 from flywheel.stack.stack import Stack
 from flywheel.system.signals import raise_stop_signals
 
@@ -38,11 +38,7 @@ def run(*, incidents: int) -> None:
             approval_listen="127.0.0.1:0",
             gateway_listen="127.0.0.1:0",
             intake_listen="127.0.0.1:0",
-            # On loopback and for a minute it needs no protection; this command has no certificate and no token.
-            environment={
-                "INCIDENT_STUCK_AFTER": _STUCK_AFTER,
-                **dict.fromkeys(protection_in(os.environ)),
-            },
+            environment={**without_settings(os.environ), "INCIDENT_STUCK_AFTER": _STUCK_AFTER},
         )
         try:
             with output.status("starting a stack of its own: PostgreSQL, two services, gateway and intake"):

@@ -1,0 +1,1 @@
+"""Programs that PyPI does not have: Prometheus and Alertmanager."""
