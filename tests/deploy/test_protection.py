@@ -1,6 +1,7 @@
 """docker-compose.yml: every connection between the containers is protected, with the files that make-secrets makes."""
 
 import hashlib
+import os
 import stat
 import subprocess
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ import yaml
 
 from alert_intake.settings import IntakeSettings
 from approval.settings import ApprovalSettings
+from approval.verifiers.alertmanager import AlertmanagerVerifier
+from approval.verifiers.registry import load_verifier
 from incident.settings import IncidentSettings
 from metrics_gateway.settings import GatewaySettings
 from servicekit.identity.certificate_reading import read_certificates
@@ -139,6 +142,22 @@ def test_alertmanager_posts_with_a_token_over_tls_and_the_flywheel_s_own_alerts_
     (own,) = configuration["route"]["routes"]
     assert own["matchers"] == ['alertname=~"Flywheel.*"']
     assert "webhook_configs" not in receivers[own["receiver"]]
+
+
+def test_recovery_is_verified_by_the_alertmanager_that_prometheus_reports_to(
+    secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = environment("approval", secrets)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert isinstance(
+        load_verifier(ApprovalSettings.from_environment().verifier, os.environ), AlertmanagerVerifier
+    )
+    address = variables["APPROVAL_VERIFIER_URL"].removeprefix("http://")
+    (reported_to,) = PROMETHEUS["alerting"]["alertmanagers"]
+    assert reported_to["static_configs"][0]["targets"] == [address]
+    shared = [COMPOSE["services"][each]["networks"] for each in ("approval", "alertmanager")]
+    assert set.intersection(*map(set, shared))
 
 
 def test_no_container_gets_the_key_of_the_authority_and_each_its_own_key_alone(secrets: Path) -> None:

@@ -94,6 +94,24 @@ def test_the_services_get_the_addresses_of_the_others(tmp_path: Path, environmen
         assert seen["alert_intake"].cmdline()[-1:] == ["serve"]
 
 
+def test_reserved_addresses_are_the_services_own_whatever_is_inherited(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited = ("INCIDENT_LISTEN", "INCIDENT_STUCK_AFTER")
+    for variable in inherited:
+        monkeypatch.setenv(variable, "inherited")
+    removed: dict[str, Any] = {**environment, **dict.fromkeys(inherited)}
+    stack = stack_on(tmp_path / "data", removed)
+    reserved = stack.reserve()
+    with stack:
+        services = [stack.incident, stack.approval, stack.gateway, stack.intake]
+        assert reserved == {service.name: service.address for service in services}
+        seen = services_of(tmp_path / "data")["incident"].environ()
+        assert seen["INCIDENT_LISTEN"] == str(stack.incident.address)
+        assert "INCIDENT_STUCK_AFTER" not in seen
+    assert is_stopped(tmp_path / "data")
+
+
 def test_a_server_on_all_interfaces_is_connected_to_on_loopback(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -6,7 +6,6 @@ other does not: its incident stays open, and people are notified.
 
 import os
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 from flywheel.demo.alert_story import AlertStory
@@ -86,10 +85,8 @@ class _Run:
                 self._output.note("Everything runs on, for a look at the pages; Ctrl-C stops it.")
                 wait_for_signal()
         finally:
-            # The stack also when the end of the monitoring is interrupted.
-            with self._output.status("stopping"), ExitStack() as ending:
-                ending.callback(end_stack, stack)
-                ending.callback(monitoring.stop)
+            with self._output.status("stopping"):
+                end_stack(stack, monitoring)
 
     def _start(self, stack: Stack, monitoring: Monitoring) -> None:
         # The monitoring beside the stack: Prometheus takes seconds to its first scrape.

@@ -109,10 +109,10 @@ class Monitoring:
             files={"prometheus.yml": prometheus, "rules.yml": _RULES},
         )
 
-    def stop(self) -> None:
-        """Stop both."""
+    def stop(self, grace_seconds: float | None = None) -> None:
+        """Stop both; kill each after `grace_seconds`. After an interruption it can be called again and continues."""
         for service in reversed(self._services):
-            service.stop()
+            service.stop(grace_seconds)
         while self._reserved:
             self._reserved.pop().release()
 

@@ -38,22 +38,22 @@ class UnavailableError(Exception):
     """Debian's packages cannot be obtained here."""
 
 
-def unpacked(wanted: Packages, folder: Path = FOLDER) -> Mapping[str, str]:
-    """Return the paths of the programs by name, after unpacking the packages into `folder` if they are not there yet.
+def unpacked(wanted: Packages) -> Mapping[str, str]:
+    """Return the paths of the programs by name, after unpacking the packages into FOLDER if they are not there yet.
 
     Raises UnavailableError.
     """
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise UnavailableError("apt is not available")
-    kept = folder / f"{wanted.packages[0]}-{wanted.major}"
+    kept = FOLDER / f"{wanted.packages[0]}-{wanted.major}"
     lock = FileLock(kept.with_suffix(".lock"))
     try:
-        folder.mkdir(exist_ok=True)
+        FOLDER.mkdir(exist_ok=True)
         # One process unpacks, the others wait for it.
         if not lock.acquire(_TIMEOUT_SECONDS):
             raise UnavailableError("another process has been unpacking it for too long")
         if not kept.exists():
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
                 _unpack(Path(scratch), wanted).rename(kept)
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise UnavailableError(str(exc)) from exc
