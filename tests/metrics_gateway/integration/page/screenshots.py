@@ -35,7 +35,7 @@ class Picture:
 def _pictures() -> list[Picture]:
     stuck = (incidents_stuck(), approvals_stuck())
     return [
-        Picture("page-well-light", (incidents_well(), approvals_well()), 1_080, 1_010, dark=False),
+        Picture("page-well-light", (incidents_well(), approvals_well()), 1_080, 1_150, dark=False),
         Picture("page-stuck-dark", stuck, 1_080, 620, dark=True),
         Picture("page-stuck-phone", stuck, PHONE_WIDTH, 780, dark=False),
     ]
