@@ -54,10 +54,15 @@ class SharedRun:
         del os.environ[_RUN_DIRECTORY]
 
 
+def run_directory() -> Path:
+    """Return the folder that all workers of the run share; it is removed at the end."""
+    return Path(os.environ[_RUN_DIRECTORY])
+
+
 @cache
 def shared_postgres() -> EmbeddedPostgres:
     """Return the run's server, started."""
-    server = _server_in(Path(os.environ[_RUN_DIRECTORY]))
+    server = _server_in(run_directory())
     server.start()
     return server
 

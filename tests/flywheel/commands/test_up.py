@@ -53,7 +53,7 @@ def database_of(data_dir: Path) -> EmbeddedPostgres:
 
 
 def test_the_ready_line_has_all_addresses(tmp_path: Path, environment: dict[str, str]) -> None:
-    with flywheel_up(tmp_path / "data", environment) as up:
+    with flywheel_up(tmp_path / "data", environment, first_start=True) as up:
         addresses = addresses_in(line_of(up.stdout))
         assert list(addresses) == ["incident", "approval", "gateway", "intake"]
         assert grpc_is_serving(addresses["incident"])
@@ -124,11 +124,11 @@ def test_after_kill_9_during_the_start_the_next_start_works(
     tmp_path: Path, environment: dict[str, str], started: str
 ) -> None:
     data_dir = tmp_path / "data"
-    with flywheel_up(data_dir, environment) as killed:
+    with flywheel_up(data_dir, environment, first_start=True) as killed:
         eventually((data_dir / started).exists)
         killed.kill()
         killed.wait()
-        with flywheel_up(data_dir, environment) as up:
+        with flywheel_up(data_dir, environment, first_start=True) as up:
             addresses_in(line_of(up.stdout))
             assert len(services_of(data_dir)) == len(
                 {"incident", "approval", "metrics_gateway", "alert_intake"}
@@ -199,7 +199,7 @@ def test_sighup_is_ignored_under_nohup(tmp_path: Path, environment: dict[str, st
 
 def test_an_unusable_folder_is_an_error_with_advice(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with flywheel_up(tmp_path / "file" / "data", {}) as up:
+    with flywheel_up(tmp_path / "file" / "data", {}, first_start=True) as up:
         out, err = up.communicate(timeout=TIMEOUT_SECONDS)
     assert (up.returncode, out) == (1, "")
     assert err.splitlines() == [
@@ -245,7 +245,7 @@ def test_a_second_stack_on_the_same_folder_is_refused(tmp_path: Path, environmen
 def test_a_port_in_use_is_an_error_with_advice(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with flywheel_up(tmp_path / "data", {}, "--gateway-listen", address) as up:
+        with flywheel_up(tmp_path / "data", {}, "--gateway-listen", address, first_start=True) as up:
             out, err = up.communicate(timeout=TIMEOUT_SECONDS)
     assert (up.returncode, out) == (1, "")
     assert err.splitlines() == [
@@ -321,7 +321,7 @@ def test_the_version_is_printed() -> None:
 
 def test_overlapping_addresses_are_refused_before_the_start(tmp_path: Path) -> None:
     same = {"INCIDENT_LISTEN": "127.0.0.1:53051", "APPROVAL_LISTEN": "127.0.0.1:53051"}
-    with flywheel_up(tmp_path / "data", same) as up:
+    with flywheel_up(tmp_path / "data", same, first_start=True) as up:
         out, err = up.communicate(timeout=TIMEOUT_SECONDS)
     assert (up.returncode, out) == (1, "")
     assert err.splitlines() == [

@@ -15,6 +15,7 @@ import asyncpg
 
 from flywheel.postgres.binaries import PostgresBinaries, find_binaries
 from flywheel.postgres.embedded import EmbeddedPostgres
+from tests.clusters import copy_cluster
 
 OWNER = """
 import sys
@@ -45,8 +46,13 @@ def owner_of(data_dir: Path, *wrapper: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def started(data_dir: Path, **options: Any) -> Iterator[EmbeddedPostgres]:
-    """Start a server that is not durable, and stop it when the block ends."""
+def started(data_dir: Path, *, first_start: bool = False, **options: Any) -> Iterator[EmbeddedPostgres]:
+    """Start a server that is not durable, and stop it when the block ends.
+
+    Its cluster is there already unless this is the `first_start`.
+    """
+    if not first_start:
+        copy_cluster(data_dir)
     server = EmbeddedPostgres(data_dir, **({"durable": False} | options))
     try:
         server.start()

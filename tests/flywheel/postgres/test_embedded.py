@@ -22,7 +22,7 @@ from tests.flywheel.postgres.running_postgres import (
 
 
 def test_the_first_start_creates_a_cluster_and_later_ones_keep_its_data(tmp_path: Path) -> None:
-    with started(tmp_path / "pg", durable=True) as server:
+    with started(tmp_path / "pg", first_start=True, durable=True) as server:
         assert server.is_running()
         server.create_database("incident")
         execute(server, "CREATE TABLE kept AS SELECT 1", database="incident")
@@ -33,7 +33,7 @@ def test_the_first_start_creates_a_cluster_and_later_ones_keep_its_data(tmp_path
 
 
 def test_commits_are_durable_by_default(tmp_path: Path) -> None:
-    with started(tmp_path / "pg", durable=True) as server:
+    with started(tmp_path / "pg", first_start=True, durable=True) as server:
         assert execute(server, "SHOW fsync") == "on"
         assert execute(server, "SHOW synchronous_commit") == "on"
         assert execute(server, "SHOW data_checksums") == "on"
@@ -43,7 +43,7 @@ def test_commits_are_durable_by_default(tmp_path: Path) -> None:
 
 
 def test_text_is_utf8_and_sorts_the_same_on_every_machine(tmp_path: Path) -> None:
-    with started(tmp_path / "pg") as server:
+    with started(tmp_path / "pg", first_start=True) as server:
         assert execute(server, "SHOW server_encoding") == "UTF8"
         assert execute(server, "SELECT 'B' < 'a' AND upper('ä') = 'Ä'")
         assert execute(server, "SHOW timezone") == "UTC"
@@ -56,7 +56,7 @@ def test_settings_of_the_caller_are_applied(tmp_path: Path) -> None:
 
 
 def test_it_listens_on_a_private_socket_and_on_no_port(tmp_path: Path) -> None:
-    with started(tmp_path / "pg") as server:
+    with started(tmp_path / "pg", first_start=True) as server:
         assert execute(server, "SHOW listen_addresses") == ""
         assert server.pid is not None
         assert not psutil.Process(server.pid).net_connections("inet")
@@ -76,7 +76,7 @@ def test_it_listens_on_a_private_socket_and_on_no_port(tmp_path: Path) -> None:
     ],
 )
 def test_any_folder_name_works(folder: str, holds_the_socket: bool) -> None:
-    with public_folder() as short, started(short / folder / "pg") as server:
+    with public_folder() as short, started(short / folder / "pg", first_start=True) as server:
         server.create_database("one")
         assert execute(server, "SELECT current_setting('data_directory')") == str(short / folder / "pg")
         sockets = Path(execute(server, "SELECT current_setting('unix_socket_directories')", database="one"))
@@ -94,7 +94,7 @@ def test_any_folder_name_works(folder: str, holds_the_socket: bool) -> None:
 
 
 def test_a_folder_name_that_is_not_utf8_works() -> None:
-    with public_folder() as short, started(short / os.fsdecode(b"d\xff") / "pg") as server:
+    with public_folder() as short, started(short / os.fsdecode(b"d\xff") / "pg", first_start=True) as server:
         server.create_database("one")
         assert execute(server, "SELECT current_database()", database="one") == "one"
 
@@ -118,7 +118,7 @@ def test_pg_variables_of_the_user_are_ignored(tmp_path: Path, monkeypatch: pytes
         "PGOPTIONS": "-c x=y",
     }.items():
         monkeypatch.setenv(name, value)
-    with started(tmp_path / "pg") as server:
+    with started(tmp_path / "pg", first_start=True) as server:
         server.create_database("one")
         assert execute(server, "SELECT current_database()", database="one") == "one"
 
@@ -189,7 +189,7 @@ def test_a_folder_with_other_files_is_not_touched(
 
 def test_an_empty_folder_is_used(tmp_path: Path) -> None:
     (tmp_path / "pg").mkdir()
-    with started(tmp_path / "pg") as server:
+    with started(tmp_path / "pg", first_start=True) as server:
         assert execute(server, "SELECT 1") == 1
 
 

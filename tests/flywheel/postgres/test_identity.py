@@ -27,7 +27,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_permissions_of_parent_folders_are_unchanged(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
-    with started(home / "checkout" / "pg") as server:
+    with started(home / "checkout" / "pg", first_start=True) as server:
         assert execute(server, "SELECT 1") == 1
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
         assert (home / "checkout" / "pg").stat().st_uid == os.geteuid()
@@ -64,14 +64,16 @@ choose_identity(find_binaries(), Path(sys.argv[1]))
 def test_root_without_user_namespaces_becomes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     with public_folder() as folder:
         monkeypatch.setenv("PATH", without_user_namespaces(folder))
-        with started(folder / "data" / "pg", binaries=copy_of_binaries(folder)) as server:
+        with started(folder / "data" / "pg", binaries=copy_of_binaries(folder), first_start=True) as server:
             server.create_database("one")
             assert execute(server, "SELECT current_database()", database="one") == "one"
             assert psutil.Process(server.pid).username() == "nobody"
             assert (folder / "data" / "pg").owner() == "nobody"
         # The cluster keeps its owner, also with namespaces enabled again.
         monkeypatch.undo()
-        with started(folder / "data" / "pg", binaries=copy_of_binaries(folder / "again")) as server:
+        with started(
+            folder / "data" / "pg", binaries=copy_of_binaries(folder / "again"), first_start=True
+        ) as server:
             assert psutil.Process(server.pid).username() == "nobody"
 
 
@@ -82,7 +84,7 @@ def test_root_in_a_private_home_becomes_its_owner() -> None:
         home = folder / "home"
         home.mkdir(mode=0o700)
         os.chown(home, pwd.getpwnam("daemon").pw_uid, pwd.getpwnam("daemon").pw_gid)
-        with started(home / "data" / "pg", binaries=copy_of_binaries(folder)) as server:
+        with started(home / "data" / "pg", binaries=copy_of_binaries(folder), first_start=True) as server:
             assert psutil.Process(server.pid).username() == "daemon"
             assert execute(server, "SELECT 1") == 1
 

@@ -17,6 +17,7 @@ from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.postgres.identity import choose_identity
 from flywheel.postgres.processes import cluster_name, find_processes
 from flywheel.system.processes import is_alive, wait_until
+from tests.clusters import copy_cluster
 from tests.flywheel.postgres.running_postgres import execute, owner_of, public_folder, started
 
 _TIMEOUT_SECONDS = 180.0
@@ -32,7 +33,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_the_server_of_a_killed_owner_is_taken_over(tmp_path: Path) -> None:
-    with owner_of(tmp_path / "pg") as owner:
+    with owner_of(copy_cluster(tmp_path / "pg")) as owner:
         server = server_of(owner)
         execute(EmbeddedPostgres(tmp_path / "pg"), "CREATE TABLE kept ()")
         owner.kill()
@@ -67,7 +68,7 @@ def test_a_start_after_a_killed_initdb_works(tmp_path: Path, seen: str) -> None:
         owner.kill()
         owner.wait()
         assert not (tmp_path / "pg").exists()
-        with started(tmp_path / "pg") as server:
+        with started(tmp_path / "pg", first_start=True) as server:
             assert execute(server, "SELECT 1") == 1
         assert not (tmp_path / "pg.partial").exists()
 
@@ -140,7 +141,7 @@ def test_a_server_started_with_another_tmpdir_is_used_where_its_socket_is(
     data_dir = tmp_path / ("x" * 100) / "pg"
     with public_folder() as one, public_folder() as other:
         monkeypatch.setattr("tempfile.tempdir", str(one))
-        with started(data_dir) as server:
+        with started(data_dir, first_start=True) as server:
             pid = server.pid
             monkeypatch.setattr("tempfile.tempdir", str(other))
             later = EmbeddedPostgres(data_dir, durable=False)
@@ -266,7 +267,7 @@ def test_a_start_that_times_out_on_the_lock_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_ctrl_c_in_the_terminal_does_not_reach_the_server(tmp_path: Path) -> None:
-    with owner_of(tmp_path / "pg") as owner:
+    with owner_of(copy_cluster(tmp_path / "pg")) as owner:
         server = server_of(owner)
         assert os.getsid(server.pid) != os.getsid(owner.pid)
         owner.send_signal(signal.SIGINT)

@@ -16,6 +16,7 @@ import psutil
 
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.processes import folder_identity
+from tests.clusters import copy_cluster
 
 TIMEOUT_SECONDS = 180.0
 FREE_PORTS = dict.fromkeys(
@@ -53,8 +54,14 @@ def flywheel_up(
     *arguments: str,
     before: Sequence[str] = (),
     output: int = subprocess.PIPE,
+    first_start: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run `flywheel up` on free ports; when the block ends, end it and all it started."""
+    """Run `flywheel up` on free ports; when the block ends, end it and all it started.
+
+    Its cluster is there already unless this is the `first_start`.
+    """
+    if not first_start:
+        copy_cluster(data_dir / "postgres")
     process = subprocess.Popen(
         [*before, sys.executable, "-m", "flywheel", "up", "--data-dir", str(data_dir), *arguments],
         stdout=output,

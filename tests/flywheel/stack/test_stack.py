@@ -21,6 +21,7 @@ from flywheel.stack.service import STOP_SECONDS, Service, wait_until_ready
 from flywheel.stack.stack import Stack
 from flywheel.system.log_files import MAX_BYTES
 from servicekit.rpc.server import ServerLimits
+from tests.clusters import copy_cluster
 from tests.databases import empty_database
 from tests.flywheel.stack.running_stack import eventually, services_of, stand_ins, starts
 
@@ -37,7 +38,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return stand_ins(tmp_path)
 
 
-def stack_on(data_dir: Path, environment: dict[str, str], **options: Any) -> Stack:
+def stack_on(
+    data_dir: Path, environment: dict[str, str], *, first_start: bool = False, **options: Any
+) -> Stack:
+    if not first_start:
+        copy_cluster(data_dir / "postgres")
     return Stack(data_dir, **{**ANY, "environment": environment, "durable": False, **options})
 
 
@@ -48,7 +53,7 @@ def is_stopped(data_dir: Path) -> bool:
 def test_all_services_are_ready_after_start_and_gone_after_stop(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    with stack_on(tmp_path / "data", environment) as stack:
+    with stack_on(tmp_path / "data", environment, first_start=True) as stack:
         assert grpc_is_serving(stack.incident.address)
         assert grpc_is_serving(stack.approval.address)
         assert http_is_ready(stack.gateway.address)
@@ -139,7 +144,7 @@ def test_a_service_restarts_on_its_address(tmp_path: Path, environment: dict[str
 
 def test_data_and_previous_logs_survive_a_restart(tmp_path: Path, environment: dict[str, str]) -> None:
     for run in (1, 2):
-        with stack_on(tmp_path / "data", environment, durable=True) as stack:
+        with stack_on(tmp_path / "data", environment, first_start=True, durable=True) as stack:
             assert stack.database is not None
             assert starts(stack.database.url("incident")) == run
     logs = {path.name for path in (tmp_path / "data" / "log").iterdir()}
@@ -153,7 +158,11 @@ async def test_a_database_url_replaces_the_embedded_database(
 ) -> None:
     async with empty_database() as incident, empty_database() as approval:
         stack = stack_on(
-            tmp_path / "data", environment, incident_database_url=incident, approval_database_url=approval
+            tmp_path / "data",
+            environment,
+            first_start=True,
+            incident_database_url=incident,
+            approval_database_url=approval,
         )
         with stack:
             assert stack.database is None
@@ -199,7 +208,7 @@ def test_an_address_in_use_names_the_variable(tmp_path: Path, option: str, varia
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(FlywheelError, match=f"the address {address} is in use") as caught:
-            stack_on(tmp_path / "data", {}, **{option: address}).start()
+            stack_on(tmp_path / "data", {}, first_start=True, **{option: address}).start()
     assert variable in caught.value.advice
     assert is_stopped(tmp_path / "data")
 
@@ -221,7 +230,7 @@ def test_a_service_that_ends_while_starting_shows_its_log_and_everything_is_stop
 
 def test_each_step_is_reported(tmp_path: Path, environment: dict[str, str]) -> None:
     steps: list[str] = []
-    with stack_on(tmp_path / "data", environment, on_step=steps.append):
+    with stack_on(tmp_path / "data", environment, first_start=True, on_step=steps.append):
         assert steps == ["creating the database", "starting the services"]
         steps.clear()
     assert steps == [
