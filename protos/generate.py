@@ -84,7 +84,7 @@ def _proto_files(folder: str) -> list[str]:
 
 
 def _protoc(outputs: list[str], files: list[str]) -> None:
-    scripts = Path(sys.executable).parent  # the plugins of this environment, whatever PATH says
+    scripts = Path(sys.executable).parent  # the plugins of this environment, not those on PATH
     plugins = [f"--plugin={name}={scripts / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     well_known = resources.files("grpc_tools") / "_proto"
     status = protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *plugins, *outputs, *files])

@@ -33,7 +33,7 @@ READY = "/-/ready"
 _JSON = "application/json"
 _UNCACHED = {"Cache-Control": "no-store"}
 _MAX_REASONS = 5
-# nginx's status of a request whose client has gone; nobody reads it, but it is counted.
+# nginx's status of a request whose client has gone; there is no reader, but it is counted.
 _CLIENT_CLOSED_REQUEST = 499
 
 

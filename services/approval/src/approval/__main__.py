@@ -80,7 +80,7 @@ _DRAIN_OPERATIONS = timedelta(seconds=10)
 _ABANDONED_CHECK_EVERY = timedelta(seconds=1)
 _RECOVERY_CHECK_EVERY = timedelta(seconds=1)
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
-# Between two batches of a reconciliation: it holds up nobody.
+# Between two batches of a reconciliation: it delays no caller.
 _RECONCILE_PAUSE = timedelta(milliseconds=100)
 # Done deliveries are the history of the last week; the approval itself keeps when its incident was resolved.
 _KEEP_DONE_DELIVERIES = timedelta(days=7)

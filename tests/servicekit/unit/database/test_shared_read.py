@@ -51,7 +51,7 @@ async def settled() -> None:
 
 async def test_callers_share_a_read_but_never_one_that_began_before_their_call() -> None:
     reads = Reads()
-    shared = SharedRead(reads, patience=LONG)
+    shared = SharedRead(reads, slow_after=LONG)
     first = [asyncio.create_task(shared.get()) for _ in range(3)]
     await settled()
     later = [asyncio.create_task(shared.get()) for _ in range(100)]
@@ -67,7 +67,7 @@ async def test_callers_share_a_read_but_never_one_that_began_before_their_call()
 
 async def test_while_a_read_is_slow_its_callers_get_the_result_before() -> None:
     reads = Reads()
-    shared = SharedRead(reads, patience=AT_ONCE)
+    shared = SharedRead(reads, slow_after=AT_ONCE)
     first = asyncio.create_task(shared.get())
     await settled()
     # There is none before the first: its caller waits.
@@ -84,7 +84,7 @@ async def test_while_a_read_is_slow_its_callers_get_the_result_before() -> None:
 
 async def test_a_result_that_is_too_old_is_not_given() -> None:
     reads = Reads()
-    shared = SharedRead(reads, patience=AT_ONCE, max_age=-LONG)
+    shared = SharedRead(reads, slow_after=AT_ONCE, max_age=-LONG)
     for number in (1, 2):
         caller = asyncio.create_task(shared.get())
         await settled()
@@ -95,7 +95,7 @@ async def test_a_result_that_is_too_old_is_not_given() -> None:
 
 async def test_a_read_that_the_database_ends_for_its_length_costs_no_caller_the_result_before() -> None:
     reads = Reads()
-    shared = SharedRead(reads, patience=LONG)
+    shared = SharedRead(reads, slow_after=LONG)
     callers = [asyncio.create_task(shared.get())]
     await settled()
     reads.end()
@@ -108,7 +108,7 @@ async def test_a_read_that_the_database_ends_for_its_length_costs_no_caller_the_
 
 async def test_a_failure_is_every_callers_and_after_it_no_result_from_before_is_given() -> None:
     reads = Reads()
-    shared = SharedRead(reads, patience=AT_ONCE)
+    shared = SharedRead(reads, slow_after=AT_ONCE)
     first = asyncio.create_task(shared.get())
     await settled()
     reads.end()
@@ -127,7 +127,7 @@ async def test_a_failure_is_every_callers_and_after_it_no_result_from_before_is_
 
 async def test_a_caller_that_hangs_up_ends_no_read_of_others() -> None:
     reads = Reads()
-    shared = SharedRead(reads, patience=LONG)
+    shared = SharedRead(reads, slow_after=LONG)
     gone, stays = asyncio.create_task(shared.get()), asyncio.create_task(shared.get())
     await settled()
     gone.cancel()

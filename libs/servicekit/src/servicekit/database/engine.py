@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from servicekit.database.connection import SERVER_SETTINGS, Connection, KeptAliveConnection, Peers
 from servicekit.database.errors import CONNECT_ERRORS, DatabaseUnavailableError
 
-# How long one statement of a service may take. A caller's patience is about as long, and a vanished host is noticed this
+# How long one statement of a service may take. A caller's deadline is about as long, and a vanished host is noticed this
 # late.
 STATEMENT_TIMEOUT_SECONDS = 6.0
 # How much longer the client waits for the server's word that it gave up on a statement.

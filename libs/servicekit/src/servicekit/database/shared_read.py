@@ -14,7 +14,7 @@ T = TypeVar("T")
 class SharedRead(Generic[T]):
     """Reads as of the call or later: a caller never shares a read that began before its call.
 
-    A read that is slow does not make its callers wait for long: after `patience` they get the result before, which says itself
+    A read that is slow does not make its callers wait for long: after `slow_after` they get the result before, which says itself
     how old it is. One that is older than `max_age` is not given, nor one from before a failure.
     """
 
@@ -22,11 +22,11 @@ class SharedRead(Generic[T]):
         self,
         read: Callable[[], Awaitable[T]],
         *,
-        patience: timedelta = timedelta(seconds=1),
+        slow_after: timedelta = timedelta(seconds=1),
         max_age: timedelta = timedelta(minutes=5),
     ) -> None:
         self._read = read
-        self._patience_seconds = patience.total_seconds()
+        self._slow_after_seconds = slow_after.total_seconds()
         self._max_age_seconds = max_age.total_seconds()
         # The latest read that was begun or queued, and the one that a new caller shares: it has not begun.
         self._last: asyncio.Task[T] | None = None
@@ -40,7 +40,7 @@ class SharedRead(Generic[T]):
             # A failure is every caller's; that there is none left to see it is no news.
             self._last.add_done_callback(lambda task: task.cancelled() or task.exception())
         task = self._queued
-        await asyncio.wait({task}, timeout=self._patience_seconds)
+        await asyncio.wait({task}, timeout=self._slow_after_seconds)
         if not task.done() and (result := self._recent()) is not None:
             return result[0]
         try:

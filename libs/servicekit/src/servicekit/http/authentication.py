@@ -34,7 +34,7 @@ class Presented:
     token: str
     # Whether the client has shown a certificate, which was verified.
     has_certificate: bool
-    # Whether nobody on the way can read the request: TLS, or the same machine.
+    # Whether the request cannot be read on the way: TLS, or the same machine.
     is_private: bool
 
 

@@ -28,7 +28,7 @@ class ConnectionPool:
     """The open connections of a server.
 
     A new one is never refused for connections that merely wait: the one that has waited longest for a request is closed for
-    it. So silent connections, however many, keep nobody out.
+    it. So silent connections, however many, keep no client out.
     """
 
     def __init__(self, limits: HttpLimits, refusals: HttpRefusals) -> None:

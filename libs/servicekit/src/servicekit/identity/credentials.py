@@ -13,7 +13,7 @@ class Credentials:
     authorization: Sequence[str] = ()
     # The service that the client's certificate names, such as `service:approval`; empty without one.
     service: str = ""
-    # Whether nobody on the way can read what is sent: TLS, or the same machine.
+    # Whether what is sent cannot be read on the way: TLS, or the same machine.
     is_private: bool = False
 
 

@@ -1,6 +1,6 @@
 """Opaque bearer tokens: a file holds a hash of each, with its name, roles and expiry. `flywheel token` writes it.
 
-A token has 256 random bits, so that a plain hash of it tells nothing and need not be slow.
+A token has 256 random bits, so that a plain hash of it reveals nothing and need not be slow.
 """
 
 import hashlib

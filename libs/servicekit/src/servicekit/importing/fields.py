@@ -1,4 +1,4 @@
-"""The fields of a line: types, limits (those of the RPCs' fields) and the wording of their errors."""
+"""The fields of a line: types, limits (those of the RPCs' fields) and the formatting of their errors."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

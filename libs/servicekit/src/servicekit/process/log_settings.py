@@ -13,7 +13,7 @@ class LogSettings(Settings):
 
     # The lowest level that is logged: DEBUG, INFO, WARNING or ERROR.
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    # A file that the log, and whatever else the process would write to standard error, is appended to in place of standard
+    # A file that the log, and all else that the process would write to standard error, is appended to in place of standard
     # error. It is rotated while the process runs.
     log_file: Path | None = None
     # At this size the file is renamed to `<name>.1`, in place of the one before, and begun anew.

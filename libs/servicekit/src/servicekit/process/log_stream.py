@@ -155,7 +155,7 @@ class LogStream(io.TextIOBase):
                 self._open(file)
 
     def _open(self, file: LogFile) -> None:
-        """Point the descriptor to the file: whatever of this process writes there, not this stream alone, goes with it."""
+        """Point the descriptor to the file: all that this process writes there, not this stream alone, goes with it."""
         opened = os.open(file.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if self._descriptor is None:

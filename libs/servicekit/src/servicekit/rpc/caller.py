@@ -84,7 +84,7 @@ class VerifiedCallers:
 def claimed_name(context: Context) -> str | None:
     """Return the canonical form of the name in the metadata; None without one.
 
-    Raises RpcError for one that nobody can have.
+    Raises RpcError for one that is reserved or malformed.
     """
     for key, value in context.invocation_metadata() or ():
         if key == ACTOR_METADATA_KEY:

@@ -169,7 +169,7 @@ class ApprovalServiceServicer:
 
         With `supersedes` it replaces a PENDING approval of the same incident, in the same transaction: that one is
         CANCELLED by the caller, and the two name each other (`supersedes`, `superseded_by`). Its decisions do not
-        count for the new one. Nobody decides about a proposal that supersedes their own. Of a concurrent Approve,
+        count for the new one. A proposer does not decide about a proposal that supersedes their own. Of a concurrent Approve,
         Reject, Cancel or other Propose, the first to commit wins. Errors, after which nothing is changed: NOT_FOUND
         when there is no such approval; FAILED_PRECONDITION when it is not PENDING, with reason ALREADY_SUPERSEDED and the
         successor's id in `superseded_by` when another proposal superseded it, with reason SUPERSEDES_OTHER_INCIDENT when it

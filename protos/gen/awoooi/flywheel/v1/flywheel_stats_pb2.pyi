@@ -380,7 +380,7 @@ class RecoveryStats(_message.Message):
     """Output only. Number of PENDING ones, now; 20,000 at most."""
     overdue_seconds: _builtins.float
     """Output only. For how long the window of the PENDING one that should have ended first is over, in seconds; 0 when none
-    is. Looks are late, or nobody looks.
+    is. Looks are late, or not made.
     """
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:

@@ -93,7 +93,7 @@ def _report(
         found = ((annotations if each.annotation else labels).get(each.name, "") for each in sources)
         return next((value for value in found if not text.is_blank(value)), "")
 
-    said = text.line(first(receiver.severity)).lower()
+    severity = text.line(first(receiver.severity)).lower()
     title = _line(first(receiver.title) or labels.get("alertname", ""))
     description = "\n\n".join(filter(None, (first(receiver.description), footer)))
     expression = _expression(annotations)
@@ -104,7 +104,7 @@ def _report(
         fingerprint=fingerprint,
         title=_cut(title or f"alert {fingerprint}", _MAX_TITLE),
         description=_cut_bytes(text.block(description.replace("\0", " ")), _MAX_DESCRIPTION_BYTES),
-        severity=receiver.severities.get(said, receiver.default_severity),
+        severity=receiver.severities.get(severity, receiver.default_severity),
         labels={**_labels(labels, receiver.labels, _MAX_LABELS - len(expression)), **expression},
     )
 

@@ -165,7 +165,7 @@ async def add_event(connection: AsyncConnection, incident: Incident, new: NewEve
 
 
 async def is_ahead(connection: AsyncConnection, new: NewEvent) -> bool:
-    """Tell whether an event is said to have happened too far in the future to be added."""
+    """Return whether the event time is too far in the future to be added."""
     if new.is_of_service or new.event_time is None:
         return False
     ahead: bool = (await connection.execute(_IS_AHEAD, {"event_time": new.event_time})).scalar_one()
