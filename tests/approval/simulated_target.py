@@ -35,6 +35,8 @@ class SimulatedTarget:
         self.scripts: dict[str, deque[bool]] = {}
         # The alert that each hook ends: hooks that end none are useless.
         self.ends: dict[str, str] = {}
+        # The answers of the next hooks, in place of 204.
+        self.repairs: deque[Answer] = deque()
         # The answer to every look, in place of a true one.
         self.failure: Answer | None = None
         self.up_for = timedelta(days=1)
@@ -83,7 +85,7 @@ class SimulatedTarget:
         if request.method == "POST":
             self.calls.append(parts.path)
             self.active.discard(self.ends.get(parts.path, ""))
-            return status(204)
+            return self.repairs.popleft() if self.repairs else status(204)
         if parts.path == "/api/v2/alerts":
             found = self._listed(parse_qsl(parts.query))
             return self.failure or self._json(found)

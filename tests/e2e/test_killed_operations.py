@@ -37,7 +37,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 KILLED = -signal.SIGKILL
 MAY_HAVE_HAPPENED = "the process that ran it died in the middle: it may or may not have happened"
 # The lines at which a process kills itself, and how many requests the hook has got by then.
-AT_A_LINE: Mapping[str, int] = {"operation_started": 0, "operation_done": 1}
+AT_A_LINE: Mapping[str, int] = {
+    "operation_started": 0,
+    "operation_announced": 0,
+    "operation_done": 1,
+}
 # Killed while their hooks have the request: one for each test that goes on with one.
 IN_FLIGHT = ("refused", "resumed", "resumed_by_many", "resumed_in_vain", "closed", "cooling", "by_the_worker")
 

@@ -1,22 +1,29 @@
-"""An alert that ends because of a repair whose recovery is verified."""
+"""An alert that ends while a repair begins, runs and ends, or because of one whose recovery is verified."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import count
 from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
 
 from awoooi.approval.v1 import approval_pb2
+from awoooi.approval.v1 import approval_service_pb2 as approval_calls
 from awoooi.incident.v1 import incident_pb2
 from tests.alert_intake import notifications
 from tests.alert_intake.running_intake import Intake, running_intake
 from tests.approval.conftest import AT_REST
 from tests.approval.schemas import approval_database, rows
 from tests.approval.simulated_target import SimulatedTarget, simulated_target, verified_by
-from tests.callers import Approvals, Incidents, approvals_at
+from tests.callers import Approvals, Incidents, State, approvals_at
 from tests.eventually import eventually
+from tests.held_calls import Front, front_of
+from tests.held_calls import Held as HeldCall
+from tests.receiver import Held, status
 from tests.services import RunningService, healthy_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -26,58 +33,143 @@ Recovery = approval_pb2.Recovery
 
 @dataclass(frozen=True)
 class World:
-    """An intake, an approval service that verifies, its target, and the incident service."""
+    """An intake, an approval service that verifies, its target, and the incident service; fronts before both services."""
 
     intake: Intake
     approvals: Approvals
     incidents: Incidents
     target: SimulatedTarget
     database_url: str
+    # The intake calls the services through these.
+    to_incidents: Front
+    to_approvals: Front
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@dataclass(frozen=True)
+class Firing:
+    """An alert that has opened its incident, and the end of it, as it is posted."""
+
+    fingerprint: str
+    incident_id: str
+    ends: dict[str, Any]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def world(
-    incident_service: RunningService, incidents: Incidents, tmp_path: Path
+    incident_service: RunningService, incidents: Incidents, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
-    async with simulated_target() as target, approval_database() as url:
+    async with (
+        simulated_target() as target,
+        approval_database() as url,
+        front_of(incident_service.address) as to_incidents,
+    ):
         variables = {
             **AT_REST,
             "APPROVAL_INCIDENT_TARGET": incident_service.address,
-            **verified_by(target, tmp_path),
+            **verified_by(target, tmp_path_factory.mktemp("hooks")),
         }
         async with (
             healthy_service("approval", url, variables=variables) as running,
             approvals_at(running.address) as approvals,
-            running_intake(incident_service.address, running.address) as intake,
+            front_of(running.address) as to_approvals,
+            running_intake(to_incidents.address, to_approvals.address) as intake,
         ):
-            yield World(intake, approvals, incidents, target, url)
+            yield World(intake, approvals, incidents, target, url, to_incidents, to_approvals)
 
 
-async def test_an_end_is_not_taken_while_a_recovery_is_pending(world: World) -> None:
-    for number, helps in enumerate((True, False)):
-        fields = world.target.fire()
-        fingerprint = fields["fingerprint"]
-        fires = notifications.alert(fingerprint, labels=fields["labels"])
-        ends = notifications.alert(fingerprint, firing=False, labels=fields["labels"])
-        assert (await world.intake.post(fires)).status_code == 200
-        (incident,) = [each async for each in world.incidents.list(fingerprint=fingerprint)]
-        approval = await world.approvals.executed(incident.incident_id, world.target.hook(number))
+_HOOKS = count()
 
-        refused = await world.intake.post(ends)
 
-        assert refused.status_code == 503
-        assert f"{fingerprint}: held" in refused.text
-        if helps:
-            world.target.active.discard(fingerprint)
-        else:
-            await rows(world.database_url, "UPDATE recoveries SET deadline = now() - interval '1 hour'")
-        found = await _posted_until_resolved(world, incident.incident_id, ends)
-        recovery = (await world.approvals.get(approval.approval_id)).recovery
-        assert (recovery, found.resolution_type, found.resolution_number) == (
-            (Recovery.RECOVERY_VERIFIED, incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED, 1)
-            if helps
-            else (Recovery.RECOVERY_NOT_RECOVERED, incident_pb2.RESOLUTION_TYPE_EXPIRED_ALERT, 1)
-        )
+async def _fires(world: World) -> Firing:
+    fields: Mapping[str, Any] = world.target.fire()
+    fingerprint = fields["fingerprint"]
+    fires = notifications.alert(fingerprint, labels=fields["labels"])
+    assert (await world.intake.post(fires)).status_code == 200
+    (incident,) = [each async for each in world.incidents.list(fingerprint=fingerprint)]
+    ends = notifications.alert(fingerprint, firing=False, labels=fields["labels"])
+    return Firing(fingerprint, incident.incident_id, ends)
+
+
+@pytest.mark.parametrize("helps", [True, False], ids=["it helps", "it does not help"])
+async def test_an_end_is_not_taken_while_a_recovery_is_pending(world: World, helps: bool) -> None:
+    firing = await _fires(world)
+    approval = await world.approvals.executed(firing.incident_id, world.target.hook(next(_HOOKS)))
+    _assert_is_held(await world.intake.post(firing.ends), firing)
+    if helps:
+        world.target.active.discard(firing.fingerprint)
+    else:
+        await rows(world.database_url, "UPDATE recoveries SET deadline = now() - interval '1 hour'")
+    found = await _posted_until_resolved(world, firing.incident_id, firing.ends)
+    recovery = (await world.approvals.get(approval.approval_id)).recovery
+    assert (recovery, found.resolution_type, found.resolution_number) == (
+        (Recovery.RECOVERY_VERIFIED, incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED, 1)
+        if helps
+        else (Recovery.RECOVERY_NOT_RECOVERED, incident_pb2.RESOLUTION_TYPE_EXPIRED_ALERT, 1)
+    )
+
+
+async def test_an_operation_that_begins_after_the_intakes_look_keeps_its_incident_unresolved(
+    world: World,
+) -> None:
+    firing = await _fires(world)
+    resolve = HeldCall()
+    world.to_incidents.rules["Resolve"] = deque([resolve])
+    ending = asyncio.create_task(world.intake.post(firing.ends))
+    # It has looked: nothing executes.
+    await resolve.received()
+    works = await _running(world, firing)
+    resolve.release.set()
+    _assert_is_held(await ending, firing)
+    works.release.set()
+    world.target.active.discard(firing.fingerprint)
+    found = await _posted_until_resolved(world, firing.incident_id, firing.ends)
+    assert found.resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
+
+
+async def test_an_operation_that_ends_during_the_intakes_look_is_seen_by_it(world: World) -> None:
+    firing = await _fires(world)
+    works = await _running(world, firing)
+    executing = HeldCall()
+    world.to_approvals.of["List"] = lambda request: bool(
+        approval_calls.ListRequest.FromString(request).states
+    )
+    world.to_approvals.rules["List"] = deque([executing])
+    ending = asyncio.create_task(world.intake.post(firing.ends))
+    await executing.received()
+    works.release.set()
+    (approval,) = await eventually(
+        lambda: _of_incident(world, firing),
+        lambda found: [each.state for each in found] == [State.STATE_SUCCEEDED],
+    )
+    assert approval.recovery == Recovery.RECOVERY_PENDING
+    executing.release.set()
+    _assert_is_held(await ending, firing)
+    world.target.active.discard(firing.fingerprint)
+    found = await _posted_until_resolved(world, firing.incident_id, firing.ends)
+    assert found.resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
+
+
+async def _running(world: World, firing: Firing) -> Held:
+    """An operation for the incident that runs until it is released."""
+    works = Held(status(204))
+    world.target.repairs.append(works)
+    number = next(_HOOKS)
+    await world.approvals.approved(firing.incident_id, world.target.hook(number), auto_execute=True)
+
+    async def called() -> bool:
+        return f"/hook-{number}" in world.target.calls
+
+    await eventually(called)
+    return works
+
+
+async def _of_incident(world: World, firing: Firing) -> list[approval_pb2.Approval]:
+    return [each async for each in world.approvals.list(incident_id=firing.incident_id)]
+
+
+def _assert_is_held(refused: httpx2.Response, firing: Firing) -> None:
+    assert refused.status_code == 503
+    assert f"{firing.fingerprint}: held" in refused.text
 
 
 async def _posted_until_resolved(

@@ -97,6 +97,7 @@ OWN_TYPES = {
         "NOTE",
         "RECOVERED",
         "NOT_RECOVERED",
+        "EXECUTION_STARTED",
     )
 }
 

@@ -48,6 +48,7 @@ EventType: TypeAlias = (
         "NOTE",
         "RECOVERED",
         "NOT_RECOVERED",
+        "EXECUTION_STARTED",
     ]
 )
 Effect: TypeAlias = (

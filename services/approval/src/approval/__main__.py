@@ -18,6 +18,7 @@ from approval.execution.limits import OperationLimits
 from approval.execution.log_use_cases import ExecutionLogUseCase
 from approval.execution.plan import PlanUseCase
 from approval.execution.runner import OperationRunner
+from approval.execution.start import OperationStarts
 from approval.execution.use_cases import ExecuteUseCase
 from approval.executors.registry import load_executors
 from approval.importing.importer import ApprovalImporter
@@ -144,15 +145,15 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     audit_log = AuditLog(unchanged, engine, transactions.chains)
     runner = OperationRunner(
         transactions,
-        executors,
-        incidents,
-        limits=OperationLimits(
-            timeout=settings.operation_timeout,
-            cooldown=settings.cooldown,
-            per_hour=settings.operations_per_hour,
+        OperationStarts(
+            transactions,
+            executors,
+            incidents,
+            limits=operation_limits(settings),
+            notifications=notifications.jobs,
         ),
+        limits=operation_limits(settings),
         recovery=None if verifier is None else recovery_rules(settings),
-        notifications=notifications.jobs,
     )
     verification = Verification(
         transactions,
@@ -290,6 +291,15 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     await channel.close()
     await close_engine(read_engine)
     await close_engine(engine)
+
+
+def operation_limits(settings: ApprovalSettings) -> OperationLimits:
+    """Return the limits of every operation."""
+    return OperationLimits(
+        timeout=settings.operation_timeout,
+        cooldown=settings.cooldown,
+        per_hour=settings.operations_per_hour,
+    )
 
 
 def recovery_rules(settings: ApprovalSettings) -> RecoveryRules:

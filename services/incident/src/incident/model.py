@@ -76,12 +76,13 @@ class EventType(StrEnum):
     NOTE = "NOTE"
     RECOVERED = "RECOVERED"
     NOT_RECOVERED = "NOT_RECOVERED"
+    EXECUTION_STARTED = "EXECUTION_STARTED"
 
 
 # As in INC-20260507-99ADF2.
 INCIDENT_ID_PREFIX = "INC"
 # Events that count as progress of an unresolved incident: it is not stuck.
-PROGRESS_EVENTS = (EventType.PROPOSED, EventType.APPROVED, EventType.EXECUTED)
+PROGRESS_EVENTS = (EventType.PROPOSED, EventType.APPROVED, EventType.EXECUTION_STARTED, EventType.EXECUTED)
 # The name under which this service acts.
 OWN_ACTOR = "service:incident"
 # Event ids with this prefix are reserved: a caller's event with the id of a RESOLVED event would block the resolution.

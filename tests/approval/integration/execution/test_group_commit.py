@@ -15,6 +15,7 @@ from approval.execution.handler import ExecuteHandler
 from approval.execution.limits import OperationLimits
 from approval.execution.model import ExecuteCommand, Executed
 from approval.execution.runner import OperationRunner
+from approval.execution.start import OperationStarts
 from approval.execution.use_cases import ExecuteUseCase
 from approval.executors.registry import Executors
 from approval.model import State
@@ -42,14 +43,15 @@ async def executions(transactions: Transactions) -> AsyncIterator[ExecuteUseCase
     second = timedelta(seconds=1)
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         incidents = IncidentClient(channel, check_timeout=second, resolve_timeout=second)
-        runner = OperationRunner(
+        limits = OperationLimits()
+        starts = OperationStarts(
             transactions,
             Executors({}),
             incidents,
-            limits=OperationLimits(),
+            limits=limits,
             notifications=Notifications(enabled=False),
-            recovery=None,
         )
+        runner = OperationRunner(transactions, starts, limits=limits, recovery=None)
         yield ExecuteUseCase(transactions, runner)
 
 

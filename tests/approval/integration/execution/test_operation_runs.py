@@ -3,17 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from approval.delivery.model import FoundIncident, IncidentCheck
+from approval.delivery.model import FoundIncident, IncidentCheck, TimelineEntry
 from approval.execution.abandoned import mark_abandoned
+from approval.execution.errors import IncidentUnreachableError
 from approval.execution.limits import OperationLimits
 from approval.execution.model import ExecuteCommand
 from approval.execution.runner import OperationRunner
+from approval.execution.start import OperationStarts
 from approval.executors import Operation, OperationFailedError, OperationKind, PlanCheck, RunContext
 from approval.executors.registry import Executors
 from approval.model import Approval, State
@@ -34,10 +37,21 @@ MAX_BYTES = 8192
 
 
 class UnresolvedIncidents:
-    """An incident directory in which every incident is unresolved."""
+    """An incident directory in which every incident is unresolved; with `away` no operation can be announced."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self._away = away
+        self.announced = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def find(self, incident_id: str) -> FoundIncident:
         return FoundIncident(IncidentCheck.UNRESOLVED)
+
+    async def announce(self, entry: TimelineEntry, *, opening: int) -> IncidentCheck:
+        self.announced.set()
+        await self.may_answer.wait()
+        return IncidentCheck.UNREACHABLE if self._away else IncidentCheck.UNRESOLVED
 
 
 class Scripted:
@@ -80,15 +94,18 @@ async def _transactions(database: str) -> AsyncIterator[Transactions]:
         await engine.dispose()
 
 
-def _runner(transactions: Transactions, executor: Scripted) -> OperationRunner:
-    return OperationRunner(
+def _runner(
+    transactions: Transactions, executor: Scripted, incidents: UnresolvedIncidents | None = None
+) -> OperationRunner:
+    limits = OperationLimits(lease=LEASE)
+    starts = OperationStarts(
         transactions,
         Executors({"scripted": executor}),
-        UnresolvedIncidents(),
-        limits=OperationLimits(lease=LEASE),
-        recovery=None,
+        incidents or UnresolvedIncidents(),
+        limits=limits,
         notifications=Notifications(enabled=False),
     )
+    return OperationRunner(transactions, starts, limits=limits, recovery=None)
 
 
 async def _execute(runner: OperationRunner, approval: Approval) -> Approval:
@@ -135,6 +152,45 @@ async def test_a_run_that_lost_its_lease_writes_nothing(database: str, transacti
     assert (await running).state is State.INDETERMINATE
     assert not await rows(database, "SELECT FROM auto_repair_executions")
     assert not await rows(database, "SELECT FROM outbox WHERE topic = 'incident.resolve'")
+
+
+async def test_a_run_that_lost_its_lease_before_it_was_announced_is_not_run(
+    database: str, transactions: Transactions
+) -> None:
+    executor, incidents = Scripted("done"), UnresolvedIncidents()
+    executor.may_end.set()
+    incidents.may_answer.clear()
+    approval = await insert_approved(transactions, ACTION)
+    running = asyncio.create_task(_execute(_runner(transactions, executor, incidents), approval))
+    await incidents.announced.wait()
+    await rows(database, "UPDATE approvals SET execution_lease_until = now() - interval '1 second'")
+    await mark_abandoned(transactions)
+    # An operator may have it run again by now.
+    incidents.may_answer.set()
+    assert (await running).state is State.INDETERMINATE
+    assert not executor.started.is_set()
+
+
+async def test_an_indeterminate_one_that_cannot_be_announced_stays_as_it_was(
+    database: str, transactions: Transactions
+) -> None:
+    executor = Scripted("done")
+    approval = await insert_approved(transactions, ACTION)
+    lost = asyncio.create_task(_execute(_runner(transactions, executor), approval))
+    await executor.started.wait()
+    await rows(database, "UPDATE approvals SET execution_lease_until = now() - interval '1 second'")
+    await mark_abandoned(transactions)
+    executor.may_end.set()
+    before = await lost
+    again = Scripted("done")
+    runner = _runner(transactions, again, UnresolvedIncidents(away=True))
+    command = ExecuteCommand(approval.approval_id, resume_indeterminate=True)
+    with pytest.raises(IncidentUnreachableError):
+        await runner.execute(before, command, call=TESTER, wait=True)
+    after = await get_approval(transactions, approval.approval_id)
+    assert after == replace(before, version=after.version, update_time=after.update_time)
+    assert (before.state, after.version - before.version) == (State.INDETERMINATE, 2)
+    assert not again.started.is_set()
 
 
 OUTPUTS = {

@@ -27,6 +27,7 @@ ADDABLE = {
     "REJECTED": False,
     "EXPIRED": False,
     "CANCELLED": False,
+    "EXECUTION_STARTED": True,
     "EXECUTED": True,
     "EXECUTION_FAILED": False,
     "NOTE": False,
@@ -81,6 +82,25 @@ async def test_only_progress_events_set_the_time_of_last_progress(
             each.ClearField("update_time")
             each.ClearField("etag")
     assert after == before
+
+
+async def test_the_start_of_an_operation_makes_every_earlier_resolve_fail_whatever_the_clocks_say(
+    incidents: Incidents, rows: "Rows"
+) -> None:
+    incident_id = await incidents.opened_id()
+    # The database's clock was set back since.
+    await rows.execute(
+        "UPDATE incidents SET last_progress_time = now() + interval '1 hour' WHERE incident_id = $1",
+        incident_id,
+    )
+    before = await incidents.get(incident_id)
+    started = await event(
+        incidents, incident_id, type="EXECUTION_STARTED", event_time=Timestamp(seconds=1_700_000_000)
+    )
+    assert started.resolution_number == 0
+    refusal = await refused(incidents.resolve(incident_id, resolution_type="EXPIRED_ALERT", etag=before.etag))
+    assert refusal.code is grpc.StatusCode.ABORTED
+    assert (await incidents.get(incident_id)).last_progress_time == before.last_progress_time
 
 
 @pytest.mark.parametrize(("name", "frees"), ADDABLE.items(), ids=ADDABLE)

@@ -132,7 +132,8 @@ class Approval(_message.Message):
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Lifecycle state. Transitions: PENDING -> APPROVED -> EXECUTING -> SUCCEEDED, FAILED or INDETERMINATE;
         PENDING -> REJECTED, EXPIRED or CANCELLED; APPROVED -> EXPIRED or CANCELLED; INDETERMINATE -> EXECUTING
-        or CANCELLED, by an operator only.
+        or CANCELLED, by an operator only. EXECUTING also ends with nothing done: CANCELLED when the incident was resolved
+        before the operation ran, and back to where it was when the incident service could not be reached.
         """
 
     STATE_UNSPECIFIED: Approval.State.ValueType  # 0

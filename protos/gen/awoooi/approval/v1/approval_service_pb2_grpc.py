@@ -257,7 +257,8 @@ class ApprovalServiceServicer:
     def Execute(self, request, context):
         """Executes an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is
         an outcome, not an error of this call. When the incident is already RESOLVED by the time a real operation
-        would run, nothing runs and the outcome is CANCELLED.
+        would run, nothing runs and the outcome is CANCELLED. Before it runs its start is recorded at the incident service,
+        which makes every Resolve fail that was decided before by the incident's etag.
 
         A NO_ACTION always succeeds. The intent to resolve the incident commits in the same transaction as the
         outcome, as for an operation that succeeded, and is delivered at least once, until acknowledged: an
@@ -268,7 +269,7 @@ class ApprovalServiceServicer:
         Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING included: of concurrent calls one
         runs it), when it expired, or when the action no longer has the approved hash; ABORTED when `etag` is not
         its current one. For a real operation also, before anything runs: UNAVAILABLE when the incident service
-        is unreachable, NOT_FOUND when the incident is unknown.
+        is unreachable (the approval is as before), NOT_FOUND when the incident is unknown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

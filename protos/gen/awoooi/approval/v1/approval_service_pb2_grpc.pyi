@@ -128,7 +128,8 @@ class ApprovalServiceStub:
     Execute: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ExecuteRequest, _approval_service_pb2.ExecuteResponse]
     """Executes an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is
     an outcome, not an error of this call. When the incident is already RESOLVED by the time a real operation
-    would run, nothing runs and the outcome is CANCELLED.
+    would run, nothing runs and the outcome is CANCELLED. Before it runs its start is recorded at the incident service,
+    which makes every Resolve fail that was decided before by the incident's etag.
 
     A NO_ACTION always succeeds. The intent to resolve the incident commits in the same transaction as the
     outcome, as for an operation that succeeded, and is delivered at least once, until acknowledged: an
@@ -139,7 +140,7 @@ class ApprovalServiceStub:
     Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING included: of concurrent calls one
     runs it), when it expired, or when the action no longer has the approved hash; ABORTED when `etag` is not
     its current one. For a real operation also, before anything runs: UNAVAILABLE when the incident service
-    is unreachable, NOT_FOUND when the incident is unknown.
+    is unreachable (the approval is as before), NOT_FOUND when the incident is unknown.
     """
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListExecutionsRequest, _approval_service_pb2.ListExecutionsResponse]
     """Returns entries of the execution log that match all given filters, newest first, page by page. Errors:
@@ -296,7 +297,8 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     Execute: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ExecuteRequest, _approval_service_pb2.ExecuteResponse]  # type: ignore[assignment]
     """Executes an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is
     an outcome, not an error of this call. When the incident is already RESOLVED by the time a real operation
-    would run, nothing runs and the outcome is CANCELLED.
+    would run, nothing runs and the outcome is CANCELLED. Before it runs its start is recorded at the incident service,
+    which makes every Resolve fail that was decided before by the incident's etag.
 
     A NO_ACTION always succeeds. The intent to resolve the incident commits in the same transaction as the
     outcome, as for an operation that succeeded, and is delivered at least once, until acknowledged: an
@@ -307,7 +309,7 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING included: of concurrent calls one
     runs it), when it expired, or when the action no longer has the approved hash; ABORTED when `etag` is not
     its current one. For a real operation also, before anything runs: UNAVAILABLE when the incident service
-    is unreachable, NOT_FOUND when the incident is unknown.
+    is unreachable (the approval is as before), NOT_FOUND when the incident is unknown.
     """
     ListExecutions: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListExecutionsRequest, _approval_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
     """Returns entries of the execution log that match all given filters, newest first, page by page. Errors:
@@ -501,7 +503,8 @@ class ApprovalServiceServicer:
     ) -> _typing.Union[_approval_service_pb2.ExecuteResponse, _abc.Awaitable[_approval_service_pb2.ExecuteResponse]]:
         """Executes an APPROVED approval and returns it with its outcome: SUCCEEDED or FAILED. A failed operation is
         an outcome, not an error of this call. When the incident is already RESOLVED by the time a real operation
-        would run, nothing runs and the outcome is CANCELLED.
+        would run, nothing runs and the outcome is CANCELLED. Before it runs its start is recorded at the incident service,
+        which makes every Resolve fail that was decided before by the incident's etag.
 
         A NO_ACTION always succeeds. The intent to resolve the incident commits in the same transaction as the
         outcome, as for an operation that succeeded, and is delivered at least once, until acknowledged: an
@@ -512,7 +515,7 @@ class ApprovalServiceServicer:
         Errors: NOT_FOUND; FAILED_PRECONDITION in any other state (EXECUTING included: of concurrent calls one
         runs it), when it expired, or when the action no longer has the approved hash; ABORTED when `etag` is not
         its current one. For a real operation also, before anything runs: UNAVAILABLE when the incident service
-        is unreachable, NOT_FOUND when the incident is unknown.
+        is unreachable (the approval is as before), NOT_FOUND when the incident is unknown.
         """
 
     def ListExecutions(

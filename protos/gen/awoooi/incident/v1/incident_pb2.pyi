@@ -252,8 +252,8 @@ class Incident(_message.Message):
 
     @_builtins.property
     def last_progress_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When it last made progress: opened, investigated, proposed, approved, executed, resolved or
-        reopened. Repeated reports and notes do not count. It is when that happened, not when it was reported: late
+        """Output only. When it last made progress: opened, investigated, proposed, approved, executed (begun or
+        done), resolved or reopened. Repeated reports and notes do not count. It is when that happened, not when it was reported: late
         news of earlier progress leaves it unchanged. An unresolved incident whose last progress is longer ago than
         the server's threshold (30 minutes by default) is stuck.
         """
@@ -343,6 +343,10 @@ class IncidentEvent(_message.Message):
         """The incident's alert was gone after an approved action was executed: it has helped."""
         TYPE_NOT_RECOVERED: IncidentEvent._Type.ValueType  # 18
         """The incident's alert was not gone after an approved action was executed, or that could not be verified."""
+        TYPE_EXECUTION_STARTED: IncidentEvent._Type.ValueType  # 19
+        """An approved operation is about to be run. It was not run when CANCELLED follows, or another of these for the same
+        approval.
+        """
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """What happened."""
@@ -385,6 +389,10 @@ class IncidentEvent(_message.Message):
     """The incident's alert was gone after an approved action was executed: it has helped."""
     TYPE_NOT_RECOVERED: IncidentEvent.Type.ValueType  # 18
     """The incident's alert was not gone after an approved action was executed, or that could not be verified."""
+    TYPE_EXECUTION_STARTED: IncidentEvent.Type.ValueType  # 19
+    """An approved operation is about to be run. It was not run when CANCELLED follows, or another of these for the same
+    approval.
+    """
 
     @_typing.final
     class AttributesEntry(_message.Message):

@@ -1080,8 +1080,8 @@ class AddEventRequest(_message.Message):
     incident_id: _builtins.str
     """Required. `INC-YYYYMMDD-` and 6 to 12 upper-case hexadecimal digits."""
     type: _incident_pb2.IncidentEvent.Type.ValueType
-    """Required. What happened: PROPOSED, APPROVED, REJECTED, EXPIRED, CANCELLED, EXECUTED, EXECUTION_FAILED, RECOVERED,
-    NOT_RECOVERED or NOTE. The other types are reserved for the incident service.
+    """Required. What happened: PROPOSED, APPROVED, REJECTED, EXPIRED, CANCELLED, EXECUTION_STARTED, EXECUTED,
+    EXECUTION_FAILED, RECOVERED, NOT_RECOVERED or NOTE. The other types are reserved for the incident service.
     """
     summary: _builtins.str
     """Optional. Human-readable; required for NOTE. At most 8192 bytes of UTF-8, without U+0000."""

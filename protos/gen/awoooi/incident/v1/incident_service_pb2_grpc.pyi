@@ -145,7 +145,9 @@ class IncidentServiceStub:
     Idempotent by `event_id`, also concurrently: the same content again returns the stored event and writes
     nothing, so that an outbox may deliver it at least once.
 
-    PROPOSED, APPROVED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+    PROPOSED, APPROVED, EXECUTION_STARTED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+    EXECUTION_STARTED always gives it another etag: a Resolve that was decided before, by its etag, is ABORTED. With
+    `resolution_number` of the stored event the caller knows whether the incident was resolved by then.
 
     Errors: NOT_FOUND; ALREADY_EXISTS when `event_id` is known with other content; INVALID_ARGUMENT when
     `event_time` is more than 5 minutes in the future.
@@ -327,7 +329,9 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     Idempotent by `event_id`, also concurrently: the same content again returns the stored event and writes
     nothing, so that an outbox may deliver it at least once.
 
-    PROPOSED, APPROVED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+    PROPOSED, APPROVED, EXECUTION_STARTED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+    EXECUTION_STARTED always gives it another etag: a Resolve that was decided before, by its etag, is ABORTED. With
+    `resolution_number` of the stored event the caller knows whether the incident was resolved by then.
 
     Errors: NOT_FOUND; ALREADY_EXISTS when `event_id` is known with other content; INVALID_ARGUMENT when
     `event_time` is more than 5 minutes in the future.
@@ -561,7 +565,9 @@ class IncidentServiceServicer:
         Idempotent by `event_id`, also concurrently: the same content again returns the stored event and writes
         nothing, so that an outbox may deliver it at least once.
 
-        PROPOSED, APPROVED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+        PROPOSED, APPROVED, EXECUTION_STARTED and EXECUTED are progress of an unresolved incident as of their `event_time`.
+        EXECUTION_STARTED always gives it another etag: a Resolve that was decided before, by its etag, is ABORTED. With
+        `resolution_number` of the stored event the caller knows whether the incident was resolved by then.
 
         Errors: NOT_FOUND; ALREADY_EXISTS when `event_id` is known with other content; INVALID_ARGUMENT when
         `event_time` is more than 5 minutes in the future.

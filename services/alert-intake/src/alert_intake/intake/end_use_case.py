@@ -1,6 +1,5 @@
 """An alert that has ended: its incident is resolved, unless an action is being executed or it is about more."""
 
-import asyncio
 from functools import partial
 
 from alert_intake.intake.incidents import SOURCE, is_unresolved, unresolved_incident
@@ -87,9 +86,9 @@ class ReportEnd:
     async def _is_being_repaired(self, incident: incident_pb2.Incident) -> bool:
         """Tell whether an approval of it executes, or will resolve it, as repaired, unless its alert is not gone."""
         of_incident = partial(self._approvals.list, incident_id=incident.incident_id)
-        executing, worked = await asyncio.gather(
-            of_incident(states=_EXECUTING, page_size=1).page(), of_incident(recoveries=_RESOLVING).page()
-        )
-        return bool(executing.approvals) or any(
-            not approval.HasField("incident_resolve_time") for approval in worked.approvals
-        )
+        executing = await of_incident(states=_EXECUTING, page_size=1).page()
+        if executing.approvals:
+            return True
+        # In this order, or one that ends in between would be in neither. One that begins since changes the incident's etag.
+        worked = await of_incident(recoveries=_RESOLVING).page()
+        return any(not approval.HasField("incident_resolve_time") for approval in worked.approvals)

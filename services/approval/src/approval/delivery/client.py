@@ -71,6 +71,22 @@ class IncidentClient:
             is_canary=incident.canary,
         )
 
+    async def announce(self, entry: TimelineEntry, *, opening: int) -> IncidentCheck:
+        """Record the start of an operation now; RESOLVED when this opening was over by then.
+
+        Every failure but NOT_FOUND is UNREACHABLE.
+        """
+        try:
+            event = await self._add_event_anyway(entry)
+        except client.NotFoundError:
+            return IncidentCheck.UNKNOWN
+        except client.CallError as exc:
+            _log.warning("operation_not_announced", incident_id=entry.incident_id, code=exc.code.name)
+            return IncidentCheck.UNREACHABLE
+        # Of an opening that is not over it is one less.
+        is_over = event.resolution_number >= opening > 0
+        return IncidentCheck.RESOLVED if is_over else IncidentCheck.UNRESOLVED
+
     async def look_up(self, approvals: Sequence[ComparedApproval]) -> Sequence[LookedUp] | None:
         """Return what is known of each approval's incident, in order; None when the incident service does not say.
 
@@ -142,27 +158,23 @@ class IncidentClient:
         An entry whose id is taken by another event is recorded under an id of its own, the same on every attempt.
         """
         try:
-            await self._add_event(entry, entry.event_id)
+            await self._add_event_anyway(entry)
         except client.NotFoundError:
             _log.warning("incident_event_dropped", incident_id=entry.incident_id, event_id=entry.event_id)
-        except client.AlreadyExistsError:
-            return await self._add_under_other_id(entry)
         except client.CallError as exc:
             return delivery_error(exc.code, exc.message)
         return None
 
-    async def _add_under_other_id(self, entry: TimelineEntry) -> Exception | None:
-        """Record an entry whose id somebody took before such ids were reserved, or that a database before a restore had."""
-        event_id = f"{entry.event_id}/{entry.digest()}"
-        _log.warning("incident_event_id_taken", incident_id=entry.incident_id, event_id=entry.event_id)
+    async def _add_event_anyway(self, entry: TimelineEntry) -> incident_pb2.IncidentEvent:
+        """Record an entry; under another id if somebody took its own before such ids were reserved, or a database before a restore had it."""
         try:
-            await self._add_event(entry, event_id)
-        except client.CallError as exc:
-            return delivery_error(exc.code, exc.message)
-        return None
+            return await self._add_event(entry, entry.event_id)
+        except client.AlreadyExistsError:
+            _log.warning("incident_event_id_taken", incident_id=entry.incident_id, event_id=entry.event_id)
+        return await self._add_event(entry, f"{entry.event_id}/{entry.digest()}")
 
-    async def _add_event(self, entry: TimelineEntry, event_id: str) -> None:
-        await self._incidents.add_event(
+    async def _add_event(self, entry: TimelineEntry, event_id: str) -> incident_pb2.IncidentEvent:
+        return await self._incidents.add_event(
             entry.incident_id,
             event_id=event_id,
             type=incident_pb2.IncidentEvent.Type.Value(f"TYPE_{entry.event}"),

@@ -26,6 +26,7 @@ class TimelineEvent(StrEnum):
     REJECTED = "REJECTED"
     EXPIRED = "EXPIRED"
     CANCELLED = "CANCELLED"
+    EXECUTION_STARTED = "EXECUTION_STARTED"
     EXECUTED = "EXECUTED"
     EXECUTION_FAILED = "EXECUTION_FAILED"
     RECOVERED = "RECOVERED"
@@ -177,3 +178,14 @@ class IncidentDirectory(Protocol):
 
     async def find(self, incident_id: str) -> FoundIncident:
         """Return what is known about an incident, within a bounded time. Never raises: a failure is UNREACHABLE."""
+
+
+class OperatedIncidents(IncidentDirectory, Protocol):
+    """Incidents of operations that are about to run."""
+
+    async def announce(self, entry: TimelineEntry, *, opening: int) -> IncidentCheck:
+        """Record that an operation is about to run for an opening of an incident; return how the incident was by then.
+
+        Idempotent by the entry's id. From then on no Resolve that was decided before, by the incident's etag, resolves it.
+        Within a bounded time. Never raises: a failure is UNREACHABLE.
+        """

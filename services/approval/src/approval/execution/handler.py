@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from approval.errors import ApprovalError
+from approval.errors import ApprovalError, TransitionNotAllowedError
 from approval.execution.errors import ExecutorMissingError, IncidentUnreachableError
 from approval.execution.model import ExecuteCommand
 from approval.execution.use_cases import ExecuteUseCase
 from approval.lifecycle.execution_job import execution_intent
-from approval.model import OWN_ACTOR
+from approval.model import OWN_ACTOR, State
 from servicekit.audit.model import background
 from servicekit.outbox.handler import Handler
 from servicekit.outbox.queue import Job
@@ -41,9 +41,18 @@ class ExecuteHandler(Handler):
         except (IncidentUnreachableError, ExecutorMissingError) as exc:
             # Retried until the approval expires: another replica may have the executor that this one lacks.
             return exc
-        except ApprovalError as exc:
+        except TransitionNotAllowedError as exc:
+            if exc.current is State.EXECUTING:
+                # Another process runs it, or gives it back when it cannot: then it is APPROVED again.
+                return exc
             # Cancelled, expired or changed since it was approved: there is nothing left to do.
-            _log.info("background_execution_dropped", approval_id=approval_id, reason=str(exc))
+            _drop(approval_id, exc)
+        except ApprovalError as exc:
+            _drop(approval_id, exc)
         except Exception as exc:
             return exc
         return None
+
+
+def _drop(approval_id: str, reason: ApprovalError) -> None:
+    _log.info("background_execution_dropped", approval_id=approval_id, reason=str(reason))

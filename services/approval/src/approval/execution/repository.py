@@ -2,12 +2,12 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Boolean, Float, Text, Uuid
+from sqlalchemy.types import Boolean, DateTime, Float, Text, Uuid
 
 from approval.counters import APPROVALS, EXECUTIONS, RECOVERIES
 from approval.execution.limits import RecentRuns
@@ -94,19 +94,56 @@ _START = text("""
         execution_lease_until = now() + make_interval(secs => :lease_seconds), update_time = now(),
         version = least(version, 9223372036854775806) + 1
     WHERE approval_id = :approval_id
+    RETURNING execute_time
 """).bindparams(bindparam("token", type_=Uuid), bindparam("lease_seconds", type_=Float))
 
 
-async def start(transaction: Transaction, approval: Approval, *, lease: timedelta) -> uuid.UUID:
-    """Bring a locked approval to EXECUTING and return the token that lets this run, and no other, finish it."""
+async def start(
+    transaction: Transaction, approval: Approval, *, lease: timedelta
+) -> tuple[uuid.UUID, datetime]:
+    """Bring a locked approval to EXECUTING; return the token that lets this run, and no other, finish it, and the time."""
     token = uuid.uuid4()
-    await transaction.connection.execute(
+    execute_time: datetime = await transaction.connection.scalar(
         _START,
         {"approval_id": approval.approval_id, "token": token, "lease_seconds": lease.total_seconds()},
     )
     transaction.count(APPROVALS, approval.state, -1)
     transaction.count(APPROVALS, State.EXECUTING)
-    return token
+    return token, execute_time
+
+
+_GIVE_BACK = text("""
+    UPDATE approvals SET
+        state = :state, execute_time = :execute_time, finish_time = :finish_time, outcome_message = :message,
+        execution_token = NULL, execution_lease_until = NULL, update_time = now(),
+        version = least(version, 9223372036854775806) + 1
+    WHERE approval_id = :approval_id AND execution_token = :token AND state = 'EXECUTING'
+    RETURNING approval_id
+""").bindparams(
+    bindparam("token", type_=Uuid),
+    bindparam("execute_time", type_=DateTime(timezone=True)),
+    bindparam("finish_time", type_=DateTime(timezone=True)),
+)
+
+
+async def give_back(transaction: Transaction, before: Approval, token: uuid.UUID) -> bool:
+    """Bring a run that has done nothing back to what its approval was before; False when it no longer holds the lease."""
+    given_back = await transaction.connection.scalar(
+        _GIVE_BACK,
+        {
+            "approval_id": before.approval_id,
+            "token": token,
+            "state": before.state,
+            "execute_time": before.execute_time,
+            "finish_time": before.finish_time,
+            "message": before.outcome_message,
+        },
+    )
+    if given_back is None:
+        return False
+    transaction.count(APPROVALS, State.EXECUTING, -1)
+    transaction.count(APPROVALS, before.state)
+    return True
 
 
 _HEARTBEAT = text("""

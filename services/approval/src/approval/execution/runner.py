@@ -4,66 +4,40 @@ A process that dies in the middle leaves an approval EXECUTING; `abandoned` brin
 """
 
 import asyncio
-import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
 from approval.delivery import timeline_entries
-from approval.delivery.model import (
-    FoundIncident,
-    IncidentCheck,
-    IncidentDirectory,
-    ResolutionType,
-    TimelineEvent,
-)
+from approval.delivery.model import ResolutionType, TimelineEvent
 from approval.delivery.resolve_job import executed_intent, resolve_job
 from approval.delivery.timeline_job import timeline_job
-from approval.errors import IncidentNotFoundError
-from approval.execution import preconditions
 from approval.execution import repository as execution_repository
-from approval.execution.errors import ExecutorMissingError, IncidentUnreachableError
 from approval.execution.limits import OperationLimits
-from approval.execution.model import EXECUTED, ExecuteCommand, Executed, Outcome, RunResult
-from approval.executors.protocol import Executor, OperationFailedError, RunContext
-from approval.executors.registry import Executors
+from approval.execution.model import ExecuteCommand, Executed, RunResult
+from approval.execution.recording import until_recorded
+from approval.execution.start import OperationStarts, Run
+from approval.executors.protocol import OperationFailedError, RunContext
 from approval.lifecycle import repository
-from approval.model import (
-    OWN_ACTOR,
-    Approval,
-    ExecutionOutcome,
-    NotificationEvent,
-    Operation,
-    Recovery,
-    State,
-)
-from approval.notification.jobs import Notifications
+from approval.model import OWN_ACTOR, Approval, Recovery
 from approval.recovery.model import RecoveryRules
 from servicekit.audit.model import Call, background
 from servicekit.database.errors import is_unavailable
 from servicekit.outbox.queue import NewJob
-from servicekit.outbox.transaction import Transaction, Transactions
+from servicekit.outbox.transaction import Transactions
 from servicekit.process.failpoints import failpoint
 from servicekit.text import block
 
 _log = structlog.get_logger()
 
-_RETRY_SECONDS = 1.0
+Result = TypeVar("Result")
+
 # So much of an executor's output is stored and shown: bytes of UTF-8.
 _MAX_OUTPUT_BYTES = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """An operation that this process has started."""
-
-    approval: Approval
-    operation: Operation
-    executor_name: str
-    executor: Executor
-    token: uuid.UUID
 
 
 class OperationRunner:
@@ -72,21 +46,17 @@ class OperationRunner:
     def __init__(
         self,
         transactions: Transactions,
-        executors: Executors,
-        incidents: IncidentDirectory,
+        starts: OperationStarts,
         *,
         limits: OperationLimits,
         recovery: RecoveryRules | None,
-        notifications: Notifications,
     ) -> None:
         """`recovery`: how it is verified whether an operation that worked has helped; None: it is not."""
         self._transactions = transactions
-        self._executors = executors
-        self._incidents = incidents
+        self._starts = starts
         self._limits = limits
         self._recovery = recovery
-        self._notifications = notifications
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def execute(
         self, approval: Approval, command: ExecuteCommand, *, call: Call, wait: bool
@@ -97,73 +67,39 @@ class OperationRunner:
         of this approval: it is CANCELLED with that reason. Raises ExecutorMissingError, IncidentNotFoundError,
         IncidentUnreachableError (nothing is run blind), ApprovalNotFoundError and what `preconditions.check` raises.
         """
-        incident = await self._incidents.find(approval.incident_id)
-        if incident.check is IncidentCheck.UNREACHABLE:
-            raise IncidentUnreachableError(approval.incident_id)
-        if incident.check is IncidentCheck.UNKNOWN:
-            raise IncidentNotFoundError(approval.incident_id)
-        async with self._transactions.begin() as transaction:
-            started = await self._start(transaction, command, incident, call)
-        if isinstance(started, Executed):
-            return started
+        claimed = await self._starts.claim(approval, command, call=call)
+        if isinstance(claimed, Executed):
+            return claimed
         failpoint("operation_started")
-        task = asyncio.create_task(self._run(started))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        if wait:
-            await asyncio.shield(task)
+        running = await asyncio.shield(self._spawn(self._begin(claimed)))
+        if wait and running is not None:
+            await asyncio.shield(running)
         async with self._transactions.statement() as connection:
             ended = await repository.get(connection, approval.approval_id)
         return Executed(ended, already_executed=False)
 
-    async def _start(
-        self, transaction: Transaction, command: ExecuteCommand, incident: FoundIncident, call: Call
-    ) -> _Run | Executed:
-        approval = await repository.get_for_update(transaction.connection, command.approval_id)
-        if approval.state in EXECUTED:
-            return Executed(approval, already_executed=True)
-        preconditions.check(approval, command)
-        operation = approval.operation
-        found = None if operation is None else self._executors.find(operation.kind)
-        if operation is None or found is None:
-            raise ExecutorMissingError(approval.approval_id)
-        # Whatever comes of it here, this changes the approval.
-        transaction.record(call, approval.approval_id)
-        reason = _not_needed(approval, incident)
-        if reason is not None:
-            await repository.cancel(transaction, approval, actor=OWN_ACTOR, reason=reason)
-            cancelled = await _not_run(transaction, approval, TimelineEvent.CANCELLED, reason)
-            transaction.enqueue(
-                *self._notifications.jobs(
-                    cancelled.approval,
-                    NotificationEvent.CANCELLED,
-                    cancelled.approval.update_time,
-                    actor=OWN_ACTOR,
-                    reason=reason,
-                )
-            )
-            return cancelled
-        recent = await execution_repository.lock_target(
-            transaction.connection, operation.target, approval.approval_id, within=self._limits.cooldown
-        )
-        exceeded = self._limits.exceeded(recent)
-        if exceeded is not None:
-            outcome = Outcome(State.FAILED, exceeded, ExecutionOutcome.FAILED, None)
-            await execution_repository.record_outcomes(transaction, [(approval, outcome)])
-            return await _not_run(transaction, approval, TimelineEvent.EXECUTION_FAILED, exceeded)
-        token = await execution_repository.start(transaction, approval, lease=self._limits.lease)
-        name, executor = found
-        return _Run(approval, operation, name, executor, token)
+    async def _begin(self, run: Run) -> asyncio.Task[None] | None:
+        """Run an operation when it is announced; None when it is not to be run."""
+        async with self._lease_kept(run):
+            is_needed = await self._starts.announce(run)
+        failpoint("operation_announced")
+        # A process that stood still meanwhile must not run what an operator may have had run again.
+        if not is_needed or not await until_recorded(partial(self._extend_lease, run)):
+            return None
+        return self._spawn(self._run(run))
 
-    async def _run(self, run: _Run) -> None:
-        heartbeat = asyncio.create_task(self._keep_lease(run))
-        try:
+    async def _run(self, run: Run) -> None:
+        async with self._lease_kept(run):
             result = await self._result(run)
             await self._finish(run, result)
-        finally:
-            heartbeat.cancel()
 
-    async def _result(self, run: _Run) -> RunResult:
+    def _spawn(self, work: Coroutine[None, None, Result]) -> asyncio.Task[Result]:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def _result(self, run: Run) -> RunResult:
         context = RunContext(run.approval.approval_id, run.approval.incident_id, self._limits.timeout)
         bound = asyncio.timeout(self._limits.timeout.total_seconds())
         try:
@@ -182,46 +118,37 @@ class OperationRunner:
             )
             return RunResult(succeeded=False, text=f"internal error of the executor {run.executor_name}")
 
-    async def _keep_lease(self, run: _Run) -> None:
+    @asynccontextmanager
+    async def _lease_kept(self, run: Run) -> AsyncIterator[None]:
+        heartbeat = asyncio.create_task(self._keep_lease(run))
+        try:
+            yield
+        finally:
+            heartbeat.cancel()
+
+    async def _keep_lease(self, run: Run) -> None:
         while True:
             await asyncio.sleep(self._limits.lease.total_seconds() / 3)
             try:
-                async with self._transactions.statement() as connection:
-                    is_mine = await execution_repository.heartbeat(
-                        connection, run.approval.approval_id, run.token, lease=self._limits.lease
-                    )
+                is_mine = await self._extend_lease(run)
             except Exception as exc:
                 _log.warning("heartbeat_failed", error=type(exc).__name__, database_away=is_unavailable(exc))
                 continue
             if not is_mine:
-                _log.error("operation_lease_lost", approval_id=run.approval.approval_id)
                 return
 
-    async def _finish(self, run: _Run, result: RunResult) -> None:
+    async def _extend_lease(self, run: Run) -> bool:
+        async with self._transactions.statement() as connection:
+            is_mine = await execution_repository.heartbeat(
+                connection, run.approval.approval_id, run.token, lease=self._limits.lease
+            )
+        if not is_mine:
+            _log.error("operation_lease_lost", approval_id=run.approval.approval_id)
+        return is_mine
+
+    async def _finish(self, run: Run, result: RunResult) -> None:
         """Record how a run ended; retried while the database is unavailable, so that the outcome is not lost."""
-        while True:
-            failpoint("operation_done")
-            try:
-                async with self._transactions.begin() as transaction:
-                    is_mine = await execution_repository.finish_run(
-                        transaction,
-                        run.approval.approval_id,
-                        run.token,
-                        run.operation,
-                        result,
-                        executor=run.executor_name,
-                        recovery=self._recovery,
-                    )
-                    if is_mine:
-                        transaction.record(background("finished", OWN_ACTOR), run.approval.approval_id)
-                        ended = await repository.get(transaction.connection, run.approval.approval_id)
-                        transaction.enqueue(*_jobs(run, ended, result))
-            except Exception as exc:
-                if not is_unavailable(exc):
-                    raise
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            break
+        is_mine = await until_recorded(partial(self._record, run, result))
         _log.info(
             "background_execution_finished" if is_mine else "background_execution_too_late",
             approval_id=run.approval.approval_id,
@@ -230,36 +157,37 @@ class OperationRunner:
             succeeded=result.succeeded,
         )
 
+    async def _record(self, run: Run, result: RunResult) -> bool:
+        failpoint("operation_done")
+        async with self._transactions.begin() as transaction:
+            is_mine = await execution_repository.finish_run(
+                transaction,
+                run.approval.approval_id,
+                run.token,
+                run.operation,
+                result,
+                executor=run.executor_name,
+                recovery=self._recovery,
+            )
+            if is_mine:
+                transaction.record(background("finished", OWN_ACTOR), run.approval.approval_id)
+                ended = await repository.get(transaction.connection, run.approval.approval_id)
+                transaction.enqueue(*_jobs(run, ended, result))
+        return is_mine
+
     async def drain(self, within: timedelta) -> None:
         """Wait for running operations; those that take longer are cancelled and become INDETERMINATE."""
-        if self._running:
-            _, late = await asyncio.wait(self._running, timeout=within.total_seconds())
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within.total_seconds()):
+                while self._running:
+                    await asyncio.wait(self._running)
+        late = list(self._running)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
 
-async def _not_run(
-    transaction: Transaction, approval: Approval, event: TimelineEvent, reason: str
-) -> Executed:
-    settled = await repository.get(transaction.connection, approval.approval_id)
-    entry = timeline_entries.entry(
-        settled.approval_id, settled.incident_id, event, settled.update_time, summary=reason
-    )
-    transaction.enqueue(timeline_job(entry))
-    return Executed(settled, already_executed=False)
-
-
-def _not_needed(approval: Approval, incident: FoundIncident) -> str | None:
-    """Return why the operation is not run when its incident is not in the opening that it was proposed for."""
-    if incident.check is IncidentCheck.RESOLVED:
-        return "not run: the incident was resolved already"
-    if 0 < approval.incident_opening < incident.opening:
-        return "not run: the incident was resolved and reopened since it was proposed"
-    return None
-
-
-def _jobs(run: _Run, ended: Approval, result: RunResult) -> Sequence[NewJob]:
+def _jobs(run: Run, ended: Approval, result: RunResult) -> Sequence[NewJob]:
     if not result.succeeded:
         failed = timeline_entries.entry(
             ended.approval_id,

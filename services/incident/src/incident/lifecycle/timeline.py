@@ -121,12 +121,14 @@ _ADD = (
     )
     .columns(attributes=JSONB)
 )
-# What happened before the last progress is late news: it renews nothing. A clock that is ahead renews up to now.
+# What happened before the last progress is late news: it renews nothing. A clock that is ahead renews up to now. But the start
+# of an operation always gives the incident another etag, whatever the clocks say: a Resolve that was decided before must fail.
 _PROGRESS = text("""
     UPDATE incidents SET
-        last_progress_time = least(:event_time, now()), update_time = now(), version = least(version, 9223372036854775806) + 1
-    WHERE incident_id = :incident_id AND last_progress_time < least(:event_time, now())
-""").bindparams(bindparam("event_time", type_=DateTime(timezone=True)))
+        last_progress_time = greatest(last_progress_time, least(:event_time, now())), update_time = now(),
+        version = least(version, 9223372036854775806) + 1
+    WHERE incident_id = :incident_id AND (:is_start OR last_progress_time < least(:event_time, now()))
+""").bindparams(bindparam("event_time", type_=DateTime(timezone=True)), bindparam("is_start", type_=Boolean))
 _IS_AHEAD = text(f"SELECT :event_time > {_LATEST}").bindparams(
     bindparam("event_time", type_=DateTime(timezone=True))
 )
@@ -136,7 +138,8 @@ async def add_event(connection: AsyncConnection, incident: Incident, new: NewEve
     """Append a caller's event to the timeline of a locked incident.
 
     None, and nothing written, when its id is taken or its time is too far ahead (`is_ahead`). An event that is progress of
-    an unresolved incident, and happened after the last, updates the incident's time of last progress.
+    an unresolved incident, and happened after the last, updates the incident's time of last progress; the start of an
+    operation updates its etag in any case.
     """
     row = (
         await connection.execute(
@@ -159,7 +162,12 @@ async def add_event(connection: AsyncConnection, incident: Incident, new: NewEve
     event = to_event(row)
     if new.type in PROGRESS_EVENTS and incident.state is not State.RESOLVED:
         await connection.execute(
-            _PROGRESS, {"incident_id": incident.incident_id, "event_time": event.event_time}
+            _PROGRESS,
+            {
+                "incident_id": incident.incident_id,
+                "event_time": event.event_time,
+                "is_start": new.type is EventType.EXECUTION_STARTED,
+            },
         )
     return event
 
