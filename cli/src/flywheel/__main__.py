@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -201,6 +201,63 @@ def audit_verify(
     from flywheel.audit.command import verify_file  # noqa: PLC0415 - see above
 
     verify_file(file, heads or ())
+
+
+def _file(name: str, text: str) -> Any:
+    return typer.Option(f"--{name}-file", exists=True, dir_okay=False, help=text)
+
+
+@app.command()
+def doctor(
+    *,
+    incident: Annotated[
+        str, typer.Option(envvar="FLYWHEEL_INCIDENT", help="Incident service, host:port.")
+    ] = "127.0.0.1:50051",
+    approval: Annotated[
+        str, typer.Option(envvar="FLYWHEEL_APPROVAL", help="Approval service, host:port.")
+    ] = "127.0.0.1:50052",
+    gateway: Annotated[
+        str,
+        typer.Option(
+            envvar="FLYWHEEL_GATEWAY", help="Metrics gateway, host:port or a URL; empty: not checked."
+        ),
+    ] = "127.0.0.1:9464",
+    prometheus: Annotated[
+        str, typer.Option(envvar="FLYWHEEL_PROMETHEUS", help="Prometheus, a URL; empty: not checked.")
+    ] = "",
+    ca_file: Annotated[
+        Path | None, _file("ca", "Authorities of the servers: they are called over TLS.")
+    ] = None,
+    cert_file: Annotated[Path | None, _file("cert", "Certificate of the caller.")] = None,
+    key_file: Annotated[Path | None, _file("key", "Its key.")] = None,
+    token_file: Annotated[Path | None, _file("token", "Token of the caller, of the role operator.")] = None,
+    approver_token_file: Annotated[
+        Path | None, _file("approver-token", "Token of another caller, of the role approver, for the canary.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Of each check, in seconds.")] = 10.0,
+    canary: Annotated[bool, typer.Option(help="Open, approve, resolve and remove a canary incident.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Check a deployment, and say what to do about what is wrong; see docs/doctor.md.
+
+    Exit status: 0 when all is well, 1 when a check failed, 2 for a flag that cannot be used.
+    """
+    from flywheel.doctor.command import run  # noqa: PLC0415 - see above
+    from flywheel.doctor.deployment import Deployment  # noqa: PLC0415 - see above
+
+    deployment = Deployment(
+        incident,
+        approval,
+        gateway,
+        prometheus,
+        ca_file,
+        cert_file,
+        key_file,
+        token_file,
+        approver_token_file,
+        timeout,
+    )
+    raise typer.Exit(run(deployment, with_canary=canary, as_json=json))
 
 
 policy = typer.Typer(help="A policy file before it takes effect; see docs/policy.md.")

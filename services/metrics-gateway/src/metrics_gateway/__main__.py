@@ -103,6 +103,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         from metrics_gateway.rules import command as rule_check  # noqa: PLC0415
 
         return rule_check.run(parsed.files, parsed.target_label)
+    if parsed.command == "check-scrape":
+        from metrics_gateway.rules import scrape  # noqa: PLC0415 - as above
+
+        return scrape.run()
     return SERVICE.run(insecure=parsed.insecure)
 
 
@@ -124,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="a label that your Prometheus adds when it scrapes, besides job and instance; may be repeated",
+    )
+    commands.add_parser(
+        "check-scrape",
+        help="check that a scrape of a gateway, on standard input, has every series of this version",
+        description="Reads a scrape in Prometheus' text format from standard input and names every series that this version"
+        " exports and the scrape does not have. A rate that is withheld for too few samples is not missing.",
+        epilog="Exit code: 0 when all are there, 1 when some are not, 2 when it is no scrape.",
     )
     return parser
 
