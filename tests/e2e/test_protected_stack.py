@@ -23,6 +23,9 @@ from awoooi.client import (
 )
 from awoooi.incident.v1 import incident_pb2
 from flywheel.certificates.files import renew
+from flywheel.doctor.checks import Status
+from flywheel.doctor.command import examine
+from flywheel.doctor.deployment import Deployment
 from tests.alert_intake.alerts import TestedAlert
 from tests.alert_intake.notifications import body
 from tests.e2e.protected_stack import Protected, protected_stack
@@ -172,3 +175,56 @@ def test_the_documented_call_with_a_token_works(protected: Protected, tmp_path: 
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "INC-20260507-99ADF1" in done.stdout
+
+
+def _deployment(
+    protected: Protected, folder: Path, *, token: str, approver_token: str | None = None
+) -> Deployment:
+    """The stack as `flywheel doctor` is given it, with these people's tokens."""
+    for name in filter(None, (token, approver_token)):
+        (folder / name).write_text(protected.tokens[name])
+    return Deployment(
+        incident=protected.addresses["incident"],
+        approval=protected.addresses["approval"],
+        gateway=str(protected.stack.gateway.address),
+        ca_file=protected.folder / "ca.crt",
+        timeout=TIMEOUT_SECONDS,
+        token_file=folder / token,
+        approver_token_file=None if approver_token is None else folder / approver_token,
+    )
+
+
+async def test_the_doctor_finds_all_well_with_the_tokens_of_two_people(
+    protected: Protected, tmp_path: Path
+) -> None:
+    deployment = _deployment(protected, tmp_path, token="olga", approver_token="alice")
+    results = {each.name: each for each in await examine(deployment, with_canary=True)}
+    assert [each for each in results.values() if each.status is not Status.OK] == []
+    assert results["incident.tls"].detail == "TLSv1.3"
+    assert results["canary.remove"].detail.startswith("INC-")
+
+
+async def test_the_doctor_says_who_has_to_approve_and_leaves_no_canary(
+    protected: Protected, tmp_path: Path
+) -> None:
+    deployment = _deployment(protected, tmp_path, token="olga")
+    failed = [each for each in await examine(deployment, with_canary=True) if each.status is Status.FAILED]
+    assert [each.name for each in failed] == ["canary.approve"]
+    assert "--approver-token-file" in failed[0].advice
+    # Nobody approves their own proposal.
+    deployment = _deployment(protected, tmp_path, token="olga", approver_token="vera")
+    failed = [each for each in await examine(deployment, with_canary=True) if each.status is Status.FAILED]
+    assert [each.name for each in failed] == ["canary.approve"]
+    async with protected.incidents("olga") as incidents:
+        assert [each async for each in incidents.list(labels={"flywheel-canary": "true"})] == []
+
+
+async def test_the_doctor_says_what_a_caller_without_the_role_needs(
+    protected: Protected, tmp_path: Path
+) -> None:
+    deployment = _deployment(protected, tmp_path, token="ai")
+    results = {each.name: each for each in await examine(deployment, with_canary=True)}
+    assert results["incident.identity"].status is Status.FAILED
+    assert "role operator" in results["incident.identity"].advice
+    assert results["gateway.scrape"].detail == "/metrics: 403"
+    assert results["canary.open"].status is Status.NOT_RUN

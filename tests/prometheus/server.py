@@ -40,6 +40,11 @@ class Prometheus:
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return str(self._client.base_url)
+
     async def get(self, path: str, **parameters: str) -> Any:
         """The data of a response."""
         response = await self._client.get(f"/api/v1/{path}", params=parameters)

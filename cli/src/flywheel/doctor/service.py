@@ -38,6 +38,7 @@ class ServiceChecks:
         self._target = target
         self._version = version
         self._services = (f"awoooi.{name}.v1.{name.capitalize()}Service", _STATS)
+        self._certificate: x509.Certificate | None = None
         self._stats = GetFlywheelStatsResponse()
         self._asked = (0.0, 0.0)
 
@@ -50,6 +51,7 @@ class ServiceChecks:
         return [
             check("address", partial(self._deployment.connect, self._target)),
             check("tls", self._tls, "address"),
+            check("certificate", self._check_certificate, "tls"),
             check("health", self._health, "tls"),
             check("reflection", self._reflection, "health"),
             check("identity", self._identity, "health"),
@@ -78,15 +80,23 @@ class ServiceChecks:
                 f"no TLS: {exc.strerror or exc}",
                 f"set {self._name.upper()}_TLS_CERT_FILE and _TLS_KEY_FILE, or leave --ca-file out; docs/security.md",
             ) from exc
-        found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        secured = writer.get_extra_info("ssl_object")
+        self._certificate = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True))
         writer.close()
-        expires = x509.load_der_x509_certificate(found).not_valid_after_utc
-        if expires - datetime.now(UTC) < _EXPIRES_SOON:
+        return str(secured.version())
+
+    async def _check_certificate(self) -> str:
+        certificate = self._certificate
+        if certificate is None:
+            return "none: plain text"
+        begins, expires = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        # One that is renewed every hour is never valid for a week.
+        if expires - datetime.now(UTC) < min(_EXPIRES_SOON, (expires - begins) / 4):
             raise CheckFailedError(
-                f"the certificate expires at {expires:%Y-%m-%d %H:%M} UTC",
+                f"it expires at {expires:%Y-%m-%d %H:%M} UTC",
                 "renew it; the service reads the new one without a restart. docs/security.md",
             )
-        return f"the certificate is valid until {expires:%Y-%m-%d}"
+        return f"valid until {expires:%Y-%m-%d %H:%M} UTC"
 
     async def _health(self) -> str:
         async with self._deployment.channel(self._target) as channel:
