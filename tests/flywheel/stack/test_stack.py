@@ -282,7 +282,7 @@ def test_the_grace_of_a_service_is_longer_than_its_drain() -> None:
 
 
 def test_a_sigstopped_service_is_stopped(service: Any) -> None:
-    stopped = service()
+    stopped = service(stop_seconds=0.2)
     stopped.start()
     process = psutil.Process(stopped.pid)
     process.suspend()
