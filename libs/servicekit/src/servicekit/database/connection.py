@@ -8,6 +8,9 @@ A connection whose peer is gone swallows what is sent and never answers. Three b
 - the same on the server's end, so that a client's death does not hold its locks.
 
 A connection that breaks the first bound is taken as proof that its peer is gone, and all others are ended with it.
+
+A caller that hangs up during a statement costs no connection: what is left of the statement is waited for, and the connection
+serves the next one. Calls that are cancelled at full speed would otherwise have each a connection made anew.
 """
 
 import asyncio
@@ -41,12 +44,52 @@ else:
     Connection = asyncpg.Connection
 
 
-class KeptAliveConnection(Connection):
-    """A driver's connection with TCP keepalive and user timeout."""
+class KeptConnection(Connection):
+    """A driver's connection with TCP keepalive and user timeout, which outlives the cancellation of a statement."""
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *arguments: Any) -> None:
         super().__init__(protocol, transport, *arguments)
         _keep_alive(transport.get_extra_info("socket"))
+        # How long a statement whose caller has hung up may go on before the server is requested to cancel it: that takes a
+        # connection of its own, and most statements are over sooner.
+        self.patience_seconds = 0.0
+        # Done once the server has answered the statement that was cancelled last.
+        self._answered: asyncio.Future[None] | None = None
+        self._prepares = False
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the connection can be used again after a cancellation: one of a PREPARE leaves an unknown statement."""
+        return not self._prepares
+
+    async def answered(self) -> None:
+        """Return once the server has answered a cancelled statement. Raises TimeoutError when the server is silent."""
+        if self._answered is not None:
+            timeout = self._config.command_timeout  # type: ignore[attr-defined]  # unknown to the stubs
+            await asyncio.wait_for(asyncio.shield(self._answered), timeout)
+            self._answered = None
+
+    async def prepare(self, *arguments: Any, **options: Any) -> Any:
+        """Prepare a statement."""
+        self._prepares = True
+        statement = await super().prepare(*arguments, **options)
+        self._prepares = False
+        return statement
+
+    # The driver calls this when the task that waits for a statement was cancelled, or when the statement's time is over.
+    def _cancel_current_command(self, sent: "asyncio.Future[None]", answered: "asyncio.Future[None]") -> None:
+        self._answered = answered
+        self._cancellations.add(self._loop.create_task(self._cancel_in_time(sent, answered)))  # type: ignore[attr-defined]
+
+    async def _cancel_in_time(self, sent: "asyncio.Future[None]", answered: "asyncio.Future[None]") -> None:
+        if self.patience_seconds:
+            await asyncio.wait([answered], timeout=self.patience_seconds)
+        if not answered.done():
+            await self._cancel(sent, answered)  # type: ignore[attr-defined]
+            return
+        self._cancellations.discard(asyncio.current_task())  # type: ignore[attr-defined]
+        if not sent.done():
+            sent.set_result(None)
 
 
 class Peers:

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import PoolResetState, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from servicekit.database.connection import SERVER_SETTINGS, Connection, KeptAliveConnection, Peers
+from servicekit.database.connection import SERVER_SETTINGS, Connection, KeptConnection, Peers
 from servicekit.database.errors import CONNECT_ERRORS, DatabaseUnavailableError
 
 # How long one statement of a service may take. A caller's deadline is about as long, and a vanished host is noticed this
@@ -28,6 +29,7 @@ def create_engine(
     pool_timeout_seconds: float = 5.0,
     connect_timeout_seconds: float = 5.0,
     statement_timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
+    cancel_after_seconds: float = 0.1,
     check: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> AsyncEngine:
     """Make an engine for `url`, a libpq URL (unix sockets and several hosts included).
@@ -36,7 +38,8 @@ def create_engine(
     URL does not. No connection is opened here. Connecting fails with DatabaseUnavailableError; waiting longer than
     `pool_timeout_seconds` for a free connection fails with SQLAlchemy's TimeoutError. A statement that the server does
     not answer a little after `statement_timeout_seconds` (0: neither has a bound) fails with DatabaseUnavailableError,
-    and the engine's connections are replaced. `check` may refuse a new connection by raising an error.
+    and the engine's connections are replaced. A statement whose caller has hung up is cancelled after
+    `cancel_after_seconds`, and its connection stays in the pool. `check` may refuse a new connection by raising an error.
     """
     peers = Peers()
     client_timeout = statement_timeout_seconds + _ANSWER_SECONDS if statement_timeout_seconds else None
@@ -58,14 +61,14 @@ def create_engine(
         "enable_bitmapscan": "off",
     }
 
-    async def connect(*_args: object, **_kwargs: object) -> "asyncpg.Connection[asyncpg.Record]":
+    async def connect(*_args: object, **_kwargs: object) -> KeptConnection:
         try:
-            connection = await asyncpg.connect(
+            connection: KeptConnection = await asyncpg.connect(
                 url,
                 timeout=connect_timeout_seconds,
                 command_timeout=client_timeout,
                 server_settings=server_settings,
-                connection_class=KeptAliveConnection,
+                connection_class=KeptConnection,
             )
             if check is not None:
                 await _checked(connection, check, timeout_seconds=connect_timeout_seconds)
@@ -74,6 +77,7 @@ def create_engine(
         except ValueError:
             # Its text quotes parts of the URL.
             raise DatabaseUnavailableError("the URL cannot be used") from None
+        connection.patience_seconds = cancel_after_seconds
         peers.add(connection)
         return connection
 
@@ -89,6 +93,9 @@ def create_engine(
     )
 
     def on_error(context: ExceptionContext) -> DatabaseUnavailableError | None:
+        if isinstance(context.original_exception, asyncio.CancelledError):
+            context.is_disconnect = not _is_kept(context)
+            return None
         if not isinstance(context.original_exception, TimeoutError):
             return None
         # The driver's bound: the server has not answered, not even that it gave up on the statement.
@@ -98,7 +105,26 @@ def create_engine(
         return DatabaseUnavailableError("the connection is silent")
 
     event.listen(engine.sync_engine, "handle_error", on_error)
+    event.listen(engine.sync_engine, "reset", _wait_until_answered)
     return engine
+
+
+def _is_kept(cancelled: ExceptionContext) -> bool:
+    """Tell whether the connection can be used again after its statement was cancelled.
+
+    Not when that was the beginning or the end of a transaction: the driver no longer knows whether it is in one.
+    """
+    if cancelled.statement is None or cancelled.connection is None:
+        return False
+    connection: Any = cancelled.connection.connection.dbapi_connection
+    has_begun = connection.autocommit or connection._transaction is not None  # noqa: SLF001 - it is nowhere else
+    return bool(has_begun and connection.driver_connection.is_reusable)
+
+
+def _wait_until_answered(connection: Any, _record: object, state: PoolResetState) -> None:
+    """Before a connection goes back into the pool, wait for what is left of a statement that was cancelled."""
+    if state.asyncio_safe and not state.terminate_only:
+        connection.run_async(KeptConnection.answered)
 
 
 async def _checked(
