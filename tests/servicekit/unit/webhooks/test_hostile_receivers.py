@@ -176,7 +176,7 @@ def drip(first: bytes, block: bytes) -> Answer:
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(drip(b"", CONTINUE), id="interim responses"),
+        pytest.param(drip(b"HTTP/1.1 100 Continue\r\n", b"a: b\r\n"), id="headers of an interim response"),
         pytest.param(drip(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"), id="headers"),
         pytest.param(drip(b"HTTP/1.1 200 ", b"x"), id="a status line"),
     ],
