@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-import os
 import sys
 
 from hostile.attacks.catalogue import ATTACKS
+from hostile.priority import give_way
 from hostile.target import Target
 
-# A hostile caller has a machine of its own: here it takes the processor time that the services and good clients leave.
-_NICE = 15
-
 if __name__ == "__main__":
-    os.nice(_NICE)
+    give_way()
     print(asyncio.run(ATTACKS[sys.argv[1]](Target(**json.loads(sys.argv[2])))), flush=True)

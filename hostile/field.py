@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +22,7 @@ from hostile.stack import Stack, running_stack
 from hostile.target import Target
 
 _LARGE_INCIDENTS = 40
+_FEWEST_READS = 3
 _WIDE = "🔥"
 _KNOWLEDGE = """
 INSERT INTO knowledge (knowledge_id, symptom_key, resolution_type, action, incident_id, symptoms, resolution,
@@ -74,13 +76,12 @@ class Field:
         return said.decode().strip()
 
     async def _send_interim_answers(self, seconds: float) -> str:
-        before = self.receiver.requests
-        self.receiver.hostile = True
+        before = await self.receiver.behave(hostile=True)
         try:
             await asyncio.sleep(seconds)
         finally:
-            self.receiver.hostile = False
-        return f"{self.receiver.requests - before} webhooks"
+            after = await self.receiver.behave(hostile=False)
+        return f"{after - before} webhooks"
 
 
 @asynccontextmanager
@@ -94,6 +95,8 @@ async def open_field(data_dir: Path, *, scale: float, step: Callable[[str], None
             variables = {
                 "INCIDENT_WEBHOOK_URL": f"http://{receiver.address}/hook",
                 "INCIDENT_WEBHOOK_SECRET": "a secret of many characters",
+                # Fewer heavy reads at a time than the database has processors, as docs/configuration.md recommends.
+                "INCIDENT_DATABASE_READ_POOL_SIZE": str(max(_FEWEST_READS, (os.cpu_count() or 1) + 1)),
             }
             with running_stack(data_dir, variables) as stack:
                 await _prepare(stack, scale)

@@ -1,4 +1,7 @@
-"""The soak: hostile clients of many kinds together for a long time, with good clients beside, against a quiet time before."""
+"""The soak: hostile clients of many kinds together for a long time, with good clients beside, against quiet times in between.
+
+Quiet turns are spread over the whole run, so that both sides have the same share of whatever else the machine does.
+"""
 
 import asyncio
 import itertools
@@ -13,8 +16,11 @@ from hostile.good import Seen
 
 # Of the counts that an attack has alone: several run together, on a machine that they share with the services.
 SCALE = 0.1
-_QUIET_SHARE = 0.25
 _TURN_SECONDS = 10.0
+# A quiet turn before every third one with attacks.
+_QUIET_EVERY = 3
+# What an attack leaves behind counts as its own.
+_AFTER_SECONDS = 2.0
 _TOGETHER = 2
 _SETTLE_SECONDS = 5.0
 # Beyond the write timeout of the services: answers that attackers left unread are given up, and the memory is free again.
@@ -93,26 +99,32 @@ class SoakResult:
 
 
 async def run(field: Field, names: Sequence[str], seconds: float) -> SoakResult:
-    """Run a quiet time, then the attacks in random order, several at a time; the first turns only warm everything up."""
+    """Run the attacks in random order, several at a time, with quiet turns in between."""
     started = time.monotonic()
     memory_start = field.stack.memory()
     # Connections, caches and the allocator settle, so that both sides are measured on the same process.
     await asyncio.sleep(_SETTLE_SECONDS)
-    field.step("quiet")
     field.good.take()
-    await asyncio.sleep(seconds * _QUIET_SHARE)
-    quiet = field.good.take()
+    quiet = Seen()
     hostile: dict[str, Seen] = {name: Seen() for name in names}
     together = Seen()
     attacks: Counter[str] = Counter()
     turns = itertools.chain(names, _shuffled(names))
     until = started + seconds
     settled: dict[str, int] = {}
-    while (left := until - time.monotonic()) > 0:
+    for number in itertools.count():
+        if number % _QUIET_EVERY == 0:
+            field.step("quiet")
+            await asyncio.sleep(min(_TURN_SECONDS, seconds / 4))
+            quiet.add(field.good.take())
+        left = until - time.monotonic()
+        if left <= 0:
+            break
         turn = list(itertools.islice(turns, _TOGETHER))
         field.step(" + ".join(turn))
         turn_seconds = min(_TURN_SECONDS, max(1.0, left))
         await asyncio.gather(*(field.attack(name, seconds=turn_seconds, scale=SCALE) for name in turn))
+        await asyncio.sleep(_AFTER_SECONDS)
         seen = field.good.take()
         together.add(seen)
         for name in turn:

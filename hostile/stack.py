@@ -13,7 +13,7 @@ import psutil
 from flywheel.postgres.embedded import EmbeddedPostgres
 from hostile.errors import HostileError
 
-_PREFIXES = ("INCIDENT_", "APPROVAL_", "GATEWAY_", "GRPC_", "FLYWHEEL_")
+_PREFIXES = ("INCIDENT_", "APPROVAL_", "GATEWAY_", "INTAKE_", "GRPC_", "FLYWHEEL_")
 _STOP_SECONDS = 60.0
 SERVICES = ("incident", "approval", "metrics_gateway")
 
@@ -59,7 +59,7 @@ def running_stack(data_dir: Path, variables: Mapping[str, str]) -> Iterator[Stac
     )
     try:
         assert up.stdout is not None
-        word, *pairs = up.stdout.readline().split()
+        word, *pairs = up.stdout.readline().split() or [""]
         if word != "ready":
             raise HostileError("flywheel up did not start")
         addresses = dict(pair.split("=") for pair in pairs)

@@ -7,7 +7,7 @@ from hostile.target import Target
 
 Attack = Callable[[Target], Coroutine[None, None, str]]
 
-# Carried out by the receiver of webhooks, which is in the process that runs everything.
+# Carried out by the receiver of webhooks.
 INTERIM_ANSWERS = "9 endless interim answers"
 
 ATTACKS: Mapping[str, Attack] = {
