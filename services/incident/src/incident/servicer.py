@@ -34,7 +34,7 @@ from servicekit.rpc.cursors import (
 )
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.paging import converted
+from servicekit.rpc.serialized import with_items
 from servicekit.watch.tokens import make_token, resume_point
 from servicekit.watch.use_cases import WatchUseCase
 
@@ -84,9 +84,13 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         page = await self._incidents.list(
             mapping.incident_filter(request), after=after, page_size=page_size(request.page_size)
         )
-        return pb.ListResponse(
-            incidents=await converted(page.incidents, mapping.incident_to_proto),
-            next_page_token=write_time_cursor(request, page.next_position, self._page_tokens),
+        return await with_items(
+            pb.ListResponse(
+                next_page_token=write_time_cursor(request, page.next_position, self._page_tokens)
+            ),
+            "incidents",
+            page.incidents,
+            mapping.incident_to_proto,
         )
 
     async def StartInvestigation(
@@ -134,9 +138,13 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
             after=read_id_cursor(request, self._page_tokens),
             page_size=page_size(request.page_size),
         )
-        return pb.ListEventsResponse(
-            events=await converted(page.events, mapping.event_to_proto),
-            next_page_token=write_id_cursor(request, page.next_position, self._page_tokens),
+        return await with_items(
+            pb.ListEventsResponse(
+                next_page_token=write_id_cursor(request, page.next_position, self._page_tokens)
+            ),
+            "events",
+            page.events,
+            mapping.event_to_proto,
         )
 
     async def AddEvent(self, request: pb.AddEventRequest, context: Context) -> pb.AddEventResponse:
@@ -164,9 +172,13 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
             before=read_id_cursor(request, self._page_tokens),
             page_size=page_size(request.page_size),
         )
-        return pb.ListSideEffectsResponse(
-            side_effects=await converted(page.side_effects, effects_mapping.side_effect_to_proto),
-            next_page_token=write_id_cursor(request, page.next_position, self._page_tokens),
+        return await with_items(
+            pb.ListSideEffectsResponse(
+                next_page_token=write_id_cursor(request, page.next_position, self._page_tokens)
+            ),
+            "side_effects",
+            page.side_effects,
+            effects_mapping.side_effect_to_proto,
         )
 
     async def RetrySideEffect(
@@ -207,9 +219,15 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
             after=knowledge_mapping.read_position(request, self._page_tokens),
             page_size=page_size(request.page_size),
         )
-        return pb.SearchKnowledgeResponse(
-            matches=await converted(page.matches, knowledge_mapping.match_to_proto),
-            next_page_token=knowledge_mapping.write_position(request, page.next_position, self._page_tokens),
+        return await with_items(
+            pb.SearchKnowledgeResponse(
+                next_page_token=knowledge_mapping.write_position(
+                    request, page.next_position, self._page_tokens
+                )
+            ),
+            "matches",
+            page.matches,
+            knowledge_mapping.match_to_proto,
         )
 
 

@@ -1,12 +1,10 @@
 """A page is read in chunks, until it is full by number or by size."""
 
-import asyncio
-import time
 from collections.abc import Sequence
 
 import pytest
 
-from servicekit.rpc.paging import converted, cut_page, read_page
+from servicekit.rpc.paging import cut_page, read_page
 
 MEGABYTE = 1 << 20
 
@@ -70,31 +68,6 @@ async def test_small_rows_are_read_in_few_round_trips() -> None:
     )
     assert len(page) == 1000
     assert round_trips <= 5
-
-
-async def test_the_event_loop_serves_others_while_a_page_is_converted() -> None:
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    def convert(item: int) -> tuple[int, int]:
-        until = time.perf_counter() + 0.003
-        while time.perf_counter() < until:
-            pass
-        return item, turns
-
-    others = asyncio.create_task(count_turns())
-    messages = await converted(range(5), convert)
-    others.cancel()
-
-    assert [item for item, _ in messages] == [0, 1, 2, 3, 4]
-    assert [seen for _, seen in messages] == sorted({seen for _, seen in messages}), (
-        "the loop turned between two"
-    )
 
 
 async def test_a_page_begins_behind_its_position() -> None:

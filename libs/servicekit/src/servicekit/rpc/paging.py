@@ -1,12 +1,9 @@
-"""Pages that fit into a message, made without keeping the event loop from other calls."""
+"""Pages that fit into a message, read without keeping the event loop from other calls."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Message = TypeVar("Message")
 Position = TypeVar("Position")
 
 # A client takes 4 MiB by default. Sizes are estimates, so some room is left.
@@ -17,9 +14,6 @@ _FIRST_CHUNK = 16
 # Of the chunks after it, by the sizes of the rows so far.
 _CHUNK_BYTES = 512 << 10
 _LARGEST_CHUNK = 256
-
-# The longest that converting items holds the event loop.
-_SLICE_SECONDS = 0.002
 
 # What a message takes besides its texts.
 _FIXED_BYTES = 512
@@ -75,15 +69,3 @@ async def read_page(
             return page, False
         after = position(chunk[-1])
         rows = min(_LARGEST_CHUNK, max(1, _CHUNK_BYTES * len(page) // max(total, 1)))
-
-
-async def converted(items: Sequence[Item], convert: Callable[[Item], Message]) -> Sequence[Message]:
-    """Return the message of each item. Other calls go on between them: a page of large ones takes some 10 ms."""
-    messages = []
-    began = time.perf_counter()
-    for item in items:
-        messages.append(convert(item))
-        if time.perf_counter() - began > _SLICE_SECONDS:
-            await asyncio.sleep(0)
-            began = time.perf_counter()
-    return messages

@@ -48,6 +48,7 @@ from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.registration import Registration
 from servicekit.rpc.role_table import RoleTable
 from servicekit.rpc.tls import ServerTls, server_credentials
+from servicekit.rpc.turns import Turns
 from servicekit.rpc.unsent import UnsentAnswers, UnsentLimits
 
 _log = structlog.get_logger()
@@ -150,7 +151,7 @@ class ServerBuilder:
             request_time=self._limits.request_time,
         )
         self._own_places = places("own_calls", self._limits.own_calls)
-        self._reads = ReadLayer(ReadPlaces(self._limits.reads, metrics))
+        self._reads = ReadLayer(ReadPlaces(self._limits.reads, metrics), Turns())
         self._access_log = AccessLog(registry)
         self._callers: Callers = (
             ClaimedCallers()

@@ -11,7 +11,7 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from servicekit.rpc.cursors import write_id_cursor
 from servicekit.rpc.mapping import WireEnum, optional_timestamp
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.paging import converted
+from servicekit.rpc.serialized import with_items
 from servicekit.rpc.timestamps import to_timestamp
 
 DELIVERY_STATES = WireEnum(DeliveryState, "STATE", approval_pb2.Delivery.State.Value)
@@ -61,9 +61,11 @@ async def list_response(
     request: pb.ListDeliveriesRequest, page: DeliveryPage, tokens: PageTokens
 ) -> pb.ListDeliveriesResponse:
     """Return the response of a ListDeliveries."""
-    return pb.ListDeliveriesResponse(
-        deliveries=await converted(page.deliveries, delivery_to_proto),
-        next_page_token=write_id_cursor(request, page.next_before, tokens),
+    return await with_items(
+        pb.ListDeliveriesResponse(next_page_token=write_id_cursor(request, page.next_before, tokens)),
+        "deliveries",
+        page.deliveries,
+        delivery_to_proto,
     )
 
 

@@ -9,7 +9,7 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from servicekit.rpc.cursors import write_id_cursor
 from servicekit.rpc.mapping import optional_time
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.paging import converted
+from servicekit.rpc.serialized import with_items
 from servicekit.rpc.timestamps import to_timestamp
 
 
@@ -57,9 +57,11 @@ async def list_response(
     request: pb.ListExecutionsRequest, page: ExecutionPage, tokens: PageTokens
 ) -> pb.ListExecutionsResponse:
     """Return the response of a ListExecutions."""
-    return pb.ListExecutionsResponse(
-        executions=await converted(page.executions, _execution_to_proto),
-        next_page_token=write_id_cursor(request, page.next_before, tokens),
+    return await with_items(
+        pb.ListExecutionsResponse(next_page_token=write_id_cursor(request, page.next_before, tokens)),
+        "executions",
+        page.executions,
+        _execution_to_proto,
     )
 
 

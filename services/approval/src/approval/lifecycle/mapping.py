@@ -11,7 +11,7 @@ from servicekit.rpc.cursors import write_time_cursor
 from servicekit.rpc.interceptors.validation import invalid_argument
 from servicekit.rpc.mapping import WireEnum, optional_time, optional_timestamp
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.paging import converted
+from servicekit.rpc.serialized import with_items
 from servicekit.rpc.status import FieldViolation
 from servicekit.rpc.timestamps import from_duration, to_timestamp
 
@@ -124,7 +124,9 @@ def approval_filter(request: pb.ListRequest) -> ApprovalFilter:
 
 async def list_response(request: pb.ListRequest, page: ApprovalPage, tokens: PageTokens) -> pb.ListResponse:
     """Return the response of a List."""
-    return pb.ListResponse(
-        approvals=await converted(page.approvals, approval_to_proto),
-        next_page_token=write_time_cursor(request, page.next_position, tokens),
+    return await with_items(
+        pb.ListResponse(next_page_token=write_time_cursor(request, page.next_position, tokens)),
+        "approvals",
+        page.approvals,
+        approval_to_proto,
     )

@@ -9,6 +9,7 @@ import grpc.aio
 
 from servicekit.rpc.admission import Places
 from servicekit.rpc.context import Context
+from servicekit.rpc.serialized import SerializedResponse
 from servicekit.rpc.status import RpcError, RpcStatus
 
 UnaryBehavior: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
@@ -122,4 +123,10 @@ def _parser(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any
 
 
 def _serializer(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]:
-    return bytes if serialize is None else serialize
+    if serialize is None:
+        return bytes
+
+    def to_bytes(response: Any) -> bytes:
+        return response.content if isinstance(response, SerializedResponse) else serialize(response)
+
+    return to_bytes

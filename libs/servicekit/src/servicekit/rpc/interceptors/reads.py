@@ -8,13 +8,15 @@ from servicekit.rpc.admission import address_of
 from servicekit.rpc.context import Context
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.read_places import ReadPlaces
+from servicekit.rpc.turns import Turns, set_turns
 
 
 class ReadLayer:
-    """Runs heavy reads in places; other methods pass. The innermost layer: a refused request takes no place."""
+    """Runs heavy reads in places, and their slices in turns. The innermost layer: a refused request takes no place."""
 
-    def __init__(self, places: ReadPlaces) -> None:
+    def __init__(self, places: ReadPlaces, turns: Turns) -> None:
         self._places = places
+        self._turns = turns
         self._methods: set[str] = set()
 
     def add(self, methods: Iterable[str]) -> None:
@@ -24,9 +26,10 @@ class ReadLayer:
     def unary(self, method: str, inner: UnaryBehavior) -> UnaryBehavior:
         """Run a heavy read in a place. What the database ends for its length is the caller's error, not an outage."""
         if method not in self._methods:
-            return inner
+            return self._other(inner)
 
         async def behavior(request: Any, context: Context) -> Any:
+            set_turns(self._turns)
             async with self._places.place(address_of(context.peer())):
                 try:
                     return await inner(request, context)
@@ -34,6 +37,18 @@ class ReadLayer:
                     if is_too_long(exc):
                         raise self._places.too_long() from exc
                     raise
+
+        return behavior
+
+    def _other(self, inner: UnaryBehavior) -> UnaryBehavior:
+        turns = self._turns
+
+        async def behavior(request: Any, context: Context) -> Any:
+            turns.begin()
+            try:
+                return await inner(request, context)
+            finally:
+                turns.end()
 
         return behavior
 
