@@ -141,7 +141,7 @@ async def test_cancelled_streams_release_their_resources(
             for watcher in (*idle, *stalled):
                 watcher.stream.close()
         await _watchers(server, 0)
-        assert server.feed.backlog == 0
+        await eventually(lambda: _value(server.feed.backlog), lambda backlog: backlog == 0)
         gc.collect()
         await eventually(lambda: _value(len(asyncio.all_tasks())), lambda tasks: tasks <= tasks_before)
 

@@ -1,6 +1,7 @@
 """Notifications through Apprise against a real HTTP server."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -264,7 +265,11 @@ async def test_a_receiver_that_hangs_uses_a_bounded_number_of_threads_and_delays
             return str(caught.value)
 
         await asyncio.gather(*(one(number) for number in range(12)))
-        assert await one(13) == "URL 1 (JSON): still busy with earlier messages"
+        # On a loaded machine the other one may be late as well, for once: nothing holds it up.
+        later = itertools.count(13)
+        await eventually(
+            lambda: one(next(later)), lambda said: said == "URL 1 (JSON): still busy with earlier messages"
+        )
         assert len(hanging.requests) <= 8
 
 
