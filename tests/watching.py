@@ -17,7 +17,7 @@ from servicekit.outbox.transaction import Transactions
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.role_table import RoleTable
-from servicekit.rpc.server import ServerBuilder
+from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.watch.epoch import Epochs
 from servicekit.watch.feed import MAX_CHANGES, Feed
 from servicekit.watch.source import ChangeSource

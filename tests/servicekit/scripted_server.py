@@ -16,7 +16,9 @@ from servicekit.identity.authenticator import Authenticator
 from servicekit.identity.roles import EVERY_ROLE
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.role_table import RoleTable, role_table
-from servicekit.rpc.server import Server, ServerBuilder, ServerLimits
+from servicekit.rpc.server import Server
+from servicekit.rpc.server_builder import ServerBuilder
+from servicekit.rpc.server_limits import ServerLimits
 from servicekit.rpc.tls import ServerTls
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from flywheel.stack.readiness import grpc_is_serving, http_is_ready
 from flywheel.stack.service import STOP_SECONDS, Service, wait_until_ready
 from flywheel.stack.stack import Stack
 from flywheel.system.log_files import MAX_BYTES
-from servicekit.rpc.server import ServerLimits
+from servicekit.rpc.server_limits import ServerLimits
 from tests.clusters import copy_cluster
 from tests.databases import empty_database
 from tests.flywheel.stack.running_stack import eventually, services_of, stand_ins, starts

@@ -68,7 +68,8 @@ from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.channel import channel_tls, open_channel
 from servicekit.rpc.limits import server_limits
 from servicekit.rpc.page_tokens import PageTokens
-from servicekit.rpc.server import ServerBuilder, watch_health
+from servicekit.rpc.server import watch_health
+from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.rpc.tls import server_tls
 from servicekit.service import Service, run_service
 from servicekit.watch.epoch import Epochs

@@ -15,7 +15,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from servicekit.process.descriptors import usable_connections
 from servicekit.rpc.admission import PlaceLimits
-from servicekit.rpc.server import ServerLimits
+from servicekit.rpc.server_limits import ServerLimits
 from tests.eventually import eventually
 from tests.rpc_errors import refused
 from tests.servicekit.scripted_server import VALID, Held, Running, scripted_server

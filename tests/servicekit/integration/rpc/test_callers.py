@@ -24,7 +24,7 @@ from servicekit.identity.identity import Identity
 from servicekit.rpc.admission import PlaceLimits
 from servicekit.rpc.identity import current_identity
 from servicekit.rpc.role_table import role_table
-from servicekit.rpc.server import ServerLimits
+from servicekit.rpc.server_limits import ServerLimits
 from servicekit.rpc.tls import ServerTls, channel_credentials
 from tests.authority import Pair, authority
 from tests.credentials import bearer

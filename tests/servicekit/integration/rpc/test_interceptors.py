@@ -18,7 +18,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.identity import current_actor
 from servicekit.rpc.interceptors.validation import pattern_rule
-from servicekit.rpc.server import ServerLimits
+from servicekit.rpc.server_limits import ServerLimits
 from servicekit.rpc.status import RpcStatus
 from tests.eventually import eventually
 from tests.rpc_errors import refused

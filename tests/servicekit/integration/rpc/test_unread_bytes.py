@@ -18,7 +18,7 @@ from hostile.http2 import (
     raw_connection,
 )
 from servicekit.rpc.received import ReceivedLimits
-from servicekit.rpc.server import ServerLimits
+from servicekit.rpc.server_limits import ServerLimits
 from tests.eventually import eventually
 from tests.servicekit.scripted_server import SERVICE, VALID, scripted_server
 from tests.services import TIMEOUT_SECONDS

@@ -15,7 +15,7 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from hostile.http2 import RawConnection, raw_connection
 from servicekit.rpc.admission import PlaceLimits
-from servicekit.rpc.server import ServerLimits
+from servicekit.rpc.server_limits import ServerLimits
 from servicekit.rpc.unsent import UnsentLimits
 from tests.eventually import eventually
 from tests.rpc_errors import refused

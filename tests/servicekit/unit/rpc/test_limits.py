@@ -5,7 +5,7 @@ from datetime import timedelta
 from incident.settings import IncidentSettings
 from servicekit.rpc.limits import server_limits
 from servicekit.rpc.read_places import ReadLimits
-from servicekit.rpc.server import ServerLimits
+from servicekit.rpc.server_limits import ServerLimits
 
 
 def settings(**values: object) -> IncidentSettings:

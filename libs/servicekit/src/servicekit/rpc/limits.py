@@ -4,7 +4,7 @@ from servicekit.process.service_settings import ServiceSettings
 from servicekit.rpc.admission import PlaceLimits
 from servicekit.rpc.read_places import ReadLimits
 from servicekit.rpc.received import ReceivedLimits
-from servicekit.rpc.server import ServerLimits
+from servicekit.rpc.server_limits import ServerLimits
 from servicekit.rpc.unsent import UnsentLimits
 
 _FIXED = ServerLimits()
