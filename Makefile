@@ -13,7 +13,7 @@ help: ## list the targets
 up: .venv/.runtime ## start PostgreSQL and the four services here; Ctrl-C stops them
 	@exec $(bin)/flywheel up $(ARGS)
 
-demo: .venv/.runtime ## heal 566 stuck incidents through an outage, on a stack of its own
+demo: .venv/.runtime ## heal 566 stuck incidents through an outage; ARGS=--alerts: verify repairs by real alerts
 	@exec $(bin)/flywheel demo $(ARGS)
 
 tools: .venv/.dev ## install buf and what tests and lint need

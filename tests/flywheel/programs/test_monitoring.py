@@ -1,6 +1,6 @@
 """Where Prometheus and Alertmanager come from."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,14 @@ def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def found(prometheus: Path | None = None, alertmanager: Path | None = None) -> MonitoringPrograms:
-    return find_monitoring(prometheus=prometheus, alertmanager=alertmanager, working=lambda _: nullcontext())
+def found(
+    prometheus: Path | None = None, alertmanager: Path | None = None, downloads: list[str] | None = None
+) -> MonitoringPrograms:
+    def working(text: str) -> AbstractContextManager[None]:
+        (downloads if downloads is not None else []).append(text)
+        return nullcontext()
+
+    return find_monitoring(prometheus=prometheus, alertmanager=alertmanager, working=working)
 
 
 @pytest.mark.parametrize("name", ["alertmanager", "prometheus-alertmanager"])
@@ -79,10 +85,28 @@ def test_a_mirror_out_of_reach_is_named_once_and_leaves_nothing(
         '  *) echo "E: Failed to fetch http://mirror.invalid" >&2; exit 100 ;;\nesac',
     )
     program(on_path, "dpkg-deb")
+    downloads: list[str] = []
     with pytest.raises(FlywheelError, match="prometheus and alertmanager: ") as missing:
-        found()
+        found(downloads=downloads)
+    assert [text.partition(" ")[0] for text in downloads] == ["prometheus", "alertmanager"]
     assert missing.value.message.count("E: Failed to fetch http://mirror.invalid") == 1
     assert [path.suffix for path in (tmp_path / "debian").iterdir()] == [".lock", ".lock"]
+
+
+def test_what_is_unpacked_is_found_without_a_download(
+    on_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian, "FOLDER", tmp_path / "debian")
+    for name in ("prometheus-3", "prometheus-alertmanager-0"):
+        (tmp_path / "debian" / name).mkdir(parents=True)
+    for name in ("apt-get", "dpkg-deb"):
+        program(on_path, name, "exit 1")
+    downloads: list[str] = []
+    assert found(downloads=downloads) == (
+        f"{tmp_path}/debian/prometheus-3/usr/bin/prometheus",
+        f"{tmp_path}/debian/prometheus-alertmanager-0/usr/bin/prometheus-alertmanager",
+    )
+    assert downloads == []
 
 
 def test_the_working_directory_is_that_of_unpacked_templates_only(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def run(
     """
     raise_stop_signals()
     output = DemoOutput()
-    programs = find_monitoring(prometheus=prometheus, alertmanager=alertmanager, working=output.status)
+    programs = find_monitoring(prometheus=prometheus, alertmanager=alertmanager, working=output.working)
     with tempfile.TemporaryDirectory(prefix="flywheel-demo-") as folder, Target(_QUEUES) as target:
         _Run(Path(folder), target, programs, output, step_seconds).play(stays=stays)
 

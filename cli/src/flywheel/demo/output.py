@@ -33,6 +33,11 @@ class DemoOutput:
         """Show a spinner with `text` for a block."""
         return self._console.status(text)
 
+    def working(self, text: str) -> AbstractContextManager[Status]:
+        """Print `text`, and show a spinner for a block that takes long."""
+        self.note(text)
+        return self.status("downloading")
+
     def act(self, title: str, why: str) -> None:
         """Print the heading of an act."""
         self._console.print(f"\n[bold]{title}[/] [dim]- {why}[/]")

@@ -45,7 +45,7 @@ def unpacked(wanted: Packages) -> Mapping[str, str]:
     """
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise UnavailableError("apt is not available")
-    kept = FOLDER / f"{wanted.packages[0]}-{wanted.major}"
+    kept = _kept(wanted)
     lock = FileLock(kept.with_suffix(".lock"))
     try:
         FOLDER.mkdir(exist_ok=True)
@@ -60,6 +60,15 @@ def unpacked(wanted: Packages) -> Mapping[str, str]:
     finally:
         lock.release()
     return {name: str(kept / path) for name, path in wanted.programs.items()}
+
+
+def is_unpacked(wanted: Packages) -> bool:
+    """Whether the packages are unpacked already."""
+    return _kept(wanted).exists()
+
+
+def _kept(wanted: Packages) -> Path:
+    return FOLDER / f"{wanted.packages[0]}-{wanted.major}"
 
 
 def working_folder(program: str) -> Path | None:

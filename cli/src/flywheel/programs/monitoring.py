@@ -3,12 +3,12 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from flywheel.errors import FlywheelError
-from flywheel.programs.debian import FOLDER, Packages, UnavailableError, unpacked
+from flywheel.programs.debian import FOLDER, Packages, UnavailableError, is_unpacked, unpacked
 
 # Prometheus by its major version. The last one is that of docker-compose.yml.
 PROMETHEUS: Mapping[int, Packages] = {
@@ -54,7 +54,7 @@ def find_monitoring(
     alertmanager: Path | None,
     working: Callable[[str], AbstractContextManager[object]],
 ) -> MonitoringPrograms:
-    """Return the programs. A download happens inside the context manager that `working` returns for what it is.
+    """Return the programs. What takes a while happens inside the context manager that `working` returns for a description.
 
     Raises FlywheelError, with the exit status of a wrong usage, when one cannot be had.
     """
@@ -65,8 +65,9 @@ def find_monitoring(
     missing: dict[str, str] = {}
     packages = {"prometheus": PROMETHEUS[CURRENT_PROMETHEUS], "alertmanager": ALERTMANAGER}
     for name in [name for name, path in found.items() if path is None]:
+        text = f"{name} is not on the PATH: Debian's package is unpacked below {FOLDER}, once; nothing is installed"
         try:
-            with working(f"{name} is not on the PATH: unpacking Debian's package below {FOLDER}"):
+            with nullcontext() if is_unpacked(packages[name]) else working(text):
                 found[name] = unpacked(packages[name])[name]
         except UnavailableError as exc:
             missing[name] = str(exc)
