@@ -4,7 +4,7 @@ PYTHON ?= python3
 bin    := .venv/bin
 dists  := protos libs/servicekit services/incident services/approval services/alert-intake services/metrics-gateway cli
 pip    := $(bin)/python -m pip install -qq --disable-pip-version-check
-typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks chaos hostile) tests
+typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks chaos hostile release) tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ hostile: .venv/.dev ## attack the services, good clients beside; ARGS="--minutes
 test-compose: .venv/.dev ## start docker-compose.yml and resolve an incident through it
 	@deploy/docker/test-compose $(ARGS)
 
+release: .venv/.dev ## version, changelog, wheels, images, SBOM, tag; ARGS=1.2.3
+	@$(bin)/python -m release $(ARGS)
+
 lock: .venv/.dev ## pin the dependencies of the pyproject files; ARGS=--upgrade takes the newest
 	$(call compile,dev,cli/pyproject.toml --group build --group dev $(ARGS))
 	$(call compile,,cli/pyproject.toml --group build -c requirements-dev.lock --upgrade)
@@ -71,10 +74,10 @@ lock: .venv/.dev ## pin the dependencies of the pyproject files; ARGS=--upgrade 
 
 clean: ## remove .venv and caches; data in .flywheel stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find $(filter-out protos,$(dists)) protos/gen protos/src tests $(wildcard benchmarks chaos hostile) -name __pycache__ -prune -exec rm -rf {} +
+	find $(filter-out protos,$(dists)) protos/gen protos/src tests $(wildcard benchmarks chaos hostile release) -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help up demo tools test test-fast lint lint-style lint-types lint-imports lint-contracts lint-rules format proto bench \
-	hostile test-compose lock clean
+	hostile test-compose release lock clean
 
 # The services' dependencies are in every lock; the later locks follow the versions of the first, so that all agree.
 compile = $(bin)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
