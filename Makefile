@@ -55,6 +55,9 @@ format: .venv/.dev ## rewrite Python and protobuf files in the project's style
 proto: .venv/.dev ## generate protos/gen from the .proto files
 	$(bin)/python protos/generate.py
 
+docs: .venv/.dev ## write the reference of the flywheel command into docs/cli.md
+	$(bin)/python -m flywheel.reference docs/cli.md
+
 bench: .venv/.dev ## measure the performance ratios, both sides in one run
 	@$(bin)/python -m benchmarks $(ARGS)
 
@@ -76,7 +79,7 @@ clean: ## remove .venv and caches; data in .flywheel stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(filter-out protos,$(dists)) protos/gen protos/src tests $(wildcard benchmarks chaos hostile release) -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help up demo tools test test-fast lint lint-style lint-types lint-imports lint-contracts lint-rules format proto bench \
+.PHONY: help up demo tools test test-fast lint lint-style lint-types lint-imports lint-contracts lint-rules format proto docs bench \
 	hostile test-compose release lock clean
 
 # The services' dependencies are in every lock; the later locks follow the versions of the first, so that all agree.

@@ -8,18 +8,46 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined] # it is not marked as exported
 
 from flywheel.errors import FlywheelError
+from flywheel.lazy import Module, group_with
 from flywheel.system.output import protect_stderr
 from flywheel.system.signals import StopSignal
 from flywheel.tokens import command as tokens
 
+# Imported when they run.
+_OPERATOR = {
+    "status": Module("flywheel.operator.verbs.status", "Show the loop at a glance."),
+    "incident": Module("flywheel.operator.verbs.incident", "Open, look at and resolve incidents."),
+    "approval": Module(
+        "flywheel.operator.verbs.approval", "Propose actions, decide about them and execute them."
+    ),
+    "delivery": Module(
+        "flywheel.operator.verbs.delivery", "What approvals have caused, and what waits of it."
+    ),
+    "effect": Module(
+        "flywheel.operator.verbs.effect", "The side effects of resolutions, and what waits of them."
+    ),
+    "knowledge": Module("flywheel.operator.verbs.knowledge", "What resolved similar incidents."),
+    "reconcile": Module("flywheel.operator.verbs.reconcile", "Queue the resolves that were lost."),
+    "export": Module(
+        "flywheel.operator.verbs.export", "Write incidents and approvals for `flywheel import`."
+    ),
+    "migrate": Module("flywheel.migrating", "Bring the databases to the newest revision."),
+    "completion": Module("flywheel.completion", "Print the completion script of a shell."),
+    "context": Module("flywheel.operator.verbs.context", "The deployments that these commands are for."),
+}
+
 app = typer.Typer(
-    help="The flywheel on this machine: incidents, approvals, and the loop that closes them.",
+    help="Incidents, approvals, and the loop that closes them: on this machine, and on any deployment.",
+    cls=group_with(_OPERATOR),
     no_args_is_help=True,
+    # Plain lines: a pipe, a log and a narrow terminal show them as they are.
+    rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 
@@ -336,11 +364,11 @@ def main() -> None:
         # A terminal in Latin-1 has no ✓.
         sys.stdout.reconfigure(errors="replace")
     try:
-        app()
+        if "_FLYWHEEL_COMPLETE" in os.environ:
+            completion_init()
+        app(prog_name="flywheel")
     except FlywheelError as exc:
-        lines = [f"flywheel: {exc.message}", *([exc.details] if exc.details else [])]
-        lines += [f"flywheel: {exc.advice}"] if exc.advice else []
-        print("\n".join(lines), file=sys.stderr)  # noqa: T201 - for the user
+        print(exc.text, file=sys.stderr)  # noqa: T201 - for the user
         sys.exit(exc.exit_status)
     except BrokenPipeError:
         # The reader of standard output has ended, as `head` does. What is still in the buffer would fail again at the exit.

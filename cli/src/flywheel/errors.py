@@ -11,10 +11,16 @@ class FlywheelError(Exception):
 
     def __init__(self, message: str, *, advice: str = "", details: str = "", exit_status: int = 1) -> None:
         super().__init__(message)
-        self.exit_status = exit_status
         self.message = message
         self.advice = advice
         self.details = details
+        self.exit_status = exit_status
         # Shown in a traceback, when the error is raised outside the command.
         for note in filter(None, (details, advice)):
             self.add_note(note)
+
+    @property
+    def text(self) -> str:
+        """What the user reads."""
+        lines = [f"flywheel: {self.message}", *([self.details] if self.details else [])]
+        return "\n".join([*lines, *([f"flywheel: {self.advice}"] if self.advice else [])])

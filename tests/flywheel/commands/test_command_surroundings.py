@@ -34,7 +34,7 @@ def test_the_gateway_is_scraped_past_a_proxy(monkeypatch: pytest.MonkeyPatch) ->
 PRINTS = """
 import sys
 from flywheel import __main__
-__main__.app = lambda: print(sys.argv[1], flush=True)
+__main__.app = lambda **_named: print(sys.argv[1], flush=True)
 __main__.main()
 """
 

@@ -193,6 +193,7 @@ class Approval(_message.Message):
     RECOVERY_TIME_FIELD_NUMBER: _builtins.int
     RECOVERY_DEADLINE_FIELD_NUMBER: _builtins.int
     RECOVERY_MESSAGE_FIELD_NUMBER: _builtins.int
+    CANCELLED_BY_FIELD_NUMBER: _builtins.int
     SUPERSEDES_FIELD_NUMBER: _builtins.int
     SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
     SUPERSEDED_PROPOSERS_FIELD_NUMBER: _builtins.int
@@ -248,6 +249,10 @@ class Approval(_message.Message):
     """
     recovery_message: _builtins.str
     """Output only. What was found, without secrets: why it is NOT_RECOVERED, for example. At most 1024 characters."""
+    cancelled_by: _builtins.str
+    """Output only. The authenticated identity that cancelled it. Empty unless CANCELLED, and when the service did: its
+    incident was already RESOLVED.
+    """
     supersedes: _builtins.str
     """Output only. The approval that this one replaces (`ProposeRequest.supersedes`). Empty when it replaces none. Kept
     when retention has removed that one.
@@ -354,6 +359,7 @@ class Approval(_message.Message):
         recovery_time: _timestamp_pb2.Timestamp | None = ...,
         recovery_deadline: _timestamp_pb2.Timestamp | None = ...,
         recovery_message: _builtins.str = ...,
+        cancelled_by: _builtins.str = ...,
         supersedes: _builtins.str = ...,
         superseded_by: _builtins.str = ...,
         superseded_proposers: _abc.Iterable[_builtins.str] | None = ...,
@@ -362,7 +368,7 @@ class Approval(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_time", b"incident_unknown_time", "operation", b"operation", "recovery_deadline", b"recovery_deadline", "recovery_time", b"recovery_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "canary", b"canary", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_accepted_by", b"incident_unknown_accepted_by", "incident_unknown_time", b"incident_unknown_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "recovery", b"recovery", "recovery_deadline", b"recovery_deadline", "recovery_message", b"recovery_message", "recovery_time", b"recovery_time", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "superseded_by", b"superseded_by", "superseded_proposers", b"superseded_proposers", "supersedes", b"supersedes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "action", b"action", "action_hash", b"action_hash", "approval_id", b"approval_id", "auto_execute", b"auto_execute", "canary", b"canary", "cancelled_by", b"cancelled_by", "confidence", b"confidence", "create_time", b"create_time", "decide_time", b"decide_time", "decisions", b"decisions", "etag", b"etag", "execute_time", b"execute_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "incident_id", b"incident_id", "incident_opening", b"incident_opening", "incident_resolve_time", b"incident_resolve_time", "incident_unknown_accepted_by", b"incident_unknown_accepted_by", "incident_unknown_time", b"incident_unknown_time", "incident_verified", b"incident_verified", "operation", b"operation", "outcome_message", b"outcome_message", "parse_error", b"parse_error", "proposed_by", b"proposed_by", "rationale", b"rationale", "recovery", b"recovery", "recovery_deadline", b"recovery_deadline", "recovery_message", b"recovery_message", "recovery_time", b"recovery_time", "required_approvals", b"required_approvals", "risk", b"risk", "state", b"state", "superseded_by", b"superseded_by", "superseded_proposers", b"superseded_proposers", "supersedes", b"supersedes", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015

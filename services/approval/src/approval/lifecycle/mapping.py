@@ -48,6 +48,7 @@ def approval_to_proto(approval: Approval) -> approval_pb2.Approval:
         incident_resolve_time=optional_timestamp(approval.incident_resolve_time),
         incident_unknown_time=optional_timestamp(approval.incident_unknown_time),
         incident_unknown_accepted_by=approval.incident_unknown_accepted_by,
+        cancelled_by=approval.cancelled_by,
         supersedes=approval.supersedes,
         superseded_by=approval.superseded_by,
         superseded_proposers=approval.superseded_proposers,

@@ -1,0 +1,1 @@
+"""The deployments that the operator's commands know, and the credentials for them."""

@@ -1,0 +1,1 @@
+"""What the operator's commands print: tables for people, JSON for programs."""

@@ -1,0 +1,109 @@
+"""`flywheel delivery`."""
+
+from typing import Annotated
+
+import typer
+
+from awoooi.approval.v1 import approval_pb2
+from awoooi.client.values import enum_values
+from flywheel.errors import FlywheelError
+from flywheel.operator import flags
+from flywheel.operator.choices import DeliveryState, DeliveryTopic, names
+from flywheel.operator.exits import ExitStatus
+from flywheel.operator.session import Session
+from flywheel.operator.verb import noun, verb
+from flywheel.operator.views.waiting import DELIVERY, delivery_state
+
+app = noun(
+    "What approvals have caused, and what waits of it: resolves, timeline events, executions, messages."
+)
+
+_Topics = Annotated[
+    list[DeliveryTopic] | None,
+    typer.Option("--topic", case_sensitive=False, help="Of this topic; may be repeated."),
+]
+_Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[DELIVERY]...", help="Ids; - reads them from standard input, one a line."),
+]
+
+
+@verb(app, "list")
+def list_(
+    session: Session,
+    *,
+    states: Annotated[
+        list[DeliveryState] | None,
+        typer.Option("--state", case_sensitive=False, help="In this state; may be repeated."),
+    ] = None,
+    topics: _Topics = None,
+    approval_id: flags.OfApproval = "",
+    limit: flags.Limit = 50,
+) -> None:
+    """List deliveries, newest first: the resolves, and what is PARKED (dead-lettered) or DISMISSED of every topic."""
+    found = session.approvals.list_deliveries(
+        states=enum_values(approval_pb2.Delivery.State, "STATE_", names(states)),
+        topics=enum_values(approval_pb2.Delivery.Topic, "TOPIC_", names(topics)),
+        approval_id=approval_id,
+    )
+    session.printer.items(found, DELIVERY, limit=limit)
+
+
+@verb(app)
+def retry(
+    session: Session,
+    delivery_ids: _Ids = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="All that are PARKED.")] = False,
+    topics: _Topics = None,
+) -> None:
+    """Re-queue PARKED (dead-lettered) deliveries, once what they failed at is mended."""
+    if every == bool(delivery_ids):
+        raise FlywheelError("give ids or --all, not both", exit_status=ExitStatus.USAGE)
+    if every:
+        _retry_all(session, topics)
+        return
+
+    def act(delivery_id: str) -> None:
+        delivery = session.approvals.retry_delivery(delivery_id)
+        _print(session, delivery)
+
+    session.each(delivery_ids or (), act)
+
+
+@verb(app, asks=True)
+def dismiss(
+    session: Session,
+    delivery_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="DELIVERY...", help="Ids; - reads them from standard input, one a line."),
+    ],
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept on record.")],
+) -> None:
+    """Give PARKED (dead-lettered) deliveries up for good."""
+
+    def act(delivery_id: str) -> None:
+        session.confirm(f"Dismiss {delivery_id} for good?")
+        _print(session, session.approvals.dismiss_delivery(delivery_id, reason=reason))
+
+    session.each(delivery_ids, act)
+
+
+def _retry_all(session: Session, topics: list[DeliveryTopic] | None) -> None:
+    wanted = enum_values(approval_pb2.Delivery.Topic, "TOPIC_", names(topics))
+    has_more = True
+    count = 0
+    while has_more:
+        response = session.approvals.retry_deliveries(topics=wanted)
+        for each in response.deliveries:
+            _print(session, each)
+        count += len(response.deliveries)
+        has_more = response.has_more
+    session.printer.note(f"{count} re-queued")
+
+
+def _print(session: Session, delivery: approval_pb2.Delivery) -> None:
+    session.printer.result(
+        delivery, f"{delivery.delivery_id} is {delivery_state(delivery.state)}", delivery.delivery_id
+    )

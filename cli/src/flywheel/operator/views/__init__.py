@@ -1,0 +1,1 @@
+"""How each resource is shown."""
