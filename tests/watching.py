@@ -78,7 +78,7 @@ async def watch_server(
     transactions = Transactions(engine, Outbox())
     feed: Feed[Any] = Feed(max_watchers=max_watchers, max_changes=max_changes)
     epochs = Epochs(transactions, source.table)
-    use_case = WatchUseCase(transactions, source, feed, epochs, heartbeat=heartbeat)
+    use_case = WatchUseCase(transactions, source, feed, epochs, reads=transactions, heartbeat=heartbeat)
     server = (
         ServerBuilder(
             "127.0.0.1:0",

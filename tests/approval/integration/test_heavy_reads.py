@@ -19,6 +19,14 @@ from tests.rpc_errors import refused
 from tests.services import RunningService, healthy_service
 
 Read = Callable[[Approvals], Awaitable[Any]]
+
+
+async def existing(approvals: Approvals) -> Any:
+    """The first response of a Watch that begins with what exists."""
+    async with approvals.watch(include_existing=True, heartbeats=True) as watch:
+        return await anext(watch)
+
+
 # Each with a table that it reads, how many of them run at a time, and whether Get reads the table as well.
 READS: dict[str, tuple[str, int, Read]] = {
     "List": ("approval_decisions", 3, lambda approvals: approvals.list().page()),
@@ -28,6 +36,7 @@ READS: dict[str, tuple[str, int, Read]] = {
         lambda approvals: approvals.list_executions().page(),
     ),
     "ListDeliveries": ("outbox", 3, lambda approvals: approvals.list_deliveries().page()),
+    "Watch": ("approval_decisions", 3, existing),
     "GetFlywheelStats": ("auto_repair_executions", 1, lambda approvals: approvals.stats()),
     "Reconcile": ("outbox", 1, lambda approvals: approvals.reconcile(validate_only=True)),
 }

@@ -214,7 +214,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                 deliveries=DeliveryUseCases(transactions, reads=reads),
                 canaries=CanaryUseCase(transactions),
                 reconciler=reconciler,
-                watch=WatchUseCase(transactions, changes, feed, epochs),
+                watch=WatchUseCase(transactions, changes, feed, epochs, reads=reads),
                 page_tokens=page_tokens,
                 default_ttl=settings.default_ttl,
             ),

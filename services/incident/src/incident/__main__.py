@@ -129,7 +129,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         canaries=CanaryUseCase(transactions),
         side_effects=SideEffectUseCases(transactions, reads=reads),
         knowledge=knowledge,
-        watch=WatchUseCase(transactions, changes, feed, epochs),
+        watch=WatchUseCase(transactions, changes, feed, epochs, reads=reads),
         page_tokens=page_tokens,
         errors=ERRORS,
     )

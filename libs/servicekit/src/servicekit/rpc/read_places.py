@@ -46,9 +46,12 @@ class ReadPlaces:
         metrics.observe_open_calls(_KIND, lambda: self._running + self._waiting_count())
 
     @asynccontextmanager
-    async def place(self, peer: str) -> AsyncIterator[None]:
-        """Wait for a place, and keep it for the block. Raises RpcError (RESOURCE_EXHAUSTED) when too many wait."""
-        await self._enter(peer)
+    async def place(self, peer: str, *, is_bounded: bool = True) -> AsyncIterator[None]:
+        """Wait for a place, and keep it for the block. Raises RpcError (RESOURCE_EXHAUSTED) when too many wait.
+
+        Not `is_bounded` are the reads of streams: there are no more of them than streams.
+        """
+        await self._enter(peer, is_bounded=is_bounded)
         try:
             yield
         finally:
@@ -59,16 +62,12 @@ class ReadPlaces:
         self._metrics.refused(_TIME)
         return RpcError(_TOO_LONG)
 
-    async def _enter(self, peer: str) -> None:
+    async def _enter(self, peer: str, *, is_bounded: bool) -> None:
         if self._running < self._limits.running:
             self._running += 1
             return
-        if len(self._waiting.get(peer, ())) >= self._limits.waiting_per_peer:
-            self._metrics.refused(_PER_PEER)
-            raise RpcError(_FULL)
-        if self._waiting_count() >= self._limits.waiting:
-            self._metrics.refused(_KIND)
-            raise RpcError(_FULL)
+        if is_bounded:
+            self._require_room(peer)
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(peer, collections.deque()).append(turn)
         try:
@@ -80,6 +79,14 @@ class ReadPlaces:
             else:
                 self._forget(peer, turn)
             raise
+
+    def _require_room(self, peer: str) -> None:
+        if len(self._waiting.get(peer, ())) >= self._limits.waiting_per_peer:
+            self._metrics.refused(_PER_PEER)
+            raise RpcError(_FULL)
+        if self._waiting_count() >= self._limits.waiting:
+            self._metrics.refused(_KIND)
+            raise RpcError(_FULL)
 
     def _leave(self) -> None:
         """Give the place to the next peer in turn, or free it."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from servicekit.outbox.transaction import Transactions
+from servicekit.rpc.current_place import current_read_place
 from servicekit.watch.epoch import Epochs
 from servicekit.watch.errors import (
     FeedEndedError,
@@ -27,7 +28,7 @@ CriteriaT = TypeVar("CriteriaT", bound=Criteria[Any])
 HEARTBEAT = timedelta(seconds=20)
 # Changes read at a time, and held in memory by a stream that is blocked.
 _PAGE = 100
-# Streams that read from the database at a time: many that resume at once leave connections for other calls.
+# Streams that read missed changes at a time: many that resume at once leave connections for other calls.
 _READERS = 2
 
 
@@ -44,10 +45,12 @@ class WatchUseCase(Generic[CriteriaT, ChangeT, RecordT]):
         feed: Feed[ChangeT],
         epochs: Epochs,
         *,
+        reads: Transactions,
         heartbeat: timedelta = HEARTBEAT,
     ) -> None:
-        """Send a heartbeat when nothing else was sent for `heartbeat`."""
+        """Send a heartbeat when nothing else was sent for `heartbeat`. `reads` serves the existing records: they are a list."""
         self._transactions = transactions
+        self._reads = reads
         self._source = source
         self._epochs = epochs
         self._readers = asyncio.Semaphore(_READERS)
@@ -102,7 +105,7 @@ class WatchUseCase(Generic[CriteriaT, ChangeT, RecordT]):
         # change; one after which the record no longer matches follows as a change alone.
         after: Any = None
         while True:
-            async with self._readers, self._transactions.statement() as connection:
+            async with current_read_place(), self._reads.statement() as connection:
                 page, after = await self._source.list_existing(connection, criteria, after=after, limit=_PAGE)
             for record in page:
                 yield record

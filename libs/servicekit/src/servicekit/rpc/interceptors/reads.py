@@ -1,11 +1,13 @@
 """Gives heavy reads places of their own, so that they never keep other calls from the database."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import Any
 
 from servicekit.database.errors import is_too_long
 from servicekit.rpc.admission import address_of
 from servicekit.rpc.context import Context
+from servicekit.rpc.current_place import set_read_place
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.read_places import ReadPlaces
 from servicekit.rpc.turns import Turns, set_turns
@@ -53,5 +55,16 @@ class ReadLayer:
         return behavior
 
     def stream(self, method: str, inner: StreamBehavior) -> StreamBehavior:
-        """Pass: what a stream reads is bounded by its own use case."""
-        return inner
+        """Let the stream have places for what it reads: one for each page, not for as long as it is open."""
+
+        async def behavior(request: Any, context: Context) -> AsyncIterator[Any]:
+            set_read_place(partial(self._places.place, address_of(context.peer()), is_bounded=False))
+            try:
+                async for response in inner(request, context):
+                    yield response
+            except Exception as exc:
+                if is_too_long(exc):
+                    raise self._places.too_long() from exc
+                raise
+
+        return behavior
