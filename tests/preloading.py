@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import selectors
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ class Preloading:
         self._control = control
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
+        # Ctrl-C in the terminal is for the tests; they end this process.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         # What a fork copies is a process with one thread.
         assert len(list(Path("/proc/self/task").iterdir())) == 1
 
@@ -61,6 +64,7 @@ class Preloading:
         sys.argv = [str(self._program.__file__), *request["arguments"]]
         os.environ.clear()
         os.environ.update(request["environment"])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         # The one module that reads the environment when it is loaded.
         importlib.reload(sys.modules["servicekit.process.failpoints"])
         main: Callable[[], None] = self._program.main

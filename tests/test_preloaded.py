@@ -28,11 +28,11 @@ def test_its_exit_code_and_messages_are_those_of_a_process_that_was_started() ->
         assert service.wait(60.0) == code
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 async def test_a_signal_ends_it(number: signal.Signals) -> None:
     async with incident_database() as url, healthy_service("incident", url) as service:
         service.send(number)
-        assert service.wait() == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        assert service.wait() == (-number if number == signal.SIGKILL else 0)
         # One more is to nobody.
         service.send(number)
 

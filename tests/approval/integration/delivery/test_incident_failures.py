@@ -183,6 +183,7 @@ async def test_a_backlog_is_delivered_in_batches_and_each_job_is_marked_by_its_o
     fronted.front.resolves.clear()
     # All fall due at one instant, with the peer back.
     await end_leases(fronted.service.database_url, timedelta(seconds=3))
+    before = (await approvals.delivery(backlog[known[0]].approval_id)).attempts
     await _heal(fronted)
     for incident_id in known:
         await approvals.until_delivered(backlog[incident_id].approval_id)
@@ -191,7 +192,9 @@ async def test_a_backlog_is_delivered_in_batches_and_each_job_is_marked_by_its_o
         assert parked.last_error.startswith("NOT_FOUND")
     # Thirty-five resolves, and far fewer calls.
     assert len(fronted.front.resolves) <= 20
-    assert fronted.front.resolves_of(known[0]) == 1
+    # One; on a loaded machine it may not be answered in time, and be tried again.
+    attempts = (await approvals.delivery(backlog[known[0]].approval_id)).attempts
+    assert fronted.front.resolves_of(known[0]) == attempts - before
 
 
 async def test_a_fault_of_one_delivery_delays_no_other(fronted: Fronted, incidents: Incidents) -> None:
