@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1.incident_service_pb2_grpc import (
     IncidentServiceServicer,
@@ -58,7 +59,7 @@ class ScriptedIncidents(IncidentServiceServicer):
     def __init__(self, real: grpc.aio.Channel) -> None:
         self.behaviour: Behaviour = pass_on
         self.lookup_behaviour: Behaviour = pass_on
-        # Of AddEvent, which most tests are not about: only an outage stops it.
+        # Of AddEvent, which most tests are not about: only an outage stops it. Operations are announced all the same.
         self.timeline_behaviour: Behaviour = pass_on
         # Every Resolve and BatchResolve that was received, whatever its result.
         self.resolves: list[Message] = []
@@ -119,7 +120,8 @@ class ScriptedIncidents(IncidentServiceServicer):
         )
 
     async def AddEvent(self, request: pb.AddEventRequest, context: Any) -> pb.AddEventResponse:  # noqa: N802 - as above
-        added: pb.AddEventResponse = await self.timeline_behaviour(
+        is_announced = request.type == incident_pb2.IncidentEvent.TYPE_EXECUTION_STARTED
+        added: pb.AddEventResponse = await (pass_on if is_announced else self.timeline_behaviour)(
             self._forward(self._real.AddEvent, request, context), context
         )
         return added

@@ -14,12 +14,13 @@ import pytest_asyncio
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1 import approval_service_pb2 as approval_calls
 from awoooi.incident.v1 import incident_pb2
+from awoooi.incident.v1 import incident_service_pb2 as incident_calls
 from tests.alert_intake import notifications
 from tests.alert_intake.running_intake import Intake, running_intake
 from tests.approval.conftest import AT_REST
 from tests.approval.schemas import approval_database, rows
 from tests.approval.simulated_target import SimulatedTarget, simulated_target, verified_by
-from tests.callers import Approvals, Incidents, State, approvals_at
+from tests.callers import Approvals, Incidents, approvals_at
 from tests.eventually import eventually
 from tests.held_calls import Front, front_of
 from tests.held_calls import Held as HeldCall
@@ -29,6 +30,7 @@ from tests.services import RunningService, healthy_service
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Recovery = approval_pb2.Recovery
+IncidentEvent = incident_pb2.IncidentEvent
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class World:
     incidents: Incidents
     target: SimulatedTarget
     database_url: str
-    # The intake calls the services through these.
+    # The intake and the approval service call through these.
     to_incidents: Front
     to_approvals: Front
 
@@ -65,7 +67,7 @@ async def world(
     ):
         variables = {
             **AT_REST,
-            "APPROVAL_INCIDENT_TARGET": incident_service.address,
+            "APPROVAL_INCIDENT_TARGET": to_incidents.address,
             **verified_by(target, tmp_path_factory.mktemp("hooks")),
         }
         async with (
@@ -112,15 +114,18 @@ async def test_an_operation_that_begins_after_the_intakes_look_keeps_its_inciden
     world: World,
 ) -> None:
     firing = await _fires(world)
+    approval = await _approved(world, firing)
     resolve = HeldCall()
     world.to_incidents.rules["Resolve"] = deque([resolve])
     ending = asyncio.create_task(world.intake.post(firing.ends))
     # It has looked: nothing executes.
     await resolve.received()
-    works = await _running(world, firing)
+    works = Held(status(204))
+    executing = await _executing(world, approval, works)
     resolve.release.set()
     _assert_is_held(await ending, firing)
     works.release.set()
+    await executing
     world.target.active.discard(firing.fingerprint)
     found = await _posted_until_resolved(world, firing.incident_id, firing.ends)
     assert found.resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
@@ -128,43 +133,57 @@ async def test_an_operation_that_begins_after_the_intakes_look_keeps_its_inciden
 
 async def test_an_operation_that_ends_during_the_intakes_look_is_seen_by_it(world: World) -> None:
     firing = await _fires(world)
-    works = await _running(world, firing)
-    executing = HeldCall()
+    approval = await _approved(world, firing)
+    works = Held(status(204))
+    executing = await _executing(world, approval, works)
+    # Its end is late on the timeline, so that the incident does not change.
+    executed = HeldCall()
+    world.to_incidents.of["AddEvent"] = lambda request: (
+        incident_calls.AddEventRequest.FromString(request).type == IncidentEvent.TYPE_EXECUTED
+    )
+    world.to_incidents.rules["AddEvent"] = deque([executed])
+    look = HeldCall()
     world.to_approvals.of["List"] = lambda request: bool(
         approval_calls.ListRequest.FromString(request).states
     )
-    world.to_approvals.rules["List"] = deque([executing])
+    world.to_approvals.rules["List"] = deque([look])
     ending = asyncio.create_task(world.intake.post(firing.ends))
-    await executing.received()
+    await look.received()
+    # Whatever else the intake has asked by now has its answer before the operation ends.
+    assert [each async for each in world.approvals.list(incident_id=firing.incident_id)] != []
     works.release.set()
-    (approval,) = await eventually(
-        lambda: _of_incident(world, firing),
-        lambda found: [each.state for each in found] == [State.STATE_SUCCEEDED],
-    )
-    assert approval.recovery == Recovery.RECOVERY_PENDING
-    executing.release.set()
+    assert (await executing).approval.recovery == Recovery.RECOVERY_PENDING
+    look.release.set()
     _assert_is_held(await ending, firing)
+    executed.release.set()
     world.target.active.discard(firing.fingerprint)
     found = await _posted_until_resolved(world, firing.incident_id, firing.ends)
     assert found.resolution_type == incident_pb2.RESOLUTION_TYPE_AUTO_REPAIRED
 
 
-async def _running(world: World, firing: Firing) -> Held:
-    """An operation for the incident that runs until it is released."""
-    works = Held(status(204))
+async def _approved(world: World, firing: Firing) -> approval_pb2.Approval:
+    """An approval that may be executed, and of which nothing more changes the incident."""
+    approval = await world.approvals.approved(firing.incident_id, world.target.hook(next(_HOOKS)))
+    await eventually(
+        lambda: world.incidents.event_types(firing.incident_id),
+        lambda types: {"PROPOSED", "APPROVED"} <= set(types),
+    )
+    return approval
+
+
+async def _executing(
+    world: World, approval: approval_pb2.Approval, works: Held
+) -> asyncio.Task[approval_calls.ExecuteResponse]:
+    """The execution of an approval, whose hook has been called and does not answer before it may."""
     world.target.repairs.append(works)
-    number = next(_HOOKS)
-    await world.approvals.approved(firing.incident_id, world.target.hook(number), auto_execute=True)
+    calls = len(world.target.calls)
 
     async def called() -> bool:
-        return f"/hook-{number}" in world.target.calls
+        return len(world.target.calls) > calls
 
+    executing = asyncio.create_task(world.approvals.execute(approval.approval_id))
     await eventually(called)
-    return works
-
-
-async def _of_incident(world: World, firing: Firing) -> list[approval_pb2.Approval]:
-    return [each async for each in world.approvals.list(incident_id=firing.incident_id)]
+    return executing
 
 
 def _assert_is_held(refused: httpx2.Response, firing: Firing) -> None:

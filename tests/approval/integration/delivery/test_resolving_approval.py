@@ -74,9 +74,9 @@ class World:
         return [entry.split(" UTC ")[1].split()[0] for entry in entries]
 
     async def _whole(self, incident_id: str) -> list[str]:
-        """The types on the timeline without those of the side effects."""
+        """The types on the timeline without those of the side effects, and without the announcement of an operation."""
         types = await self.incidents.event_types(incident_id)
-        return [each for each in types if not each.startswith("EFFECT")]
+        return [each for each in types if not each.startswith(("EFFECT", "EXECUTION_STARTED"))]
 
     async def lose_resolve(self, approval_id: str) -> None:
         """Lose the delivery of a resolve, as an outbox row that was removed by hand."""

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from approval.delivery.model import FoundIncident, IncidentCheck, TimelineEntry
 from approval.execution.abandoned import mark_abandoned
 from approval.execution.errors import IncidentUnreachableError
 from approval.execution.limits import OperationLimits
@@ -25,6 +24,7 @@ from servicekit.database.engine import create_engine
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
 from tests.approval.integration.execution.approved import get_approval, insert_approved
+from tests.approval.integration.execution.unresolved import UnresolvedIncidents
 from tests.approval.schemas import rows
 from tests.calls import TESTER
 from tests.eventually import eventually
@@ -34,24 +34,6 @@ ACTION = "HTTP POST hook"
 LEASE = timedelta(seconds=3)
 # Of UTF-8, as the contract says of the output of an operation.
 MAX_BYTES = 8192
-
-
-class UnresolvedIncidents:
-    """An incident directory in which every incident is unresolved; with `away` no operation can be announced."""
-
-    def __init__(self, *, away: bool = False) -> None:
-        self._away = away
-        self.announced = asyncio.Event()
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-
-    async def find(self, incident_id: str) -> FoundIncident:
-        return FoundIncident(IncidentCheck.UNRESOLVED)
-
-    async def announce(self, entry: TimelineEntry, *, opening: int) -> IncidentCheck:
-        self.announced.set()
-        await self.may_answer.wait()
-        return IncidentCheck.UNREACHABLE if self._away else IncidentCheck.UNRESOLVED
 
 
 class Scripted:
