@@ -125,6 +125,7 @@ async def scripted_server(
     credentials: grpc.ChannelCredentials | None = None,
     authenticator: Authenticator | None = None,
     roles: RoleTable = _OPEN,
+    health_address: str | None = None,
 ) -> AsyncIterator[Running]:
     """A server with a ScriptedService until the block ends; with `tls`, reached with these credentials."""
     registry, service = CollectorRegistry(), ScriptedService()
@@ -138,6 +139,7 @@ async def scripted_server(
             limits=limits,
             tls=tls,
             reflection_enabled=reflection,
+            health_address=health_address,
         )
         .add(incident_service_pb2_grpc.add_IncidentServiceServicer_to_server, service, SERVICE)
         .build()

@@ -228,7 +228,7 @@ def _explain(error: Exception, prefix: str) -> tuple[str, int]:
         case ImportFailedError():
             message = str(error)
         case AddressInUseError():
-            message = f"{prefix}_LISTEN: {error} cannot be listened on: another process has it, or it is no address of this machine"
+            message = f"{prefix}_{error.setting}: {error} cannot be listened on: another process has it, or it is no address of this machine"
         case CannotListenError():
             message = f"{prefix}_METRICS_LISTEN: {error}"
         case BackgroundEndedError():

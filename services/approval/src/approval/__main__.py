@@ -107,6 +107,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         authenticator=None if authentication is None else authentication.authenticator,
         tls=server_tls(settings, certificates),
         insecure=settings.insecure,
+        health_address=settings.health_listen,
         reflection_enabled=settings.reflection,
         limits=server_limits(settings),
         audited=AuditedMethods(READING, TARGETS, unchanged),

@@ -85,6 +85,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         authenticator=None if authentication is None else authentication.authenticator,
         tls=server_tls(settings, certificates),
         insecure=settings.insecure,
+        health_address=settings.health_listen,
         reflection_enabled=settings.reflection,
         limits=server_limits(settings),
         calls=calls,

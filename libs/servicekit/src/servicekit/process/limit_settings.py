@@ -14,6 +14,9 @@ class LimitSettings(Settings):
 
     # Connections that are accepted; each is a file descriptor.
     max_connections: int = Field(default=1_000, ge=10, le=100_000)
+    # A connection this old is closed once its calls have ended, so that its client looks the addresses up again and finds new
+    # replicas. Where all connections come through a proxy, it balances and this is not needed.
+    max_connection_age: Duration | None = Field(default=None, ge=timedelta(seconds=1))
     # Unary calls that are open, of all callers and of one address. A proxy in front is one address.
     max_calls: int = Field(default=2_000, ge=10, le=100_000)
     max_calls_per_peer: int = Field(default=1_500, ge=1, le=100_000)

@@ -21,6 +21,9 @@ class ServiceSettings(LimitSettings, ServerTlsSettings, LogSettings):
     # jobs call LISTEN with a token. gRPC for Python either requires a certificate or does not ask for it. Without this
     # address TLS_CLIENT_CA_FILE requires it on LISTEN.
     mtls_listen: Address | None = Field(default=None, validate_default=True)
+    # An address for the health service alone, in plain text and without authentication, for probes that speak no TLS: those of
+    # Kubernetes. It says whether the process is well and takes nothing, so it may be beyond loopback.
+    health_listen: Address | None = None
     # The trust domain of the services' SPIFFE ids; certificates of another one are refused.
     tls_trust_domain: str = "awoooi"
     # Serve RPCs beyond loopback without TLS and authentication: every host that reaches the port may call under any name.

@@ -11,6 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servicekit.rpc.context import Context
 
+# The name of what is SERVING as long as this process answers, its database or not: for probes that restart a process.
+LIVENESS = "liveness"
+
 _Response = health_pb2.HealthCheckResponse
 
 
@@ -32,9 +35,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         changed.set()
 
     def stop(self) -> None:
-        """Set every service to NOT_SERVING for good."""
+        """Set every service to NOT_SERVING for good, but not `LIVENESS`: a process that drains is well."""
         for name in self._serving:
-            self.set(name, serving=False)
+            if name != LIVENESS:
+                self.set(name, serving=False)
         self._stopping = True
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> _Response:  # noqa: N802 - the contract's name

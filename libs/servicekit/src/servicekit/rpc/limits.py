@@ -28,6 +28,7 @@ def server_limits(settings: ServiceSettings) -> ServerLimits:
         unsent=UnsentLimits(total_bytes=settings.max_unsent_bytes, write_time=settings.write_timeout),
         received=ReceivedLimits(total_bytes=settings.max_received_bytes),
         connections=settings.max_connections,
+        connection_age=settings.max_connection_age,
         calls_per_second=settings.calls_per_second,
         deadline=settings.call_timeout,
     )

@@ -11,7 +11,7 @@ import structlog
 
 from servicekit.database.errors import DatabaseUnavailableError
 from servicekit.database.failure_log import FailureLog
-from servicekit.rpc.health import HealthServicer
+from servicekit.rpc.health import LIVENESS, HealthServicer
 from servicekit.rpc.interceptors.drain import DrainLayer
 from servicekit.rpc.open_streams import OpenStreams
 from servicekit.rpc.received import ReceivedBytes
@@ -25,6 +25,11 @@ _LAME_DUCK_SECONDS = 0.2
 
 class AddressInUseError(Exception):
     """Another process listens on the address already."""
+
+    def __init__(self, address: str, *, setting: str = "LISTEN") -> None:
+        """`setting` ends the name of the variable with the address."""
+        super().__init__(address)
+        self.setting = setting
 
 
 class Server:
@@ -42,6 +47,8 @@ class Server:
         tls: ServerTls | None,
         names: tuple[str, ...],
         drain_time: timedelta,
+        probes: grpc.aio.Server | None = None,
+        health_address: str | None = None,
     ) -> None:
         self._server = server
         self._health = health
@@ -51,6 +58,8 @@ class Server:
         self._received = received
         self._drain_seconds = drain_time.total_seconds()
         self._serving: bool | None = None
+        self._probes = probes
+        self.health_address = health_address
         self.address = address
         self.mtls_address = tls.mtls_address if tls is not None else None
         self._tls = tls
@@ -61,36 +70,34 @@ class Server:
         Raises AddressInUseError when a port is taken.
         """
         await self.set_serving(False)
+        self._health.set(LIVENESS, serving=True)
         protection: dict[str, object] = {}
         if self._tls is None:
-            self.address = self._listen(self.address, None)
+            self.address = _listen(self._server, self.address, None)
         else:
             required = self._tls.requires_client_certificate
-            self.address = self._listen(
-                self.address, server_credentials(self._tls.certificates, require_client_certificate=required)
+            self.address = _listen(
+                self._server,
+                self.address,
+                server_credentials(self._tls.certificates, require_client_certificate=required),
             )
             protection = {"tls": True, "client_certificate_required": required}
         if self._tls is not None and self.mtls_address is not None:
-            self.mtls_address = self._listen(
-                self.mtls_address, server_credentials(self._tls.certificates, require_client_certificate=True)
+            self.mtls_address = _listen(
+                self._server,
+                self.mtls_address,
+                server_credentials(self._tls.certificates, require_client_certificate=True),
+                setting="MTLS_LISTEN",
             )
             protection["mtls_address"] = self.mtls_address
+        if self._probes is not None and self.health_address is not None:
+            self.health_address = _listen(self._probes, self.health_address, None, setting="HEALTH_LISTEN")
+            protection["health_address"] = self.health_address
+            await self._probes.start()
         await self._server.start()
-        ports = {_port(address) for address in (self.address, self.mtls_address) if address is not None}
-        self._received.start(ports)
+        addresses = (self.address, self.mtls_address, self.health_address)
+        self._received.start({_port(address) for address in addresses if address is not None})
         _log.info("serving", address=self.address, **protection)
-
-    def _listen(self, address: str, credentials: grpc.ServerCredentials | None) -> str:
-        """Add an address and return the real one."""
-        host = address.rpartition(":")[0]
-        try:
-            if credentials is None:
-                port = self._server.add_insecure_port(address)
-            else:
-                port = self._server.add_secure_port(address, credentials)
-        except RuntimeError as exc:
-            raise AddressInUseError(address) from exc
-        return f"{host}:{port}"
 
     async def set_serving(self, serving: bool) -> None:
         """Report to health checks whether the server can do its work now."""
@@ -111,7 +118,28 @@ class Server:
                 await self._drain.drain(min(_LAME_DUCK_SECONDS, self._drain_seconds))
         self._streams.end()
         await self._server.stop(max(0.0, until - loop.time()))
+        if self._probes is not None:
+            await self._probes.stop(None)
         self._received.stop()
+
+
+def _listen(
+    server: grpc.aio.Server,
+    address: str,
+    credentials: grpc.ServerCredentials | None,
+    *,
+    setting: str = "LISTEN",
+) -> str:
+    """Add an address and return the real one."""
+    host = address.rpartition(":")[0]
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError as exc:
+        raise AddressInUseError(address, setting=setting) from exc
+    return f"{host}:{port}"
 
 
 def _port(address: str) -> int:

@@ -35,6 +35,7 @@ from servicekit.rpc.interceptors.telemetry import TelemetryLayer
 from servicekit.rpc.interceptors.validation import ValidationLayer
 from servicekit.rpc.open_streams import OpenStreams
 from servicekit.rpc.own_services import OwnServices
+from servicekit.rpc.probes import probe_server
 from servicekit.rpc.read_places import ReadPlaces
 from servicekit.rpc.received import ReceivedBytes
 from servicekit.rpc.reflection import add_reflection
@@ -61,6 +62,7 @@ class ServerBuilder:
         authenticator: Authenticator | None = None,
         tls: ServerTls | None = None,
         insecure: bool = False,
+        health_address: str | None = None,
         reflection_enabled: bool = True,
         limits: ServerLimits | None = None,
         calls: InFlightCalls | None = None,
@@ -69,7 +71,8 @@ class ServerBuilder:
         """Prepare a server for `address` (`host:port`; port 0 lets the system choose); without `tls` in plain text.
 
         `roles` says who may call what; a method that is not in it is refused. Without an `authenticator` a caller has every
-        role, and any name that it claims. `calls` counts the unary calls in flight, for background work that is throttled by
+        role, and any name that it claims. `health_address` is a second address, where health alone is served, in plain text and
+        to everyone. `calls` counts the unary calls in flight, for background work that is throttled by
         them. `audited` are the methods that leave audit records.
 
         Raises ExposedWithoutAuthenticationError when `address` is beyond loopback and lacks one of the two, unless
@@ -80,6 +83,7 @@ class ServerBuilder:
         )
         self._address = address
         self._tls = tls
+        self._health_address = health_address
         self._limits = limits or ServerLimits()
         self._reflection_enabled = reflection_enabled
         self._names: list[str] = []
@@ -150,6 +154,7 @@ class ServerBuilder:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
+                *_age(self._limits.connection_age),
             ],
             # Never met but by calls that arrive while others beyond the limits are being refused.
             maximum_concurrent_rpcs=2 * self._limits.open_calls,
@@ -187,6 +192,15 @@ class ServerBuilder:
             self._metrics,
         )
         health_pb2_grpc.add_HealthServicer_to_server(health, own)  # type: ignore[arg-type]  # as a server to the generated code
+        probes = None
+        if self._health_address is not None:
+            probes = probe_server()
+            probed = Registration(
+                probes,
+                OwnServices(self._own_places, streams, self._callers, self._access_log),
+                self._metrics,
+            )
+            health_pb2_grpc.add_HealthServicer_to_server(health, probed)  # type: ignore[arg-type]  # as above
         if self._reflection_enabled:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
             add_reflection(own, (*self._names, health_name))
@@ -200,7 +214,13 @@ class ServerBuilder:
             tls=self._tls,
             names=("", *self._names),
             drain_time=self._limits.drain,
+            probes=probes,
+            health_address=self._health_address,
         )
+
+
+def _age(age: timedelta | None) -> list[tuple[str, int]]:
+    return [] if age is None else [("grpc.max_connection_age_ms", _milliseconds(age))]
 
 
 def _milliseconds(duration: timedelta) -> int:

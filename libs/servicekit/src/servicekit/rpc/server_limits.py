@@ -32,6 +32,9 @@ class ServerLimits:
     handshake_time: timedelta = timedelta(seconds=10)
     # A connection without calls is closed; its client opens another with its next call.
     idle_time: timedelta = timedelta(minutes=15)
+    # A connection this old is closed once its calls have ended, a tenth earlier or later, and its client opens another for its
+    # next call: it looks its addresses up again, and finds servers that are new. None: never.
+    connection_age: timedelta | None = None
     connections: int = 1_000
     # How often a client may ping, with or without calls.
     ping_interval: timedelta = timedelta(seconds=5)
