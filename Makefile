@@ -107,6 +107,6 @@ endif
 	@touch $@
 
 .venv/.dev: .venv/.runtime requirements-dev.lock
-	@echo 'Installing into .venv what tests and lint need (65 MB more the first time, under a minute; only after a change)'
+	@echo 'Installing into .venv what tests and lint need (90 MB more the first time, under a minute; only after a change)'
 	@$(pip) --require-hashes -r requirements-dev.lock
 	@touch $@

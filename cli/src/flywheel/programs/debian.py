@@ -32,6 +32,8 @@ class Packages(NamedTuple):
     # The paths of programs in the packages, by their names.
     programs: Mapping[str, str]
     major: int
+    # Whether they print their version.
+    tells_version: bool = True
 
 
 class UnavailableError(Exception):
@@ -119,7 +121,7 @@ def _unpack(scratch: Path, wanted: Packages) -> Path:
     for name, path in wanted.programs.items():
         _make_relative(folder, folder / path)
         # They depend on the C library only: do they run with the installed one, and is it the expected version?
-        if major_version(str(folder / path)) != wanted.major:
+        if wanted.tells_version and major_version(str(folder / path)) != wanted.major:
             raise UnavailableError(
                 f"{name} of Debian {wanted.release} does not run here, or is not of version {wanted.major}"
             )

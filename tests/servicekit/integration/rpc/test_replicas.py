@@ -12,7 +12,7 @@ import pytest
 import awoooi.client
 from awoooi.incident.v1 import incident_service_pb2_grpc
 from servicekit.rpc.channel import open_channel
-from servicekit.rpc.server import ServerLimits
+from servicekit.rpc.server_limits import ServerLimits
 from tests.dns_server import dns_name
 from tests.servicekit.scripted_server import SERVICE, VALID, Running, scripted_server
 

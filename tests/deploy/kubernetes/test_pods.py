@@ -1,0 +1,364 @@
+"""What every pod must have, and that what it names exists: ports, variables, Services, Secrets, images."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alert_intake.settings import IntakeSettings
+from metrics_gateway.settings import GatewaySettings
+from servicekit.rpc.server_limits import ServerLimits
+from tests.deploy.kubernetes.rendered import (
+    MANIFESTS,
+    NAME,
+    OVERLAYS,
+    ROOT,
+    SETTINGS,
+    Object,
+    Workload,
+    matches,
+    named,
+    of_kind,
+    overlay,
+    render,
+    workloads,
+)
+
+# For the end of background work, and of the process.
+_MARGIN_SECONDS = 5
+# A connection more than its pools while a process migrates.
+_MIGRATING = 1
+# What PostgreSQL keeps for itself, and what people, backups and monitoring use.
+_OTHER_CONNECTIONS = 3 + 20
+
+# By the label with their name.
+SERVING = ("incident", "approval", "gateway", "intake")
+PODS = [(name, each) for name in OVERLAYS for each in (*SERVING, "incident-migrate", "approval-migrate")]
+PODS.append(("trial", "postgres"))
+
+
+def pod_named(name: str, label: str) -> Workload:
+    [found] = [each for each in workloads(overlay(name)) if each.labels[NAME] == label]
+    return found
+
+
+@pytest.fixture(params=PODS, ids="-".join)
+def pod(request: pytest.FixtureRequest) -> Workload:
+    """Each kind of pod."""
+    return pod_named(*request.param)
+
+
+@pytest.fixture(params=[each for each in PODS if each[1] in SERVING], ids="-".join)
+def served(request: pytest.FixtureRequest) -> tuple[str, Workload]:
+    """Each kind of pod that serves, with its overlay."""
+    return request.param[0], pod_named(*request.param)
+
+
+def test_every_kind_of_pod_is_looked_at() -> None:
+    found = [(name, each.labels[NAME]) for name in OVERLAYS for each in workloads(overlay(name))]
+    assert sorted(found) == sorted(PODS)
+
+
+def listening(workload: Workload) -> Mapping[str, int]:
+    """The ports that a service opens, by their variables."""
+    return {
+        name: int(value.rpartition(":")[2])
+        for name, value in workload.variables.items()
+        if name.endswith("LISTEN")
+    }
+
+
+def test_a_pod_has_no_privileges(pod: Workload) -> None:
+    assert pod.pod["automountServiceAccountToken"] is False
+    context = pod.pod["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert context["runAsUser"] > 0
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod.container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & pod.pod.keys()
+    assert all("hostPath" not in volume for volume in pod.pod["volumes"])
+
+
+def test_a_pod_asks_for_what_it_needs(pod: Workload) -> None:
+    resources = pod.container["resources"]
+    assert resources["requests"].keys() == {"cpu", "memory"}
+    # Processor time that is not used by others is not withheld.
+    assert resources["limits"].keys() == {"memory"}
+
+
+def test_only_postgres_writes_files(pod: Workload) -> None:
+    mounts = {each["name"]: each for each in pod.container["volumeMounts"]}
+    claimed = {"data"} if pod.name == "postgres" else set()
+    assert mounts.keys() == {each["name"] for each in pod.pod["volumes"]} | claimed
+    writable = {name for name, each in mounts.items() if not each.get("readOnly")}
+    assert writable == ({"data", "socket", "temporary", "shared-memory"} if claimed else set())
+    # Its group reads the Secrets, and nobody else.
+    assert all(each["defaultMode"] == 0o440 for _, each in pod.secrets())
+    assert pod.pod["securityContext"]["fsGroup"] == pod.pod["securityContext"]["runAsGroup"]
+
+
+def test_every_variable_is_a_setting(pod: Workload) -> None:
+    if pod.service:
+        prefix = pod.service.upper()
+        fields = {f"{prefix}_{name.upper()}" for name in SETTINGS[pod.service].model_fields}
+        assert {re.sub(r"(_URL|_SECRET|_URLS)_FILE$", r"\1", name) for name in pod.variables} <= fields
+
+
+def test_every_file_that_a_variable_names_is_mounted(pod: Workload) -> None:
+    mounted = {each["mountPath"] for each in pod.container["volumeMounts"]}
+    paths = [Path(value) for value in pod.variables.values() if value.startswith("/run/")]
+    assert {str(path if str(path) in mounted else path.parent) for path in paths} <= mounted
+    for mount, secret in pod.secrets():
+        if "items" in secret:
+            given = {f"{mount}/{item['path']}" for item in secret["items"]}
+            assert {str(path) for path in paths if str(path.parent) == mount} <= given
+
+
+def test_a_service_declares_exactly_the_ports_that_it_opens(served: tuple[str, Workload]) -> None:
+    pod = served[1]
+    assert sorted(pod.ports.values()) == sorted(listening(pod).values())
+
+
+def test_probes_ask_a_port_that_is_open_and_takes_them(served: tuple[str, Workload]) -> None:
+    pod = served[1]
+    probes = {kind: pod.container[f"{kind}Probe"] for kind in ("startup", "liveness", "readiness")}
+    prefix = pod.service.upper()
+    for kind, probe in probes.items():
+        if "grpc" in probe:
+            # In plain text: where health alone is served.
+            assert probe["grpc"]["port"] == listening(pod)[f"{prefix}_HEALTH_LISTEN"]
+            # What restarts a process does not depend on its database.
+            assert probe["grpc"].get("service", "") == ("" if kind == "readiness" else "liveness")
+        else:
+            assert probe["httpGet"]["scheme"] == "HTTPS"
+            assert pod.ports[probe["httpGet"]["port"]] == listening(pod)[f"{prefix}_LISTEN"]
+            assert probe["httpGet"]["path"] == ("/-/ready" if kind == "readiness" else "/-/healthy")
+    assert ("grpc" in probes["readiness"]) is (pod.service in ("incident", "approval"))
+
+
+def test_a_pod_has_the_time_that_its_service_takes_to_stop(served: tuple[str, Workload]) -> None:
+    pod = served[1]
+    # As the services' __main__ have it; a scrape or post in flight is answered within a second.
+    stopping = {
+        "incident": ServerLimits().drain,
+        "approval": ServerLimits().drain,
+        "gateway": GatewaySettings().longest_source_timeout + timedelta(seconds=1),
+        "intake": IntakeSettings().post_timeout + timedelta(seconds=1),
+    }[pod.service]
+    waiting = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    needed = waiting + stopping.total_seconds() + _MARGIN_SECONDS
+    assert needed <= pod.pod["terminationGracePeriodSeconds"]
+
+
+def test_pods_spread_and_are_replaced_one_by_one(served: tuple[str, Workload]) -> None:
+    objects, pod = overlay(served[0]), served[1]
+    spread = pod.pod["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in spread] == [
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    ]
+    assert all(matches(each["labelSelector"], pod.labels) for each in spread)
+    deployment = named(objects, "Deployment", pod.name)["spec"]
+    # What the autoscaler changes, no deployment changes back.
+    assert "replicas" not in deployment
+    # Before the new version is ready, no pod of the old one goes: the migration is waited for.
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    budget = named(objects, "PodDisruptionBudget", pod.name)["spec"]
+    assert budget["maxUnavailable"] == 1
+    scaling = named(objects, "HorizontalPodAutoscaler", pod.name)["spec"]
+    assert scaling["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": pod.name}
+    assert scaling["minReplicas"] == (1 if served[0] == "trial" else 2)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_selector_selects_one_kind_of_pod_by_its_name(name: str) -> None:
+    objects = overlay(name)
+    pods = workloads(objects)
+    for kind, path in (("Service", ()), ("PodDisruptionBudget", ("matchLabels",))):
+        for each in of_kind(objects, kind):
+            selector = each["spec"]["selector"]
+            labels = selector[path[0]] if path else selector
+            assert [pod.name for pod in pods if labels.items() <= pod.labels.items()] == [labels[NAME]]
+    for each in of_kind(objects, "Deployment", "StatefulSet"):
+        selected = [pod.name for pod in pods if matches(each["spec"]["selector"], pod.labels)]
+        assert selected == [each["metadata"]["name"]]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_port_of_a_service_is_one_of_its_pods(name: str) -> None:
+    objects = overlay(name)
+    pods = {pod.name: pod for pod in workloads(objects)}
+    for each in of_kind(objects, "Service"):
+        ports = pods[each["spec"]["selector"][NAME]].ports
+        for port in each["spec"]["ports"]:
+            assert ports[port["targetPort"]] == port["port"]
+    headless = {
+        each["metadata"]["name"]
+        for each in of_kind(objects, "Service")
+        if each["spec"].get("clusterIP") == "None"
+    }
+    # Over those gRPC clients balance by themselves.
+    assert headless == {"incident", "approval"}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_host_that_a_service_calls_is_a_name_of_its_certificate(name: str) -> None:
+    objects = overlay(name)
+    names = {
+        certificate["spec"]["secretName"]: set(certificate["spec"].get("dnsNames", ()))
+        for certificate in of_kind(objects, "Certificate")
+    }
+    for pod in workloads(objects):
+        for variable, value in pod.variables.items():
+            for host, port in (
+                re.findall(r"(?:^|=)([a-z-]+):(\d+)", value) if not variable.endswith("LISTEN") else ()
+            ):
+                service = named(objects, "Service", host)["spec"]
+                assert int(port) in {each["port"] for each in service["ports"]}, variable
+                assert host in names[f"{host}-tls"], variable
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_service_shows_a_certificate_that_says_which_one_it_is(name: str) -> None:
+    for service in SETTINGS:
+        certificate = named(overlay(name), "Certificate", service)["spec"]
+        assert certificate["uris"] == [f"spiffe://awoooi/{service}"]
+        # No name of another: its certificate could serve as that one's.
+        assert {each.partition(".")[0] for each in certificate["dnsNames"]} == {service}
+        assert certificate["privateKey"] == {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_secret_is_made_by_somebody_and_no_secret_for_nobody(name: str, secrets: Path) -> None:
+    objects = overlay(name)
+    made: dict[str, set[str]] = {each["metadata"]["name"]: set(each["data"]) for each in render(secrets)}
+    by_cert_manager = {
+        each["spec"]["secretName"]: {"tls.crt", "tls.key", "ca.crt"}
+        for each in of_kind(objects, "Certificate")
+    }
+    by_operator = {f"{each['metadata']['name']}-ca": {"ca.crt"} for each in of_kind(objects, "Cluster")}
+    keys = {**made, **by_cert_manager, **by_operator}
+    used: dict[str, set[str]] = {}
+    for pod in workloads(objects):
+        for _, secret in pod.secrets():
+            items = {item["key"] for item in secret.get("items", ())} or keys[secret["secretName"]]
+            used.setdefault(secret["secretName"], set()).update(items)
+    for monitor in of_kind(objects, "ServiceMonitor"):
+        for endpoint in monitor["spec"]["endpoints"]:
+            for key in (endpoint["authorization"]["credentials"], endpoint["tlsConfig"]["ca"]["secret"]):
+                used.setdefault(key["name"], set()).add(key["key"])
+    for cluster in of_kind(objects, "Cluster"):
+        roles = {
+            cluster["spec"]["bootstrap"]["initdb"]["secret"]["name"]: cluster["spec"]["bootstrap"]["initdb"][
+                "owner"
+            ]
+        }
+        roles |= {
+            role["passwordSecret"]["name"]: role["name"] for role in cluster["spec"]["managed"]["roles"]
+        }
+        for secret_name, role in roles.items():
+            used.setdefault(secret_name, set()).update({"username", "password"})
+            assert secrets.joinpath(f"{role}_database_url").read_text().startswith(f"postgresql://{role}:")
+    for secret_name, names in used.items():
+        assert names <= keys[secret_name], secret_name
+    optional = {"flywheel-receivers"} | ({"postgres-passwords"} if name == "production" else set())
+    assert made.keys() - used.keys() == optional
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_image_is_pinned_by_the_overlay(name: str) -> None:
+    text = (MANIFESTS / "overlays" / name / "kustomization.yaml").read_text(encoding="utf-8")
+    pinned = {each["name"]: each for each in yaml.safe_load(text)["images"]}
+    for pod in workloads(overlay(name)):
+        image, _, tag = pod.container["image"].rpartition(":")
+        found = pinned[image.rpartition("/")[2]]
+        assert (image, tag) == (found.get("newName", found["name"]), found["newTag"])
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_images_are_of_this_version_and_each_version_has_migrations_of_its_own(name: str) -> None:
+    version = re.search(
+        r'^version = "(.+)"', (ROOT / "cli/pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert version is not None
+    pods = workloads(overlay(name))
+    assert {pod.container["image"].rpartition(":")[2] for pod in pods if pod.service} == {version[1]}
+    assert {pod.name for pod in pods if pod.kind == "Job"} == {
+        f"incident-migrate-{version[1]}",
+        f"approval-migrate-{version[1]}",
+    }
+
+
+def test_another_tag_in_one_place_is_another_version_with_another_migration(tmp_path: Path) -> None:
+    text = (MANIFESTS / "overlays" / "production" / "kustomization.yaml").read_text(encoding="utf-8")
+    folder = MANIFESTS / "overlays"
+    text = re.sub(r"newTag: .+", "newTag: 7.8.9-rc.1", text)
+    for reference in ("../../base", "../../monitoring"):
+        text = text.replace(reference, _relative(tmp_path, (folder / "production" / reference).resolve()))
+    for file in ("incident-db.yaml", "approval-db.yaml", "network.yaml"):
+        (tmp_path / file).write_text((folder / "production" / file).read_text(encoding="utf-8"))
+    (tmp_path / "kustomization.yaml").write_text(text)
+    pods = workloads(render(tmp_path))
+    assert {pod.container["image"].rpartition(":")[2] for pod in pods} == {"7.8.9-rc.1"}
+    assert {pod.name for pod in pods if pod.kind == "Job"} == {
+        "incident-migrate-7.8.9-rc.1",
+        "approval-migrate-7.8.9-rc.1",
+    }
+
+
+def _relative(start: Path, target: Path) -> str:
+    return str(Path(*([".."] * (len(start.resolve().parts) - 1)), *target.parts[1:]))
+
+
+@pytest.mark.parametrize("service", ["incident", "approval"])
+def test_the_database_has_the_connections_that_all_replicas_of_two_versions_open(service: str) -> None:
+    settings = SETTINGS[service].model_fields
+    each = settings["database_pool_size"].default + settings["database_read_pool_size"].default + _MIGRATING
+    production = overlay("production")
+    replicas = named(production, "HorizontalPodAutoscaler", service)["spec"]["maxReplicas"]
+    cluster = named(production, "Cluster", f"{service}-db")["spec"]["postgresql"]
+    assert 2 * replicas * each + _OTHER_CONNECTIONS <= int(cluster["parameters"]["max_connections"])
+
+
+@pytest.mark.parametrize("service", ["incident", "approval"])
+def test_a_commit_is_on_two_servers(service: str) -> None:
+    cluster: Object = named(overlay("production"), "Cluster", f"{service}-db")["spec"]
+    assert cluster["instances"] >= 3
+    assert cluster["postgresql"]["synchronous"] == {
+        "method": "any",
+        "number": 1,
+        "dataDurability": "required",
+    }
+
+
+def test_the_receivers_have_their_secrets_and_a_way_out(tmp_path: Path, secrets: Path) -> None:
+    component = _relative(tmp_path, MANIFESTS / "receivers")
+    overlay_folder = _relative(tmp_path, MANIFESTS / "overlays" / "production")
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{overlay_folder}]\ncomponents: [{component}]\n", encoding="utf-8"
+    )
+    objects = render(tmp_path)
+    keys = set(named(render(secrets), "Secret", "flywheel-receivers")["data"])
+    out = named(objects, "NetworkPolicy", "receivers")["spec"]
+    for pod in workloads(objects):
+        if pod.kind == "Deployment" and pod.service in ("incident", "approval"):
+            assert matches(out["podSelector"], pod.labels)
+            test_every_variable_is_a_setting(pod)
+            test_every_file_that_a_variable_names_is_mounted(pod)
+            given = {
+                item["key"]
+                for mount, each in pod.secrets()
+                if mount == "/run/receivers"
+                for item in each["items"]
+            }
+            assert given
+            assert given <= keys
+        else:
+            assert not matches(out["podSelector"], pod.labels)
