@@ -72,6 +72,8 @@ class Front(grpc.GenericRpcHandler):
         self.rules: defaultdict[str, deque[Rule]] = defaultdict(deque)
         # Of which calls of a method; by default of all.
         self.of: dict[str, Callable[[bytes], bool]] = {}
+        # In place of the caller's own name; empty: none.
+        self.actor = ""
         # How many calls of a method had a rule.
         self.ruled: defaultdict[str, int] = defaultdict(int)
         self._real = real
@@ -88,6 +90,8 @@ class Front(grpc.GenericRpcHandler):
             metadata = tuple(
                 pair for pair in context.invocation_metadata() or () if pair[0].startswith("awoooi")
             )
+            if self.actor:
+                metadata = (("awoooi-actor", self.actor),)
             real: Any = self._real.unary_unary(method)
 
             async def forward() -> bytes:

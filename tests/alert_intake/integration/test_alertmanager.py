@@ -2,19 +2,24 @@
 
 import asyncio
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from approval.actions.grammar import parse_action
+from approval.verifiers import Repair
+from approval.verifiers.alertmanager import make_verifier
 from awoooi.incident.v1 import incident_pb2
 from tests.alert_intake.alertmanagers import (
     free_address,
     running_alertmanager,
     running_prometheus,
 )
-from tests.alert_intake.running_intake import Intake
+from tests.alert_intake.running_intake import Intake, running_intake
 from tests.callers import Incidents
 from tests.eventually import eventually
+from tests.services import RunningService
 from tests.tcp_proxy import tcp_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -86,3 +91,47 @@ async def test_a_pair_of_alertmanagers_that_post_at_once_opens_and_resolves_one_
     found = await of_run()
     assert len({incident.labels["disk"] for incident in found}) == ALERTS
     assert {incident.resolution_number for incident in found} == {1}
+
+
+async def test_a_repair_for_a_group_is_verified_when_no_alert_of_the_group_is_left(
+    incident_service: RunningService, approval_service: RunningService, incidents: Incidents, tmp_path: Path
+) -> None:
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('[default]\ngroup = "group"\n')
+    run = secrets.token_hex(4)
+    disks = [{"alertname": "DiskFull", "run": run, "disk": str(number)} for number in range(3)]
+    other = {"alertname": "DiskSlow", "run": run, "disk": "0"}
+    async with (
+        running_intake(
+            incident_service.address, approval_service.address, {"INTAKE_MAPPING_FILE": str(mapping)}
+        ) as grouping,
+        running_alertmanager(
+            tmp_path / "alertmanager", grouping.address, group_by=("alertname", "run")
+        ) as alerts,
+    ):
+        await alerts.report([*disks, other])
+        found = await eventually(lambda: listed(incidents, run=run), lambda each: len(each) == 2)
+        incident = next(each for each in found if each.labels["alertname"] == "DiskFull")
+        repair = Repair(
+            "APR-20260507-0000A1",
+            incident.incident_id,
+            parse_action("RESTART deployment/db -n prod"),
+            datetime.now(UTC),
+            incident.fingerprint,
+            incident.source,
+            dict(incident.labels),
+        )
+        verifier = make_verifier(
+            {"APPROVAL_VERIFIER_URL": f"http://{alerts.address}", "APPROVAL_VERIFIER_SETTLE": "0s"}
+        )
+        try:
+            for left in (3, 2, 1):
+                assert (await verifier.look(repair)).message.endswith(f": {left}")
+                await alerts.report(disks[left - 1 : left], ended=True)
+            # The other group's alert is still there.
+            await eventually(lambda: verifier.look(repair), lambda look: look.gone)
+            # One that begins later is of the group as well.
+            await alerts.report([{**disks[0], "disk": "4"}])
+            assert not (await verifier.look(repair)).gone
+        finally:
+            await verifier.close()

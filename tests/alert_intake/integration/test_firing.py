@@ -11,6 +11,7 @@ from awoooi.incident.v1 import incident_pb2
 from tests.alert_intake.alerts import TestedAlert
 from tests.alert_intake.running_intake import Intake, running_intake
 from tests.callers import Incidents
+from tests.held_calls import front_of
 from tests.services import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -53,6 +54,34 @@ async def test_three_intakes_of_three_alertmanagers_open_one_incident(
     assert [post.status_code for post in posts] == [200, 200, 200]
     for each in alerts:
         assert (await each.incident(incidents)).occurrence_count == 1
+
+
+async def test_two_intakes_of_different_names_open_one_incident_and_the_end_of_either_resolves_it(
+    intake: Intake, incidents: Incidents, incident_service: RunningService, approval_service: RunningService
+) -> None:
+    async with front_of(incident_service.address) as front:
+        front.actor = "intake-b"
+        async with running_intake(front.address, approval_service.address) as other:
+            alerts = [TestedAlert() for _ in range(10)]
+            await other.results(alerts[0].fires())
+            assert (await alerts[0].incident(incidents)).opened_by == "intake-b"
+            body = [alert.fires() for alert in alerts]
+            posts = await asyncio.gather(*(each.post(*body) for each in (intake, other) for _ in range(3)))
+            assert {post.status_code for post in posts} == {200}
+            found = [await alert.incident(incidents) for alert in alerts]
+            assert {incident.occurrence_count for incident in found} == {1}
+            # A later firing is counted at it once: by its incident id, for request ids are a caller's own.
+            for each in (intake, other, intake, other):
+                await each.results(alerts[0].fires(5))
+            assert (await alerts[0].incident(incidents)).occurrence_count == 2
+            ends = [alert.ended(5, until=9) for alert in alerts[:1]] + [
+                alert.ended(until=9) for alert in alerts[1:]
+            ]
+            posts = await asyncio.gather(*(each.post(*ends) for each in (intake, other)))
+            assert {post.status_code for post in posts} == {200}
+    for alert in alerts:
+        resolved = await alert.incident(incidents)
+        assert (resolved.state, resolved.resolution_number) == (incident_pb2.Incident.STATE_RESOLVED, 1)
 
 
 async def test_a_later_firing_after_the_end_opens_a_new_incident(

@@ -108,12 +108,29 @@ def test_a_group_is_one_report_that_began_with_its_first_firing_alert() -> None:
     (found,) = reports(*firing, alert("c3", firing=False, startsAt="2026-05-07T09:00:00Z"), mapping=GROUPED)
     assert found.starts_at == datetime.fromisoformat(STARTED)
     assert found.fingerprint.startswith("group:")
-    assert found.labels == {"alertname": "DiskFull", "severity": "critical"}
+    assert found.labels == {
+        "alertname": "DiskFull",
+        "severity": "critical",
+        "alertmanager_group": '{"labels":{"alertname":"DiskFull"},"receiver":"flywheel"}',
+    }
     assert found.description.count("\n- ") == 1
     (same,) = reports(*firing[1:], mapping=GROUPED)
     assert (same.fingerprint, same.starts_at) == (found.fingerprint, found.starts_at)
     (another,) = reports(*firing, mapping=GROUPED, groupKey="another")
     assert another.fingerprint != found.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"), [("x" * 100, True), ("ż" * 100, False)], ids=["short", "too long when it is escaped"]
+)
+def test_the_group_is_named_for_the_verifier_as_a_whole_or_not_at_all(value: str, kept: bool) -> None:
+    group = {"zone": value, "alertname": "DiskFull"}
+    mapping = parse_mapping(b'[default]\ngroup = "group"\nlabels = []\n')
+    (found,) = reports(alert(), mapping=mapping, groupLabels=group)
+    named = {
+        "alertmanager_group": f'{{"labels":{{"alertname":"DiskFull","zone":"{value}"}},"receiver":"flywheel"}}'
+    }
+    assert found.labels == (named if kept else {})
 
 
 def test_a_group_ends_when_its_last_alert_does() -> None:

@@ -1,5 +1,6 @@
 """The verifier alertmanager against a real HTTP server."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -11,6 +12,21 @@ from approval.verifiers.protocol import CannotTellError, Look, Repair
 from tests.approval.unit.verifiers.repaired import FINGERPRINT, LABELS, answer, answering, repair
 
 RUNNING = {"uptime": "2026-05-07T11:00:00.123456789Z", "cluster": {"status": "ready"}}
+# To be taken for an answer, were it asked.
+GONE = [[], RUNNING]
+
+GROUP = {"alertname": "ApiDown", "namespace": "prod"}
+OF_GROUP = repair(
+    wanted="group:0123",
+    labels={**GROUP, "alertmanager_group": json.dumps({"receiver": "flywheel", "labels": GROUP})},
+)
+
+
+def listed(
+    labels: Mapping[str, str] = GROUP, *, receiver: str = "flywheel", alerts: int = 1
+) -> Mapping[str, Any]:
+    """A group as Alertmanager lists it."""
+    return {"labels": labels, "receiver": {"name": receiver}, "alerts": [{}] * alerts}
 
 
 async def look(repaired: Repair, *contents: Any, **variables: str) -> Look:
@@ -83,13 +99,22 @@ async def test_labels_that_are_not_the_alert_s_exclude_nothing(labels: Mapping[s
 @pytest.mark.parametrize(
     ("repaired", "contents", "reason"),
     [
-        pytest.param(repair(wanted=""), [], "the incident has no fingerprint", id="no fingerprint"),
+        pytest.param(repair(wanted=""), GONE, "the incident has no fingerprint", id="no fingerprint"),
         pytest.param(
-            repair(wanted="group:0123"), [], "the incident has no fingerprint", id="of a group of alerts"
+            repair(wanted="group:0123", source="other"),
+            GONE,
+            "the incident has no fingerprint",
+            id="of a group of another system",
         ),
+        pytest.param(repair(wanted="group:0123"), GONE, "which group", id="of a group that is not named"),
+        pytest.param(
+            OF_GROUP, [{"status": "success"}], "not a list of groups", id="of another API of groups"
+        ),
+        pytest.param(OF_GROUP, [[{"labels": GROUP}]], "not a list of groups", id="of no groups"),
+        pytest.param(OF_GROUP, [[], {}], "since when it runs", id="no start, of a group"),
         pytest.param(
             repair(wanted="0" * 16, source="other"),
-            [],
+            GONE,
             "the incident has no fingerprint",
             id="of another system",
         ),
@@ -114,6 +139,40 @@ async def test_labels_that_are_not_the_alert_s_exclude_nothing(labels: Mapping[s
 async def test_what_cannot_be_told_is_not_gone(repaired: Repair, contents: list[Any], reason: str) -> None:
     with pytest.raises(CannotTellError, match=reason):
         await look(repaired, *contents)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param([], id="none"),
+        pytest.param([listed({"alertname": "ApiDown"})], id="a wider group"),
+        pytest.param([listed({**GROUP, "instance": "a"})], id="a narrower group"),
+        pytest.param([listed(receiver="other")], id="another receiver's"),
+        pytest.param([listed(alerts=0)], id="without alerts"),
+    ],
+)
+async def test_a_group_of_which_no_alert_is_listed_is_gone(others: list[Any]) -> None:
+    found = await look(OF_GROUP, others, RUNNING)
+    assert found == Look(gone=True, message="no alert of the group is in Alertmanager")
+
+
+async def test_a_group_with_any_alert_is_not_gone() -> None:
+    async with answering(answer([listed(receiver="other"), listed(alerts=2), listed()])) as (
+        api,
+        environment,
+    ):
+        verifier = make_verifier(environment)
+        found = await verifier.look(OF_GROUP)
+        await verifier.close()
+        asked = urlsplit((await api.received(1)).target)
+    assert found == Look(gone=False, message="alerts of the group are in Alertmanager: 3")
+    assert asked.path == "/api/v2/alerts/groups"
+    parameters = parse_qsl(asked.query)
+    assert [value for name, value in parameters if name == "filter"] == [
+        'alertname="ApiDown"',
+        'namespace="prod"',
+    ]
+    assert {"silenced": "true", "inhibited": "true", "active": "true"}.items() <= dict(parameters).items()
 
 
 async def test_how_long_it_must_have_run_is_a_setting() -> None:

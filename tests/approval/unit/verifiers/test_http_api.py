@@ -76,6 +76,19 @@ async def test_an_answer_without_end_is_cut_off(endless: Answer) -> None:
         await asked.close()
 
 
+@pytest.mark.parametrize("room", [1 << 20, 4 << 20], ids=["too long", "not too long"])
+async def test_an_answer_is_read_up_to_a_limit(room: int) -> None:
+    content = "x" * (2 << 20)
+    async with answering(answer(content)) as (_, environment):
+        asked = HttpApi(HttpSettings.from_environment(environment), max_response_bytes=room)
+        if room > len(content):
+            assert (await asked.get("/")).content == content
+        else:
+            with pytest.raises(CannotTellError, match="the connection failed: RemoteProtocolError"):
+                await asked.get("/")
+        await asked.close()
+
+
 async def test_no_text_quotes_the_address() -> None:
     port = await free_port()
     asked = HttpApi(HttpSettings(f"http://user:secret@127.0.0.1:{port}/token"))

@@ -90,7 +90,9 @@ async def test_the_first_rule_that_fits_has_the_expression(
         pytest.param(OF_INCIDENT, [answer([])], "not the result of a query", id="no result"),
         pytest.param(OF_INCIDENT, [answer({"status": "error"})], "not the result of a query", id="an error"),
         pytest.param(OF_INCIDENT, [result(kind="scalar")], "not an instant vector", id="a number"),
-        pytest.param(OF_INCIDENT, [result(warnings=["partial"])], "may be wrong", id="a part of the data"),
+        pytest.param(
+            OF_INCIDENT, [result(warnings=["partial"]), RUNNING], "may be wrong", id="a part of the data"
+        ),
         pytest.param(
             OF_INCIDENT,
             [result(), answer({"data": {"startTime": "2026-05-07T11:59:00Z"}})],

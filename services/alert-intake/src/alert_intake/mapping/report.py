@@ -1,6 +1,7 @@
 """Reports: what a notification says about one alert or group, with what its incident is opened by."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,9 @@ _MAX_LABELS = 64
 _MAX_LABEL = 256
 # An annotation that the incident gets as a label: the verifier prometheus of the approval service evaluates it.
 _EXPRESSION = "recovery_expression"
+# A label of an incident that is about a group: the verifier alertmanager of the approval service looks for the group by it.
+_GROUP = "alertmanager_group"
+_NO_LABELS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,15 @@ def _of_group(notification: Notification, receiver: ReceiverMapping) -> Report:
         labels={**notification.common_labels, **notification.group_labels},
         annotations=notification.common_annotations,
         footer="\n".join(f"- {_named(alert)}" for alert in alerts),
+        group=_group(notification),
     )
+
+
+def _group(notification: Notification) -> Mapping[str, str]:
+    """Return the label that says which group it is, by what Alertmanager's API knows it; none where that is too long."""
+    content = {"receiver": notification.receiver, "labels": notification.group_labels}
+    group = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return {_GROUP: group} if len(group) <= _MAX_LABEL else {}
 
 
 def _named(alert: Alert) -> str:
@@ -88,6 +100,7 @@ def _report(
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
     footer: str,
+    group: Mapping[str, str] = _NO_LABELS,
 ) -> Report:
     def first(sources: Sequence[Source]) -> str:
         found = ((annotations if each.annotation else labels).get(each.name, "") for each in sources)
@@ -96,7 +109,7 @@ def _report(
     severity = text.line(first(receiver.severity)).lower()
     title = _line(first(receiver.title) or labels.get("alertname", ""))
     description = "\n\n".join(filter(None, (first(receiver.description), footer)))
-    expression = _expression(annotations)
+    own = {**_expression(annotations), **group}
     return Report(
         firing=firing,
         starts_at=starts_at,
@@ -105,7 +118,7 @@ def _report(
         title=_cut(title or f"alert {fingerprint}", _MAX_TITLE),
         description=_cut_bytes(text.block(description.replace("\0", " ")), _MAX_DESCRIPTION_BYTES),
         severity=receiver.severities.get(severity, receiver.default_severity),
-        labels={**_labels(labels, receiver.labels, _MAX_LABELS - len(expression)), **expression},
+        labels={**_labels(labels, receiver.labels, _MAX_LABELS - len(own)), **own},
     )
 
 
