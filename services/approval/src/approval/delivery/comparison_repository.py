@@ -62,10 +62,11 @@ def _change(assignments: str) -> str:
             incident_unknown_accepted_by, canary
         FROM unnest(:approval_ids, :versions) AS compared (approval_id, version)
         JOIN approvals ON approvals.approval_id = compared.approval_id AND approvals.version = compared.version
+        WHERE approvals.approval_id = ANY (:approval_ids)
         ORDER BY approvals.approval_id
         FOR NO KEY UPDATE OF approvals
     ) AS before
-    WHERE approvals.approval_id = before.approval_id
+    WHERE approvals.approval_id = ANY (:approval_ids) AND approvals.approval_id = before.approval_id
     RETURNING before.approval_id, before.operation_kind, before.canary,
         before.incident_resolve_time IS NOT NULL AS was_acknowledged,
         before.incident_unknown_time IS NOT NULL AND before.incident_unknown_accepted_by = '' AS was_unknown
@@ -125,12 +126,13 @@ _COUNT_UNKNOWN = text(f"""
         SELECT FROM approvals WHERE {_UNKNOWN} ORDER BY create_time, approval_id LIMIT :max_counted) AS counted
 """).bindparams(bindparam("max_counted", type_=Integer))
 _ACCEPT_UNKNOWN = text(f"""
-    UPDATE approvals SET incident_unknown_accepted_by = :actor, update_time = now(), version = least(version, 9223372036854775806) + 1
-    FROM (
+    WITH accepted AS (
         SELECT approval_id FROM approvals WHERE {_UNKNOWN} ORDER BY create_time, approval_id LIMIT :limit
         FOR NO KEY UPDATE SKIP LOCKED
-    ) AS accepted
-    WHERE approvals.approval_id = accepted.approval_id
+    )
+    UPDATE approvals SET incident_unknown_accepted_by = :actor, update_time = now(), version = least(version, 9223372036854775806) + 1
+    FROM accepted
+    WHERE approvals.approval_id = ANY (ARRAY (SELECT approval_id FROM accepted)) AND approvals.approval_id = accepted.approval_id
     RETURNING approvals.approval_id, operation_kind, canary, incident_resolve_time IS NOT NULL AS was_acknowledged
 """)
 

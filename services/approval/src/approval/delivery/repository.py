@@ -82,7 +82,8 @@ _ACKNOWLEDGE = text("""
         ORDER BY approval_id
         FOR NO KEY UPDATE
     ) AS acknowledged
-    WHERE approvals.approval_id = acknowledged.approval_id AND incident_resolve_time IS NULL
+    WHERE approvals.approval_id = ANY (:approval_ids) AND approvals.approval_id = acknowledged.approval_id
+        AND incident_resolve_time IS NULL
     RETURNING CASE WHEN NOT canary THEN operation_kind END
 """).bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
 

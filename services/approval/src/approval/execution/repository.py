@@ -18,12 +18,14 @@ from approval.recovery import repository as recovery_repository
 from approval.recovery.model import RecoveryRules
 from servicekit.outbox.transaction import Transaction
 
+# As in every statement on many approvals, their ids are a condition of the key's index, so that no others are read: a plan that
+# was made while the table was small is kept while it grows.
 _RECORD_OUTCOMES = text("""
     UPDATE approvals SET
         state = finished.state, outcome_message = finished.message, execute_time = now(), finish_time = now(),
         update_time = now(), version = least(version, 9223372036854775806) + 1
     FROM unnest(:approval_ids, :states, :messages) AS finished (approval_id, state, message)
-    WHERE approvals.approval_id = finished.approval_id
+    WHERE approvals.approval_id = ANY (:approval_ids) AND approvals.approval_id = finished.approval_id
 """).bindparams(
     bindparam("approval_ids", type_=ARRAY(Text)),
     bindparam("states", type_=ARRAY(Text)),
@@ -251,16 +253,17 @@ def _recovery(result: RunResult, rules: RecoveryRules | None) -> str:
 
 # A run whose process died may have happened or not, so it is not run again.
 _ABANDONED = text("""
-    UPDATE approvals SET
-        state = 'INDETERMINATE', outcome_message = :message, finish_time = now(), execution_token = NULL,
-        execution_lease_until = NULL, update_time = now(), version = least(version, 9223372036854775806) + 1
-    FROM (
+    WITH abandoned AS (
         SELECT approval_id FROM approvals
         WHERE state = 'EXECUTING' AND execution_lease_until < now()
         ORDER BY execution_lease_until LIMIT :limit
         FOR NO KEY UPDATE SKIP LOCKED
-    ) AS abandoned
-    WHERE approvals.approval_id = abandoned.approval_id
+    )
+    UPDATE approvals SET
+        state = 'INDETERMINATE', outcome_message = :message, finish_time = now(), execution_token = NULL,
+        execution_lease_until = NULL, update_time = now(), version = least(version, 9223372036854775806) + 1
+    FROM abandoned
+    WHERE approvals.approval_id = ANY (ARRAY (SELECT approval_id FROM abandoned)) AND approvals.approval_id = abandoned.approval_id
     RETURNING approvals.approval_id
 """).bindparams(bindparam("message", type_=Text))
 

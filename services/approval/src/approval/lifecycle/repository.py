@@ -238,15 +238,16 @@ async def cancel(
 
 
 _EXPIRE = text("""
-    UPDATE approvals SET
-        state = 'EXPIRED', decide_time = coalesce(decide_time, expire_time), update_time = now(), version = least(version, 9223372036854775806) + 1
-    FROM (
+    WITH waiting AS (
         SELECT approval_id, state FROM approvals
         WHERE state IN ('PENDING', 'APPROVED') AND expire_time <= now()
         ORDER BY expire_time LIMIT :limit
         FOR NO KEY UPDATE SKIP LOCKED
-    ) AS waiting
-    WHERE approvals.approval_id = waiting.approval_id
+    )
+    UPDATE approvals SET
+        state = 'EXPIRED', decide_time = coalesce(decide_time, expire_time), update_time = now(), version = least(version, 9223372036854775806) + 1
+    FROM waiting
+    WHERE approvals.approval_id = ANY (ARRAY (SELECT approval_id FROM waiting)) AND approvals.approval_id = waiting.approval_id
     RETURNING waiting.state, approvals.approval_id
 """)
 

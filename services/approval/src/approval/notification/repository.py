@@ -44,15 +44,16 @@ async def get_subject(connection: AsyncConnection, approval_id: str) -> Subject 
 # One whose row is locked is being decided, or reminded of by another process. Neither version nor update_time change: who
 # has read the approval may still decide about it.
 _CLAIM_REMINDERS = text("""
-    UPDATE approvals SET reminder_time = now()
-    FROM (
+    WITH waiting AS (
         SELECT approval_id FROM approvals
         WHERE state = 'PENDING' AND reminder_time IS NULL AND expire_time > now() AND NOT canary
             AND create_time <= now() - make_interval(secs => :after_seconds)
         ORDER BY create_time LIMIT :limit
         FOR NO KEY UPDATE SKIP LOCKED
-    ) AS waiting
-    WHERE approvals.approval_id = waiting.approval_id
+    )
+    UPDATE approvals SET reminder_time = now()
+    FROM waiting
+    WHERE approvals.approval_id = ANY (ARRAY (SELECT approval_id FROM waiting)) AND approvals.approval_id = waiting.approval_id
     RETURNING approvals.approval_id, approvals.incident_id, approvals.reminder_time
 """).bindparams(bindparam("after_seconds", type_=Float))
 

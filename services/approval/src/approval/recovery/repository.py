@@ -20,14 +20,15 @@ _BEGIN = text("""
     ON CONFLICT (approval_id) DO NOTHING
 """).bindparams(bindparam("interval_seconds", type_=Float))
 _SUPERSEDE = text("""
-    UPDATE recoveries SET later_approval_id = :approval_id, next_look_time = least(next_look_time, now())
-    FROM (
+    WITH earlier AS (
         SELECT approval_id FROM recoveries
         WHERE incident_id = :incident_id AND approval_id <> :approval_id AND later_approval_id IS NULL
         ORDER BY approval_id
         FOR UPDATE
-    ) AS earlier
-    WHERE recoveries.approval_id = earlier.approval_id
+    )
+    UPDATE recoveries SET later_approval_id = :approval_id, next_look_time = least(next_look_time, now())
+    FROM earlier
+    WHERE recoveries.approval_id = ANY (ARRAY (SELECT approval_id FROM earlier)) AND recoveries.approval_id = earlier.approval_id
 """)
 
 
@@ -44,15 +45,16 @@ async def begin(
 # What the lease of a process that died holds is due again when it ends. What that one has seen is not known: it may have been
 # the alert, so the looks in a row begin anew.
 _CLAIM = text("""
-    UPDATE recoveries SET look_token = :token,
-        looks_without_alert = CASE WHEN look_token IS NULL THEN looks_without_alert ELSE 0 END, next_look_time = now() + make_interval(secs => :lease_seconds)
-    FROM (
+    WITH due AS (
         SELECT approval_id FROM recoveries
         WHERE next_look_time <= now() AND deadline <= now() - make_interval(secs => :overdue_seconds)
         ORDER BY next_look_time LIMIT :limit
         FOR UPDATE SKIP LOCKED
-    ) AS due
-    WHERE recoveries.approval_id = due.approval_id
+    )
+    UPDATE recoveries SET look_token = :token,
+        looks_without_alert = CASE WHEN look_token IS NULL THEN looks_without_alert ELSE 0 END, next_look_time = now() + make_interval(secs => :lease_seconds)
+    FROM due
+    WHERE recoveries.approval_id = ANY (ARRAY (SELECT approval_id FROM due)) AND recoveries.approval_id = due.approval_id
     RETURNING recoveries.approval_id, recoveries.incident_id
 """).bindparams(
     bindparam("token", type_=Uuid),
