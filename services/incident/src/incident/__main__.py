@@ -112,7 +112,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     effects = topics(transactions, settings, template, external)
     worker = OutboxWorker(
         transactions,
-        list(effects.values()),
+        list(dict.fromkeys(effects.values())),
         WorkerSettings(),
         throttle=BackgroundThrottle(partial(calls.was_busy, _BUSY_CALLS)),
     )

@@ -15,7 +15,7 @@ from incident.model import Effect, ResolutionType
 from servicekit.notifications.opening import open_notifier
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
-from servicekit.outbox.transaction import Transaction, Transactions
+from servicekit.outbox.transaction import Transactions
 from servicekit.process.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ class ExternalHandler(EffectHandler):
         """Deliver each resolution."""
         payloads = [EffectPayload.from_json(job.payload) for job in jobs]
         async with self._transactions.statement() as connection:
-            found = await repository.get_snapshots(connection, [payload.key for payload in payloads])
-        snapshots = {snapshot.key: snapshot for snapshot in found}
+            snapshots = await repository.get_snapshots(connection, [payload.key for payload in payloads])
         return [
             await self._deliver(job, payload, snapshots.get(payload.key))
             for job, payload in zip(jobs, payloads, strict=True)
@@ -139,9 +138,6 @@ class ExternalHandler(EffectHandler):
         except Exception as exc:
             return exc
         return None
-
-    async def write(self, transaction: Transaction, resolutions: Sequence[EffectPayload]) -> None:
-        """Nothing: the effect is in the external system."""
 
 
 def external_topics(

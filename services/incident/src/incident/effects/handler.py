@@ -1,43 +1,39 @@
-"""The common part of all side effects' handlers: the key of the resolution, and the entries on its timeline."""
+"""The common part of all side effects' handlers: the entries on the timelines of how each effect ended."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from incident.effects import repository
 from incident.lifecycle.effect_jobs import EffectPayload
-from incident.model import Effect, ResolutionType
+from incident.model import Effect, ResolutionKey, ResolutionType
 from servicekit.outbox.handler import Handler
 from servicekit.outbox.queue import Job
 from servicekit.outbox.transaction import Transaction
 
+EFFECT_OF_TOPIC = {effect.topic: effect for effect in Effect}
 
-class EffectHandler(Handler, ABC):
-    """Runs one effect and writes on the timeline how it ended."""
 
-    effect: Effect
+class EffectHandler(Handler):
+    """Writes on the timelines how effects ended; a batch may have several effects of one resolution."""
 
     async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
-        """Write the effect, and EFFECT_DONE on the timelines, in one transaction."""
-        resolutions = [EffectPayload.from_json(job.payload) for job in jobs]
-        keys = [each.key for each in resolutions]
-        await self.write(transaction, resolutions)
-        await repository.insert_done_events(transaction.connection, self.effect, keys)
+        """Write EFFECT_DONE."""
+        await repository.insert_done_events(transaction.connection, ended(jobs))
 
     async def skipped(self, transaction: Transaction, jobs: Sequence[Job], reason: str) -> None:
-        """Write EFFECT_SKIPPED and the reason on the timelines."""
-        keys = [EffectPayload.from_json(job.payload).key for job in jobs]
-        await repository.insert_skipped_events(transaction.connection, self.effect, keys, reason=reason)
+        """Write EFFECT_SKIPPED and the reason."""
+        await repository.insert_skipped_events(transaction.connection, ended(jobs), reason=reason)
 
     async def parked(self, transaction: Transaction, job: Job, reason: str) -> None:
-        """Write EFFECT_PARKED and the reason on the timeline."""
-        key = EffectPayload.from_json(job.payload).key
+        """Write EFFECT_PARKED and the reason."""
+        ((effect, key),) = ended([job])
         await repository.insert_parked_event(
-            transaction.connection, self.effect, key, attempts=job.attempts, reason=reason
+            transaction.connection, effect, key, attempts=job.attempts, reason=reason
         )
 
-    @abstractmethod
-    async def write(self, transaction: Transaction, resolutions: Sequence[EffectPayload]) -> None:
-        """Write the effect of these resolutions into the database."""
+
+def ended(jobs: Sequence[Job]) -> Sequence[tuple[Effect, ResolutionKey]]:
+    """Return the effect and the resolution of each job."""
+    return [(EFFECT_OF_TOPIC[job.topic], EffectPayload.from_json(job.payload).key) for job in jobs]
 
 
 def disabled_type(job: Job, types: frozenset[ResolutionType], *, variable: str) -> str | None:

@@ -95,7 +95,7 @@ def _quote(text: str) -> str:
 
 
 def _utc(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{time.replace(tzinfo=None).isoformat(' ', 'seconds')} UTC"
 
 
 def _variables(resolution: ResolutionSnapshot, time_to_resolve: timedelta) -> Mapping[str, Any]:

@@ -1,15 +1,15 @@
 """The statements of the side effects: snapshots of resolutions, postmortems, timeline entries. Nothing here commits."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import JSON, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Integer, Text
 
 from incident.effects.model import Postmortem, ResolutionSnapshot
-from incident.lifecycle.repository import qualified
-from incident.lifecycle.timeline import EVENT_COLUMNS, to_event
 from incident.model import (
     OWN_ACTOR,
     Effect,
@@ -21,90 +21,93 @@ from incident.model import (
     in_order_of_time,
 )
 
-_INCIDENTS = (
+# The latest entries of each timeline up to the transition, `:limits` of them, as JSON: a column for each field would be read one
+# by one, and a timeline has hundreds. Every table is read by its keys (OFFSET 0 forbids other joins): a plan that was made while
+# the tables were small must not scan them later.
+_SNAPSHOTS = (
     text("""
     SELECT requested.resolution_number, incidents.incident_id, title, description, severity, source, fingerprint, labels,
-        occurrence_count
-    FROM unnest(:incident_ids, :numbers) AS requested (incident_id, resolution_number)
-    JOIN incidents ON incidents.incident_id = requested.incident_id
-""")
-    .bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("numbers", type_=ARRAY(Integer)))
-    .columns(labels=JSONB)
-)
-
-_EVENTS = (
-    text(f"""
-    SELECT requested.resolution_number, {qualified(EVENT_COLUMNS, "event")}
-    FROM unnest(:incident_ids, :numbers) AS requested (incident_id, resolution_number)
-    JOIN incident_events AS resolved
-        ON resolved.event_id = 'service:incident/' || requested.incident_id || '/resolved/' || requested.resolution_number
+        occurrence_count, timeline.events
+    FROM unnest(:incident_ids, :numbers, :limits) AS requested (incident_id, resolution_number, latest)
+    JOIN incidents ON incidents.incident_id = requested.incident_id AND incidents.incident_id = ANY (:incident_ids)
     CROSS JOIN LATERAL (
-        SELECT * FROM incident_events
-        WHERE incident_id = requested.incident_id AND sequence <= resolved.sequence
-        ORDER BY sequence DESC LIMIT :limit
-    ) AS event
-    ORDER BY event.incident_id, event.sequence
+        SELECT sequence FROM incident_events
+        WHERE event_id = 'service:incident/' || requested.incident_id || '/resolved/' || requested.resolution_number
+        OFFSET 0
+    ) AS resolved
+    CROSS JOIN LATERAL (
+        SELECT json_agg(
+            json_build_array(event_id, type, actor, event_time, summary, attributes, event.resolution_number, sequence)
+            ORDER BY sequence) AS events
+        FROM (
+            SELECT * FROM incident_events
+            WHERE incident_id = requested.incident_id AND sequence <= resolved.sequence
+            ORDER BY sequence DESC LIMIT requested.latest
+        ) AS event
+    ) AS timeline
 """)
-    .bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("numbers", type_=ARRAY(Integer)))
-    .columns(attributes=JSONB)
+    .bindparams(
+        bindparam("incident_ids", type_=ARRAY(Text)),
+        bindparam("numbers", type_=ARRAY(Integer)),
+        bindparam("limits", type_=ARRAY(Integer)),
+    )
+    .columns(labels=JSONB, events=JSON)
 )
 # A flapping incident has thousands of events; its snapshot holds the latest.
 _MAX_EVENTS = 200
 
 
 async def get_snapshots(
-    connection: AsyncConnection, keys: Sequence[ResolutionKey]
-) -> Sequence[ResolutionSnapshot]:
-    """Return the snapshots of these transitions, each with at most its latest 200 events."""
-    requested = _requested(keys)
-    timelines: dict[ResolutionKey, list[Event]] = {}
-    for number, *columns in await connection.execute(_EVENTS, {**requested, "limit": _MAX_EVENTS}):
-        event = to_event(columns)
-        timelines.setdefault(ResolutionKey(event.incident_id, number), []).append(event)
-    found: list[ResolutionSnapshot] = []
-    for row in await connection.execute(_INCIDENTS, requested):
-        key = ResolutionKey(row.incident_id, row.resolution_number)
-        events = timelines[key]
-        found.append(
-            ResolutionSnapshot(
-                key=key,
-                title=row.title,
-                description=row.description,
-                severity=Severity(row.severity),
-                source=row.source,
-                fingerprint=row.fingerprint,
-                labels=row.labels,
-                occurrence_count=row.occurrence_count,
-                resolution_type=ResolutionType(events[-1].attributes["resolution_type"]),
-                resolved=events[-1],
-                events=in_order_of_time(events, end=events[-1].event_time),
-            )
+    connection: AsyncConnection,
+    keys: Sequence[ResolutionKey],
+    *,
+    with_timeline: Collection[ResolutionKey] | None = None,
+) -> Mapping[ResolutionKey, ResolutionSnapshot]:
+    """Return the snapshots of these transitions, each with at most its latest 200 events.
+
+    With `with_timeline` those of others have the RESOLVED event alone. A transition that is unknown is not there.
+    """
+    whole = set(keys if with_timeline is None else with_timeline)
+    rows = await connection.execute(
+        _SNAPSHOTS,
+        {**_requested(keys), "limits": [_MAX_EVENTS if key in whole else 1 for key in keys]},
+    )
+    found: dict[ResolutionKey, ResolutionSnapshot] = {}
+    for (
+        number,
+        incident_id,
+        title,
+        description,
+        severity,
+        source,
+        fingerprint,
+        labels,
+        reports,
+        entries,
+    ) in rows:
+        events = [_event(incident_id, entry) for entry in entries]
+        resolved = events[-1]
+        key = ResolutionKey(incident_id, number)
+        found[key] = ResolutionSnapshot(
+            key=key,
+            title=title,
+            description=description,
+            severity=Severity(severity),
+            source=source,
+            fingerprint=fingerprint,
+            labels=labels,
+            occurrence_count=reports,
+            resolution_type=ResolutionType(resolved.attributes["resolution_type"]),
+            resolved=resolved,
+            events=in_order_of_time(events, end=resolved.event_time),
         )
     return found
 
 
-_INSERT_POSTMORTEMS = text("""
-    INSERT INTO postmortems (incident_id, resolution_number, resolution_type, markdown)
-    SELECT * FROM unnest(:incident_ids, :numbers, :types, :texts)
-""").bindparams(
-    bindparam("incident_ids", type_=ARRAY(Text)),
-    bindparam("numbers", type_=ARRAY(Integer)),
-    bindparam("types", type_=ARRAY(Text)),
-    bindparam("texts", type_=ARRAY(Text)),
-)
-
-
-async def insert_postmortems(
-    connection: AsyncConnection, written: Sequence[tuple[ResolutionSnapshot, str]]
-) -> None:
-    """Store the Markdown of each transition."""
-    await connection.execute(
-        _INSERT_POSTMORTEMS,
-        {
-            **_requested([snapshot.key for snapshot, _ in written]),
-            "types": [snapshot.resolution_type for snapshot, _ in written],
-            "texts": [markdown for _, markdown in written],
-        },
+def _event(incident_id: str, entry: Sequence[Any]) -> Event:
+    event_id, event_type, actor, event_time, *rest = entry
+    return Event(
+        event_id, incident_id, EventType(event_type), actor, datetime.fromisoformat(event_time), *rest
     )
 
 
@@ -128,41 +131,49 @@ async def get_postmortem(
     return Postmortem(row[0], row[1], ResolutionType(row[2]), row[3], row[4])
 
 
-# Under the incidents' locks, so that a timeline's sequence numbers follow the order of commits; in id order. Retention may
-# have removed an incident and its timeline meanwhile.
-_INSERT_EFFECT_EVENTS = text("""
+def effect_events(ended: str) -> str:
+    """Return the INSERT of an entry for each effect of `ended`, in its order, for a WITH clause.
+
+    `ended` is a function in FROM whose columns are incident id, resolution number and effect. Binds :type, :actor, :summary and
+    :suffix of the ids. The statement has the incidents in `locked`: under their locks a timeline's sequence numbers follow
+    the order of commits. What retention has removed meanwhile is not there.
+    """
+    return f"""
+        INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
+        SELECT 'service:incident/' || incident_id || '/' || lower(:type) || '/' || lower(effect) || '/'
+                || ended.resolution_number || :suffix,
+            incident_id, :type, :actor, :summary, jsonb_build_object('effect', effect), ended.resolution_number
+        FROM {ended} WITH ORDINALITY AS ended (incident_id, resolution_number, effect, position)
+        JOIN locked USING (incident_id) ORDER BY incident_id, position
+        ON CONFLICT (event_id) DO NOTHING
+    """
+
+
+_INSERT_EFFECT_EVENTS = text(f"""
     WITH locked AS (
         SELECT incident_id FROM incidents WHERE incident_id = ANY (:incident_ids)
         ORDER BY incident_id FOR NO KEY UPDATE
     )
-    INSERT INTO incident_events (event_id, incident_id, type, actor, summary, attributes, resolution_number)
-    SELECT 'service:incident/' || incident_id || '/' || lower(:type) || '/' || lower(:effect) || '/' || resolution_number || :suffix,
-        incident_id, :type, :actor, :summary, jsonb_build_object('effect', :effect), resolution_number
-    FROM unnest(:incident_ids, :numbers) AS requested (incident_id, resolution_number) JOIN locked USING (incident_id)
-    ON CONFLICT (event_id) DO NOTHING
+    {effect_events("unnest(:incident_ids, :numbers, :effects)")}
 """).bindparams(
     bindparam("incident_ids", type_=ARRAY(Text)),
     bindparam("numbers", type_=ARRAY(Integer)),
-    bindparam("type", type_=Text),
-    bindparam("actor", type_=Text),
-    bindparam("effect", type_=Text),
-    bindparam("summary", type_=Text),
-    bindparam("suffix", type_=Text),
+    bindparam("effects", type_=ARRAY(Text)),
+    *(bindparam(name, type_=Text) for name in ("type", "actor", "summary", "suffix")),
 )
 
-
-async def insert_done_events(
-    connection: AsyncConnection, effect: Effect, keys: Sequence[ResolutionKey]
-) -> None:
-    """Write on the timelines that an effect is DONE."""
-    await _insert_events(connection, EventType.EFFECT_DONE, effect, keys, summary="", suffix="")
+# An effect of a resolution, as it ended.
+Ended: TypeAlias = tuple[Effect, ResolutionKey]
 
 
-async def insert_skipped_events(
-    connection: AsyncConnection, effect: Effect, keys: Sequence[ResolutionKey], *, reason: str
-) -> None:
-    """Write on the timelines that an effect was SKIPPED, and why."""
-    await _insert_events(connection, EventType.EFFECT_SKIPPED, effect, keys, summary=reason, suffix="")
+async def insert_done_events(connection: AsyncConnection, ended: Sequence[Ended]) -> None:
+    """Write on the timelines that effects are DONE."""
+    await _insert_events(connection, EventType.EFFECT_DONE, ended, summary="", suffix="")
+
+
+async def insert_skipped_events(connection: AsyncConnection, ended: Sequence[Ended], *, reason: str) -> None:
+    """Write on the timelines that effects were SKIPPED, and why."""
+    await _insert_events(connection, EventType.EFFECT_SKIPPED, ended, summary=reason, suffix="")
 
 
 async def insert_parked_event(
@@ -171,7 +182,7 @@ async def insert_parked_event(
     """Write on the timeline that an effect was PARKED (dead-lettered), after how many attempts and why."""
     # Parked again after a re-queue is another event.
     await _insert_events(
-        connection, EventType.EFFECT_PARKED, effect, [key], summary=reason, suffix=f"/{attempts}"
+        connection, EventType.EFFECT_PARKED, [(effect, key)], summary=reason, suffix=f"/{attempts}"
     )
 
 
@@ -183,8 +194,7 @@ async def insert_dismissed_event(
     await _insert_events(
         connection,
         EventType.EFFECT_SKIPPED,
-        effect,
-        [key],
+        [(effect, key)],
         actor=actor,
         summary=f"dismissed: {reason}",
         suffix="",
@@ -194,8 +204,7 @@ async def insert_dismissed_event(
 async def _insert_events(
     connection: AsyncConnection,
     event_type: EventType,
-    effect: Effect,
-    keys: Sequence[ResolutionKey],
+    ended: Sequence[Ended],
     *,
     actor: str = OWN_ACTOR,
     summary: str,
@@ -204,10 +213,10 @@ async def _insert_events(
     await connection.execute(
         _INSERT_EFFECT_EVENTS,
         {
-            **_requested(keys),
+            **_requested([key for _, key in ended]),
+            "effects": [effect for effect, _ in ended],
             "type": event_type,
             "actor": actor,
-            "effect": effect,
             "summary": summary,
             "suffix": suffix,
         },

@@ -1,62 +1,15 @@
 """The statements on knowledge: merge and index lessons, take a success back at a reopening. Nothing here commits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Boolean, Double, Integer, Text
 
-from incident.knowledge.model import Lesson, symptom_key
+from incident.knowledge.model import Lesson
 from incident.knowledge.text import grams, searchable
-from incident.model import ResolutionKey, ResolutionType
-
-# The incidents' rows are locked, in id order so that two such statements cannot deadlock. Reopen locks its row too: whether
-# a resolution held is decided under the lock.
-_LESSONS = (
-    text("""
-    SELECT requested.resolution_number, incidents.incident_id, title, description, labels, fingerprint, resolved.summary,
-        state = 'RESOLVED' AND incidents.resolution_number = requested.resolution_number AS held,
-        resolved.attributes ->> 'resolution_type' AS resolution_type, resolved.attributes ->> 'action' AS action,
-        resolved.sequence
-    FROM unnest(:incident_ids, :numbers) AS requested (incident_id, resolution_number)
-    JOIN incidents ON incidents.incident_id = requested.incident_id
-    JOIN incident_events AS resolved
-        ON resolved.event_id = 'service:incident/' || requested.incident_id || '/resolved/' || requested.resolution_number
-    ORDER BY incidents.incident_id
-    FOR NO KEY UPDATE OF incidents
-""")
-    .bindparams(bindparam("incident_ids", type_=ARRAY(Text)), bindparam("numbers", type_=ARRAY(Integer)))
-    .columns(labels=JSONB)
-)
-
-
-async def get_lessons(
-    connection: AsyncConnection, seconds: Mapping[ResolutionKey, float]
-) -> Sequence[Lesson]:
-    """Return the lesson of each RESOLVED transition, in their order, given the time to resolve of each in seconds."""
-    rows = await connection.execute(
-        _LESSONS,
-        {
-            "incident_ids": [key.incident_id for key in seconds],
-            "numbers": [key.resolution_number for key in seconds],
-        },
-    )
-    return [
-        Lesson(
-            incident_id=row.incident_id,
-            resolution_number=row.resolution_number,
-            symptom_key=symptom_key(row.title, row.labels, row.fingerprint),
-            symptoms="\n".join(filter(None, [row.title, row.description])),
-            resolution=row.summary,
-            resolution_type=ResolutionType(row.resolution_type),
-            action=row.action or "",
-            held=row.held,
-            seconds=seconds[ResolutionKey(row.incident_id, row.resolution_number)],
-        )
-        for row in sorted(rows, key=lambda row: row.sequence)
-    ]
-
+from incident.model import ResolutionKey
 
 # One entry for each symptom and resolution; in key order, so that two such statements cannot deadlock. Of several lessons for
 # one entry the first gives it its incident and the symptoms of that one, the last that has a note its resolution. That of an
@@ -100,7 +53,10 @@ _LEARN = text("""
 
 
 async def learn(connection: AsyncConnection, lessons: Sequence[Lesson]) -> None:
-    """Merge lessons into the entries of the same symptom and resolution; those that are new or changed are indexed."""
+    """Merge lessons into the entries of the same symptom and resolution; those that are new or changed are indexed.
+
+    Their incidents are locked: Reopen, which takes a success back, locks its own too.
+    """
     rows = await connection.execute(
         _LEARN,
         {
