@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -238,6 +239,14 @@ def _file(name: str, text: str) -> Any:
 @app.command()
 def doctor(
     *,
+    ctx: typer.Context,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Take from this context what no flag gives; see flywheel context. The gateway is then checked if named.",
+        ),
+    ] = None,
     incident: Annotated[
         str, typer.Option(envvar="FLYWHEEL_INCIDENT", help="Incident service, host:port.")
     ] = "127.0.0.1:50051",
@@ -256,6 +265,9 @@ def doctor(
     ca_file: Annotated[
         Path | None, _file("ca", "Authorities of the servers: they are called over TLS.")
     ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Call the servers over TLS with the system's authorities.")
+    ] = False,
     cert_file: Annotated[Path | None, _file("cert", "Certificate of the caller.")] = None,
     key_file: Annotated[Path | None, _file("key", "Its key.")] = None,
     token_file: Annotated[Path | None, _file("token", "Token of the caller, of the role operator.")] = None,
@@ -284,8 +296,37 @@ def doctor(
         token_file,
         approver_token_file,
         timeout,
+        tls,
     )
+    if context is not None:
+        deployment = replace(deployment, **_of_context(ctx, context))
     raise typer.Exit(run(deployment, with_canary=canary, as_json=json))
+
+
+def _of_context(ctx: typer.Context, name: str) -> dict[str, Any]:
+    """Return what a context says of a deployment, without what flags and variables say."""
+    from flywheel.operator.contexts.store import ContextStore  # noqa: PLC0415 - see above
+
+    context = ContextStore().get(name)
+    said = {
+        "incident": context.incident,
+        "approval": context.approval,
+        "gateway": "",
+        "tls": context.tls,
+        **{
+            field: Path(path) if path else None
+            for field, path in (
+                ("ca_file", context.ca_file),
+                ("cert_file", context.cert_file),
+                ("key_file", context.key_file),
+                ("token_file", context.token_file),
+            )
+        },
+    }
+    sources = {field: ctx.get_parameter_source(field) for field in said}
+    return {
+        field: said[field] for field, source in sources.items() if source is None or source.name == "DEFAULT"
+    }
 
 
 policy = typer.Typer(help="A policy file before it takes effect; see docs/policy.md.")

@@ -16,7 +16,7 @@ import pytest
 from flywheel.__main__ import main
 from tests.approval.schemas import approval_database, incident_database, rows
 from tests.eventually import eventually
-from tests.services import RunningService, healthy_service
+from tests.services import TIMEOUT_SECONDS, RunningService, healthy_service
 
 # Without periodic work, which would change what a test looks at.
 _AT_REST = {"APPROVAL_EXPIRE_EVERY": "24h", "APPROVAL_RECONCILE_EVERY": "24h"}
@@ -106,6 +106,8 @@ class Command:
                 self.monkeypatch.delenv(name)
         self.monkeypatch.setenv("XDG_CONFIG_HOME", str(self.configuration))
         self.monkeypatch.setenv("FLYWHEEL_ACTOR", "alice")
+        # However busy the machine is.
+        self.monkeypatch.setenv("FLYWHEEL_TIMEOUT", str(TIMEOUT_SECONDS))
 
     def __call__(self, *arguments: str, stdin: io.StringIO | None = None) -> Ended:
         """Run it with these arguments; without `stdin` there is nobody to ask."""

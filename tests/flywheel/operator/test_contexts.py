@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flywheel.doctor.deployment import Deployment
 from flywheel.operator.contexts.secrets import read_secret
 from tests.flywheel.operator.deployment import Command
 
@@ -158,3 +159,25 @@ def test_a_secret_is_a_regular_file(tmp_path: Path) -> None:
         read_secret(tmp_path / "missing")
     with pytest.raises(Exception, match="cannot be read"):
         read_secret(tmp_path)
+
+
+def test_the_doctor_takes_what_no_flag_gives_from_a_context(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    examined: list[Deployment] = []
+
+    def run(deployment: Deployment, **_flags: object) -> int:
+        examined.append(deployment)
+        return 0
+
+    monkeypatch.setattr("flywheel.doctor.command.run", run)
+    token = tmp_path / "token"
+    token.write_text("fw_secret")
+    token.chmod(0o600)
+    command.done("context", "add", "prod", *REMOTE, "--tls", "--token-file", str(token))
+    command.done("doctor", "--context", "prod", "--approval", "other.example:443", "--timeout", "5")
+    assert examined == [
+        Deployment("incident.example:443", "other.example:443", token_file=token, timeout=5.0, tls=True)
+    ]
+    assert examined[0].is_encrypted
+    assert command("doctor", "--context", "nowhere").status == 2

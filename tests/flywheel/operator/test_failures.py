@@ -85,14 +85,15 @@ def test_a_service_that_is_not_there_is_named_with_its_address_and_the_remedy(
 def test_the_local_stack_that_is_not_there_is_to_be_started(
     command: Command, monkeypatch: pytest.MonkeyPatch, nowhere: str
 ) -> None:
-    from flywheel.operator.contexts import model, store  # noqa: PLC0415 - replaced here
-
-    local = model.Context("local", nowhere, nowhere)
-    for module in (store, model):
-        monkeypatch.setattr(module, "LOCAL", local)
-    monkeypatch.setattr("flywheel.operator.failures.LOCAL", local)
+    monkeypatch.setenv("FLYWHEEL_INCIDENT", nowhere)
     failed = command("incident", "list")
     assert (failed.status, "start it with flywheel up" in failed.err) == (3, True)
+    monkeypatch.setenv("FLYWHEEL_INCIDENT", "nowhere")
+    failed = command("incident", "list")
+    assert (failed.status, "FLYWHEEL_INCIDENT is 'nowhere', which is not host:port" in failed.err) == (
+        2,
+        True,
+    )
 
 
 def test_a_caller_without_credentials_is_unauthenticated(command: Command, protected: Protected) -> None:

@@ -85,7 +85,7 @@ def test_nothing_to_do_is_said_of_a_new_deployment() -> None:
 
 
 def test_the_status_of_a_deployment(flywheel: Command, deployment: Deployment) -> None:
-    incident_id = flywheel.done("incident", "open", "is stuck", "--severity", "high", "-o", "name").strip()
+    incident_id = flywheel.done("incident", "open", "is stuck", "--severity", "medium", "-o", "name").strip()
     proposed = flywheel.done(
         "approval", "propose", incident_id, "NO_ACTION: wait", "--risk", "low", "-o", "name"
     )
@@ -98,7 +98,7 @@ def test_the_status_of_a_deployment(flywheel: Command, deployment: Deployment) -
     printed = deployment.until(lambda: flywheel.done("status"), lambda text: f"\n{incident_id}" in text)
     assert printed.startswith("CONTEXT:         here\n")
     stuck = next(line for line in printed.splitlines() if line.startswith(incident_id))
-    assert stuck.split()[1:3] == ["HIGH", "3d"]
+    assert stuck.split()[1:3] == ["MEDIUM", "3d"]
     assert stuck.endswith("is stuck")
     assert any(line.startswith(proposed.strip()) for line in printed.splitlines())
     assert "incidents are stuck: flywheel incident stuck" in printed

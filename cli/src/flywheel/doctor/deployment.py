@@ -42,6 +42,8 @@ class Deployment:
     token_file: Path | None = None
     approver_token_file: Path | None = None
     timeout: float = 10.0
+    # TLS with the system's authorities, when `ca_file` names none.
+    tls: bool = False
 
     def check(self) -> None:
         """Raise UsageError for flags that cannot be used."""
@@ -81,7 +83,7 @@ class Deployment:
     @property
     def is_encrypted(self) -> bool:
         """Whether the services and the gateway are called over TLS."""
-        return self.ca_file is not None or self.cert_file is not None
+        return self.tls or self.ca_file is not None or self.cert_file is not None
 
     @property
     def gateway_url(self) -> str:

@@ -108,7 +108,7 @@ def _fields(error: CallError, flag_of: FlagOf) -> Sequence[tuple[str, str]]:
 
 def _advice(error: CallError, context: Context) -> str:
     if isinstance(error, UnavailableError) and not error.reason:
-        if context == LOCAL:
+        if context.name == LOCAL:
             return "start it with flywheel up, or name a deployment: flywheel context add NAME, then --context NAME"
         return f"flywheel context show {context.name} has the addresses; --context names another deployment"
     if isinstance(error, UnauthenticatedError) and not context.is_authenticated:

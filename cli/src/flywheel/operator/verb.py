@@ -64,7 +64,12 @@ _COMMON: Final = (
     ),
     _flag(
         "timeout",
-        Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How long a call may take.")],
+        Annotated[
+            float,
+            typer.Option(
+                min=0.1, metavar="SECONDS", envvar="FLYWHEEL_TIMEOUT", help="How long a call may take."
+            ),
+        ],
         10.0,
     ),
 )

@@ -1,8 +1,10 @@
 """A deployment as the operator's commands know it."""
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from flywheel.errors import FlywheelError
@@ -67,17 +69,29 @@ class Context:
             )
 
 
-LOCAL = Context("local", "127.0.0.1:50051", "127.0.0.1:50052")
+LOCAL: Final = "local"
 
 
-def _check_target(flag: str, target: str) -> None:
+def local_context() -> Context:
+    """Return the context of the stack on this machine. Raises FlywheelError for a variable that is no address."""
+    found = Context(
+        LOCAL,
+        os.environ.get("FLYWHEEL_INCIDENT") or "127.0.0.1:50051",
+        os.environ.get("FLYWHEEL_APPROVAL") or "127.0.0.1:50052",
+    )
+    _check_target("FLYWHEEL_INCIDENT", found.incident, separator="=")
+    _check_target("FLYWHEEL_APPROVAL", found.approval, separator="=")
+    return found
+
+
+def _check_target(flag: str, target: str, *, separator: str = " ") -> None:
     if _SCHEME.match(target):
         return
     match = _HOST_PORT.fullmatch(target)
     if match is None or not 0 < int(match["port"]) <= _MAX_PORT:
         raise FlywheelError(
             f"{flag} is {target!r}, which is not host:port",
-            advice=f"for example {flag} incident.example:443, or a gRPC name such as dns:///incident.example:443",
+            advice=f"for example {flag}{separator}incident.example:443, or a gRPC name such as dns:///incident.example:443",
             exit_status=ExitStatus.USAGE,
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from flywheel.errors import FlywheelError
-from flywheel.operator.contexts.model import LOCAL, NAME, Context
+from flywheel.operator.contexts.model import LOCAL, NAME, Context, local_context
 from flywheel.operator.contexts.secrets import read_secret, write_private
 from flywheel.operator.exits import ExitStatus
 
@@ -25,7 +25,7 @@ class ContextStore:
     def names(self) -> Sequence[str]:
         """Return the names of all contexts, the built-in one first."""
         stored = sorted(path.stem for path in self.folder.glob("contexts/*.json"))
-        return [LOCAL.name, *(name for name in stored if name != LOCAL.name)]
+        return [LOCAL, *(name for name in stored if name != LOCAL)]
 
     def chosen(self, name: str | None) -> Context:
         """Return the context of this name, or else the current one. Raises FlywheelError."""
@@ -33,8 +33,8 @@ class ContextStore:
 
     def get(self, name: str) -> Context:
         """Return a context. Raises FlywheelError when there is none, or it cannot be used."""
-        if name == LOCAL.name:
-            return LOCAL
+        if name == LOCAL:
+            return local_context()
         path = self._path(name)
         if not path.exists():
             raise FlywheelError(
@@ -59,9 +59,9 @@ class ContextStore:
     def refuse(self, context: Context, *, replace: bool) -> None:
         """Raise FlywheelError when `add` would not write this context."""
         context.check()
-        if context.name == LOCAL.name:
+        if context.name == LOCAL:
             raise FlywheelError(
-                f"the context {LOCAL.name} is built in",
+                f"the context {LOCAL} is built in",
                 advice="give it another name",
                 exit_status=ExitStatus.USAGE,
             )
@@ -75,12 +75,10 @@ class ContextStore:
     def remove(self, name: str) -> None:
         """Remove a context, and the token that is kept for it; the current one is then the built-in one."""
         self.get(name)
-        if name == LOCAL.name:
-            raise FlywheelError(
-                f"the context {LOCAL.name} is built in and stays", exit_status=ExitStatus.USAGE
-            )
+        if name == LOCAL:
+            raise FlywheelError(f"the context {LOCAL} is built in and stays", exit_status=ExitStatus.USAGE)
         if self.current_stored() == name:
-            self.use(LOCAL.name)
+            self.use(LOCAL)
         for path in (self._path(name), self.token_path(name)):
             path.unlink(missing_ok=True)
 
@@ -91,9 +89,9 @@ class ContextStore:
     def current_stored(self) -> str:
         """Return the name that `use` has written."""
         try:
-            return (self.folder / "current").read_text(encoding="utf-8").strip() or LOCAL.name
+            return (self.folder / "current").read_text(encoding="utf-8").strip() or LOCAL
         except FileNotFoundError:
-            return LOCAL.name
+            return LOCAL
         except (OSError, ValueError) as exc:
             raise FlywheelError(f"{self.folder / 'current'} cannot be read: {exc}") from exc
 
