@@ -94,7 +94,7 @@ class _Loaded:
         socket.send_fds(self._control, [message], [stderr, status])
 
     def end(self) -> None:
-        """End the process. Services that it has forked go on."""
+        """End the process, which kills the services that are left."""
         self._control.close()
         self._process.wait()
 

@@ -32,12 +32,13 @@ class Preloading:
         assert len(list(Path("/proc/self/task").iterdir())) == 1
 
     def run(self) -> Callable[[], None]:
-        """Serve requests until nobody can make any. Returns what the process does then; in a fork: be the service."""
+        """Serve requests until nobody can make any; then no service is left. Returns what the process does then; in a fork: be the service."""
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is not self._control:
                     self._report(key)
                 elif not (received := socket.recv_fds(self._control, _MAX_REQUEST_BYTES, 2))[0]:
+                    self._end()
                     return sys.exit
                 elif self._is_fork(*received[1]):
                     return self._service(json.loads(received[0]))
@@ -69,6 +70,13 @@ class Preloading:
         importlib.reload(sys.modules["servicekit.process.failpoints"])
         main: Callable[[], None] = self._program.main
         return main
+
+    def _end(self) -> None:
+        """Kill the services that are left: their tests were, too."""
+        for key in self._selector.get_map().values():
+            if key.data is not None:
+                os.kill(key.data[0], signal.SIGKILL)
+                os.waitpid(key.data[0], 0)
 
     def _report(self, key: selectors.SelectorKey) -> None:
         """Tell how a service ended."""

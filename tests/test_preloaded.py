@@ -1,13 +1,18 @@
 """A service that is forked by a process that has loaded it is, to its test, one that was started."""
 
+import asyncio
+import os
 import signal
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from awoooi.client import CallError
 from tests.approval.schemas import incident_database
 from tests.callers import incidents_at
+from tests.eventually import eventually
 from tests.preloaded import ForkedService
 from tests.services import ServiceProcess, healthy_service, without_settings
 
@@ -57,3 +62,31 @@ def pipes(service: ServiceProcess) -> set[str]:
     """What the process has open to write to its test with."""
     opened = (str(each.readlink()) for each in Path(f"/proc/{service.pid}/fd").iterdir())
     return {target for target in opened if target.startswith("pipe:")}
+
+
+async def test_none_is_left_when_its_tests_were_killed() -> None:
+    script = """
+import asyncio, os, signal
+from tests.approval.schemas import incident_database
+from tests.services import RunningService
+
+async def start() -> None:
+    async with incident_database() as url:
+        print(RunningService("incident", url).pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(start())
+"""
+    killed = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    service = int(output)
+
+    async def is_alive() -> bool:
+        return psutil.pid_exists(service)
+
+    await eventually(is_alive, lambda alive: not alive)
