@@ -48,23 +48,25 @@ Has it helped? - a command that worked is no repair before the alert is gone
   ✓ TIME  INCIDENT is still OPEN
 
 Timeline of INCIDENT - the queue orders
-    TIME  OPENED          service:intake    The queue orders does not drain
-    TIME  PROPOSED        ai                HTTP POST restart-orders
-    TIME  APPROVED        alice
-    TIME  EXECUTED        service:approval  HTTP POST restart-orders
-    TIME  RECOVERED       service:approval  the alert FINGERPRINT is not active in Alertmanager, at 2 looks in a row
-    TIME  RESOLVED        service:approval  AUTO_REPAIRED
-    TIME  EFFECT_DONE     service:incident  DISPOSITION
-    TIME  EFFECT_DONE     service:incident  KNOWLEDGE
-    TIME  EFFECT_DONE     service:incident  NOTIFICATION
-    TIME  EFFECT_DONE     service:incident  POSTMORTEM
+    TIME  OPENED             service:intake    The queue orders does not drain
+    TIME  PROPOSED           ai                HTTP POST restart-orders
+    TIME  APPROVED           alice
+    TIME  EXECUTION_STARTED  service:approval  HTTP POST restart-orders
+    TIME  EXECUTED           service:approval  HTTP POST restart-orders
+    TIME  RECOVERED          service:approval  the alert FINGERPRINT is not active in Alertmanager, at 2 looks in a row
+    TIME  RESOLVED           service:approval  AUTO_REPAIRED
+    TIME  EFFECT_DONE        service:incident  DISPOSITION
+    TIME  EFFECT_DONE        service:incident  KNOWLEDGE
+    TIME  EFFECT_DONE        service:incident  NOTIFICATION
+    TIME  EFFECT_DONE        service:incident  POSTMORTEM
 
 Timeline of INCIDENT - the queue mails
-    TIME  OPENED          service:intake    The queue mails does not drain
-    TIME  PROPOSED        ai                HTTP POST restart-mails
-    TIME  APPROVED        alice
-    TIME  EXECUTED        service:approval  HTTP POST restart-mails
-    TIME  NOT_RECOVERED   service:approval  the alert FINGERPRINT is active in Alertmanager
+    TIME  OPENED             service:intake    The queue mails does not drain
+    TIME  PROPOSED           ai                HTTP POST restart-mails
+    TIME  APPROVED           alice
+    TIME  EXECUTION_STARTED  service:approval  HTTP POST restart-mails
+    TIME  EXECUTED           service:approval  HTTP POST restart-mails
+    TIME  NOT_RECOVERED      service:approval  the alert FINGERPRINT is active in Alertmanager
 
 Figures - of the gateway, as this Prometheus has scraped them
   ✓ executions_total{outcome="succeeded"}: 2

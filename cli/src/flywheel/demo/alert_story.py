@@ -1,6 +1,6 @@
 """The acts of `flywheel demo --alerts`, in order; each checks and prints what it has brought about."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -22,6 +22,14 @@ Approval = approval_pb2.Approval
 Event = incident_pb2.IncidentEvent
 Incident = incident_pb2.Incident
 Recovery = approval_pb2.Recovery
+
+# On the timeline of every case.
+_EVENTS = (
+    Event.TYPE_PROPOSED,
+    Event.TYPE_APPROVED,
+    Event.TYPE_EXECUTION_STARTED,
+    Event.TYPE_EXECUTED,
+)
 
 Result = TypeVar("Result")
 
@@ -179,9 +187,10 @@ class AlertStory:
         self._output.step(f"{case.incident_id} is still OPEN")
 
     def _show_timeline(self, case: _Case) -> None:
-        events = sorted(
-            self._incidents.list_events(case.incident_id), key=lambda event: event.event_time.ToNanoseconds()
+        found = self._until(
+            f"the timeline of {case.incident_id} was not complete", partial(self._complete_timeline, case)
         )
+        events = sorted(found, key=lambda event: event.event_time.ToNanoseconds())
         self._output.act(f"Timeline of {case.incident_id}", f"the queue {case.queue}")
         opened = events[0].event_time.ToNanoseconds()
         for event in events:
@@ -218,6 +227,12 @@ class AlertStory:
 
     def _opened_for(self, case: _Case) -> incident_pb2.Incident | None:
         return next(iter(self._incidents.list(labels={"queue": case.queue})), None)
+
+    def _complete_timeline(self, case: _Case) -> Sequence[incident_pb2.IncidentEvent] | None:
+        """Return the events, once those of the approval service are delivered."""
+        events = list(self._incidents.list_events(case.incident_id))
+        expected = {*_EVENTS, Event.TYPE_RECOVERED if case.is_repaired else Event.TYPE_NOT_RECOVERED}
+        return events if expected <= {event.type for event in events} else None
 
     def _is_executed(self, case: _Case) -> bool:
         approval = self._approvals.get(case.approval_id)
@@ -273,7 +288,7 @@ def _line(event: incident_pb2.IncidentEvent) -> str:
     about = (
         event.summary.split("\n", 1)[0] or attributes.get("resolution_type") or attributes.get("effect", "")
     )
-    return f"{kind:<15} {actor:<17} {about}"
+    return f"{kind:<17}  {actor:<16}  {about}"
 
 
 def _name(recovery: approval_pb2.Recovery.ValueType) -> str:
