@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,11 +14,13 @@ import pytest
 from awoooi.approval.v1 import approval_pb2
 from awoooi.client import ApprovalClient, IncidentClient, StatsClient
 from awoooi.incident.v1 import incident_pb2
+from tests.approval.schemas import migrate_approval
 from tests.databases import empty_database
 from tests.e2e.previous_version import ROOT, SERVICES, PreviousVersion, newest_revision, unpack
 from tests.e2e.protected_stack import free_address
 from tests.eventually import eventually
-from tests.services import TIMEOUT_SECONDS, ServiceProcess, serving, without_settings
+from tests.migrated import migrate_incident
+from tests.services import TIMEOUT_SECONDS, RunningService, ServiceProcess, serving
 
 RESOLVED = incident_pb2.Incident.STATE_RESOLVED
 
@@ -37,43 +38,46 @@ class Place:
         """Both versions of a service, in turn."""
         return f"ipv4:{','.join(each[service] for each in self.addresses.values())}"
 
-    def variables(self, version: str, service: str, previous: PreviousVersion) -> dict[str, str]:
+    def variables(self, version: str, service: str) -> dict[str, str]:
         """The settings of one process."""
-        own = {"INCIDENT_STUCK_AFTER": "1h"} if service == "incident" else {
-            "APPROVAL_INCIDENT_TARGET": self.target("incident"), "APPROVAL_EXECUTORS": "dry-run"
-        }  # fmt: skip
+        own = {"INCIDENT_STUCK_AFTER": "1h"}
+        if service == "approval":
+            own = {"APPROVAL_INCIDENT_TARGET": self.target("incident"), "APPROVAL_EXECUTORS": "dry-run"}
         return {
             f"{service.upper()}_DATABASE_URL": self.urls[service],
             f"{service.upper()}_LISTEN": self.addresses[version][service],
             **own,
-            **(previous.variables if version == "old" else {}),
         }
 
-    async def migrate(self, version: str, previous: PreviousVersion) -> None:
-        """Run the migrations of a version, of both services."""
+    async def start_old(self, previous: PreviousVersion) -> None:
+        """Migrate with the version before, start it, and return when it is healthy."""
 
-        async def run(service: str) -> None:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", service, "migrate"),
-                env=without_settings() | self.variables(version, service, previous),
-                stderr=asyncio.subprocess.PIPE,
+        async def start(service: str) -> None:
+            variables = {**self.variables("old", service), **previous.variables}
+            self.running["old", service] = await asyncio.to_thread(
+                ServiceProcess, service, ["serve", "--migrate"], variables
             )
-            _, errors = await process.communicate()
-            assert process.returncode == 0, errors.decode()
+            await self.healthy("old", service)
+            # It is that version that runs.
+            assert await self.revision(service) == previous.database_revision(service)
 
-        await asyncio.gather(*map(run, SERVICES))
+        await asyncio.gather(*map(start, SERVICES))
 
-    async def start(self, version: str, previous: PreviousVersion) -> None:
-        """Start a version of both services and return when they are healthy."""
-
-        async def run(service: str) -> None:
-            variables = self.variables(version, service, previous)
-            self.running[version, service] = await asyncio.to_thread(
-                ServiceProcess, service, ["serve"], variables
+    async def start_new(self) -> None:
+        """Start this version and return when it is healthy."""
+        for service in SERVICES:
+            variables = self.variables("new", service)
+            self.running["new", service] = await asyncio.to_thread(
+                RunningService, service, self.urls[service], variables=variables
             )
-            await self.healthy(version, service)
+            await self.healthy("new", service)
 
-        await asyncio.gather(*map(run, SERVICES))
+    async def migrate(self) -> None:
+        """Migrate with this version."""
+        await migrate_incident(self.urls["incident"])
+        await migrate_approval(self.urls["approval"])
+        for service in SERVICES:
+            assert await self.revision(service) == newest_revision(ROOT, service)
 
     async def healthy(self, version: str, service: str) -> None:
         """Return when a process is healthy."""
@@ -168,11 +172,7 @@ async def test_a_version_runs_beside_the_next_and_is_gone_back_to_under_traffic(
     previous = unpack(tmp_path)
     print(f"from {previous.revision}")
     async with place() as deployed:
-        await deployed.migrate("old", previous)
-        for service in SERVICES:
-            # It is that version that runs.
-            assert await deployed.revision(service) == previous.database_revision(service)
-        await deployed.start("old", previous)
+        await deployed.start_old(previous)
         traffic = Traffic(deployed)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(traffic.run())
@@ -183,17 +183,13 @@ async def test_a_version_runs_beside_the_next_and_is_gone_back_to_under_traffic(
                     await incidents.create(title="before", severity="HIGH", fingerprint="f")
                 ).incident
 
-            await deployed.migrate("new", previous)
-            for service in SERVICES:
-                assert await deployed.revision(service) == newest_revision(ROOT, service)
-            # The version before serves the newer database, and does not migrate it back.
+            await deployed.migrate()
+            # The version before serves the newer schema.
             await traffic.more()
-            await deployed.migrate("old", previous)
             for service in SERVICES:
-                assert await deployed.revision(service) == newest_revision(ROOT, service)
                 await deployed.healthy("old", service)
 
-            await deployed.start("new", previous)
+            await deployed.start_new()
             await traffic.more(6)
             await _assert_healed_once(deployed, "new", traffic.healed[:3])
             async with IncidentClient(deployed.addresses["new"]["incident"], actor="olga") as incidents:
@@ -209,7 +205,7 @@ async def test_a_version_runs_beside_the_next_and_is_gone_back_to_under_traffic(
             await _assert_healed_once(deployed, "old", traffic.healed[newest - 3 : newest])
 
             # And on again.
-            await deployed.start("new", previous)
+            await deployed.start_new()
             await deployed.stop("old")
             await traffic.more()
             traffic.end()
