@@ -4,7 +4,7 @@ PYTHON ?= python3
 bin    := .venv/bin
 dists  := protos libs/servicekit services/incident services/approval services/alert-intake services/metrics-gateway cli
 pip    := $(bin)/python -m pip install -qq --disable-pip-version-check
-typed  := protos/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks chaos hostile release) tests
+typed  := protos/generate.py docs/generate.py $(addsuffix /src,$(dists)) $(wildcard benchmarks chaos hostile release) tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -55,8 +55,9 @@ format: .venv/.dev ## rewrite Python and protobuf files in the project's style
 proto: .venv/.dev ## generate protos/gen from the .proto files
 	$(bin)/python protos/generate.py
 
-docs: .venv/.dev ## write the reference of the flywheel command into docs/cli.md
+docs: .venv/.dev ## generate docs/cli.md from the command, and the tables of docs/configuration.md from the settings
 	$(bin)/python -m flywheel.reference docs/cli.md
+	$(bin)/python docs/generate.py
 
 bench: .venv/.dev ## measure the performance ratios, both sides in one run
 	@$(bin)/python -m benchmarks $(ARGS)
