@@ -133,7 +133,7 @@ class Traffic:
     async def more(self, number: int = 3) -> None:
         """Return when so many more are executed."""
         goal = len(self.healed) + number
-        async with self._changed, asyncio.timeout(TIMEOUT_SECONDS):
+        async with self._changed, asyncio.timeout(5 * TIMEOUT_SECONDS):
             await self._changed.wait_for(lambda: len(self.healed) >= goal)
 
     def end(self) -> None:
@@ -167,6 +167,8 @@ async def _assert_healed_once(place: Place, version: str, incident_ids: list[str
             assert len(resolved) == 1
 
 
+# Two versions of two services, each started: on a busy machine that takes its time.
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 async def test_a_version_runs_beside_the_next_and_is_gone_back_to_under_traffic(tmp_path: Path) -> None:
     previous = unpack(tmp_path)
