@@ -1,6 +1,7 @@
-"""A look whose process died is not known: it may have seen the alert, so the looks in a row begin anew."""
+"""Looks one by one: in a row, lost in between, and beside another operation for the same incident."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from approval.execution.model import ExecuteCommand
 from approval.execution.runner import OperationRunner
 from approval.execution.start import OperationStarts
 from approval.executors.registry import load_executors
-from approval.model import Recovery
+from approval.model import Recovery, State
 from approval.notification.jobs import Notifications
 from approval.recovery import repository as recovery_repository
 from approval.recovery.model import RecoveryRules
@@ -63,6 +64,19 @@ class Looking:
         await self._verification.look_batch()
         return (await get_approval(self._transactions, self._approval_id)).recovery
 
+    @asynccontextmanager
+    async def another_operation(self) -> AsyncIterator[None]:
+        """Another operation for the same incident is executed, until the block ends: it fails."""
+        other = await insert_approved(self._transactions, "RESTART deployment/web -n prod")
+        statement = "UPDATE approvals SET state = $1 WHERE approval_id = $2"
+        await rows(self._database, statement, State.EXECUTING, other.approval_id)
+        yield
+        await rows(self._database, statement, State.FAILED, other.approval_id)
+
+    async def end_window(self) -> None:
+        """Let the window be over."""
+        await rows(self._database, "UPDATE recoveries SET deadline = now() - interval '1 hour'")
+
     async def lose_a_look(self) -> None:
         """Have a process claim a look and die, and its lease end."""
         await rows(self._database, "UPDATE recoveries SET next_look_time = now() - interval '1 second'")
@@ -101,4 +115,19 @@ async def test_a_look_that_was_lost_in_between_begins_the_looks_in_a_row_anew(
     assert await looking.look() is Recovery.PENDING
     for _ in range(times):
         await looking.lose_a_look()
+    assert [await looking.look() for _ in range(2)] == [Recovery.PENDING, Recovery.VERIFIED]
+
+
+async def test_looks_count_only_when_no_other_operation_for_the_incident_runs(looking: Looking) -> None:
+    assert await looking.look() is Recovery.PENDING
+    async with looking.another_operation():
+        # Which of the two has helped could not be told.
+        assert [await looking.look() for _ in range(3)] == [Recovery.PENDING] * 3
+    assert [await looking.look() for _ in range(2)] == [Recovery.PENDING, Recovery.VERIFIED]
+
+
+async def test_a_window_does_not_end_while_another_operation_for_the_incident_runs(looking: Looking) -> None:
+    async with looking.another_operation():
+        await looking.end_window()
+        assert await looking.look() is Recovery.PENDING
     assert [await looking.look() for _ in range(2)] == [Recovery.PENDING, Recovery.VERIFIED]
