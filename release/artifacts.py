@@ -13,7 +13,7 @@ from release.errors import ReleaseError
 from release.versions import DISTRIBUTIONS
 
 # Targets of deploy/docker/Dockerfile.
-IMAGES = ("incident", "approval", "gateway", "intake")
+IMAGES = ("incident", "approval", "gateway", "intake", "cli")
 
 
 def build_wheels(root: Path, folder: Path, *, epoch: int) -> Sequence[Path]:

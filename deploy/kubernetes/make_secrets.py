@@ -20,8 +20,13 @@ from flywheel.tokens.model import TokenRecord, new_token
 
 NAMESPACE = "flywheel"
 _SERVICES = ("incident", "approval")
-# With its role: Prometheus reads, Alertmanager posts.
-_TOKENS = {"prometheus": "viewer", "alertmanager": "detector"}
+# With its role: Prometheus reads, Alertmanager posts, the doctor opens a canary and somebody else approves it.
+_TOKENS = {
+    "prometheus": "viewer",
+    "alertmanager": "detector",
+    "doctor": "operator",
+    "doctor-approver": "approver",
+}
 _TOKEN_LIFETIME = "366d"  # noqa: S105 - how long, not which
 _USAGE = 2
 
@@ -76,6 +81,7 @@ def _kustomization() -> str:
     generators = [
         _generator("flywheel-tokens", ["tokens.json"]),
         _generator("flywheel-scrape", ["token=prometheus.token"]),
+        _generator("flywheel-doctor", ["operator=doctor.token", "approver=doctor-approver.token"]),
         _generator(
             "flywheel-receivers",
             ["webhook_url", "webhook_secret", "incident_notify_urls", "approval_notify_urls"],

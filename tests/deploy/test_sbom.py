@@ -75,7 +75,7 @@ def test_the_usage_is_printed_for_a_wrong_number_of_arguments(arguments: tuple[s
     assert "usage: sbom.py DISTRIBUTION" in run.stderr
 
 
-@pytest.mark.parametrize("target", ["incident", "approval", "intake", "gateway"])
+@pytest.mark.parametrize("target", ["incident", "approval", "intake", "gateway", "cli"])
 def test_every_image_contains_the_sbom_of_all_it_consists_of(target: str) -> None:
     stages = (SCRIPT.parent / "Dockerfile").read_text().split("\nFROM ")
     (image,) = [stage for stage in stages if stage.startswith(f"{target}-content AS {target}\n")]

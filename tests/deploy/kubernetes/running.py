@@ -3,7 +3,7 @@
 import asyncio
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,14 @@ class Installation:
             }
         return variables
 
+    def arguments(self, workload: Workload) -> Sequence[str]:
+        """The arguments of a pod, with the paths of this machine."""
+        arguments: Sequence[str] = workload.container["args"]
+        for mount, secret in workload.secrets():
+            folder = self._mounted(secret)
+            arguments = [each.replace(f"{mount}/", f"{folder}/") for each in arguments]
+        return arguments
+
     def _mounted(self, secret: Object) -> Path:
         name: str = secret["secretName"]
         folder = self._folder / name
@@ -110,6 +118,9 @@ class Installation:
             self._write_certificate(name.removesuffix("-tls"), folder)
         elif name == "flywheel-tokens":
             (folder / "tokens.json").write_bytes((self._secrets / "tokens.json").read_bytes())
+        elif name == "flywheel-doctor":
+            for key, token in (("operator", "doctor"), ("approver", "doctor-approver")):
+                (folder / key).write_bytes((self._secrets / f"{token}.token").read_bytes())
         elif "-database" in name:
             (folder / "url").write_text(self._databases[name.partition("-")[0]])
         else:

@@ -46,7 +46,7 @@ Arc = tuple[str, str, int]
 # The whole network: no label selects it.
 _WORLD = "world"
 _OUTSIDE = {
-    "prometheus": Peer({_NAMESPACE_NAME: "monitoring"}, {NAME: "prometheus"}, ()),
+    "prometheus": Peer({_NAMESPACE_NAME: "monitoring"}, {NAME: "prometheus"}, (9090,)),
     "alertmanager": Peer({_NAMESPACE_NAME: "monitoring"}, {NAME: "alertmanager"}, ()),
     "caller": Peer({_NAMESPACE_NAME: "apps", "flywheel-access": "calls"}, {NAME: "proposer"}, ()),
     "stranger": Peer({_NAMESPACE_NAME: "apps"}, {NAME: "prometheus"}, (5432,)),
@@ -136,6 +136,8 @@ def called(objects: Sequence[Object], pod: Workload, secrets: Path) -> Iterator[
             url = urlsplit((secrets / f"{role}_database_url").read_text(encoding="utf-8"))
             yield (pod.name, pods_behind(objects, str(url.hostname)), url.port or 0)
         elif not variable.endswith("LISTEN"):
+            if variable == "FLYWHEEL_PROMETHEUS":
+                yield (pod.name, "prometheus", urlsplit(value).port or 0)
             for host, port in re.findall(r"(?:^|=)([a-z-]+):(\d+)", value):
                 yield (pod.name, pods_behind(objects, host), int(port))
 

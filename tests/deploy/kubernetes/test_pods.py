@@ -36,7 +36,8 @@ _OTHER_CONNECTIONS = 3 + 20
 
 # By the label with their name.
 SERVING = ("incident", "approval", "gateway", "intake")
-PODS = [(name, each) for name in OVERLAYS for each in (*SERVING, "incident-migrate", "approval-migrate")]
+JOBS = ("incident-migrate", "approval-migrate", "doctor")
+PODS = [(name, each) for name in OVERLAYS for each in (*SERVING, *JOBS)]
 PODS.append(("trial", "postgres"))
 
 
@@ -105,7 +106,10 @@ def test_only_postgres_writes_files(pod: Workload) -> None:
 
 
 def test_every_variable_is_a_setting(pod: Workload) -> None:
-    if pod.service:
+    if pod.name.startswith("doctor"):
+        names = re.findall(r"Variable: `(\w+)`", (ROOT / "docs/cli.md").read_text(encoding="utf-8"))
+        assert pod.variables.keys() <= set(names)
+    elif pod.service:
         prefix = pod.service.upper()
         fields = {f"{prefix}_{name.upper()}" for name in SETTINGS[pod.service].model_fields}
         assert {re.sub(r"(_URL|_SECRET|_URLS)_FILE$", r"\1", name) for name in pod.variables} <= fields
@@ -290,10 +294,7 @@ def test_the_images_are_of_this_version_and_each_version_has_migrations_of_its_o
     assert version is not None
     pods = workloads(overlay(name))
     assert {pod.container["image"].rpartition(":")[2] for pod in pods if pod.service} == {version[1]}
-    assert {pod.name for pod in pods if pod.kind == "Job"} == {
-        f"incident-migrate-{version[1]}",
-        f"approval-migrate-{version[1]}",
-    }
+    assert {pod.name for pod in pods if pod.kind == "Job"} == {f"{job}-{version[1]}" for job in JOBS}
 
 
 def test_another_tag_in_one_place_is_another_version_with_another_migration(tmp_path: Path) -> None:
@@ -307,10 +308,7 @@ def test_another_tag_in_one_place_is_another_version_with_another_migration(tmp_
     (tmp_path / "kustomization.yaml").write_text(text)
     pods = workloads(render(tmp_path))
     assert {pod.container["image"].rpartition(":")[2] for pod in pods} == {"7.8.9-rc.1"}
-    assert {pod.name for pod in pods if pod.kind == "Job"} == {
-        "incident-migrate-7.8.9-rc.1",
-        "approval-migrate-7.8.9-rc.1",
-    }
+    assert {pod.name for pod in pods if pod.kind == "Job"} == {f"{job}-7.8.9-rc.1" for job in JOBS}
 
 
 def _relative(start: Path, target: Path) -> str:

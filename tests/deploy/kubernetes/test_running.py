@@ -1,7 +1,9 @@
 """The services as the manifests of the trial start them: probes, migration, calls of each other, scrapes, alerts."""
 
 import asyncio
+import os
 import ssl
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,7 +19,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from tests.alert_intake.notifications import body
 from tests.databases import empty_database
 from tests.deploy.kubernetes.rendered import Object, overlay, workloads
-from tests.deploy.kubernetes.running import Installation, Pod, metrics_token
+from tests.deploy.kubernetes.running import Installation, Pod, metrics_token, module_of
 from tests.metrics_gateway.scrapes import read_text
 from tests.services import TIMEOUT_SECONDS, serving
 from tests.tls_clients import client_context
@@ -180,3 +182,26 @@ async def test_an_alert_of_alertmanager_opens_an_incident(
         headers={**bearer((secrets / "alertmanager.token").read_text()), "Content-Type": "application/json"},
     )
     assert (response.status_code, response.json()) == (200, {"alerts": {"reported": 1}})
+
+
+async def test_the_doctor_finds_that_all_is_well(world: World) -> None:
+    for name in ("incident", "approval"):
+        await world.ready(name)
+    await world.start("gateway")
+    [doctor] = [each for each in workloads(trial()) if each.service == "cli"]
+    # There is no Prometheus here.
+    variables = {**world.installation.variables(doctor), "FLYWHEEL_PROMETHEUS": ""}
+    process = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-m",
+            module_of(doctor.service),
+            *world.installation.arguments(doctor),
+            "--timeout=60",
+        ),
+        env={**os.environ, **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
