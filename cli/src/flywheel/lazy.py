@@ -53,11 +53,9 @@ def group_with(modules: Mapping[str, Module]) -> type[TyperGroup]:
             }
 
         def invoke(self, ctx: Any) -> Any:
-            """Run a command. Ctrl-C and a closed pipe are for `main`, which ends quietly; typer would print a word."""
+            """Run a command. A closed pipe is for `main`, which ends as SIGPIPE does; typer would end with 1."""
             try:
                 return super().invoke(ctx)
-            except KeyboardInterrupt:
-                raise StopSignal(signal.SIGINT) from None
             except BrokenPipeError:
                 # What is still in the buffer would fail again at the exit.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -6,12 +6,11 @@ import typer
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.client.values import enum_values
-from flywheel.errors import FlywheelError
 from flywheel.operator import flags
 from flywheel.operator.choices import DeliveryState, DeliveryTopic, names
-from flywheel.operator.exits import ExitStatus
 from flywheel.operator.session import Session
 from flywheel.operator.verb import noun, verb
+from flywheel.operator.verbs.retrying import retry_each_or_all
 from flywheel.operator.views.waiting import DELIVERY, delivery_state
 
 app = noun(
@@ -58,17 +57,18 @@ def retry(
     topics: _Topics = None,
 ) -> None:
     """Re-queue PARKED (dead-lettered) deliveries, once what they failed at is mended."""
-    if every == bool(delivery_ids):
-        raise FlywheelError("give ids or --all, not both", exit_status=ExitStatus.USAGE)
-    if every:
-        _retry_all(session, topics)
-        return
 
-    def act(delivery_id: str) -> None:
-        delivery = session.approvals.retry_delivery(delivery_id)
-        _print(session, delivery)
+    def one(delivery_id: str) -> None:
+        _print(session, session.approvals.retry_delivery(delivery_id))
 
-    session.each(delivery_ids or (), act)
+    def some() -> tuple[int, bool]:
+        wanted = enum_values(approval_pb2.Delivery.Topic, "TOPIC_", names(topics))
+        response = session.approvals.retry_deliveries(topics=wanted)
+        for each in response.deliveries:
+            _print(session, each)
+        return len(response.deliveries), response.has_more
+
+    retry_each_or_all(session, delivery_ids, every=every, one=one, some=some)
 
 
 @verb(app, asks=True)
@@ -88,19 +88,6 @@ def dismiss(
         _print(session, session.approvals.dismiss_delivery(delivery_id, reason=reason))
 
     session.each(delivery_ids, act)
-
-
-def _retry_all(session: Session, topics: list[DeliveryTopic] | None) -> None:
-    wanted = enum_values(approval_pb2.Delivery.Topic, "TOPIC_", names(topics))
-    has_more = True
-    count = 0
-    while has_more:
-        response = session.approvals.retry_deliveries(topics=wanted)
-        for each in response.deliveries:
-            _print(session, each)
-        count += len(response.deliveries)
-        has_more = response.has_more
-    session.printer.note(f"{count} re-queued")
 
 
 def _print(session: Session, delivery: approval_pb2.Delivery) -> None:

@@ -6,12 +6,11 @@ import typer
 
 from awoooi.client.values import enum_values
 from awoooi.incident.v1 import incident_pb2
-from flywheel.errors import FlywheelError
 from flywheel.operator import flags
 from flywheel.operator.choices import Effect, EffectState, names
-from flywheel.operator.exits import ExitStatus
 from flywheel.operator.session import Session
 from flywheel.operator.verb import noun, verb
+from flywheel.operator.verbs.retrying import retry_each_or_all
 from flywheel.operator.views.waiting import EFFECT, effect_state
 
 app = noun(
@@ -58,16 +57,18 @@ def retry(
     effects: _Effects = None,
 ) -> None:
     """Re-queue PARKED (dead-lettered) side effects, once what they failed at is mended."""
-    if every == bool(delivery_ids):
-        raise FlywheelError("give ids or --all, not both", exit_status=ExitStatus.USAGE)
-    if every:
-        _retry_all(session, effects)
-        return
 
-    def act(delivery_id: str) -> None:
+    def one(delivery_id: str) -> None:
         _print(session, session.incidents.retry_side_effect(delivery_id=delivery_id))
 
-    session.each(delivery_ids or (), act)
+    def some() -> tuple[int, bool]:
+        wanted = enum_values(incident_pb2.SideEffect.Effect, "EFFECT_", names(effects))
+        response = session.incidents.retry_side_effects(effects=wanted)
+        for each in response.side_effects:
+            _print(session, each)
+        return len(response.side_effects), response.has_more
+
+    retry_each_or_all(session, delivery_ids, every=every, one=one, some=some)
 
 
 @verb(app, asks=True)
@@ -87,19 +88,6 @@ def dismiss(
         _print(session, session.incidents.dismiss_side_effect(delivery_id=delivery_id, reason=reason))
 
     session.each(delivery_ids, act)
-
-
-def _retry_all(session: Session, effects: list[Effect] | None) -> None:
-    wanted = enum_values(incident_pb2.SideEffect.Effect, "EFFECT_", names(effects))
-    has_more = True
-    count = 0
-    while has_more:
-        response = session.incidents.retry_side_effects(effects=wanted)
-        for each in response.side_effects:
-            _print(session, each)
-        count += len(response.side_effects)
-        has_more = response.has_more
-    session.printer.note(f"{count} re-queued")
 
 
 def _print(session: Session, side_effect: incident_pb2.SideEffect) -> None:
