@@ -173,6 +173,23 @@ async def test_the_oldest_health_watch_is_ended_for_a_new_one() -> None:
         assert refusals(running) == {"own_calls": 1}
 
 
+async def test_a_client_with_one_health_watch_keeps_it_however_many_another_connection_has() -> None:
+    own = PlaceLimits(100, per_peer=3, evicts_running=True)
+    async with scripted_server(limits=ServerLimits(own_calls=own)) as running:
+        # A channel of gRPC's own subchannel pool: a connection of its own, from the same address.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(running.server.address, options=options) as channel:
+            good: Any = HealthStub(channel)
+            watch = good.Watch(health_pb2.HealthCheckRequest())
+            await watch.read()
+            stub: Any = HealthStub(running.channel)
+            for _ in range(5):
+                await stub.Watch(health_pb2.HealthCheckRequest()).read()
+            await running.server.set_serving(True)
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        assert refusals(running) == {"own_calls_per_peer": 3}
+
+
 async def test_a_connection_that_never_speaks_http2_is_closed() -> None:
     limits = ServerLimits(handshake_time=timedelta(milliseconds=200))
     async with scripted_server(limits=limits) as running:

@@ -7,7 +7,7 @@ longest is ended for the new one.
 
 import asyncio
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -206,12 +206,14 @@ class Places:
 
     def _evict(self, is_candidate: Callable[[Place], bool], limit: str) -> None:
         self._metrics.refused(limit)
-        candidates = (self._waiting, self._running) if self._limits.evicts_running else (self._waiting,)
-        for calls in candidates:
-            for place in calls:
-                if is_candidate(place):
-                    self._end(place)
-                    return
+        if self._limits.evicts_running:
+            candidates = list(filter(is_candidate, (*self._waiting, *self._running)))
+            if candidates:
+                self._end(_of_busiest_connection(candidates))
+                return
+        elif (waiting := next(filter(is_candidate, self._waiting), None)) is not None:
+            self._end(waiting)
+            return
         oldest = next(filter(is_candidate, self._sending), None)
         if oldest is not None and self._unsent.evict(oldest.unsent):
             return
@@ -243,6 +245,16 @@ _NO_REQUEST_IN_TIME = RpcStatus(
     grpc.StatusCode.DEADLINE_EXCEEDED, "the request did not arrive in time", "REQUEST_TIMEOUT"
 )
 _NO_REQUEST = RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request", "NO_REQUEST")
+
+
+def _of_busiest_connection(places: Sequence[Place]) -> Place:
+    """Return the first place of the connection that has the most of them.
+
+    A client that checks health has one watch on its connection, and makes no calls while that is ended for another's.
+    """
+    counts = collections.Counter(each.connection for each in places)
+    busiest = max(counts, key=counts.__getitem__)
+    return next(each for each in places if each.connection == busiest)
 
 
 def _lower(counts: dict[str, int], key: str) -> None:

@@ -142,6 +142,10 @@ class ServerBuilder:
                 ("grpc.max_receive_message_length", self._limits.message_bytes),
                 ("grpc.max_metadata_size", self._limits.metadata_bytes),
                 ("grpc.max_concurrent_streams", self._limits.calls_per_connection),
+                # Calls that have arrived and that the event loop has not taken yet: as many as may be open, by the limits
+                # that are counted here. Beyond a thousand gRPC itself would cancel some, of any caller, at random.
+                ("grpc.server.max_pending_requests", 2 * self._limits.open_calls),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * self._limits.open_calls),
                 ("grpc.server_handshake_timeout_ms", _milliseconds(self._limits.handshake_time)),
                 ("grpc.max_connection_idle_ms", _milliseconds(self._limits.idle_time)),
                 ("grpc.max_allowed_incoming_connections", usable_connections(self._limits.connections)),
