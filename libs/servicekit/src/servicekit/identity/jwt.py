@@ -6,7 +6,7 @@ import time
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -52,10 +52,17 @@ class JwtRules:
 class _Verified:
     name: str
     role_values: Collection[str]
+    # With the roles by the mapping: when that changes, they are looked up again.
+    identity: Identity
+    mapping: RoleMapping
     # With the clock skew.
     valid_until: float
     # The keys that it was verified by: when they change, it is verified again.
     keys: SigningKeys
+
+
+def _identity(name: str, role_values: Collection[str], mapping: RoleMapping) -> Identity:
+    return Identity(name, mapping.roles(role_values), "jwt")
 
 
 class JwtVerifier:
@@ -84,9 +91,13 @@ class JwtVerifier:
             self._remember(digest, verified)
         elif self._clock() >= verified.valid_until:
             raise UnauthenticatedError(Refusal.EXPIRED)
+        elif verified.mapping is not (mapping := self._read_mapping()):
+            identity = _identity(verified.name, verified.role_values, mapping)
+            verified = replace(verified, identity=identity, mapping=mapping)
+            self._remember(digest, verified)
         else:
             self._remembered.move_to_end(digest)
-        return Identity(verified.name, self._read_mapping().roles(verified.role_values), "jwt")
+        return verified.identity
 
     def _remember(self, digest: bytes, verified: _Verified) -> None:
         self._remembered[digest] = verified
@@ -109,9 +120,13 @@ class JwtVerifier:
         keys = self._keys.current
         claims = self._claims(token, algorithm, key.key)
         skew = self._rules.clock_skew.total_seconds()
+        name, role_values = self._name(claims), claim_values(claims, self._rules.role_claim)
+        mapping = self._read_mapping()
         return _Verified(
-            self._name(claims),
-            claim_values(claims, self._rules.role_claim),
+            name,
+            role_values,
+            _identity(name, role_values, mapping),
+            mapping,
             float(claims["exp"]) + skew,
             keys,
         )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 # https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md, sections 2.1 to 2.3.
 _ID = re.compile(
@@ -27,6 +28,8 @@ class SpiffeId:
         return f"spiffe://{self.trust_domain}{self.path}"
 
 
+# Of the services that call: few, and each sends its own with every call.
+@lru_cache(maxsize=256)
 def parse_spiffe_id(uri: str) -> SpiffeId:
     """Return the id that a URI is. Raises SpiffeError for any other URI, however close it is."""
     match = _ID.match(uri) if len(uri) <= _MAX_LENGTH else None

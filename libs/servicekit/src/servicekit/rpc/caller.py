@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from urllib.parse import unquote
 
 import grpc
@@ -20,6 +20,8 @@ ACTOR_METADATA_KEY = "awoooi-actor"
 _AUTHORIZATION = "authorization"
 _PRIVATE_TRANSPORTS = (b"ssl", b"tls")
 
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
+
 # From the properties of a connection to the service that its client certificate names, such as `service:approval`.
 ServiceOf = Callable[[Mapping[str, Iterable[bytes]]], str | None]
 
@@ -36,7 +38,7 @@ class ClaimedCallers:
 
     async def identify(self, context: Context, method: str) -> Identity:
         """Return the identity that the caller claims."""
-        return loopback_identity(claimed_name(context) or ANONYMOUS)
+        return loopback_identity(claimed_name(_metadata(context)) or ANONYMOUS)
 
 
 class VerifiedCallers:
@@ -52,24 +54,21 @@ class VerifiedCallers:
 
     async def identify(self, context: Context, method: str) -> Identity:
         """Return the identity that the credentials prove."""
+        metadata = _metadata(context)
         try:
-            identity = await self._authenticator.authenticate(self._credentials(context))
+            identity = await self._authenticator.authenticate(self._credentials(context, metadata))
         except UnauthenticatedError as exc:
             self._log.unauthenticated(exc.refusal, method, context)
             raise RpcError(_STATUSES.get(exc.refusal, _INVALID)) from None
         # From here on refusals are recorded under it, those of a bad or another's name included.
         set_identity(identity)
-        if claimed_name(context) not in (None, identity.name):
+        if claimed_name(metadata) not in (None, identity.name):
             self._log.denied("actor_mismatch", method, identity)
             raise RpcError(_OTHER_ACTOR)
         return identity
 
-    def _credentials(self, context: Context) -> Credentials:
-        authorization = [
-            value
-            for key, value in context.invocation_metadata() or ()
-            if key == _AUTHORIZATION and isinstance(value, str)
-        ]
+    def _credentials(self, context: Context, metadata: Metadata) -> Credentials:
+        authorization = [value for key, value in metadata if key == _AUTHORIZATION and isinstance(value, str)]
         # The properties of a connection are copied at each look: only when they matter.
         if self._service_of is None and not authorization:
             return Credentials()
@@ -81,12 +80,17 @@ class VerifiedCallers:
         )
 
 
-def claimed_name(context: Context) -> str | None:
+def _metadata(context: Context) -> Metadata:
+    # gRPC makes it anew at each look.
+    return context.invocation_metadata() or ()
+
+
+def claimed_name(metadata: Metadata) -> str | None:
     """Return the canonical form of the name in the metadata; None without one.
 
     Raises RpcError for one that is reserved or malformed.
     """
-    for key, value in context.invocation_metadata() or ():
+    for key, value in metadata:
         if key == ACTOR_METADATA_KEY:
             try:
                 name = canonical(value) if isinstance(value, str) else ""
