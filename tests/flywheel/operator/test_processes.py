@@ -1,5 +1,6 @@
 """The command as a process: Ctrl-C, closed pipes, terminals, completion, and what is imported."""
 
+import contextlib
 import json
 import os
 import pty
@@ -102,6 +103,34 @@ def test_a_status_that_is_watched_prints_a_line_each_time() -> None:
         _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert [each["context"] for each in found] == ["here"] * 2
     assert (errors, process.returncode) == ("", 128 + signal.SIGINT)
+
+
+@pytest.mark.usefixtures("flywheel")
+def test_a_status_that_is_watched_on_a_terminal_is_drawn_anew_in_place() -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*FLYWHEEL, "status", "--watch", "--every", "0.2"],
+        stdout=follower,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"},
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while shown.count(b"INCIDENTS") < 2:
+            shown += os.read(leader, 65_536)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # what a terminal says at its end
+            while read := os.read(leader, 65_536):
+                shown += read
+        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
+    assert (process.returncode, errors) == (128 + signal.SIGINT, b"")
+    # On a screen of its own, which is left at the end.
+    assert shown.count(b"\x1b[?1049h") == shown.count(b"\x1b[?1049l") == 1
 
 
 def complete(words: str, shell: str = "bash") -> list[str]:
