@@ -129,7 +129,7 @@ import sys
 from pathlib import Path
 from flywheel import __main__
 from flywheel.demo.alerts import run
-__main__.app = lambda: run(prometheus=Path(sys.argv[1]), alertmanager=Path(sys.argv[2]), step_seconds=0.1)
+__main__.app = lambda **_named: run(prometheus=Path(sys.argv[1]), alertmanager=Path(sys.argv[2]), step_seconds=0.1)
 __main__.main()
 """
 
