@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from approval.delivery.topics import NOTIFY_TOPIC
 from tests.approval.integration.notification.notified import ROUTES, Notified, messages, received
+from tests.approval.schemas import rows
 from tests.callers import Approvals, Incidents, State
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -229,3 +231,17 @@ async def test_a_service_without_urls_enqueues_no_message(approvals: Approvals, 
     proposed = await approvals.proposed(await incidents.opened_id())
     listed = approvals.list_deliveries(approval_id=proposed.approval_id, topics=["NOTIFICATION"])
     assert [each async for each in listed] == []
+
+
+async def test_nobody_is_notified_of_a_canary(notified: Notified, incidents: Incidents) -> None:
+    incident_id = await incidents.opened_id(labels={"flywheel-canary": "true"})
+    canary = await notified.approvals.proposed(incident_id, risk="HIGH")
+    assert canary.canary
+    await notified.approvals.approve(canary.approval_id)
+    url = notified.service.database_url
+    # A message is queued in the transaction of what it is about.
+    queued = "SELECT dedup_key FROM outbox WHERE topic = $1 AND dedup_key LIKE $2 || '%'"
+    assert await rows(url, queued, NOTIFY_TOPIC, canary.approval_id) == []
+    operation = await notified.approvals.proposed(incident_id, SHOP, risk="HIGH")
+    assert await received(notified.oncall, operation.approval_id, "PENDING")
+    assert messages(notified.oncall, canary.approval_id) == []
