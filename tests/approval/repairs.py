@@ -68,7 +68,7 @@ async def timeline_events(
         lambda: incidents.events(incident_id, *types),
         lambda found: {event.type for event in found} == set(types),
     )
-    assert Counter(event.type for event in events) == Counter(types)
+    assert Counter(event.type for event in events) == Counter(types), events
     return sorted(events, key=lambda event: types.index(event.type))
 
 
