@@ -47,7 +47,8 @@ class CancelledAt:
 @pytest_asyncio.fixture
 async def engine(database: str) -> AsyncIterator[AsyncEngine]:
     """An engine of one connection."""
-    engine = create_engine(database, application_name="tests", pool_size=1)
+    # Without a bound of time: a starved machine takes long to answer, and that is no fault here.
+    engine = create_engine(database, application_name="tests", pool_size=1, statement_timeout_seconds=0.0)
     yield engine
     await close_engine(engine)
 
