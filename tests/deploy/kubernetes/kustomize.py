@@ -17,7 +17,7 @@ def kustomize() -> Sequence[str]:
     kubectl = shutil.which("kubectl")
     if kubectl is not None:
         done = subprocess.run(
-            [kubectl, "version", "--client"], capture_output=True, text=True, check=False, timeout=60
+            [kubectl, "version", "--client"], capture_output=True, text=True, check=False, timeout=240
         )
         if f"Kustomize Version: v{_DEBIAN.major}." in done.stdout:
             return [kubectl, "kustomize"]

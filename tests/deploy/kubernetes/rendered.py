@@ -36,7 +36,7 @@ Object = Mapping[str, Any]
 def render(folder: Path) -> Sequence[Object]:
     """What a kustomization renders to. Nobody changes it."""
     done = subprocess.run(
-        [*kustomize(), str(folder)], capture_output=True, text=True, check=False, timeout=60
+        [*kustomize(), str(folder)], capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr

@@ -171,6 +171,24 @@ def test_the_connections_that_are_made_are_allowed_and_no_others(name: str, secr
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
+def test_neither_side_of_a_connection_allows_more_than_the_other(name: str, secrets: Path) -> None:
+    ours = {each: peer for each, peer in peers(name).items() if peer.is_ours}
+    policies = of_kind(overlay(name), "NetworkPolicy")
+    pairs = [
+        (source, target, port) for source in ours for target, peer in ours.items() for port in peer.ports
+    ]
+    made = {
+        (source, target, port)
+        for source, target, port in needed(name, secrets)
+        if {source, target} <= ours.keys()
+    }
+    outgoing = {arc for arc in pairs if allows(policies, "egress", ours[arc[0]], ours[arc[1]], arc[2])}
+    incoming = {arc for arc in pairs if allows(policies, "ingress", ours[arc[1]], ours[arc[0]], arc[2])}
+    assert outgoing == made
+    assert incoming == made
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_where_nothing_is_said_nothing_is_allowed(name: str) -> None:
     default = named(overlay(name), "NetworkPolicy", "default-deny")["spec"]
     assert default == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
