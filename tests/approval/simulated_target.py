@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -44,6 +45,8 @@ class SimulatedTarget:
         self.looks: Counter[str] = Counter()
         self.calls: list[str] = []
         self.requests: list[Received] = []
+        # Of this target alone: services that targets share take the same alert for the same incident.
+        self._name = secrets.token_hex(4)
         self._numbers = count()
         self._changed = asyncio.Condition()
 
@@ -54,7 +57,7 @@ class SimulatedTarget:
 
     def fire(self, **labels: str) -> Mapping[str, Any]:
         """Have an alert that nothing ends by itself; returns the fields of its incident."""
-        alert = {"alertname": "ApiDown", "number": str(next(self._numbers)), **labels}
+        alert = {"alertname": "ApiDown", "number": f"{self._name}-{next(self._numbers)}", **labels}
         self.alerts[fingerprint(alert)] = alert
         self.active.add(fingerprint(alert))
         return {"fingerprint": fingerprint(alert), "labels": alert, "source": "alertmanager"}

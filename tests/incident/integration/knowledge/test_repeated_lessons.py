@@ -1,19 +1,41 @@
 """A lesson that repeats costs no more than its row: the entry stays on its page, its indexes are not touched."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from flywheel.postgres.embedded import EmbeddedPostgres
 from incident.knowledge import repository
 from incident.knowledge.model import Lesson
 from incident.model import ResolutionType
 from servicekit.database.engine import create_engine
+from tests.clusters import copy_cluster
+from tests.migrated import migrate_incident
 
 _INCIDENTS = 12
 _KINDS = 40
+
+
+# While autovacuum analyzes a table of the database, no version of a row is old enough to be removed.
+_QUIET = {"autovacuum": "off"}
+
+
+@pytest_asyncio.fixture
+async def database(tmp_path: Path) -> AsyncIterator[str]:
+    """A database on a server of its own."""
+    server = EmbeddedPostgres(copy_cluster(tmp_path / "postgres"), durable=False, settings=_QUIET)
+    await asyncio.to_thread(server.start)
+    try:
+        server.create_database("incident")
+        await migrate_incident(server.url("incident"))
+        yield server.url("incident")
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 @pytest_asyncio.fixture
@@ -41,10 +63,6 @@ def lesson(number: int, kind: int) -> Lesson:
 
 async def test_a_repeated_lesson_leaves_its_entry_on_its_page(database: str, engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        # While autovacuum analyzes a table, no version of a row is old enough to be removed.
-        tables = await connection.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
-        for table in tables.all():
-            await connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
         await connection.execute(
             text("""
                 INSERT INTO incidents (incident_id, title, description, severity, state, fingerprint, labels, source,
