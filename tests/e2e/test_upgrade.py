@@ -1,4 +1,4 @@
-"""An upgrade as docs/operations.md has it, and the way back, under traffic: nothing fails, nothing is lost or done twice."""
+"""An upgrade as docs/upgrades.md has it, and the way back, under traffic: nothing fails, nothing is lost or done twice."""
 
 import asyncio
 import signal
