@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.outbox import dead_letters, queue
+from servicekit.outbox.batch_delivery import Backoff
 from servicekit.outbox.handler import Handler, Topic
 from servicekit.outbox.jobs import JobState
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.queue import Job, NewJob
-from servicekit.outbox.topic_runner import Backoff
 from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.outbox.worker import OutboxWorker, WorkerSettings
 from tests.eventually import eventually

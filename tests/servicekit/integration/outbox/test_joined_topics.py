@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from servicekit.outbox.batch_delivery import Backoff
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
-from servicekit.outbox.topic_runner import Backoff
 from servicekit.outbox.transaction import Transaction
 from tests.eventually import eventually
 from tests.servicekit.outbox_cases import (

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from servicekit.outbox.topic_runner import Backoff
+from servicekit.outbox.batch_delivery import Backoff
 from servicekit.outbox.worker import WorkerSettings
 
 BASE = timedelta(milliseconds=200)

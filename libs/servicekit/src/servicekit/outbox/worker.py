@@ -13,12 +13,13 @@ import structlog
 from servicekit.database.errors import is_unavailable
 from servicekit.database.failure_log import FailureLog
 from servicekit.outbox import queue
+from servicekit.outbox.batch_delivery import Backoff
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.quarantine import Quarantine
 from servicekit.outbox.queue import Job
 from servicekit.outbox.tables import NOTIFY_CHANNEL
 from servicekit.outbox.throttle import BackgroundThrottle
-from servicekit.outbox.topic_runner import Backoff, TopicRunner
+from servicekit.outbox.topic_runner import TopicRunner
 from servicekit.outbox.transaction import Transactions
 from servicekit.outbox.wakeup import listen
 from servicekit.process.periodic import run_periodically
