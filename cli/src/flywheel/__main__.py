@@ -244,7 +244,8 @@ def doctor(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Take from this context what no flag gives; see flywheel context. The gateway is then checked if named.",
+            envvar="FLYWHEEL_CONTEXT",
+            help="The deployment, where no flag says it; see flywheel context. But for local, the gateway is then checked if named.",
         ),
     ] = None,
     incident: Annotated[
@@ -298,16 +299,18 @@ def doctor(
         timeout,
         tls,
     )
-    if context is not None:
-        deployment = replace(deployment, **_of_context(ctx, context))
-    raise typer.Exit(run(deployment, with_canary=canary, as_json=json))
+    raise typer.Exit(run(_in_context(ctx, deployment, context), with_canary=canary, as_json=json))
 
 
-def _of_context(ctx: typer.Context, name: str) -> dict[str, Any]:
-    """Return what a context says of a deployment, without what flags and variables say."""
+def _in_context(ctx: typer.Context, deployment: Any, name: str | None) -> Any:
+    """Return a deployment with what the chosen context says of it, and no flag."""
+    from flywheel.operator.contexts.model import LOCAL  # noqa: PLC0415 - see above
     from flywheel.operator.contexts.store import ContextStore  # noqa: PLC0415 - see above
 
-    context = ContextStore().get(name)
+    context = ContextStore().chosen(name)
+    if context.name == LOCAL:
+        # The defaults and the variables say the same.
+        return deployment
     said = {
         "incident": context.incident,
         "approval": context.approval,
@@ -323,10 +326,18 @@ def _of_context(ctx: typer.Context, name: str) -> dict[str, Any]:
             )
         },
     }
+    # The variables of the services' addresses are those of the context local. No context names a gateway.
+    wins = {"gateway": ("COMMANDLINE", "ENVIRONMENT")}
     sources = {field: ctx.get_parameter_source(field) for field in said}
-    return {
-        field: said[field] for field, source in sources.items() if source is None or source.name == "DEFAULT"
+    taken = {
+        field: said[field]
+        for field, source in sources.items()
+        if source is None or source.name not in wins.get(field, ("COMMANDLINE",))
     }
+    found = replace(deployment, **taken)
+    # Nor does its token go in plain text to an address that a flag gives.
+    replace(context, incident=found.incident, approval=found.approval, tls=found.is_encrypted).check()
+    return found
 
 
 policy = typer.Typer(help="A policy file before it takes effect; see docs/policy.md.")

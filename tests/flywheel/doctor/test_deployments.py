@@ -133,6 +133,9 @@ async def test_what_does_not_listen_is_named_and_the_rest_is_checked(deployed: D
     failed = by_status(results, Status.FAILED)
     assert set(failed) == {"approval.address", "gateway.health", "prometheus.health"}
     assert nowhere in failed["approval.address"]
+    (address,) = [each for each in results if each.name == "approval.address"]
+    assert "`flywheel up`" in address.advice
+    assert "--context" in address.advice
     passed = by_status(results, Status.OK)
     assert {"incident.health", "incident.clock"} <= passed.keys()
     assert {"canary.open", "gateway.series", "prometheus.rules"} <= by_status(results, Status.NOT_RUN).keys()

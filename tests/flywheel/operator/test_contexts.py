@@ -181,3 +181,40 @@ def test_the_doctor_takes_what_no_flag_gives_from_a_context(
     ]
     assert examined[0].is_encrypted
     assert command("doctor", "--context", "nowhere").status == 2
+
+
+def test_the_doctor_is_for_the_deployment_of_every_other_command(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    examined: list[tuple[str, str, str]] = []
+
+    def run(deployment: Deployment, **_flags: object) -> int:
+        examined.append((deployment.incident, deployment.approval, deployment.gateway))
+        return 0
+
+    monkeypatch.setattr("flywheel.doctor.command.run", run)
+    local = ("127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:9464")
+    token = tmp_path / "token"
+    token.write_text("fw_secret")
+    token.chmod(0o600)
+    command.done("context", "add", "chosen", *ADDRESSES, "--token-file", str(token))
+    command.done("context", "add", "other", *REMOTE)
+    command.done("doctor")
+    command.done("context", "use", "chosen")
+    command.done("doctor")
+    command.done("doctor", "--incident", "127.0.0.1:3")
+    refused = command("doctor", "--incident", "incident.example:443")
+    assert (refused.status, "in plain text" in refused.err) == (2, True)
+    command.done("doctor", "--context", "local")
+    monkeypatch.setenv("FLYWHEEL_CONTEXT", "other")
+    # As for other commands, it is an address of the context local.
+    monkeypatch.setenv("FLYWHEEL_INCIDENT", "127.0.0.1:9")
+    monkeypatch.setenv("FLYWHEEL_GATEWAY", "gateway.example:9464")
+    command.done("doctor")
+    assert examined == [
+        local,
+        ("127.0.0.1:1", "127.0.0.1:2", ""),
+        ("127.0.0.1:3", "127.0.0.1:2", ""),
+        local,
+        ("incident.example:443", "approval.example:443", "gateway.example:9464"),
+    ]

@@ -1,6 +1,7 @@
 """A deployment as its flags describe it: addresses and credentials."""
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 import urllib.error
@@ -182,9 +183,12 @@ class Deployment:
         try:
             _, writer = await asyncio.open_connection(host, port)
         except OSError as exc:
+            is_here = all(ipaddress.ip_address(address[4][0]).is_loopback for address in addresses)
             raise CheckFailedError(
                 f"{target} does not accept connections: {exc.strerror or exc}",
-                "check that the service runs and listens there (…_LISTEN), and what is in between: a Service, a"
+                "start `flywheel up`, or name another deployment with --context, or --incident and --approval"
+                if is_here
+                else "check that the service runs and listens there (…_LISTEN), and what is in between: a Service, a"
                 " NetworkPolicy, a firewall",
             ) from exc
         writer.close()

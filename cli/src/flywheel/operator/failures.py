@@ -113,6 +113,8 @@ def _advice(error: CallError, context: Context) -> str:
         return f"flywheel context show {context.name} has the addresses; --context names another deployment"
     if isinstance(error, UnauthenticatedError) and not context.is_authenticated:
         return f"the context {context.name} has no credentials: flywheel context add, with --token-file"
+    if error.reason == "OWN_PROPOSAL" and not context.is_authenticated:
+        return f"{_BY_REASON[error.reason]}. Without a token, --actor NAME says who decides"
     return _BY_REASON.get(error.reason) or _BY_CLASS.get(type(error), "")
 
 
