@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flywheel.reference import commands, document
-from tests.flywheel.operator.deployment import NAME, Command, Terminal
+from tests.flywheel.operator.deployment import NAME, Command, Deployment, Terminal
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -73,7 +73,7 @@ def test_every_command_that_a_document_shows_exists_with_its_flags(path: Path) -
 
 @pytest.mark.parametrize("path", PLAYED, ids=lambda path: path.name)
 def test_every_command_that_a_document_shows_works(
-    path: Path, flywheel: Command, monkeypatch: pytest.MonkeyPatch
+    path: Path, flywheel: Command, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLYWHEEL_CONTEXT", NAME)
     approval_id = ""
@@ -84,6 +84,9 @@ def test_every_command_that_a_document_shows_works(
         # `…` stands for an id that only the reader has.
         if goes_on or "…" in line.replace("APR-…", ""):
             continue
+        if words[:2] == ["incident", "postmortem"]:
+            # It is written a moment after the resolution.
+            deployment.settle()
         printed: str | None = None
         for words in stages(line):
             command = [word.replace("APR-…", approval_id) for word in words]
@@ -99,6 +102,11 @@ def test_every_command_that_a_document_shows_works(
             assert printed is not None
             approval_id = printed.split()[0]
     assert ran > 1
+
+
+def test_a_command_that_a_help_shows_begins_with_its_name() -> None:
+    shown = [words for words, command in commands() if re.search(r"`flywheel -", command.help or "")]
+    assert shown == []
 
 
 def test_no_two_flags_of_a_command_have_one_name() -> None:

@@ -68,7 +68,7 @@ def add(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite the context of this name.")] = False,
 ) -> None:
-    """Add a deployment. Nothing is called; `flywheel --context NAME status` does."""
+    """Add a deployment. Nothing is called; `flywheel status --context NAME` does."""
     store = ContextStore()
     is_kept = token_file == Path("-")
     token_path = store.token_path(name) if is_kept else token_file
