@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -90,13 +91,33 @@ async def with_databases(server: EmbeddedPostgres) -> tuple[str, str]:
     return server.url("incident"), server.url("approval")
 
 
+def readable_by_others(folder: Path) -> list[str]:
+    """The backups in a folder that the group or others may read."""
+    modes = {each.name: each.stat().st_mode for each in folder.iterdir() if each.suffix in {".dump", ".list"}}
+    assert len(modes) == 4
+    return [name for name, mode in modes.items() if mode & 0o077]
+
+
 def test_every_command_of_the_document_is_run_here() -> None:
     count = {
         title: len(blocks(title, "bash")) + len(blocks(title, "sh"))
         for title in ("Back up", "Restore", "Point-in-time recovery", "Move to another cluster")
     }
     assert sum(count.values()) == len(re.findall(r"^```(?:ba)?sh$", OPERATIONS, re.MULTILINE))
-    assert count == {"Back up": 2, "Restore": 3, "Point-in-time recovery": 3, "Move to another cluster": 0}
+    assert count == {"Back up": 3, "Restore": 3, "Point-in-time recovery": 3, "Move to another cluster": 0}
+
+
+async def test_the_urls_of_flywheel_up(tmp_path: Path) -> None:
+    # The folder of the databases is that of flywheel.stack.stack.
+    async with own_cluster(tmp_path / ".flywheel" / "postgres") as server:
+        await with_databases(server)
+        ask = " && ".join(
+            f'psql --no-psqlrc -Atc "SELECT current_database()" --dbname="${name}"'
+            for name in ("INCIDENT_DATABASE_URL", "APPROVAL_DATABASE_URL", "SERVER_URL")
+        )
+        (export,) = blocks("Back up", "sh")
+        printed = await run(f"cd {shlex.quote(str(tmp_path))}\n{export}\n{ask}", {})
+    assert printed.split() == ["incident", "approval", "postgres"]
 
 
 async def test_a_restored_incident_database_is_brought_in_line(tmp_path: Path) -> None:
@@ -117,6 +138,7 @@ async def test_a_restored_incident_database_is_brought_in_line(tmp_path: Path) -
             }
             for block in blocks("Back up", "bash"):
                 await run(block, backups)
+            assert readable_by_others(tmp_path) == []
 
             for incident_id in set_back:
                 await before.delivered(incident_id)
