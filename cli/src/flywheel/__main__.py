@@ -236,6 +236,12 @@ def _file(name: str, text: str) -> Any:
     return typer.Option(f"--{name}-file", exists=True, dir_okay=False, help=text)
 
 
+def _context_names() -> list[str]:
+    from flywheel.operator.contexts.store import context_names  # noqa: PLC0415 - see above
+
+    return context_names()
+
+
 @app.command()
 def doctor(
     *,
@@ -245,6 +251,7 @@ def doctor(
         typer.Option(
             metavar="NAME",
             envvar="FLYWHEEL_CONTEXT",
+            autocompletion=_context_names,
             help="The deployment, where no flag says it; see flywheel context. But for local, the gateway is then checked if named.",
         ),
     ] = None,

@@ -12,7 +12,7 @@ from flywheel.stack.databases import SERVICES, service_databases
 from flywheel.system.signals import raise_stop_signals
 from flywheel.system.steps import Steps
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _MAX_OUTPUT = 4_000
 

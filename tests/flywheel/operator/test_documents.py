@@ -109,6 +109,12 @@ def test_a_command_that_a_help_shows_begins_with_its_name() -> None:
     assert shown == []
 
 
+def test_no_command_installs_its_own_completion() -> None:
+    flags = {name for _, command in commands() for each in command.params for name in each.opts}
+    assert "--json" in flags
+    assert not flags & {"--install-completion", "--show-completion"}
+
+
 def test_no_two_flags_of_a_command_have_one_name() -> None:
     for words, command in commands():
         names = sorted(name for each in command.params for name in (*each.opts, *each.secondary_opts))

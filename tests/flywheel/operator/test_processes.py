@@ -163,6 +163,10 @@ def test_bash_completes_commands_flags_values_and_contexts(command: Command, tmp
         ("flywheel incident list --sev", "--severity"),
         ("flywheel incident list --severity cr", "critical"),
         ("flywheel incident list --context p", "prod"),
+        ("flywheel doctor --context p", "prod"),
+        ("flywheel context use p", "prod"),
+        ("flywheel context show p", "prod"),
+        ("flywheel context remove p", "prod"),
     ]
     program = tmp_path / "program"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m flywheel "$@"\n')

@@ -13,15 +13,11 @@ import typer
 from awoooi.client import CallError
 from flywheel.errors import FlywheelError
 from flywheel.operator.connection import Connection
-from flywheel.operator.contexts.store import VARIABLE, ContextStore
+from flywheel.operator.contexts.store import VARIABLE, ContextStore, context_names
 from flywheel.operator.failures import error_object
 from flywheel.operator.output.json_form import json_line
 from flywheel.operator.output.printer import Format, Printer
 from flywheel.operator.session import Session
-
-
-def _context_names() -> list[str]:
-    return list(ContextStore().names())
 
 
 def _flag(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -46,7 +42,7 @@ _COMMON: Final = (
                 "--context",
                 metavar="NAME",
                 envvar=VARIABLE,
-                autocompletion=_context_names,
+                autocompletion=context_names,
                 help="The deployment; see flywheel context.",
             ),
         ],
@@ -78,7 +74,7 @@ _YES: Final = _flag("yes", Annotated[bool, typer.Option("--yes", "-y", help="Do 
 
 def noun(about: str) -> typer.Typer:
     """Return the group of a noun's commands."""
-    app = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+    app = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
     # Also with one command it is a group.
     app.callback()(lambda: None)
     return app
@@ -86,7 +82,7 @@ def noun(about: str) -> typer.Typer:
 
 def command() -> typer.Typer:
     """Return the holder of one command that has no noun."""
-    return typer.Typer(rich_markup_mode=None)
+    return typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 def verb(

@@ -114,6 +114,11 @@ class ContextStore:
         return self.folder / "contexts" / f"{name}.json"
 
 
+def context_names() -> list[str]:
+    """Return the names of all contexts, which a shell completes."""
+    return list(ContextStore().names())
+
+
 def _configuration() -> Path:
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     # As the specification says: a relative one is ignored.

@@ -10,7 +10,7 @@ import typer
 from flywheel.operator.confirmation import confirm
 from flywheel.operator.contexts.model import Context
 from flywheel.operator.contexts.secrets import read_secret, read_token, write_private
-from flywheel.operator.contexts.store import VARIABLE, ContextStore
+from flywheel.operator.contexts.store import VARIABLE, ContextStore, context_names
 from flywheel.operator.output.json_form import json_line
 from flywheel.operator.output.printer import Format, Printer
 from flywheel.operator.verb import noun
@@ -21,6 +21,9 @@ app = noun(
 )
 
 _Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="Such as prod.")]
+_Existing: TypeAlias = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=context_names, help="Such as prod.")
+]
 _File: TypeAlias = Path | None
 
 
@@ -99,7 +102,7 @@ def add(
 
 
 @app.command()
-def use(name: _Name) -> None:
+def use(name: _Existing) -> None:
     """Make a context the one of all commands that name none."""
     ContextStore().use(name)
 
@@ -125,7 +128,10 @@ def list_(as_json: _Json = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="By default the current one.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", autocompletion=context_names, help="By default the current one."),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Show a context. A token is never shown, only its file."""
@@ -141,7 +147,7 @@ def show(
 
 @app.command()
 def remove(
-    name: _Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+    name: _Existing, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
 ) -> None:
     """Remove a context, and the token that was read from standard input for it."""
     store = ContextStore()
