@@ -59,7 +59,7 @@ def test_every_number_has_its_words() -> None:
         ("RESOLUTIONS", "4 in all, after 10m in the mean"),
         ("SIDE EFFECTS", "2 WEBHOOK PARKED, 1 WEBHOOK PENDING, the oldest waits since 1m"),
         ("APPROVALS", "2 PENDING, 1 INDETERMINATE, the oldest waits since 2h"),
-        ("EXECUTIONS", "97.5% of 41 within 24h succeeded, 12 NO_ACTION executed, 11 of them resolved"),
+        ("REPAIRS", "97.5% of 41 within 24h succeeded; 12 NO_ACTION executed, 11 of them resolved"),
         ("RECOVERIES", "3 within 24h, too few for a rate (10), 1 PENDING"),
         ("DELIVERIES", "1 RESOLVE PARKED"),
     ]
@@ -81,6 +81,11 @@ def test_nothing_to_do_is_said_of_a_new_deployment() -> None:
     lines = [*incident_lines(stats("")), *approval_lines(stats(""))]
     assert ("SIDE EFFECTS", "nothing waits") in lines
     assert ("APPROVALS", "none") in lines
+    noop = "executions { noop_executions_total: 1 noop_resolutions_total: 1 min_samples: 10 window { seconds: 86400 } }"
+    assert (
+        "REPAIRS",
+        "none within 24h, too few for a rate (10); 1 NO_ACTION executed, 1 of them resolved",
+    ) in [*approval_lines(stats(noop))]
     assert not [*problems(stats("")), *problems(stats(""))]
 
 

@@ -10,11 +10,12 @@ from awoooi.approval.v1.approval_service_pb2 import ListRequest
 from awoooi.client.values import enum_value, enum_values
 from flywheel.operator import flags
 from flywheel.operator.choices import ApprovalOrder, ApprovalState, OperationKind, Recovery, Risk, names
+from flywheel.operator.exits import ExitStatus
 from flywheel.operator.moments import span
 from flywheel.operator.session import Session
 from flywheel.operator.verb import noun, verb
 from flywheel.operator.views.approval import APPROVAL, EXECUTION, change, state
-from flywheel.operator.views.plan import print_plan
+from flywheel.operator.views.plan import print_plan, would_run
 
 app = noun("Propose actions, decide about them and execute them.")
 
@@ -161,9 +162,15 @@ def execute(
         ),
     ] = False,
 ) -> None:
-    """Execute an approved action, and wait for its outcome."""
+    """Execute an approved action, and wait for its outcome.
+
+    With --dry-run the exit status is 1 when it would not run.
+    """
     if validate_only:
-        print_plan(session.printer, session.approvals.execute(approval_id, validate_only=True))
+        planned = session.approvals.execute(approval_id, validate_only=True)
+        print_plan(session.printer, planned)
+        if not would_run(planned):
+            raise typer.Exit(ExitStatus.FAILED)
         return
     shown = session.confirmed("Execute it?", lambda: session.approvals.get(approval_id), APPROVAL)
     response = session.approvals.execute(

@@ -48,19 +48,11 @@ def approval_lines(found: GetFlywheelStatsResponse) -> Iterator[tuple[str, str]]
     states = [f"{each.count} {state_name(each.state)}" for each in approvals.approvals if each.count]
     yield "APPROVALS", _joined([*states, *_oldest(approvals.oldest_pending_seconds)]) or "none"
     yield (
-        "EXECUTIONS",
-        _joined(
-            [
-                _rate(
-                    executions.success_rate,
-                    executions,
-                    "succeeded",
-                    is_set=executions.HasField("success_rate"),
-                ),
-                f"{executions.noop_executions_total} NO_ACTION executed",
-                f"{executions.noop_resolutions_total} of them resolved",
-            ]
-        ),
+        # A NO_ACTION is none: it has numbers of its own.
+        "REPAIRS",
+        _rate(executions.success_rate, executions, "succeeded", is_set=executions.HasField("success_rate"))
+        + f"; {executions.noop_executions_total} NO_ACTION executed,"
+        f" {executions.noop_resolutions_total} of them resolved",
     )
     yield (
         "RECOVERIES",
@@ -162,4 +154,4 @@ def _rate(
     window = duration(counted.window.ToTimedelta().total_seconds())
     if is_set:
         return f"{rate:.1%} of {counted.samples} within {window} {verb}"
-    return f"{counted.samples} within {window}, too few for a rate ({counted.min_samples})"
+    return f"{counted.samples or 'none'} within {window}, too few for a rate ({counted.min_samples})"
