@@ -29,6 +29,7 @@ _TOKENS = {
 }
 _TOKEN_LIFETIME = "366d"  # noqa: S105 - how long, not which
 _USAGE = 2
+_OF_A_CHECKOUT = (".git", "pyproject.toml")
 
 
 def make(folder: Path) -> Sequence[str]:
@@ -121,10 +122,22 @@ def _write(path: Path, content: str) -> None:
         file.write(content)
 
 
+def _refusal(folder: str) -> str:
+    """Return why this cannot be the folder of the Secrets, or nothing."""
+    if not folder.strip():
+        return "the folder is empty: is the variable set?"
+    if any((Path(folder) / name).exists() for name in _OF_A_CHECKOUT):
+        return f"{folder} is a checkout: name a folder outside of it"
+    return ""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Return the exit code."""
     if len(arguments) != 1:
         print("usage: make_secrets.py FOLDER", file=sys.stderr)
+        return _USAGE
+    if error := _refusal(arguments[0]):
+        print(f"make_secrets.py: {error}", file=sys.stderr)
         return _USAGE
     os.umask(0o077)
     for name in make(Path(arguments[0])):
