@@ -93,7 +93,7 @@ def up(
         str, typer.Option(envvar="INTAKE_LISTEN", help="Alert intake (HTTP), likewise.")
     ] = "127.0.0.1:9465",
 ) -> None:
-    """Start PostgreSQL, both services, the metrics gateway and the alert intake; Ctrl-C stops them.
+    """Start PostgreSQL and four services: incident, approval, metrics gateway and alert intake; Ctrl-C stops them.
 
     Prints one line `ready incident=… approval=… gateway=… intake=…` when all are healthy. With INCIDENT_DATABASE_URL or
     APPROVAL_DATABASE_URL set, that service uses that database in place of the embedded one.
