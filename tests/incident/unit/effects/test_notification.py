@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 from incident.effects.notification import format_message
 from incident.model import EventType
-from tests.incident.unit.effects.resolutions import TOOK, event, resolution
+from tests.incident.unit.effects.resolutions import KEY, TOOK, event, resolution
 
 DELIVERY_ID = "INC-20260507-99ADF2/notification/2"
 
@@ -16,7 +17,7 @@ def test_a_message_has_the_actor_the_incident_the_time_to_resolve_and_the_delive
     assert (message.title, message.level) == ("Resolved: disk full on db-1", "success")
     assert message.body == (
         "INC-20260507-99ADF2, severity HIGH\n"
-        "NO_ACTION by alice, 7 min 3 s after it was opened\n"
+        "NO_ACTION by alice, 7 min 3 s after it was reopened\n"
         "Action: NO_ACTION: observe first\n"
         "observed\n"
         "INC-20260507-99ADF2/notification/2"
@@ -25,7 +26,8 @@ def test_a_message_has_the_actor_the_incident_the_time_to_resolve_and_the_delive
 
 def test_unknown_values_are_omitted() -> None:
     bare = event(EventType.RESOLVED, actor="bob")
-    message = format_message(resolution(resolved=bare), timedelta(seconds=9), delivery_id=DELIVERY_ID)
+    first = resolution(key=replace(KEY, resolution_number=1), resolved=bare)
+    message = format_message(first, timedelta(seconds=9), delivery_id=DELIVERY_ID)
     assert message.title == "Resolved: disk full on db-1"
     assert message.facts == "INC-20260507-99ADF2, severity HIGH\nNO_ACTION by bob, 9 s after it was opened"
     assert message.details == ""

@@ -10,7 +10,7 @@ import pytest
 from incident.effects.model import ResolutionSnapshot
 from incident.effects.postmortem import PostmortemTemplate, PostmortemTemplateError
 from incident.model import EventType, ResolutionType
-from tests.incident.unit.effects.resolutions import TOOK, event, resolution
+from tests.incident.unit.effects.resolutions import KEY, TOOK, event, resolution
 
 BUILT_IN = PostmortemTemplate()
 DOCUMENT = Path(__file__).parents[4] / "docs/postmortems.md"
@@ -83,10 +83,35 @@ def test_the_built_in_template_renders_every_value() -> None:
         "\n"
         "## Resolution\n"
         "\n"
-        "NO_ACTION by alice, 7 min 3 s after it was opened.\n"
+        "NO_ACTION by alice, 7 min 3 s after it was reopened.\n"
         "\n"
         "> observed\n"
     )
+
+
+def test_the_first_resolution_is_after_the_opening() -> None:
+    first = resolution(key=replace(KEY, resolution_number=1))
+    assert "NO_ACTION by alice, 7 min 3 s after it was opened.\n" in BUILT_IN.render(
+        first, time_to_resolve=TOOK
+    )
+
+
+def test_entries_of_the_approval_service_name_who_proposed_and_approved() -> None:
+    service = "service:approval"
+    story = resolution(
+        [
+            event(EventType.PROPOSED, actor=service, summary="RESTART", attributes={"proposed_by": "ai"}),
+            event(EventType.APPROVED, actor=service, attributes={"approved_by": "bob\n## x"}),
+            event(EventType.EXECUTED, actor=service, attributes={"executor": "http"}),
+        ]
+    )
+    lines = BUILT_IN.render(story, time_to_resolve=TOOK).splitlines()
+    for line in (
+        "- 2026-05-07 12:00:00 UTC PROPOSED by ai (recorded by service:approval): RESTART",
+        "- 2026-05-07 12:00:00 UTC APPROVED by bob ## x (recorded by service:approval)",
+        "- 2026-05-07 12:00:00 UTC EXECUTED by service:approval",
+    ):
+        assert lines.count(line) == 2  # in the timeline, and in what was tried
 
 
 def test_the_built_in_template_omits_missing_values() -> None:
@@ -121,7 +146,7 @@ def test_the_built_in_template_omits_missing_values() -> None:
         "\n"
         "## Resolution\n"
         "\n"
-        "HUMAN by alice, 25 h 0 min 1 s after it was opened.\n"
+        "HUMAN by alice, 25 h 0 min 1 s after it was reopened.\n"
     )
 
 

@@ -38,9 +38,10 @@ def format_message(
 ) -> Message:
     """Return the message about a resolution."""
     actor = as_line(resolution.resolved.actor)
+    start = "reopened" if resolution.key.resolution_number > 1 else "opened"
     facts = [
         f"{resolution.key.incident_id}, severity {resolution.severity}",
-        f"{resolution.resolution_type} by {actor}, {format_duration(time_to_resolve)} after it was opened",
+        f"{resolution.resolution_type} by {actor}, {format_duration(time_to_resolve)} after it was {start}",
     ]
     details: list[str] = []
     if action := resolution.resolved.attributes.get("action"):
