@@ -124,6 +124,7 @@ _BY_REASON: Final = {
     "DELIVERY_NOT_FOUND": "flywheel delivery list shows what there is",
     "SIDE_EFFECT_NOT_FOUND": "flywheel effect list shows what there is",
     "POSTMORTEM_NOT_WRITTEN": "flywheel effect list --incident INCIDENT --effect postmortem shows how far it is",
+    "EXECUTOR_MISSING": "none is configured by default: set APPROVAL_EXECUTORS of the approval service (docs/executors.md)",
     "OWN_PROPOSAL": "somebody else has to decide; its proposer may cancel it",
     "NOT_PROPOSER": "its proposer or an operator may cancel it",
     "ROLE_MISSING": "use a token that has the role: flywheel token create NAME --role ROLE",

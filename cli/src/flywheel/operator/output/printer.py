@@ -56,6 +56,11 @@ class Printer:
         """Whether a program reads it."""
         return self.form is Format.JSON
 
+    @property
+    def is_for_people(self) -> bool:
+        """Whether a person reads it: neither JSON nor ids alone."""
+        return self.form in (Format.TABLE, Format.WIDE)
+
     def items(self, items: Iterable[Shown], view: View[Shown], *, limit: int) -> None:
         """Print a list: a table, ids alone, or a JSON array with one item a line. `limit` 0: all."""
         found = iter(items)

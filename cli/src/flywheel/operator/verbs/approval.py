@@ -1,12 +1,13 @@
 """`flywheel approval`."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1.approval_service_pb2 import ListRequest
+from awoooi.client import CallError
 from awoooi.client.values import enum_value, enum_values
 from flywheel.operator import flags
 from flywheel.operator.choices import ApprovalOrder, ApprovalState, OperationKind, Recovery, Risk, names
@@ -15,7 +16,7 @@ from flywheel.operator.moments import span
 from flywheel.operator.session import Session
 from flywheel.operator.verb import noun, verb
 from flywheel.operator.views.approval import APPROVAL, EXECUTION, change, state
-from flywheel.operator.views.plan import print_plan, would_run
+from flywheel.operator.views.plan import missing_executor, needs_executor, print_plan, would_run
 
 app = noun("Propose actions, decide about them and execute them.")
 
@@ -30,6 +31,8 @@ _AutoExecute = Annotated[
         help="Whether it is executed as soon as it is approved, or waits for execute.",
     ),
 ]
+
+_HINT_TIMEOUT_SECONDS: Final = 2.0
 
 
 @verb(app, "list")
@@ -78,7 +81,9 @@ def list_(
 @verb(app)
 def show(session: Session, approval_id: flags.ApprovalId) -> None:
     """Show all of one approval."""
-    session.printer.item(session.approvals.get(approval_id), APPROVAL)
+    approval = session.approvals.get(approval_id)
+    session.printer.item(approval, APPROVAL)
+    _warn_without_executor(session, approval)
 
 
 @verb(app)
@@ -125,13 +130,16 @@ def propose(
     if approval.parse_error:
         session.printer.note(f"the action cannot be parsed, and will fail: {approval.parse_error}")
     _print(session, approval)
+    _warn_without_executor(session, approval)
 
 
 @verb(app, asks=True)
 def approve(session: Session, approval_id: flags.ApprovalId, *, reason: flags.Reason = "") -> None:
     """Approve a proposed action. With auto-execute, and the quorum reached, it runs at once."""
     shown = session.confirmed("Approve it?", lambda: session.approvals.get(approval_id), APPROVAL)
-    _print(session, session.approvals.approve(approval_id, reason=reason, etag=shown.etag if shown else ""))
+    approval = session.approvals.approve(approval_id, reason=reason, etag=shown.etag if shown else "")
+    _print(session, approval)
+    _warn_without_executor(session, approval)
 
 
 @verb(app, asks=True)
@@ -229,3 +237,20 @@ def watch(
 
 def _print(session: Session, approval: approval_pb2.Approval) -> None:
     session.printer.result(approval, f"{approval.approval_id} is {state(approval)}", approval.approval_id)
+
+
+def _warn_without_executor(session: Session, approval: approval_pb2.Approval) -> None:
+    # Execute asks for the role operator. Where roles are checked, most callers would be refused, and that is audited.
+    if session.connection.context.is_authenticated or not session.printer.is_for_people:
+        return
+    if not needs_executor(approval):
+        return
+    try:
+        plan = session.approvals.execute(
+            approval.approval_id, validate_only=True, timeout=_HINT_TIMEOUT_SECONDS
+        )
+    except CallError:
+        # Only a hint: the command has done what it was asked for.
+        return
+    if hint := missing_executor(plan):
+        session.printer.note(hint)
