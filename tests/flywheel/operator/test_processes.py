@@ -181,7 +181,8 @@ def test_bash_completes_commands_flags_values_and_contexts(command: Command, tmp
         capture_output=True,
         text=True,
         check=False,
-        timeout=TIMEOUT_SECONDS,
+        # Each try is a process.
+        timeout=len(typed) * TIMEOUT_SECONDS,
     )
     assert done.stderr == ""
     assert [" ".join(sorted(line.split())) for line in done.stdout.splitlines()] == [
