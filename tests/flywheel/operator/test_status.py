@@ -93,22 +93,29 @@ def test_the_status_of_a_deployment(flywheel: Command, deployment: Deployment) -
     incident_id = flywheel.done("incident", "open", "is stuck", "--severity", "medium", "-o", "name").strip()
     proposed = flywheel.done(
         "approval", "propose", incident_id, "NO_ACTION: wait", "--risk", "low", "-o", "name"
-    )
+    ).strip()
     deployment.sql(
         "incident",
         "UPDATE incidents SET last_progress_time = now() - interval '3 days' WHERE incident_id = $1",
         incident_id,
     )
     # Statistics that take the database longer than a second are those from before.
-    printed = deployment.until(lambda: flywheel.done("status"), lambda text: f"\n{incident_id}" in text)
+    printed = deployment.until(
+        lambda: flywheel.done("status"),
+        lambda text: f"\n{incident_id}" in text and f"\n{proposed}" in text,
+    )
     assert printed.startswith("CONTEXT:         here\n")
     stuck = next(line for line in printed.splitlines() if line.startswith(incident_id))
     assert stuck.split()[1:3] == ["MEDIUM", "3d"]
     assert stuck.endswith("is stuck")
-    assert any(line.startswith(proposed.strip()) for line in printed.splitlines())
     assert "incidents are stuck: flywheel incident stuck" in printed
-    found = json.loads(flywheel.done("status", "--json"))
-    assert found["incident"]["incidents"]["stuck_incidents"][0]["incident_id"] == incident_id
+    found = json.loads(
+        deployment.until(
+            lambda: flywheel.done("status", "--json"), lambda text: incident_id in text and proposed in text
+        )
+    )
+    stuck_incidents = found["incident"]["incidents"]["stuck_incidents"]
+    assert incident_id in [each["incident_id"] for each in stuck_incidents]
     assert found["approval"]["approvals"]["pending"]
 
 
