@@ -84,12 +84,10 @@ class GoodClients:
                 if created is None:
                     continue
                 incident_id = created.incident.incident_id
-                for call in (
-                    client.get(incident_id),
-                    client.resolve(incident_id, resolution_type="NO_ACTION"),
-                ):
-                    await self._timed(call)
-                    await asyncio.sleep(_PAUSE_SECONDS)
+                await self._timed(client.get(incident_id))
+                await asyncio.sleep(_PAUSE_SECONDS)
+                await self._timed(client.resolve(incident_id, resolution_type="NO_ACTION"))
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _watch(self, address: str) -> None:
         async with grpc.aio.insecure_channel(
