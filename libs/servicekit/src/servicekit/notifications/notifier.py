@@ -109,15 +109,16 @@ class Notifier:
                 return Outcome("still busy with earlier messages")
             await self._wait_for_turn(receiver)
             self._sends[key] = self._start(receiver, key, message)
-        is_overdue = key in receiver.overdue
-        try:
-            async with asyncio.timeout(0 if is_overdue else self._timeout):
-                outcome = await asyncio.shield(self._sends[key])
-        except TimeoutError:
+        answer = self._sends[key]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if key in receiver.overdue else self._timeout):
+                await asyncio.shield(answer)
+        # It may have come together with the timeout: marked as overdue then, nothing would take the mark away.
+        if not answer.done():
             receiver.overdue.add(key)
             return Outcome(f"no answer within {self._timeout:g} s")
         self._sends.pop(key, None)
-        return outcome
+        return answer.result()
 
     async def _wait_for_turn(self, receiver: Receiver) -> None:
         now = asyncio.get_running_loop().time()
