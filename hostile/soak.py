@@ -1,6 +1,6 @@
 """The soak: hostile clients of many kinds together for a long time, with good clients beside, against quiet times in between.
 
-Quiet turns are spread over the whole run, so that both sides have the same share of whatever else the machine does.
+Quiet turns are spread over the whole run, so that both sides have the same share of the other load of the machine.
 """
 
 import asyncio

@@ -53,11 +53,10 @@ def _dependencies(locks: Sequence[Path]) -> Iterator[dict[str, Any]]:
     for lock in locks:
         for name, version, rest in _PINNED.findall(lock.read_text(encoding="utf-8")):
             # Of each file that the lock allows; which one is installed depends on the platform.
-            files = [{"type": "distribution", "url": f"https://pypi.org/project/{name}/{version}/"}]
+            component = _component(name.lower(), version)
+            files: dict[str, Any] = {"type": "distribution", "url": component["purl"]}
             hashes = [{"alg": "SHA-256", "content": digest} for digest in sorted(set(_HASH.findall(rest)))]
-            yield _component(name.lower(), version) | {
-                "externalReferences": [{**files[0], "hashes": hashes}] if hashes else files
-            }
+            yield component | {"externalReferences": [files | ({"hashes": hashes} if hashes else {})]}
 
 
 def _component(name: str, version: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The version before this one, from the history of the repository, run with the libraries of this one.
 
 It is that of the latest release. Before the first release it is the latest commit with an older database of both services. Its
-packages are taken as they were; the libraries that they use are those of this environment, whatever its locks were.
+packages are taken as they were; the libraries that they use are those of this environment, not those of its locks.
 """
 
 import os

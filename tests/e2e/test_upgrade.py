@@ -102,7 +102,7 @@ class Place:
 
 
 class Traffic:
-    """Heals one incident after the other through whatever version answers; every failure is raised at the end."""
+    """Heals one incident after the other through the version that answers; every failure is raised at the end."""
 
     def __init__(self, place: Place) -> None:
         self._incidents = IncidentClient(place.target("incident"), actor="olga", timeout=TIMEOUT_SECONDS)

@@ -281,7 +281,7 @@ class AlertStory:
 
 
 def _line(event: incident_pb2.IncidentEvent) -> str:
-    """Return what happened, by whom, and what it was about."""
+    """Return the event type, the actor and the subject of a timeline entry."""
     kind = Event.Type.Name(event.type).removeprefix("TYPE_")
     attributes = event.attributes
     actor = attributes.get("approved_by") or attributes.get("proposed_by") or event.actor

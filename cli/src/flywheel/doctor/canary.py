@@ -176,7 +176,7 @@ class Canary:
 
 
 async def _clear(incidents: IncidentClient, approvals: ApprovalClient, incident_id: str) -> None:
-    """Bring a canary and its approvals to their ends and remove them, whatever state they are in."""
+    """Bring a canary and its approvals to their ends and remove them, from any state."""
     found = [approval async for approval in approvals.list(incident_id=incident_id)]
     for approval in found:
         if approval.state in _OPEN:

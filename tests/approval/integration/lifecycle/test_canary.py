@@ -54,7 +54,7 @@ async def test_an_operation_is_no_canary_and_no_other_approval_is_removed(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     incident = await incidents.opened(labels=CANARY)
-    # An operation changes something outside, whatever its incident is: people hear of it.
+    # An operation changes something outside, for a canary incident too: people are notified.
     operation = await approvals.proposed(incident.incident_id, RESTART)
     real = await approvals.proposed(await incidents.opened_id())
     for approval in (operation, real):

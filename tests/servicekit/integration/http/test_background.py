@@ -11,7 +11,7 @@ from servicekit.process.background import BackgroundEndedError
 
 
 async def no_application(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise NotImplementedError
+    pytest.fail("no request is made")
 
 
 async def test_an_http_server_whose_background_work_ends_stops_and_says_which() -> None:

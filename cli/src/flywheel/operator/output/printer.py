@@ -43,7 +43,7 @@ class Printer:
         is_terminal = screen is not None or sys.stdout.isatty()
         self.console = Console(
             file=self._out,
-            # What is no terminal is never coloured, whatever FORCE_COLOR and the like say.
+            # What is no terminal is never coloured, not by FORCE_COLOR either.
             force_terminal=is_terminal,
             width=width if is_terminal else _UNLIMITED,
             highlight=False,

@@ -98,7 +98,7 @@ class OperationStarts:
         found = None if operation is None else self._executors.find(operation.kind)
         if operation is None or found is None:
             raise ExecutorMissingError(approval.approval_id)
-        # Whatever comes of it here, this changes the approval.
+        # With every outcome below, this changes the approval.
         transaction.record(call, approval.approval_id)
         reason = _not_needed(approval, incident)
         if reason is not None:

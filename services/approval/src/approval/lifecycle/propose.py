@@ -110,7 +110,7 @@ class ProposeUseCase:
                     return known
                 supersede.check(superseded, proposal, actor=actor, cancels_any=cancels_any)
             parsed = parse(proposal.action)
-            # No operation is quiet: it changes something outside, whatever its incident is.
+            # No operation is quiet: it changes something outside, for a canary incident too.
             is_noop = parsed.operation is not None and parsed.operation.kind is OperationKind.NO_ACTION
             inserted = await repository.insert(
                 transaction,

@@ -122,7 +122,7 @@ _ADD = (
     .columns(attributes=JSONB)
 )
 # What happened before the last progress is late news: it renews nothing. A clock that is ahead renews up to now. But the start
-# of an operation always gives the incident another etag, whatever the clocks say: a Resolve that was decided before must fail.
+# of an operation always gives the incident another etag, also when clocks differ: a Resolve that was decided before must fail.
 _PROGRESS = text("""
     UPDATE incidents SET
         last_progress_time = greatest(last_progress_time, least(:event_time, now())), update_time = now(),
