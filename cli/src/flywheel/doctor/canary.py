@@ -28,7 +28,7 @@ _EVERY_SECONDS = 0.1
 # Younger ones may be those of another run, which is at it.
 _LEFT_AFTER = timedelta(minutes=10)
 _OPEN = (Approval.STATE_PENDING, Approval.STATE_APPROVED)
-_PATIENCE = 3
+_TIMEOUT_FACTOR = 3
 _IDENTITIES = ("incident.identity", "approval.identity")
 
 
@@ -46,8 +46,8 @@ class Canary:
         return [
             Check("canary.open", self._open, _IDENTITIES),
             Check("canary.approve", self._approve, ["canary.open"]),
-            Check("canary.resolve", self._resolve, ["canary.approve"], patience=_PATIENCE),
-            Check("canary.remove", self._remove, ["canary.resolve"], patience=_PATIENCE),
+            Check("canary.resolve", self._resolve, ["canary.approve"], timeout_factor=_TIMEOUT_FACTOR),
+            Check("canary.remove", self._remove, ["canary.resolve"], timeout_factor=_TIMEOUT_FACTOR),
         ]
 
     async def clear(self) -> None:

@@ -34,7 +34,7 @@ class Check:
     # Names of checks that must be OK before.
     needs: Sequence[str] = ()
     # Several times the timeout of a call, for one that waits for other processes.
-    patience: int = 1
+    timeout_factor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Result:
 async def run_checks(checks: Sequence[Check], *, seconds: float) -> Sequence[Result]:
     """Run checks at the same time, each after those that it needs; returns their results in the given order.
 
-    One ends within so many seconds, or as many times that as its patience. An error that it does not expect fails it alone.
+    One ends within so many seconds, or as many times that as its timeout factor. An error that it does not expect fails it alone.
     """
     tasks: dict[str, asyncio.Task[Result]] = {}
     for check in checks:
-        tasks[check.name] = asyncio.create_task(_run(check, tasks, seconds=seconds * check.patience))
+        tasks[check.name] = asyncio.create_task(_run(check, tasks, seconds=seconds * check.timeout_factor))
     return await asyncio.gather(*tasks.values())
 
 

@@ -52,7 +52,7 @@ class KeptConnection(Connection):
         _keep_alive(transport.get_extra_info("socket"))
         # How long a statement whose caller has hung up may go on before the server is requested to cancel it: that takes a
         # connection of its own, and most statements are over sooner.
-        self.patience_seconds = 0.0
+        self.cancel_after_seconds = 0.0
         # Done once the server has answered the statement that was cancelled last.
         self._answered: asyncio.Future[None] | None = None
         self._prepares = False
@@ -82,8 +82,8 @@ class KeptConnection(Connection):
         self._cancellations.add(self._loop.create_task(self._cancel_in_time(sent, answered)))  # type: ignore[attr-defined]
 
     async def _cancel_in_time(self, sent: "asyncio.Future[None]", answered: "asyncio.Future[None]") -> None:
-        if self.patience_seconds:
-            await asyncio.wait([answered], timeout=self.patience_seconds)
+        if self.cancel_after_seconds:
+            await asyncio.wait([answered], timeout=self.cancel_after_seconds)
         if not answered.done():
             await self._cancel(sent, answered)  # type: ignore[attr-defined]
             return

@@ -77,7 +77,7 @@ def create_engine(
         except ValueError:
             # Its text quotes parts of the URL.
             raise DatabaseUnavailableError("the URL cannot be used") from None
-        connection.patience_seconds = cancel_after_seconds
+        connection.cancel_after_seconds = cancel_after_seconds
         peers.add(connection)
         return connection
 

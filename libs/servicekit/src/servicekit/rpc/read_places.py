@@ -74,7 +74,7 @@ class ReadPlaces:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                # Its turn came together with the end of its caller's patience.
+                # Its turn came together with the end of its caller's deadline.
                 self._leave()
             else:
                 self._forget(peer, turn)
