@@ -28,6 +28,7 @@ from tests.dumps import own_cluster
 from tests.imports import approval as approval_line
 from tests.imports import incident as incident_line
 from tests.imports import write_lines
+from tests.incident.side_effects import ended
 from tests.services import healthy_service, without_settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -228,6 +229,8 @@ async def test_the_services_do_all_their_work_as_roles_without_ddl(cluster: Clus
         incident_id = executed.incident_id
         await incidents.reopen(incident_id, reason="it came back")
         await incidents.resolve(incident_id, resolution_type="HUMAN")
+        # An incident stays as long as an effect of it is PENDING.
+        await ended(incidents, incident_id, number=2)
         assert [each async for each in incidents.list_events(incident_id)]
         await approvals.reconcile()
         await approvals.stats("FULL")
