@@ -14,10 +14,10 @@ from servicekit.database.engine import create_engine
 from servicekit.database.keys import get_key
 from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transactions
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.role_table import RoleTable
 from servicekit.rpc.server_builder import ServerBuilder
+from servicekit.rpc.status_codes import ErrorTable
 from servicekit.watch.epoch import Epochs
 from servicekit.watch.feed import MAX_CHANGES, Feed
 from servicekit.watch.source import ChangeSource

@@ -35,10 +35,10 @@ from servicekit.identity.metrics import SourceMetrics
 from servicekit.identity.roles import ROLES_BY_NAME
 from servicekit.identity.tokens import Tokens, TokenVerifier, parse_tokens
 from servicekit.identity.watched_file import WatchedFile
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.server import Server
 from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.rpc.server_limits import ServerLimits
+from servicekit.rpc.status_codes import ErrorTable
 from servicekit.rpc.tls import ServerTls
 from tests.credentials import AUDIENCE, ISSUER, TokenFile, confused, jwk, jwks, rsa_key, signed, unsigned
 

@@ -12,8 +12,8 @@ from awoooi.flywheel.v1 import flywheel_stats_pb2 as pb
 from servicekit.identity.authentication import open_authentication
 from servicekit.identity.settings import IdentitySettings
 from servicekit.process.build import Build
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.server_builder import ServerBuilder
+from servicekit.rpc.status_codes import ErrorTable
 from tests.credentials import AUDIENCE, ISSUER, TokenFile, ec_key, jwk, jwks
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"

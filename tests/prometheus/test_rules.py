@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from alert_intake.intake.metrics import IntakeMetrics
+from alert_intake.incidents.metrics import IntakeMetrics
 from tests.prometheus.alert_rules import ALERTS, PROMETHEUS, RULES, rules
 from tests.prometheus.programs import CURRENT, MAJOR_VERSIONS, promtool
 

@@ -14,11 +14,11 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1 import incident_service_pb2_grpc
 from servicekit.identity.authenticator import Authenticator
 from servicekit.identity.roles import EVERY_ROLE
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.role_table import RoleTable, role_table
 from servicekit.rpc.server import Server
 from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.rpc.server_limits import ServerLimits
+from servicekit.rpc.status_codes import ErrorTable
 from servicekit.rpc.tls import ServerTls
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from approval.delivery import comparison_repository as comparison
-from approval.delivery import repository as delivery
+from approval.delivery import resolve_repository as delivery
 from approval.delivery.model import ComparedApproval
 from approval.execution import repository as execution
 from approval.lifecycle import repository as lifecycle

@@ -10,7 +10,7 @@ from approval.delivery.model import DeliveryState
 from approval.errors import AlreadySupersededError, ApprovalError, TransitionNotAllowedError
 from approval.model import State
 from approval.status_codes import ERRORS
-from servicekit.rpc.error_table import ErrorTable
+from servicekit.rpc.status_codes import ErrorTable
 from servicekit.watch.status_codes import WATCH_ERRORS
 
 CODES = {

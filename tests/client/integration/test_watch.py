@@ -23,7 +23,7 @@ from awoooi.client import (
 )
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from servicekit.rpc.status import RpcStatus
+from servicekit.rpc.status_details import RpcStatus
 from tests.client.either_kind import Kind, incident_client
 from tests.client.scripted_server import ScriptedServer, stream
 

@@ -19,7 +19,7 @@ from awoooi.client import (
     error_from_status,
 )
 from awoooi.client.errors import error_from_rpc
-from servicekit.rpc.status import FieldViolation, RpcStatus
+from servicekit.rpc.status_details import FieldViolation, RpcStatus
 
 METHOD = "awoooi.incident.v1.IncidentService/Resolve"
 

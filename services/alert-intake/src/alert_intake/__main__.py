@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.types import ASGIApp
 
 from alert_intake.endpoints import ALERTMANAGER, HEALTHY, READY, AlertmanagerEndpoint, build_app
-from alert_intake.intake.end_use_case import ReportEnd
-from alert_intake.intake.firing_use_case import ReportFiring
-from alert_intake.intake.metrics import IntakeMetrics
-from alert_intake.intake.use_cases import Intake
+from alert_intake.incidents.metrics import IntakeMetrics
+from alert_intake.incidents.open_incident import OpenIncident
+from alert_intake.incidents.resolve_incident import ResolveIncident
+from alert_intake.incidents.use_cases import Intake
 from alert_intake.mapping.file import MappingFileError, load_mapping
 from alert_intake.mapping.model import AlertMapping
 from alert_intake.settings import IntakeSettings
@@ -71,8 +71,8 @@ async def serve(settings: IntakeSettings) -> None:
     incidents = IncidentClient(channels[0], actor=actor, token=token, timeout=timeout)
     approvals = ApprovalClient(channels[1], actor=actor, token=token, timeout=timeout)
     intake = Intake(
-        ReportFiring(incidents, late_after=settings.late_after, clock=partial(datetime.now, UTC)),
-        ReportEnd(incidents, approvals),
+        OpenIncident(incidents, late_after=settings.late_after, clock=partial(datetime.now, UTC)),
+        ResolveIncident(incidents, approvals),
         concurrent_reports=settings.concurrent_alerts,
         timeout=settings.post_timeout,
     )

@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from alert_intake.alertmanager.webhook import WebhookError, parse_webhook
-from alert_intake.intake.metrics import IntakeMetrics
-from alert_intake.intake.outcomes import Outcome, Result
-from alert_intake.intake.use_cases import Intake
+from alert_intake.incidents.metrics import IntakeMetrics
+from alert_intake.incidents.outcomes import Outcome, Result
+from alert_intake.incidents.use_cases import Intake
 from alert_intake.mapping.model import AlertMapping
 from alert_intake.mapping.report import find_reports
 from servicekit.http.bodies import Bodies, BodyRefusedError

@@ -11,6 +11,7 @@ from approval.audited import READING, TARGETS
 from approval.delivery import client as incident_client
 from approval.delivery.client import IncidentClient
 from approval.delivery.comparison import Comparison
+from approval.delivery.dead_letters import DeadLetterUseCases
 from approval.delivery.reconcile import Reconciler
 from approval.delivery.use_cases import DeliveryUseCases
 from approval.execution.abandoned import mark_abandoned
@@ -212,7 +213,8 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
                 execute=execute,
                 plan=PlanUseCase(transactions, executors),
                 execution_log=ExecutionLogUseCase(reads),
-                deliveries=DeliveryUseCases(transactions, reads=reads),
+                deliveries=DeliveryUseCases(reads),
+                dead_letters=DeadLetterUseCases(transactions),
                 canaries=CanaryUseCase(transactions),
                 reconciler=reconciler,
                 watch=WatchUseCase(transactions, changes, feed, epochs, reads=reads),

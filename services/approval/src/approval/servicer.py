@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import grpc.aio
 
 from approval.delivery import mapping as delivery_mapping
+from approval.delivery.dead_letters import DeadLetterUseCases
 from approval.delivery.reconcile import Reconciler
 from approval.delivery.use_cases import DeliveryUseCases
 from approval.execution import mapping as execution_mapping
@@ -54,6 +55,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         plan: PlanUseCase,
         execution_log: ExecutionLogUseCase,
         deliveries: DeliveryUseCases,
+        dead_letters: DeadLetterUseCases,
         canaries: CanaryUseCase,
         reconciler: Reconciler,
         watch: WatchUseCase[WatchFilter, Change, Approval],
@@ -66,6 +68,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
         self._plan = plan
         self._execution_log = execution_log
         self._deliveries = deliveries
+        self._dead_letters = dead_letters
         self._canaries = canaries
         self._reconciler = reconciler
         self._watch = watch
@@ -171,14 +174,14 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
     async def RetryDelivery(
         self, request: pb.RetryDeliveryRequest, context: Context
     ) -> pb.RetryDeliveryResponse:
-        delivery = await self._deliveries.retry(delivery_mapping.delivery_id(request), call=current_call())
+        delivery = await self._dead_letters.retry(delivery_mapping.delivery_id(request), call=current_call())
         return pb.RetryDeliveryResponse(delivery=delivery_mapping.delivery_to_proto(delivery))
 
     async def RetryDeliveries(
         self, request: pb.RetryDeliveriesRequest, context: Context
     ) -> pb.RetryDeliveriesResponse:
         limit = delivery_mapping.retry_limit(request)
-        requeued = await self._deliveries.retry_parked(
+        requeued = await self._dead_letters.retry_parked(
             delivery_mapping.delivery_topics(request), limit=limit, call=current_call()
         )
         return delivery_mapping.retry_response(requeued, limit=limit)
@@ -186,7 +189,7 @@ class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
     async def DismissDelivery(
         self, request: pb.DismissDeliveryRequest, context: Context
     ) -> pb.DismissDeliveryResponse:
-        delivery = await self._deliveries.dismiss(
+        delivery = await self._dead_letters.dismiss(
             delivery_mapping.delivery_id(request), call=current_call(), reason=request.reason
         )
         return pb.DismissDeliveryResponse(delivery=delivery_mapping.delivery_to_proto(delivery))

@@ -26,8 +26,8 @@ from approval.errors import (
     TransitionNotAllowedError,
 )
 from approval.execution.errors import ActionChangedError, ExecutorMissingError, IncidentUnreachableError
-from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.status import RpcStatus, state_not_allowed
+from servicekit.rpc.status_codes import ErrorTable
+from servicekit.rpc.status_details import RpcStatus, state_not_allowed
 from servicekit.watch.status_codes import WATCH_ERRORS
 
 _APPROVAL = "awoooi.approval.v1.Approval"

@@ -11,8 +11,9 @@ from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStats
 from awoooi.incident.v1 import incident_service_pb2
 from awoooi.incident.v1.incident_service_pb2_grpc import add_IncidentServiceServicer_to_server
 from incident.audited import READING, TARGETS
-from incident.effects.external import disabled_effects, open_external_systems
-from incident.effects.handlers import load_template, topics
+from incident.effects.dead_letters import DeadLetterUseCases
+from incident.effects.external.handler import disabled_effects, open_external_systems
+from incident.effects.topics import load_template, topics
 from incident.effects.use_cases import SideEffectUseCases
 from incident.importing.importer import IncidentImporter
 from incident.knowledge.use_cases import KnowledgeUseCases
@@ -129,6 +130,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         ),
         canaries=CanaryUseCase(transactions),
         side_effects=SideEffectUseCases(transactions, reads=reads),
+        dead_letters=DeadLetterUseCases(transactions),
         knowledge=knowledge,
         watch=WatchUseCase(transactions, changes, feed, epochs, reads=reads),
         page_tokens=page_tokens,

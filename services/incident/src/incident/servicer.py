@@ -10,6 +10,7 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2_grpc
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1 import incident_service_pb2_grpc
 from incident.effects import mapping as effects_mapping
+from incident.effects.dead_letters import DeadLetterUseCases
 from incident.effects.use_cases import SideEffectUseCases
 from incident.knowledge import mapping as knowledge_mapping
 from incident.knowledge.use_cases import KnowledgeUseCases
@@ -32,9 +33,9 @@ from servicekit.rpc.cursors import (
     write_id_cursor,
     write_time_cursor,
 )
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.serialized import with_items
+from servicekit.rpc.status_codes import ErrorTable
 from servicekit.watch.tokens import make_token, resume_point
 from servicekit.watch.use_cases import WatchUseCase
 
@@ -55,6 +56,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         resolve: ResolveUseCase,
         canaries: CanaryUseCase,
         side_effects: SideEffectUseCases,
+        dead_letters: DeadLetterUseCases,
         knowledge: KnowledgeUseCases,
         watch: WatchUseCase[WatchFilter, Change, Incident],
         page_tokens: PageTokens,
@@ -64,6 +66,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
         self._resolve = resolve
         self._canaries = canaries
         self._side_effects = side_effects
+        self._dead_letters = dead_letters
         self._knowledge = knowledge
         self._watch = watch
         self._page_tokens = page_tokens
@@ -184,14 +187,14 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     async def RetrySideEffect(
         self, request: pb.RetrySideEffectRequest, context: Context
     ) -> pb.RetrySideEffectResponse:
-        found = await self._side_effects.retry(effects_mapping.side_effect_name(request), call=current_call())
+        found = await self._dead_letters.retry(effects_mapping.side_effect_name(request), call=current_call())
         return pb.RetrySideEffectResponse(side_effect=effects_mapping.side_effect_to_proto(found))
 
     async def RetrySideEffects(
         self, request: pb.RetrySideEffectsRequest, context: Context
     ) -> pb.RetrySideEffectsResponse:
         limit = effects_mapping.retry_limit(request)
-        requeued = await self._side_effects.retry_parked(
+        requeued = await self._dead_letters.retry_parked(
             EFFECTS.all_from_wire(request.effects), limit=limit, call=current_call()
         )
         return effects_mapping.retry_response(requeued, limit=limit)
@@ -199,7 +202,7 @@ class IncidentServicer(incident_service_pb2_grpc.IncidentServiceServicer):
     async def DismissSideEffect(
         self, request: pb.DismissSideEffectRequest, context: Context
     ) -> pb.DismissSideEffectResponse:
-        found = await self._side_effects.dismiss(
+        found = await self._dead_letters.dismiss(
             effects_mapping.side_effect_name(request), call=current_call(), reason=request.reason
         )
         return pb.DismissSideEffectResponse(side_effect=effects_mapping.side_effect_to_proto(found))

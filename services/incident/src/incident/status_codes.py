@@ -26,8 +26,8 @@ from incident.errors import (
     ResolutionsExhaustedError,
     TransitionNotAllowedError,
 )
-from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.status import FieldViolation, RpcStatus, state_not_allowed
+from servicekit.rpc.status_codes import ErrorTable
+from servicekit.rpc.status_details import FieldViolation, RpcStatus, state_not_allowed
 from servicekit.watch.status_codes import WATCH_ERRORS
 
 _RESOURCE = "awoooi.incident.v1.Incident"

@@ -19,8 +19,8 @@ from approval.delivery.model import (
     TimelineEvent,
 )
 from awoooi.incident.v1 import incident_service_pb2 as pb
+from servicekit.outbox.delivery_outcome import RpcFailedError
 from servicekit.outbox.handler import PermanentError
-from servicekit.outbox.rpc_errors import RpcFailedError
 from tests.client.scripted_server import ScriptedServer, refuse, reply, scripted_server
 
 ID = "INC-20260507-99ADF2"

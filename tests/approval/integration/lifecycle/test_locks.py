@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from approval.actions.parsed import parse
-from approval.delivery import repository as deliveries
+from approval.delivery import resolve_repository as deliveries
 from approval.lifecycle import repository
 from approval.model import Proposal, Risk
 from servicekit.database.engine import create_engine

@@ -27,6 +27,7 @@ def _servicer(watch: Any, page_tokens: PageTokens) -> ApprovalServicer:
         plan=unused,
         execution_log=unused,
         deliveries=unused,
+        dead_letters=unused,
         canaries=unused,
         reconciler=unused,
         watch=watch,

@@ -1,4 +1,4 @@
-"""The local effects of many resolutions are one transaction; what is wrong with one of them costs no other."""
+"""The effects in the own database of many resolutions are one transaction; what is wrong with one of them costs no other."""
 
 import asyncio
 import uuid
@@ -12,8 +12,8 @@ from sqlalchemy import bindparam, event, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
-from incident.effects.local import LOCAL_EFFECTS, LocalEffects
-from incident.effects.postmortem import PostmortemTemplate
+from incident.effects.own_database.handler import OWN_DATABASE_EFFECTS, OwnDatabaseHandler
+from incident.effects.own_database.postmortem import PostmortemTemplate
 from incident.lifecycle.effect_jobs import EffectPayload
 from incident.lifecycle.model import ResolveCommand
 from incident.lifecycle.resolve import ResolveUseCase
@@ -39,7 +39,7 @@ _JOBS = """
     SELECT payload ->> 'incident_id' AS incident_id, topic, state, attempts, last_error, lease_token IS NOT NULL AS leased
     FROM outbox WHERE topic = ANY ($1) ORDER BY job_id
 """
-_TOPICS = [effect.topic for effect in LOCAL_EFFECTS]
+_TOPICS = [effect.topic for effect in OWN_DATABASE_EFFECTS]
 
 
 async def resolved_together(incidents: Incidents, ids: list[str]) -> None:
@@ -78,7 +78,7 @@ async def test_one_effect_that_fails_neither_loses_nor_doubles_another(
         == RESOLUTIONS
     )
     done = await rows.fetch("SELECT incident_id FROM incident_events WHERE type = 'EFFECT_DONE'")
-    assert Counter(row["incident_id"] for row in done) == dict.fromkeys(ids, len(LOCAL_EFFECTS))
+    assert Counter(row["incident_id"] for row in done) == dict.fromkeys(ids, len(OWN_DATABASE_EFFECTS))
 
 
 @pytest_asyncio.fixture
@@ -99,8 +99,8 @@ _OPEN = text("""
 async def test_the_effects_of_forty_resolutions_are_as_many_statements_as_those_of_one(
     transactions: Transactions,
 ) -> None:
-    handler = LocalEffects(PostmortemTemplate(), postmortem_skip=frozenset())
-    resolve = ResolveUseCase(transactions, effects=dict.fromkeys(LOCAL_EFFECTS))
+    handler = OwnDatabaseHandler(PostmortemTemplate(), postmortem_skip=frozenset())
+    resolve = ResolveUseCase(transactions, effects=dict.fromkeys(OWN_DATABASE_EFFECTS))
     call = Call("test/Resolve", "alice", "loopback")
     statements: list[str] = []
 
@@ -116,7 +116,7 @@ async def test_the_effects_of_forty_resolutions_are_as_many_statements_as_those_
         await resolve.batch_resolve(commands, call=call)
         async with transactions.statement() as connection:
             claimed = await queue.claim(connection, dict.fromkeys(_TOPICS, 100), lease=timedelta(seconds=30))
-        assert len(claimed) == amount * len(LOCAL_EFFECTS)
+        assert len(claimed) == amount * len(OWN_DATABASE_EFFECTS)
         statements.clear()
         event.listen(transactions.engine.sync_engine, "before_cursor_execute", remember)
         try:
@@ -131,7 +131,7 @@ async def test_the_effects_of_forty_resolutions_are_as_many_statements_as_those_
 
 
 async def test_the_statements_read_the_resolutions_that_they_are_about(transactions: Transactions) -> None:
-    handler = LocalEffects(PostmortemTemplate(), postmortem_skip=frozenset())
+    handler = OwnDatabaseHandler(PostmortemTemplate(), postmortem_skip=frozenset())
     payload = EffectPayload("INC-20261127-ABCDEF", 1, ResolutionType.HUMAN, 1.0)
     jobs = [
         Job(number, topic, "key", payload.to_json(), 1, uuid.uuid4()) for number, topic in enumerate(_TOPICS)

@@ -26,6 +26,7 @@ def _servicer(watch: Any, page_tokens: PageTokens) -> IncidentServicer:
         resolve=unused,
         canaries=unused,
         side_effects=unused,
+        dead_letters=unused,
         knowledge=unused,
         watch=watch,
         page_tokens=page_tokens,

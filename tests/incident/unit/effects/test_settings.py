@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from incident.effects.external import open_external_systems
-from incident.effects.handlers import load_template
+from incident.effects.external.handler import open_external_systems
+from incident.effects.topics import load_template
 from incident.model import ResolutionType
 from incident.settings import IncidentSettings
 from servicekit.process.settings import SettingsError

@@ -11,9 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.outbox.batch_delivery import Backoff
+from servicekit.outbox.delivery_outcome import RpcFailedError
 from servicekit.outbox.handler import PermanentError, Topic
 from servicekit.outbox.queue import Job
-from servicekit.outbox.rpc_errors import RpcFailedError
 from servicekit.outbox.transaction import Transaction
 from tests.eventually import eventually
 from tests.servicekit.outbox_cases import (

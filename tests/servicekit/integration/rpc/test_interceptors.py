@@ -15,11 +15,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.identity import current_actor
 from servicekit.rpc.interceptors.validation import pattern_rule
 from servicekit.rpc.server_limits import ServerLimits
-from servicekit.rpc.status import RpcStatus
+from servicekit.rpc.status_codes import ErrorTable
+from servicekit.rpc.status_details import RpcStatus
 from tests.eventually import eventually
 from tests.rpc_errors import refused
 from tests.servicekit.scripted_server import (

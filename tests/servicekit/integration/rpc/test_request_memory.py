@@ -12,8 +12,8 @@ import pytest
 import structlog
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from servicekit.rpc.error_table import ErrorTable
-from servicekit.rpc.status import RpcStatus
+from servicekit.rpc.status_codes import ErrorTable
+from servicekit.rpc.status_details import RpcStatus
 from tests.eventually import eventually
 from tests.servicekit.scripted_server import VALID, Answer, Held, at_once, scripted_server
 

@@ -22,10 +22,10 @@ from servicekit.healthcheck import is_serving
 from servicekit.process.addresses import ExposedWithoutAuthenticationError, is_loopback
 from servicekit.process.background import BackgroundEndedError, run_until_stopped
 from servicekit.rpc.channel import open_channel
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.server import AddressInUseError, watch_health
 from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.rpc.server_limits import ServerLimits
+from servicekit.rpc.status_codes import ErrorTable
 from tests.eventually import eventually
 from tests.rpc_errors import refused
 from tests.servicekit.scripted_server import SERVICE, VALID, Held, Running, scripted_server

@@ -18,8 +18,8 @@ from servicekit.identity.certificate_watch import CertificateWatch
 from servicekit.identity.certificates import CertificatePaths, Certificates
 from servicekit.identity.spiffe import SpiffeId, peer_spiffe_id
 from servicekit.process.addresses import ExposedWithoutAuthenticationError
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.server_builder import ServerBuilder
+from servicekit.rpc.status_codes import ErrorTable
 from servicekit.rpc.tls import ServerTls, channel_credentials
 from tests.authority import Pair, authority
 from tests.servicekit.scripted_server import VALID, scripted_server

@@ -4,8 +4,8 @@ import grpc
 import pytest
 import structlog
 
+from servicekit.outbox.delivery_outcome import delivery_error
 from servicekit.outbox.handler import PermanentError
-from servicekit.outbox.rpc_errors import delivery_error
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode), ids=lambda code: code.name)

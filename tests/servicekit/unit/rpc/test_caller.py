@@ -16,7 +16,7 @@ from servicekit.rpc.caller import VerifiedCallers, is_loopback_peer
 from servicekit.rpc.identity import set_identity
 from servicekit.rpc.interceptors.rate_limit import RateLimitLayer
 from servicekit.rpc.refusals import RefusalMetrics
-from servicekit.rpc.status import RpcError
+from servicekit.rpc.status_details import RpcError
 
 TLS = {"transport_security_type": [b"ssl"]}
 

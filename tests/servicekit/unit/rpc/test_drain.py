@@ -7,7 +7,7 @@ import pytest
 
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.interceptors.drain import DrainLayer
-from servicekit.rpc.status import RpcError
+from servicekit.rpc.status_details import RpcError
 
 
 async def test_a_draining_server_refuses_calls_until_none_comes() -> None:

@@ -15,7 +15,7 @@ from awoooi.incident.v1 import incident_pb2, incident_service_pb2
 from buf.validate import validate_pb2
 from servicekit.rpc.interceptors.element_counts import Container, containers, excess_elements
 from servicekit.rpc.interceptors.validation import check
-from servicekit.rpc.status import MAX_VIOLATIONS, FieldViolation, RpcError, invalid_argument_message
+from servicekit.rpc.status_details import MAX_VIOLATIONS, FieldViolation, RpcError, invalid_argument_message
 
 MESSAGE_BYTES = 1 << 20
 CONTRACTS = (approval_service_pb2, flywheel_stats_pb2, incident_service_pb2)

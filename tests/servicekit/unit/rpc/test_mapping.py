@@ -8,7 +8,7 @@ import pytest
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from servicekit.rpc.mapping import WireEnum, optional_time, optional_timestamp
-from servicekit.rpc.status import RpcError
+from servicekit.rpc.status_details import RpcError
 
 
 class State(StrEnum):

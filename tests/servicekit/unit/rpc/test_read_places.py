@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from servicekit.rpc.read_places import ReadLimits, ReadPlaces
 from servicekit.rpc.refusals import RefusalMetrics
-from servicekit.rpc.status import RpcError
+from servicekit.rpc.status_details import RpcError
 
 
 class Reads:

@@ -12,9 +12,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from servicekit.database.errors import DatabaseUnavailableError
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.page_tokens import InvalidPageTokenError
-from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus
+from servicekit.rpc.status_codes import ErrorTable
+from servicekit.rpc.status_details import FieldViolation, RpcError, RpcStatus
 from tests.rpc_errors import read_status
 
 SECRET = "postgresql://app:hunter2@db SELECT secret FROM table"

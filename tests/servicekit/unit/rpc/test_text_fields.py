@@ -13,7 +13,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from buf.validate import validate_pb2
 from servicekit.rpc.interceptors.text_fields import normalize
 from servicekit.rpc.interceptors.validation import check
-from servicekit.rpc.status import RpcError
+from servicekit.rpc.status_details import RpcError
 
 _FIELD_RULES: Any = cast(Any, validate_pb2).field
 SERVICES = (

@@ -22,7 +22,7 @@ from servicekit.rpc.identity import current_identity
 from servicekit.rpc.received import ReceivedBytes
 from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.shared_timeout import SharedTimeout
-from servicekit.rpc.status import RpcError, RpcStatus
+from servicekit.rpc.status_details import RpcError, RpcStatus
 from servicekit.rpc.unsent import Unsent, UnsentAnswers
 
 REQUEST_TIME = "request_time"

@@ -14,7 +14,7 @@ from servicekit.identity.identity import Identity
 from servicekit.rpc.access_log import AccessLog
 from servicekit.rpc.context import Context
 from servicekit.rpc.identity import loopback_identity, set_identity
-from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus, invalid_argument_message
+from servicekit.rpc.status_details import FieldViolation, RpcError, RpcStatus, invalid_argument_message
 
 ACTOR_METADATA_KEY = "awoooi-actor"
 _AUTHORIZATION = "authorization"

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from servicekit.rpc.interceptors.validation import invalid_argument
-from servicekit.rpc.status import FieldViolation
+from servicekit.rpc.status_details import FieldViolation
 from servicekit.rpc.timestamps import from_timestamp, to_timestamp
 
 E = TypeVar("E", bound=StrEnum)

@@ -17,10 +17,10 @@ from servicekit.rpc.access_log import AccessLog
 from servicekit.rpc.admission import Place, Places
 from servicekit.rpc.caller import Callers
 from servicekit.rpc.context import Context
+from servicekit.rpc.interceptors.abort import abort
 from servicekit.rpc.interceptors.authorization import role_missing
-from servicekit.rpc.interceptors.errors import abort
 from servicekit.rpc.open_streams import OpenStreams
-from servicekit.rpc.status import RpcError
+from servicekit.rpc.status_details import RpcError
 
 
 class OwnServices:

@@ -14,7 +14,7 @@ from datetime import timedelta
 import grpc
 
 from servicekit.rpc.refusals import RefusalMetrics
-from servicekit.rpc.status import RpcError, RpcStatus
+from servicekit.rpc.status_details import RpcError, RpcStatus
 
 _KIND = "reads"
 _PER_PEER = "reads_per_peer"

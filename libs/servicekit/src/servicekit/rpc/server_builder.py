@@ -17,16 +17,15 @@ from servicekit.rpc.access_log import AccessLog
 from servicekit.rpc.admission import Places
 from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.caller import Callers, ClaimedCallers, VerifiedCallers
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.grpc_log import ignore_lost_connections
 from servicekit.rpc.health import HealthServicer
 from servicekit.rpc.in_flight import InFlightCalls
+from servicekit.rpc.interceptors.abort import ErrorLayer
 from servicekit.rpc.interceptors.audit import AuditedRequestLayer, AuditLayer
 from servicekit.rpc.interceptors.authorization import AuthorizationLayer
 from servicekit.rpc.interceptors.chain import Chain
 from servicekit.rpc.interceptors.deadline import DeadlineLayer
 from servicekit.rpc.interceptors.drain import DrainLayer
-from servicekit.rpc.interceptors.errors import ErrorLayer
 from servicekit.rpc.interceptors.identity import IdentityLayer
 from servicekit.rpc.interceptors.rate_limit import RateLimitLayer
 from servicekit.rpc.interceptors.reads import ReadLayer
@@ -44,6 +43,7 @@ from servicekit.rpc.registration import Registration
 from servicekit.rpc.role_table import RoleTable
 from servicekit.rpc.server import Server
 from servicekit.rpc.server_limits import ServerLimits
+from servicekit.rpc.status_codes import ErrorTable
 from servicekit.rpc.tls import ServerTls
 from servicekit.rpc.turns import Turns
 from servicekit.rpc.unsent import UnsentAnswers

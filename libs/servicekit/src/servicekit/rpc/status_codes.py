@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from servicekit.database.errors import is_full, is_unavailable
 from servicekit.rpc.page_tokens import InvalidPageTokenError
-from servicekit.rpc.status import FieldViolation, RpcError, RpcStatus, invalid_argument_message
+from servicekit.rpc.status_details import FieldViolation, RpcError, RpcStatus, invalid_argument_message
 
 _log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ import grpc
 
 from servicekit.rpc.connections import Endpoint, close_connections, endpoint_of
 from servicekit.rpc.refusals import RefusalMetrics
-from servicekit.rpc.status import RpcError, RpcStatus
+from servicekit.rpc.status_details import RpcError, RpcStatus
 
 UNSENT_BYTES = "unsent_bytes"
 WRITE_TIME = "write_time"

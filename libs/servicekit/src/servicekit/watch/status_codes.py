@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from servicekit.rpc.status import FieldViolation, RpcStatus
+from servicekit.rpc.status_details import FieldViolation, RpcStatus
 from servicekit.watch.errors import (
     ResumeTokenAheadError,
     ResumeTokenOfOtherDatabaseError,

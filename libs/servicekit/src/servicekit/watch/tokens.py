@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from servicekit.rpc.cursors import filter_bytes
 from servicekit.rpc.interceptors.validation import invalid_argument
 from servicekit.rpc.page_tokens import InvalidPageTokenError, PageTokens
-from servicekit.rpc.status import FieldViolation
+from servicekit.rpc.status_details import FieldViolation
 from servicekit.watch.epoch import FIRST_EPOCH
 from servicekit.watch.model import MakeToken, Position, ResumePoint, Snapshot, Witness
 

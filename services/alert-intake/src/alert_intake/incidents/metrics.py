@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from alert_intake.intake.outcomes import Result
+from alert_intake.incidents.outcomes import Result
 
 
 class IntakeMetrics:

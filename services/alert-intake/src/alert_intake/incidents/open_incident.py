@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from alert_intake.intake.incidents import SOURCE, is_unresolved, latest_incident
-from alert_intake.intake.outcomes import Result
+from alert_intake.incidents.lookup import SOURCE, is_unresolved, latest_incident
+from alert_intake.incidents.outcomes import Result
 from alert_intake.mapping.firing import Firing, parse_end_note
 from alert_intake.mapping.report import Report
 from awoooi.client import AlreadyExistsError, IncidentClient, NotFoundError
@@ -14,7 +14,7 @@ from awoooi.incident.v1.incident_service_pb2 import CreateResponse
 _ID_TAKEN = "INCIDENT_ID_TAKEN"
 
 
-class ReportFiring:
+class OpenIncident:
     """Opens the incident of a firing, or finds it."""
 
     def __init__(

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from alert_intake.intake.incidents import SOURCE, is_unresolved, unresolved_incident
-from alert_intake.intake.outcomes import Result
+from alert_intake.incidents.lookup import SOURCE, is_unresolved, unresolved_incident
+from alert_intake.incidents.outcomes import Result
 from alert_intake.mapping.firing import Firing, end_note, parse_firing
 from alert_intake.mapping.report import Report
 from awoooi.approval.v1 import approval_pb2
@@ -23,7 +23,7 @@ _RESOLVING = (
 _ATTEMPTS = 5
 
 
-class ReportEnd:
+class ResolveIncident:
     """Resolves the incident of a firing that is over."""
 
     def __init__(self, incidents: IncidentClient, approvals: ApprovalClient) -> None:

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import structlog
 
-from alert_intake.intake.end_use_case import ReportEnd
-from alert_intake.intake.firing_use_case import ReportFiring
-from alert_intake.intake.outcomes import Outcome, Result
+from alert_intake.incidents.open_incident import OpenIncident
+from alert_intake.incidents.outcomes import Outcome, Result
+from alert_intake.incidents.resolve_incident import ResolveIncident
 from alert_intake.mapping.report import Report
 from awoooi.client import CallError, FailedPreconditionError, InvalidArgumentError
 
@@ -25,7 +25,7 @@ class Intake:
     """Takes the reports of notifications."""
 
     def __init__(
-        self, firing: ReportFiring, end: ReportEnd, *, concurrent_reports: int, timeout: timedelta
+        self, firing: OpenIncident, end: ResolveIncident, *, concurrent_reports: int, timeout: timedelta
     ) -> None:
         self._firing = firing
         self._end = end

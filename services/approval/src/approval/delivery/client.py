@@ -20,7 +20,7 @@ from approval.model import OWN_ACTOR, Severity
 from awoooi import client
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
-from servicekit.outbox.rpc_errors import RpcFailedError, delivery_error
+from servicekit.outbox.delivery_outcome import RpcFailedError, delivery_error
 from servicekit.rpc.mapping import optional_timestamp
 
 _log = structlog.get_logger()

@@ -1,12 +1,11 @@
-"""The use cases of deliveries, for an operator."""
+"""Deliveries re-queued or dismissed by an operator."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from approval.counters import DELIVERIES_DISMISSED
-from approval.delivery import delivery_repository, repository
+from approval.delivery import repository, resolve_repository
 from approval.delivery.errors import DeliveryDoneError, DeliveryNotFoundError, DeliveryNotParkedError
 from approval.delivery.model import Delivery, DeliveryState, DeliveryTopic
 from servicekit.audit.model import Call
@@ -18,46 +17,11 @@ from servicekit.outbox.transaction import Transaction, Transactions
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryPage:
-    """A page of deliveries; `next_before` is the id before which the next page starts, None on the last."""
+class DeadLetterUseCases:
+    """Deliveries that are re-queued or dismissed, over one database."""
 
-    deliveries: Sequence[Delivery]
-    next_before: int | None
-
-
-class DeliveryUseCases:
-    """Deliveries over one database."""
-
-    def __init__(self, transactions: Transactions, *, reads: Transactions) -> None:
-        """`reads` serves the list."""
+    def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
-        self._reads = reads
-
-    async def list(
-        self,
-        *,
-        topics: Sequence[DeliveryTopic],
-        states: Sequence[DeliveryState],
-        approval_id: str,
-        before: int | None,
-        page_size: int,
-    ) -> DeliveryPage:
-        """Return the page of deliveries older than the id `before` (None: the newest).
-
-        Without `topics` these are the resolves, and what is PARKED or DISMISSED of every topic.
-        """
-        async with self._reads.statement() as connection:
-            found = await delivery_repository.list_deliveries(
-                connection,
-                topics=topics,
-                states=states,
-                approval_id=approval_id,
-                before=before,
-                limit=page_size + 1,
-            )
-        page = found[:page_size]
-        return DeliveryPage(page, page[-1].delivery_id if len(found) > page_size else None)
 
     async def retry(self, delivery_id: int, *, call: Call) -> Delivery:
         """Re-queue a PARKED (dead-lettered) delivery, due now; a PENDING one is returned as it is.
@@ -75,18 +39,18 @@ class DeliveryUseCases:
                     allowed=(DeliveryState.PARKED, DeliveryState.PENDING),
                 ) from None
             if job.state is JobState.PARKED:
-                transaction.record(call, str(delivery_id), delivery_repository.to_delivery(job).approval_id)
+                transaction.record(call, str(delivery_id), repository.to_delivery(job).approval_id)
         self._transactions.outbox.wake()
         if job.state is JobState.PARKED:
             _log.info("deliveries_requeued", actor=call.actor, deliveries=1)
-        return delivery_repository.to_delivery(requeued)
+        return repository.to_delivery(requeued)
 
     async def retry_parked(
         self, topics: Sequence[DeliveryTopic], *, limit: int, call: Call
     ) -> Sequence[Delivery]:
         """Re-queue the longest PARKED deliveries of these topics (none: of every topic), at most `limit`, due now."""
         async with self._transactions.begin() as transaction:
-            requeued = await delivery_repository.requeue_parked(
+            requeued = await repository.requeue_parked(
                 transaction.connection, topics, actor=call.actor, limit=limit
             )
             if requeued:
@@ -104,18 +68,18 @@ class DeliveryUseCases:
         async with self._transactions.begin() as transaction:
             job = await _lock(transaction, delivery_id)
             if job.state is JobState.DISMISSED:
-                return delivery_repository.to_delivery(job)
+                return repository.to_delivery(job)
             try:
                 job = await dead_letters.dismiss(transaction.connection, job, actor=call.actor, reason=reason)
             except JobNotParkedError as exc:
                 raise DeliveryNotParkedError(
                     delivery_id, current=DeliveryState(exc.state), allowed=(DeliveryState.PARKED,)
                 ) from None
-            delivery = delivery_repository.to_delivery(job)
+            delivery = repository.to_delivery(job)
             transaction.record(call, str(delivery_id), delivery.approval_id)
             transaction.count(DELIVERIES_DISMISSED, delivery.topic)
             if delivery.topic is DeliveryTopic.RESOLVE:
-                await repository.count_dismissed_resolve(transaction, delivery.approval_id)
+                await resolve_repository.count_dismissed_resolve(transaction, delivery.approval_id)
         _log.info(
             "delivery_dismissed",
             actor=call.actor,

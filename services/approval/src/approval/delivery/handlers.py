@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from approval.delivery import repository
+from approval.delivery import resolve_repository
 from approval.delivery.model import ResolutionType, ResolveIntent, TimelineEntry
 from approval.delivery.resolve_job import resolve_intent
 from approval.delivery.timeline_job import timeline_entry
@@ -59,7 +59,9 @@ class ResolveHandler(Handler):
         """
         intents = [resolve_intent(job) for job in jobs]
         async with self._transactions.statement() as connection:
-            entries = await repository.read_entries(connection, [intent.approval_id for intent in intents])
+            entries = await resolve_repository.read_entries(
+                connection, [intent.approval_id for intent in intents]
+            )
         intents = [replace(intent, entries=entries.get(intent.approval_id, ())) for intent in intents]
         outcomes = await self._incidents.resolve(intents)
         for intent, job, outcome in zip(intents, jobs, outcomes, strict=True):
@@ -69,7 +71,7 @@ class ResolveHandler(Handler):
 
     async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
         """Record the acknowledgement on the approvals."""
-        await repository.acknowledge(transaction, [resolve_intent(job).approval_id for job in jobs])
+        await resolve_repository.acknowledge(transaction, [resolve_intent(job).approval_id for job in jobs])
 
 
 def _log_resolve(intent: ResolveIntent, attempts: int, outcome: bool | Exception) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from approval.delivery import comparison_repository, repository
+from approval.delivery import comparison_repository, resolve_repository
 from approval.delivery.comparison import Comparison
 from approval.delivery.model import Position
 from approval.delivery.resolve_job import resolve_job
@@ -69,7 +69,7 @@ class Reconciler:
     async def _find(self) -> Reconciliation:
         queued, unknown = Listed(), Listed()
         async with self._transactions.statement() as connection:
-            missing = await repository.find_unacknowledged(connection, limit=_BATCH)
+            missing = await resolve_repository.find_unacknowledged(connection, limit=_BATCH)
             unknown.add(await comparison_repository.list_unknown(connection, limit=_MAX_LISTED))
             unknown.count = await comparison_repository.count_unknown(connection)
         queued.add([intent.approval_id for intent in missing])
@@ -141,7 +141,7 @@ class Reconciler:
     async def _queue_batch(self, call: Call) -> tuple[Sequence[str], bool]:
         """Queue a batch; return the ids of the approvals that were queued, and whether there may be more."""
         async with self._transactions.begin() as transaction:
-            missing = await repository.find_unacknowledged(
+            missing = await resolve_repository.find_unacknowledged(
                 transaction.connection, limit=_BATCH, for_update=True
             )
             if missing:

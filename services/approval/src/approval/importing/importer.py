@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from approval.counters import APPROVALS, EXECUTIONS, NOOP_RESOLUTIONS
-from approval.delivery.repository import count_unacknowledged
+from approval.delivery.resolve_repository import count_unacknowledged
 from approval.importing import repository
 from approval.importing.lines import ApprovalLine
 from approval.importing.rows import approval_row

@@ -12,7 +12,7 @@ from servicekit.rpc.interceptors.validation import invalid_argument
 from servicekit.rpc.mapping import WireEnum, optional_time, optional_timestamp
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.serialized import with_items
-from servicekit.rpc.status import FieldViolation
+from servicekit.rpc.status_details import FieldViolation
 from servicekit.rpc.timestamps import from_duration, to_timestamp
 
 _DECISION_KINDS = WireEnum(DecisionKind, "KIND", approval_pb2.Decision.Kind.Value)

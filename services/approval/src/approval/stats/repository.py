@@ -16,8 +16,8 @@ from approval.counters import (
     SUPERSEDED,
 )
 from approval.delivery.comparison_repository import count_unknown
-from approval.delivery.delivery_repository import list_open
 from approval.delivery.model import DeliveryTopic
+from approval.delivery.repository import list_open
 from approval.delivery.topics import delivery_topic
 from approval.model import Risk
 from approval.stats.model import (

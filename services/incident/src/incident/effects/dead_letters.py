@@ -1,4 +1,4 @@
-"""The use cases on side effects and postmortems: list, re-queue, read."""
+"""Side effects re-queued or dismissed by an operator."""
 
 from collections.abc import Sequence
 
@@ -9,23 +9,18 @@ from incident.counters import OTHER_EFFECT, SIDE_EFFECTS_DISMISSED
 from incident.effects import jobs, repository
 from incident.effects.errors import (
     DeliveryIdNotFoundError,
-    NeverResolvedError,
-    PostmortemNotWrittenError,
     SideEffectEndedError,
     SideEffectNotFoundError,
     SideEffectNotParkedError,
 )
 from incident.effects.model import (
     EffectOfResolution,
-    Postmortem,
     SideEffect,
     SideEffectName,
-    SideEffectPage,
     SideEffectState,
 )
 from incident.errors import IncidentNotFoundError
 from incident.lifecycle import repository as incidents
-from incident.lifecycle.effect_jobs import latest_resolutions
 from incident.model import Effect, Incident, ResolutionKey
 from servicekit.audit.model import Call
 from servicekit.outbox import dead_letters
@@ -36,44 +31,11 @@ from servicekit.outbox.transaction import Transactions
 _log = structlog.get_logger()
 
 
-class SideEffectUseCases:
-    """The use cases on side effects and postmortems over one database."""
+class DeadLetterUseCases:
+    """Side effects that are re-queued or dismissed, over one database."""
 
-    def __init__(self, transactions: Transactions, *, reads: Transactions) -> None:
-        """`reads` serves the list."""
+    def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
-        self._reads = reads
-
-    async def list(
-        self,
-        *,
-        incident_id: str,
-        states: Sequence[SideEffectState],
-        effects: Sequence[Effect],
-        before: int | None,
-        page_size: int,
-    ) -> SideEffectPage:
-        """Return a page of side effects, those older than the sequence number `before` when given.
-
-        An empty criterion matches all. Raises IncidentNotFoundError when `incident_id` is given and unknown.
-        """
-        async with self._reads.statement() as connection:
-            resolutions = None
-            if incident_id:
-                incident = await incidents.get(connection, incident_id)
-                if incident is None:
-                    raise IncidentNotFoundError(incident_id)
-                resolutions = latest_resolutions(incident_id, incident.resolution_number)
-            found = await jobs.list_side_effects(
-                connection,
-                resolutions=resolutions,
-                states=states,
-                effects=effects,
-                before=before,
-                limit=page_size + 1,
-            )
-        page = found[:page_size]
-        return SideEffectPage(page, page[-1].sequence if len(found) > page_size else None)
 
     async def retry(self, name: SideEffectName, *, call: Call) -> SideEffect:
         """Re-queue a PARKED (dead-lettered) side effect, due now. Idempotent: a PENDING one is returned as it is.
@@ -148,23 +110,6 @@ class SideEffectUseCases:
             delivery_id=dismissed.delivery_id,
         )
         return dismissed
-
-    async def get_postmortem(self, incident_id: str, resolution_number: int) -> Postmortem:
-        """Return the postmortem of a RESOLVED transition; `resolution_number` 0 means the latest.
-
-        Raises IncidentNotFoundError, NeverResolvedError, PostmortemNotWrittenError.
-        """
-        async with self._transactions.statement() as connection:
-            incident = await incidents.get(connection, incident_id)
-            if incident is None:
-                raise IncidentNotFoundError(incident_id)
-            if incident.resolution_number == 0:
-                raise NeverResolvedError(incident_id)
-            number = resolution_number or incident.resolution_number
-            postmortem = await repository.get_postmortem(connection, incident_id, number)
-        if postmortem is None:
-            raise PostmortemNotWrittenError(incident_id)
-        return postmortem
 
 
 def _targets(job: JobRecord) -> Sequence[str]:

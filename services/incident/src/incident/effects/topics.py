@@ -1,11 +1,11 @@
-"""The topics of all effects: those in the service's own database share one, those on external systems have their own."""
+"""The topics of all effects: those written in the service's own database share one, those on external systems have their own."""
 
 from collections.abc import Mapping
 from datetime import timedelta
 
-from incident.effects.external import ExternalSystems, external_topics
-from incident.effects.local import LOCAL_EFFECTS, LocalEffects
-from incident.effects.postmortem import PostmortemTemplate, PostmortemTemplateError
+from incident.effects.external.handler import ExternalSystems, external_topics
+from incident.effects.own_database.handler import OWN_DATABASE_EFFECTS, OwnDatabaseHandler
+from incident.effects.own_database.postmortem import PostmortemTemplate, PostmortemTemplateError
 from incident.effects.settings import EffectSettings
 from incident.model import Effect
 from servicekit.outbox.handler import Topic
@@ -32,16 +32,16 @@ def topics(
     template: PostmortemTemplate,
     external: ExternalSystems,
 ) -> Mapping[Effect, Topic]:
-    """Return the topic of each effect that this version runs; the local effects have one and the same."""
-    first, *others = LOCAL_EFFECTS
-    local = Topic(
+    """Return the topic of each effect that this version runs; those in the own database have one and the same."""
+    first, *others = OWN_DATABASE_EFFECTS
+    own_database = Topic(
         first.topic,
-        LocalEffects(template, postmortem_skip=settings.postmortem_skip),
+        OwnDatabaseHandler(template, postmortem_skip=settings.postmortem_skip),
         joined=tuple(effect.topic for effect in others),
         linger=_LINGER,
         max_batch=_MAX_BATCH,
     )
     return {
-        **dict.fromkeys(LOCAL_EFFECTS, local),
+        **dict.fromkeys(OWN_DATABASE_EFFECTS, own_database),
         **external_topics(transactions, settings, external),
     }

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from incident.counters import INCIDENTS_OPENED
-from incident.effects.dispositions import count_resolutions
+from incident.effects.own_database.dispositions import count_resolutions
 from incident.importing import repository as import_repository
 from incident.importing import timeline_repository as import_events
 from incident.importing.lines import IncidentLine

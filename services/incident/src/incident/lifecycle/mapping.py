@@ -21,11 +21,11 @@ from incident.lifecycle.model import (
 from incident.model import INCIDENT_ID_PREFIX, OWN_EVENT_PREFIX, Event, EventType, Incident, State
 from incident.wire_enums import RESOLUTION_TYPES, SEVERITIES, STATES
 from servicekit.database.ids import id_pattern
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.interceptors.text_fields import normalize
 from servicekit.rpc.interceptors.validation import check, invalid_argument
 from servicekit.rpc.mapping import WireEnum, optional_time, optional_timestamp
-from servicekit.rpc.status import FieldViolation, RpcError
+from servicekit.rpc.status_codes import ErrorTable
+from servicekit.rpc.status_details import FieldViolation, RpcError
 from servicekit.rpc.timestamps import to_timestamp
 from servicekit.text import line
 

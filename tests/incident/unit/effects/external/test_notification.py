@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from datetime import timedelta
 
-from incident.effects.notification import format_message
+from incident.effects.external.notification import format_message
 from incident.model import EventType
 from tests.incident.unit.effects.resolutions import KEY, TOOK, event, resolution
 

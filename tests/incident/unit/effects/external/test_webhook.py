@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from incident.effects.external.webhook import Webhook
 from incident.effects.model import ResolutionSnapshot
-from incident.effects.webhook import Webhook
 from servicekit.outbox.handler import DeliveryError, PermanentError
 from servicekit.webhooks.signature import parse_secrets
 from tests.incident.unit.effects.resolutions import DELIVERY_ID, TOOK, resolution
@@ -31,7 +31,7 @@ from tests.receiver import (
 
 SECRET = "a secret of the tests"
 PREFIXED = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-DOCUMENT = Path(__file__).parents[4] / "docs/webhooks.md"
+DOCUMENT = Path(__file__).parents[5] / "docs/webhooks.md"
 
 Verified: TypeAlias = Callable[[str, Mapping[str, str], bytes], bool]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from incident.effects.model import ResolutionSnapshot
-from incident.effects.postmortem import PostmortemTemplate, PostmortemTemplateError
+from incident.effects.own_database.postmortem import PostmortemTemplate, PostmortemTemplateError
 from incident.model import EventType, ResolutionType
 from tests.incident.unit.effects.resolutions import KEY, TOOK, event, resolution
 
 BUILT_IN = PostmortemTemplate()
-DOCUMENT = Path(__file__).parents[4] / "docs/postmortems.md"
+DOCUMENT = Path(__file__).parents[5] / "docs/postmortems.md"
 
 
 def minutes(number: float) -> timedelta:

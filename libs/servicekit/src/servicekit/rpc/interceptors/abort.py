@@ -7,9 +7,9 @@ import grpc.aio
 from grpc_status import rpc_status
 
 from servicekit.rpc.context import Context
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
-from servicekit.rpc.status import RpcStatus
+from servicekit.rpc.status_codes import ErrorTable
+from servicekit.rpc.status_details import RpcStatus
 
 
 class ErrorLayer:

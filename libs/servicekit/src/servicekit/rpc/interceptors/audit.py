@@ -9,8 +9,8 @@ import grpc.aio
 from servicekit.audit.model import Call, Entry, Outcome, digest_of
 from servicekit.rpc.audited import AuditedMethods, begin_call, identify, pending_call
 from servicekit.rpc.context import Context
-from servicekit.rpc.error_table import ErrorTable
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
+from servicekit.rpc.status_codes import ErrorTable
 
 # What a refused request has as an id is its caller's text. Of a request about more, its digest says what it was.
 _ID: Final = re.compile(r"[!-~]{1,128}")

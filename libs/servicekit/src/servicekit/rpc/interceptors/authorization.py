@@ -10,7 +10,7 @@ from servicekit.rpc.context import Context
 from servicekit.rpc.identity import current_identity
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.role_table import RoleTable
-from servicekit.rpc.status import RpcError, RpcStatus
+from servicekit.rpc.status_details import RpcError, RpcStatus
 
 
 class AuthorizationLayer:

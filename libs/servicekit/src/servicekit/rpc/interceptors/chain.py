@@ -10,7 +10,7 @@ import grpc.aio
 from servicekit.rpc.admission import Places
 from servicekit.rpc.context import Context
 from servicekit.rpc.serialized import SerializedResponse
-from servicekit.rpc.status import RpcError, RpcStatus
+from servicekit.rpc.status_details import RpcError, RpcStatus
 
 UnaryBehavior: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 StreamBehavior: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]

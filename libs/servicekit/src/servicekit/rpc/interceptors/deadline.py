@@ -9,7 +9,7 @@ import grpc
 from servicekit.rpc.context import Context
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.shared_timeout import SharedTimeout
-from servicekit.rpc.status import RpcError, RpcStatus
+from servicekit.rpc.status_details import RpcError, RpcStatus
 
 _EXCEEDED = RpcStatus(
     grpc.StatusCode.DEADLINE_EXCEEDED, "the call took longer than this server allows", "DEADLINE_EXCEEDED"

@@ -10,7 +10,7 @@ import grpc
 from servicekit.rpc.context import Context
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
-from servicekit.rpc.status import RpcError, RpcStatus
+from servicekit.rpc.status_details import RpcError, RpcStatus
 
 _DRAINING = RpcStatus(
     grpc.StatusCode.UNAVAILABLE,

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
-from servicekit.rpc.status import FieldViolation
+from servicekit.rpc.status_details import FieldViolation
 
 # The generated module has no type stub.
 _FIELD_RULES: Any = cast(Any, validate_pb2).field

@@ -13,7 +13,7 @@ from servicekit.rpc.context import Context
 from servicekit.rpc.identity import current_identity
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.refusals import RefusalMetrics
-from servicekit.rpc.status import RpcError, RpcStatus
+from servicekit.rpc.status_details import RpcError, RpcStatus
 
 LIMIT = "calls_per_second"
 # Those of most callers at once; beyond it the one that called longest ago begins anew.

@@ -13,7 +13,7 @@ from servicekit.rpc.context import Context
 from servicekit.rpc.interceptors.authorization import role_missing
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.role_table import RoleTable
-from servicekit.rpc.status import RpcError
+from servicekit.rpc.status_details import RpcError
 
 
 class RevocationLayer:

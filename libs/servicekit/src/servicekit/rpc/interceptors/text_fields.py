@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
 from servicekit import text
-from servicekit.rpc.status import FieldViolation
+from servicekit.rpc.status_details import FieldViolation
 
 _Normalize = Callable[[str], str]
 

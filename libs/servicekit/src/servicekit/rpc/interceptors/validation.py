@@ -12,7 +12,7 @@ from servicekit.rpc.context import Context
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.interceptors.element_counts import excess_elements
 from servicekit.rpc.interceptors.text_fields import normalize
-from servicekit.rpc.status import (
+from servicekit.rpc.status_details import (
     MAX_VIOLATIONS,
     FieldViolation,
     RpcError,

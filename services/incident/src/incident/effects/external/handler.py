@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from incident.effects import repository
+from incident.effects.external.notification import Notification
 from incident.effects.handler import EffectHandler, disabled_type
 from incident.effects.model import ResolutionSnapshot
-from incident.effects.notification import Notification
 from incident.effects.settings import EffectSettings
 from incident.lifecycle.effect_jobs import EffectPayload
 from incident.model import Effect, ResolutionType
@@ -19,7 +19,7 @@ from servicekit.outbox.transaction import Transactions
 from servicekit.process.settings import SettingsError
 
 if TYPE_CHECKING:
-    from incident.effects.webhook import Webhook
+    from incident.effects.external.webhook import Webhook
 
 _NOTIFY_TIMEOUT = timedelta(seconds=20)
 # Beyond a sender's own timeout: for reading the snapshot before, and a short response body after.
@@ -65,7 +65,7 @@ def open_external_systems(settings: EffectSettings) -> ExternalSystems:
     webhook = None
     if url := settings.webhook_url.get_secret_value():
         # The HTTP client takes long to import: only a process that uses it pays for it.
-        from incident.effects.webhook import Webhook  # noqa: PLC0415 - as above
+        from incident.effects.external.webhook import Webhook  # noqa: PLC0415 - as above
 
         try:
             webhook = Webhook(

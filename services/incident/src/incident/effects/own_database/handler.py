@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from incident.effects import local_repository, repository
-from incident.effects.dispositions import count_resolutions
 from incident.effects.handler import EFFECT_OF_TOPIC, EffectHandler, disabled_type
-from incident.effects.local_repository import LocalEffectsOf
 from incident.effects.model import ResolutionSnapshot
-from incident.effects.postmortem import PostmortemTemplate, PostmortemTemplateError
+from incident.effects.own_database import repository
+from incident.effects.own_database.dispositions import count_resolutions
+from incident.effects.own_database.postmortem import PostmortemTemplate, PostmortemTemplateError
+from incident.effects.own_database.repository import WrittenEffects
+from incident.effects.repository import get_snapshots
 from incident.knowledge import repository as knowledge
 from incident.knowledge.model import Lesson, symptom_key
 from incident.lifecycle.effect_jobs import EffectPayload
@@ -22,12 +23,12 @@ from servicekit.outbox.handler import PermanentError
 from servicekit.outbox.queue import Job
 from servicekit.outbox.transaction import Transaction
 
-LOCAL_EFFECTS: Final = (Effect.POSTMORTEM, Effect.DISPOSITION, Effect.KNOWLEDGE)
+OWN_DATABASE_EFFECTS: Final = (Effect.POSTMORTEM, Effect.DISPOSITION, Effect.KNOWLEDGE)
 # RPCs go on between so many resolutions: a batch is some tens of milliseconds of work.
 _TOGETHER = 4
 
 
-class LocalEffects(EffectHandler):
+class OwnDatabaseHandler(EffectHandler):
     """Writes postmortems, dispositions and what was learnt."""
 
     def __init__(self, template: PostmortemTemplate, *, postmortem_skip: frozenset[ResolutionType]) -> None:
@@ -49,19 +50,17 @@ class LocalEffects(EffectHandler):
             payloads[payload.key] = payload
             wanted.setdefault(payload.key, []).append(EFFECT_OF_TOPIC[job.topic])
         with_timeline = [key for key, effects in wanted.items() if Effect.POSTMORTEM in effects]
-        found = await repository.get_snapshots(
-            transaction.connection, list(payloads), with_timeline=with_timeline
-        )
+        found = await get_snapshots(transaction.connection, list(payloads), with_timeline=with_timeline)
         # In the order of the transitions: of several lessons for one entry of knowledge the last gives it its resolution.
         snapshots = sorted(found.values(), key=lambda snapshot: snapshot.resolved.sequence)
-        resolutions: list[LocalEffectsOf] = []
+        resolutions: list[WrittenEffects] = []
         for position, snapshot in enumerate(snapshots):
             if position % _TOGETHER == _TOGETHER - 1:
                 await asyncio.sleep(0)
             effects, payload = wanted[snapshot.key], payloads[snapshot.key]
             markdown = self._postmortem(snapshot, payload) if Effect.POSTMORTEM in effects else None
-            resolutions.append(LocalEffectsOf(snapshot, payload.resolution_seconds, effects, markdown))
-        held = await local_repository.write(transaction.connection, resolutions)
+            resolutions.append(WrittenEffects(snapshot, payload.resolution_seconds, effects, markdown))
+        held = await repository.write(transaction.connection, resolutions)
         lessons = [
             lesson_of(each.snapshot, seconds=each.resolution_seconds, held=held[each.snapshot.key])
             for each in resolutions

@@ -1,4 +1,4 @@
-"""The one statement that writes the local effects of many resolutions. Nothing here commits."""
+"""The one statement that writes the effects of many resolutions. Nothing here commits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from incident.model import OWN_ACTOR, Effect, EventType, ResolutionKey
 
 
 @dataclass(frozen=True, slots=True)
-class LocalEffectsOf:
+class WrittenEffects:
     """A RESOLVED transition, its effects that take place now, and the postmortem if that is one of them."""
 
     snapshot: ResolutionSnapshot
@@ -48,7 +48,7 @@ _WRITE = text(f"""
         {effect_events("unnest(:event_incident_ids, :event_numbers, :event_effects)")}
     )
     SELECT incident_id, resolution_number, held FROM resolution
-""").bindparams(  # noqa: S608 - constants
+""").bindparams(
     *(
         bindparam(name, type_=ARRAY(Text))
         for name in (
@@ -70,7 +70,7 @@ _WRITE = text(f"""
 
 
 async def write(
-    connection: AsyncConnection, resolutions: Sequence[LocalEffectsOf]
+    connection: AsyncConnection, resolutions: Sequence[WrittenEffects]
 ) -> Mapping[ResolutionKey, bool]:
     """Write postmortems, dispositions and EFFECT_DONE on the timelines; the incidents are locked.
 

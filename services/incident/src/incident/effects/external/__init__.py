@@ -1,0 +1,1 @@
+"""The effects on external systems: webhook and notification."""
