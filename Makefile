@@ -33,8 +33,8 @@ lint-style: .venv/.dev ## check the style of Python files
 lint-types: .venv/.dev ## check types
 	$(bin)/mypy $(typed)
 
-lint-imports: .venv/.dev ## check the import rules of .importlinter and protos/.importlinter
-	@for rules in .importlinter protos/.importlinter; do \
+lint-imports: .venv/.dev ## check the import rules of import-rules.ini and protos/import-rules.ini
+	@for rules in import-rules.ini protos/import-rules.ini; do \
 		found=$$($(bin)/lint-imports --no-cache --no-logo $$rules) || { echo "$$found"; exit 1; }; \
 	done
 
