@@ -24,8 +24,8 @@ from awoooi.client import (
 from awoooi.incident.v1 import incident_pb2
 from flywheel.certificates.files import renew
 from flywheel.doctor.checks import Status
-from flywheel.doctor.command import examine
 from flywheel.doctor.deployment import Deployment
+from flywheel.doctor.examination import examine
 from tests.alert_intake.alerts import TestedAlert
 from tests.alert_intake.notifications import body
 from tests.e2e.protected_stack import Protected, protected_stack

@@ -6,7 +6,9 @@ from typing import Annotated, Final
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined] # it is not marked as exported
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+from flywheel.lazy import command
+
+app = command()
 
 # With it in the environment the command is the shell's, and prints what a word may go on with.
 VARIABLE: Final = "_FLYWHEEL_COMPLETE"

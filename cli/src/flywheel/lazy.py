@@ -21,6 +21,18 @@ class Module:
     help: str
 
 
+def command() -> typer.Typer:
+    """Return the holder of one command that has no group."""
+    return typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+def group(about: str) -> typer.Typer:
+    """Return a group of commands: also with one command it is a group."""
+    app = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+    app.callback()(lambda: None)
+    return app
+
+
 class LazyCommand(TyperCommand):
     """Stands for a command or a group of commands until it is called."""
 

@@ -2,26 +2,25 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flywheel.errors import FlywheelError
+from flywheel.lazy import command
 from flywheel.stack.databases import SERVICES, service_databases
+from flywheel.stack.flags import DEFAULT_DATA_DIR, DataDir
 from flywheel.system.signals import raise_stop_signals
 from flywheel.system.steps import Steps
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = command()
 
 _MAX_OUTPUT = 4_000
 
 
 @app.command()
 def migrate(
-    data_dir: Annotated[
-        Path, typer.Option(envvar="FLYWHEEL_DATA_DIR", help="Of the local stack, running or not.")
-    ] = Path(".flywheel"),
+    data_dir: DataDir = DEFAULT_DATA_DIR,
     services: Annotated[
         list[str] | None, typer.Option("--service", help="incident or approval; both if not given.")
     ] = None,

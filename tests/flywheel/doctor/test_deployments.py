@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from flywheel.doctor.checks import Result, Status
-from flywheel.doctor.command import examine
 from flywheel.doctor.deployment import Deployment
+from flywheel.doctor.examination import examine
 from tests.approval.schemas import approval_database, incident_database, rows
 from tests.authority import authority
 from tests.callers import approvals_at, incidents_at

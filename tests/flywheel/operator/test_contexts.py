@@ -170,7 +170,7 @@ def test_the_doctor_takes_what_no_flag_gives_from_a_context(
         examined.append(deployment)
         return 0
 
-    monkeypatch.setattr("flywheel.doctor.command.run", run)
+    monkeypatch.setattr("flywheel.doctor.examination.run", run)
     token = tmp_path / "token"
     token.write_text("fw_secret")
     token.chmod(0o600)
@@ -192,7 +192,7 @@ def test_the_doctor_is_for_the_deployment_of_every_other_command(
         examined.append((deployment.incident, deployment.approval, deployment.gateway))
         return 0
 
-    monkeypatch.setattr("flywheel.doctor.command.run", run)
+    monkeypatch.setattr("flywheel.doctor.examination.run", run)
     local = ("127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:9464")
     token = tmp_path / "token"
     token.write_text("fw_secret")

@@ -5,9 +5,13 @@ import shlex
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from flywheel.certificates.files import AUTHORITIES, CERTIFICATE, KEY, Request, make, renew
 from flywheel.errors import FlywheelError
+from flywheel.lazy import command
 from flywheel.system.output import report
 
 _SERVICES = ("incident", "approval", "gateway", "intake")
@@ -17,6 +21,35 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:.]+")
 _AUTHORITY_LIFETIME = timedelta(days=3650)
+
+app = command()
+
+
+@app.command()
+def certs(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where the files go; nothing in it is overwritten.")
+    ] = Path(".flywheel/certs"),
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further host name or address of the services; may be repeated. Without: their names, localhost."
+        ),
+    ] = None,
+    trust_domain: Annotated[
+        str, typer.Option(help="Of the services' SPIFFE ids: spiffe://<trust domain>/approval.")
+    ] = "awoooi",
+    days: Annotated[int, typer.Option(min=1, max=825, help="How long the certificates are valid.")] = 90,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Replace the certificates by new ones of the same authority.")
+    ] = False,
+) -> None:
+    """Make an authority and certificates for the services, for a trial.
+
+    Prints the settings that use them, as lines for a shell. The authority's key, ca.key, can sign a certificate for any
+    service: keep it away from them. For production see docs/security.md.
+    """
+    run(directory, hosts=host or [], trust_domain=trust_domain, days=days, renews=renew)
 
 
 def run(folder: Path, *, hosts: Sequence[str], trust_domain: str, days: int, renews: bool) -> None:

@@ -1,4 +1,4 @@
-"""`flywheel doctor`."""
+"""All checks of a deployment, run and reported."""
 
 import asyncio
 import sys

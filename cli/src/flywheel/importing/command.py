@@ -5,15 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import Progress, TaskProgressColumn
 
 from flywheel.errors import FlywheelError
 from flywheel.importing.service import ServiceImport, bad_lines_error
 from flywheel.importing.spool import spooled
+from flywheel.lazy import command
 from flywheel.stack.addresses import Address
 from flywheel.stack.databases import SERVICES, ServiceDatabases, service_databases
+from flywheel.stack.flags import DEFAULT_DATA_DIR, DataDir
 from flywheel.stack.orphans import setting_of
 from flywheel.system.progress_bars import progress_bars
 from flywheel.system.signals import raise_stop_signals
@@ -21,6 +25,26 @@ from flywheel.system.steps import Steps
 
 _RECONCILE = "awoooi.approval.v1.ApprovalService/Reconcile"
 _UNKNOWN_ADDRESS = "ADDRESS"
+
+app = command()
+
+
+@app.command()
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", exists=True, dir_okay=False, help="JSON Lines; see docs/import.md."
+        ),
+    ],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Import incidents and approvals of another system: all lines, or none when one is invalid.
+
+    With INCIDENT_DATABASE_URL or APPROVAL_DATABASE_URL set, that database is written to in place of the local stack's.
+    An import is idempotent: repeating it changes nothing.
+    """
+    run(files, data_dir)
 
 
 def run(files: Sequence[Path], data_dir: Path) -> None:

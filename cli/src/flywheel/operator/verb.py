@@ -72,19 +72,6 @@ _COMMON: Final = (
 _YES: Final = _flag("yes", Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")], False)
 
 
-def noun(about: str) -> typer.Typer:
-    """Return the group of a noun's commands."""
-    app = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
-    # Also with one command it is a group.
-    app.callback()(lambda: None)
-    return app
-
-
-def command() -> typer.Typer:
-    """Return the holder of one command that has no noun."""
-    return typer.Typer(rich_markup_mode=None, add_completion=False)
-
-
 def verb(
     app: typer.Typer, name: str | None = None, *, asks: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:

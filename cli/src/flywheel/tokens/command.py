@@ -10,14 +10,12 @@ from typing import Annotated
 import typer
 
 from flywheel.errors import FlywheelError
+from flywheel.lazy import group
 from flywheel.system.output import report
 from flywheel.tokens.file import change_tokens, read_tokens
 from flywheel.tokens.model import ROLES, TokenRecord, new_token
 
-app = typer.Typer(
-    help="Bearer tokens for people and jobs without an identity provider; see docs/security.md.",
-    no_args_is_help=True,
-)
+app = group("Bearer tokens for people and jobs without an identity provider; see docs/security.md.")
 
 _File = Annotated[
     Path,

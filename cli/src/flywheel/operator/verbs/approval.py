@@ -9,16 +9,17 @@ from awoooi.approval.v1 import approval_pb2
 from awoooi.approval.v1.approval_service_pb2 import ListRequest
 from awoooi.client import CallError
 from awoooi.client.values import enum_value, enum_values
+from flywheel.lazy import group
 from flywheel.operator import flags
 from flywheel.operator.choices import ApprovalOrder, ApprovalState, OperationKind, Recovery, Risk, names
 from flywheel.operator.exits import ExitStatus
 from flywheel.operator.moments import span
 from flywheel.operator.session import Session
-from flywheel.operator.verb import noun, verb
+from flywheel.operator.verb import verb
 from flywheel.operator.views.approval import APPROVAL, EXECUTION, change, state
 from flywheel.operator.views.plan import missing_executor, needs_executor, print_plan, would_run
 
-app = noun("Propose actions, decide about them and execute them.")
+app = group("Propose actions, decide about them and execute them.")
 
 _States = Annotated[
     list[ApprovalState] | None,

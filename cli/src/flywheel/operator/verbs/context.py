@@ -7,15 +7,15 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from flywheel.lazy import group
 from flywheel.operator.confirmation import confirm
 from flywheel.operator.contexts.model import Context
 from flywheel.operator.contexts.secrets import read_secret, read_token, write_private
 from flywheel.operator.contexts.store import VARIABLE, ContextStore, context_names
 from flywheel.operator.output.json_form import json_line
 from flywheel.operator.output.printer import Format, Printer
-from flywheel.operator.verb import noun
 
-app = noun(
+app = group(
     f"The deployments that the operator's commands are for: --context or {VARIABLE} names one for a command, "
     "`use` for all that follow."
 )

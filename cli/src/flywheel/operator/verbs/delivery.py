@@ -6,14 +6,15 @@ import typer
 
 from awoooi.approval.v1 import approval_pb2
 from awoooi.client.values import enum_values
+from flywheel.lazy import group
 from flywheel.operator import flags
 from flywheel.operator.choices import DeliveryState, DeliveryTopic, names
 from flywheel.operator.session import Session
-from flywheel.operator.verb import noun, verb
+from flywheel.operator.verb import verb
 from flywheel.operator.verbs.retrying import retry_each_or_all
 from flywheel.operator.views.waiting import DELIVERY, delivery_state
 
-app = noun(
+app = group(
     "What approvals have caused, and what waits of it: resolves, timeline events, executions, messages."
 )
 

@@ -6,14 +6,15 @@ import typer
 
 from awoooi.client.values import enum_values
 from awoooi.incident.v1 import incident_pb2
+from flywheel.lazy import group
 from flywheel.operator import flags
 from flywheel.operator.choices import Effect, EffectState, names
 from flywheel.operator.session import Session
-from flywheel.operator.verb import noun, verb
+from flywheel.operator.verb import verb
 from flywheel.operator.verbs.retrying import retry_each_or_all
 from flywheel.operator.views.waiting import EFFECT, effect_state
 
-app = noun(
+app = group(
     "The side effects of resolutions, and what waits of them: postmortems, knowledge, webhooks, messages."
 )
 

@@ -8,10 +8,11 @@ import typer
 from awoooi.approval.v1 import approval_pb2
 from awoooi.client import NotFoundError
 from awoooi.incident.v1 import incident_pb2
+from flywheel.lazy import command
 from flywheel.operator import flags
 from flywheel.operator.output.json_form import json_line
 from flywheel.operator.session import Session
-from flywheel.operator.verb import command, verb
+from flywheel.operator.verb import verb
 from flywheel.operator.views.import_lines import approval_line, incident_line
 
 app = command()

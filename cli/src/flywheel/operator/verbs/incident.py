@@ -7,14 +7,15 @@ import typer
 from awoooi.client.values import enum_value, enum_values
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1.incident_service_pb2 import ListRequest
+from flywheel.lazy import group
 from flywheel.operator import flags
 from flywheel.operator.choices import EventType, IncidentOrder, IncidentState, ResolutionType, Severity, names
 from flywheel.operator.labels import labels_from
 from flywheel.operator.session import Session
-from flywheel.operator.verb import noun, verb
+from flywheel.operator.verb import verb
 from flywheel.operator.views.incident import EVENT, INCIDENT, change, resolution, state
 
-app = noun("Open, look at and resolve incidents.")
+app = group("Open, look at and resolve incidents.")
 
 _States = Annotated[
     list[IncidentState] | None,

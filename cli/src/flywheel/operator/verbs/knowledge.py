@@ -6,13 +6,14 @@ import typer
 
 from awoooi.client.values import enum_values
 from awoooi.incident.v1 import incident_pb2
+from flywheel.lazy import group
 from flywheel.operator import flags
 from flywheel.operator.choices import ResolutionType, names
 from flywheel.operator.session import Session
-from flywheel.operator.verb import noun, verb
+from flywheel.operator.verb import verb
 from flywheel.operator.views.knowledge import MATCH
 
-app = noun("What resolved similar incidents.")
+app = group("What resolved similar incidents.")
 
 
 @verb(app)

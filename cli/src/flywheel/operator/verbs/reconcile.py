@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from flywheel.lazy import command
 from flywheel.operator import flags
 from flywheel.operator.session import Session
-from flywheel.operator.verb import command, verb
+from flywheel.operator.verb import verb
 
 app = command()
 

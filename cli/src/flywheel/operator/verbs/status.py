@@ -11,11 +11,12 @@ from rich.text import Text
 
 from awoooi.client import CallError, SyncStatsClient
 from awoooi.flywheel.v1.flywheel_stats_service_pb2 import GetFlywheelStatsResponse
+from flywheel.lazy import command
 from flywheel.operator.failures import FailedCallError, error_object
 from flywheel.operator.output.json_form import as_json, json_line
 from flywheel.operator.output.printer import Printer
 from flywheel.operator.session import Session
-from flywheel.operator.verb import command, verb
+from flywheel.operator.verb import verb
 from flywheel.operator.views.status import (
     STUCK,
     WAITING,
