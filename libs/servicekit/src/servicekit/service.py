@@ -45,6 +45,8 @@ T = TypeVar("T")
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
 _RETRY_SECONDS = 1.0
+# One that listens for jobs, and one for Watch.
+_SESSIONS = 2
 _AUDIT_COMMANDS = {"audit-export": export, "audit-heads": export_heads}
 
 
@@ -90,20 +92,21 @@ class Service(Generic[S]):
         Where another role owns the tables, the run-time role is granted what it needs of them.
         """
         migrations = self.migrations
-        run_time_url = settings.database_url.get_secret_value()
         owner_url = settings.owner_database_url.get_secret_value()
-        engine = self._migrating_engine(owner_url or run_time_url)
+        engine = self._migrating_engine(owner_url or settings.session_url)
         try:
             await migrations.upgrade(engine)
-            if owner_url:
-                role = await self._role(run_time_url)
+            if owner_url or settings.pools_transactions:
+                role = await self._run_time_role(settings)
                 async with engine.begin() as connection:
                     await grant(connection, self.tables, role)
         finally:
             await close_engine(engine)
 
-    async def _role(self, url: str) -> str:
-        engine = self._migrating_engine(url)
+    async def _run_time_role(self, settings: S) -> str:
+        engine = self._migrating_engine(
+            settings.database_url.get_secret_value(), pooled=settings.pools_transactions
+        )
         try:
             async with engine.connect() as connection:
                 role: str = (await connection.execute(text("SELECT current_user"))).scalar_one()
@@ -111,12 +114,13 @@ class Service(Generic[S]):
         finally:
             await close_engine(engine)
 
-    def _migrating_engine(self, url: str) -> AsyncEngine:
+    def _migrating_engine(self, url: str, *, pooled: bool = False) -> AsyncEngine:
         return create_engine(
             url,
             application_name=f"{self.name}-migrate",
             pool_size=1,
             statement_timeout_seconds=0.0,
+            pooled=pooled,
             check=self.migrations.require_own,
         )
 
@@ -130,6 +134,7 @@ class Service(Generic[S]):
             settings.database_url.get_secret_value(),
             application_name=f"{self.name}-service",
             pool_size=settings.database_pool_size,
+            pooled=settings.pools_transactions,
             check=self.migrations.require_own,
         )
         if migrate:
@@ -153,6 +158,18 @@ class Service(Generic[S]):
             application_name=f"{self.name}-reads",
             pool_size=settings.database_read_pool_size,
             statement_timeout_seconds=settings.database_read_timeout.total_seconds(),
+            pooled=settings.pools_transactions,
+            check=self.migrations.require_own,
+        )
+
+    def open_sessions(self, settings: S, engine: AsyncEngine) -> AsyncEngine:
+        """Return the engine for what needs a session of its own: `engine`, unless that is a pooler's. No connection is opened."""
+        if not settings.pools_transactions:
+            return engine
+        return create_engine(
+            settings.session_url,
+            application_name=f"{self.name}-sessions",
+            pool_size=_SESSIONS,
             check=self.migrations.require_own,
         )
 
@@ -266,7 +283,7 @@ async def _import(service: Service[S], settings: S, request: ImportRequest) -> b
     return await run_import(
         request,
         service.importer,
-        url=settings.database_url.get_secret_value(),
+        url=settings.session_url,
         application_name=f"{service.name}-import",
         migrations=service.migrations,
     )
@@ -276,7 +293,7 @@ async def _write_audit(
     service: Service[S], settings: S, lines: Callable[[AsyncEngine, str], AsyncIterator[bytes]]
 ) -> None:
     engine = create_engine(
-        settings.database_url.get_secret_value(),
+        settings.session_url,
         application_name=f"{service.name}-audit",
         pool_size=1,
         check=service.migrations.require_own,

@@ -130,6 +130,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     await auto_approval.start()
     engine = await SERVICE.open_database(settings, migrate=migrate_first, stop=stop)
     read_engine = SERVICE.open_reads(settings)
+    sessions = SERVICE.open_sessions(settings, engine)
     migrations = SERVICE.migrations
 
     names = [name.strip() for name in settings.executors.split(",") if name.strip()]
@@ -142,7 +143,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         resolve_timeout=settings.incident_resolve_timeout,
     )
     outbox = Outbox()
-    transactions = Transactions(engine, outbox)
+    transactions = Transactions(engine, outbox, sessions=sessions)
     # For what grows with the stored data: Lists, stats, the reconciler, retention.
     reads = Transactions(read_engine, outbox)
     audit_log = AuditLog(unchanged, engine, transactions.chains)
@@ -293,8 +294,8 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     if verifier is not None:
         await verifier.close()
     await channel.close()
-    await close_engine(read_engine)
-    await close_engine(engine)
+    for each in (read_engine, sessions, engine):
+        await close_engine(each)
 
 
 def operation_limits(settings: ApprovalSettings) -> OperationLimits:
@@ -317,7 +318,7 @@ def recovery_rules(settings: ApprovalSettings) -> RecoveryRules:
 
 
 def _database_url() -> str:
-    return ApprovalSettings.from_environment().database_url.get_secret_value()
+    return ApprovalSettings.from_environment().session_url
 
 
 SERVICE = Service(

@@ -103,10 +103,11 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     external = open_external_systems(settings)
     engine = await SERVICE.open_database(settings, migrate=migrate_first, stop=stop)
     read_engine = SERVICE.open_reads(settings)
+    sessions = SERVICE.open_sessions(settings, engine)
     migrations = SERVICE.migrations
 
     outbox = Outbox()
-    transactions = Transactions(engine, outbox)
+    transactions = Transactions(engine, outbox, sessions=sessions)
     # For what grows with the stored data: Lists, searches, stats, retention.
     reads = Transactions(read_engine, outbox)
     audit_log = AuditLog(unchanged, engine, transactions.chains)
@@ -191,8 +192,8 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
     )
     await audit_log.close()
     await external.close()
-    await close_engine(read_engine)
-    await close_engine(engine)
+    for each in (read_engine, sessions, engine):
+        await close_engine(each)
 
 
 SERVICE = Service("incident", IncidentSettings, serve, IncidentImporter, metadata)

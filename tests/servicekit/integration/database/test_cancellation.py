@@ -1,8 +1,7 @@
 """Statements whose task is cancelled: the connection serves the next one, and no transaction is left open or half done."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Generator
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -11,37 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from servicekit.database.engine import autocommit, close_engine, create_engine
 from tests.eventually import eventually
+from tests.servicekit.cancelled_at import SUSPENSIONS, CancelledAt
 
 LOCK = 471
-# More than a transaction of two statements suspends.
-SUSPENSIONS = 60
-
-
-class CancelledAt:
-    """Runs a coroutine, and cancels its task when it suspends for the `number`-th time."""
-
-    def __init__(self, work: Coroutine[Any, Any, None], number: int) -> None:
-        self._work = work
-        self._left = number
-        self.ended_before = False
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        task = asyncio.current_task()
-        assert task is not None
-        step, argument = self._work.send, None
-        while True:
-            try:
-                waited_for = step(argument)
-            except StopIteration:
-                self.ended_before = self._left > 0
-                return
-            self._left -= 1
-            if self._left == 0:
-                asyncio.get_running_loop().call_soon(task.cancel)
-            try:
-                argument, step = (yield waited_for), self._work.send
-            except BaseException as exc:
-                argument, step = exc, self._work.throw
 
 
 @pytest_asyncio.fixture

@@ -56,6 +56,8 @@ class KeptConnection(Connection):
         # Done once the server has answered the statement that was cancelled last.
         self._answered: asyncio.Future[None] | None = None
         self._prepares = False
+        # When a pooler has last given it a session, in the loop's time; 0.0 where it has a session of its own.
+        self.served_time = 0.0
 
     @property
     def is_reusable(self) -> bool:
@@ -96,11 +98,16 @@ class Peers:
     """The open connections of one engine, so that all can be ended when one is found silent."""
 
     def __init__(self) -> None:
-        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._connections: weakref.WeakSet[KeptConnection] = weakref.WeakSet()
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: KeptConnection) -> None:
         """Keep a weak reference to a connection."""
         self._connections.add(connection)
+
+    def is_served_within(self, seconds: float) -> bool:
+        """Whether a pooler has given one of the connections a session within this time; False where there is none."""
+        since = asyncio.get_running_loop().time() - seconds
+        return any(connection.served_time > since for connection in self._connections)
 
     def terminate(self) -> None:
         """End all connections at once, without a word to the server. What waits on one fails as unavailable."""

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from servicekit.database.connection import SERVER_SETTINGS, Connection, KeptConnection, Peers
 from servicekit.database.errors import CONNECT_ERRORS, DatabaseUnavailableError
+from servicekit.database.pooled import PooledConnection
 
 # How long one statement of a service may take. A caller's deadline is about as long, and a vanished host is noticed this
 # late.
@@ -19,6 +20,8 @@ STATEMENT_TIMEOUT_SECONDS = 6.0
 # How much longer the client waits for the server's word that it gave up on a statement.
 _ANSWER_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
+# Those of the driver's own calls: SQLAlchemy keeps the others.
+_DRIVERS_STATEMENTS = 100
 
 
 def create_engine(
@@ -30,6 +33,7 @@ def create_engine(
     connect_timeout_seconds: float = 5.0,
     statement_timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
     cancel_after_seconds: float = 0.1,
+    pooled: bool = False,
     check: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> AsyncEngine:
     """Make an engine for `url`, a libpq URL (unix sockets and several hosts included).
@@ -40,15 +44,15 @@ def create_engine(
     not answer a little after `statement_timeout_seconds` (0: neither has a bound) fails with DatabaseUnavailableError,
     and the engine's connections are replaced. A statement whose caller has hung up is cancelled after
     `cancel_after_seconds`, and its connection stays in the pool. `check` may refuse a new connection by raising an error.
+    `pooled`: the URL leads to a pooler that lends a session for one transaction (see pooled.py).
     """
     peers = Peers()
     client_timeout = statement_timeout_seconds + _ANSWER_SECONDS if statement_timeout_seconds else None
-    server_settings = {
+    settings = {
         "application_name": application_name,
         "statement_timeout": str(int(statement_timeout_seconds * 1000)),
         # Times are compared and shown in UTC not in the server's own zone.
         "timezone": "UTC",
-        **SERVER_SETTINGS,
         # The statements here are short and many: compiling one would cost more than running it.
         "jit": "off",
         # Nor is each worth a plan of its own: the arrays of a group commit differ in length at every call, and
@@ -67,9 +71,13 @@ def create_engine(
                 url,
                 timeout=connect_timeout_seconds,
                 command_timeout=client_timeout,
-                server_settings=server_settings,
-                connection_class=KeptConnection,
+                server_settings=None if pooled else settings | SERVER_SETTINGS,
+                statement_cache_size=0 if pooled else _DRIVERS_STATEMENTS,
+                connection_class=PooledConnection if pooled else KeptConnection,
             )
+            # To isinstance() every connection of the driver is of each of its classes.
+            if type(connection) is PooledConnection:
+                connection.set_in_each_transaction(settings)
             if check is not None:
                 await _checked(connection, check, timeout_seconds=connect_timeout_seconds)
         except CONNECT_ERRORS as exc:
@@ -100,8 +108,10 @@ def create_engine(
             return None
         # The driver's bound: the server has not answered, not even that it gave up on the statement.
         context.is_disconnect = True
-        context.invalidate_pool_on_disconnect = True
-        peers.terminate()
+        # Behind a pooler a transaction may only have waited too long for its turn, while others have had theirs.
+        context.invalidate_pool_on_disconnect = not peers.is_served_within(client_timeout or 0.0)
+        if context.invalidate_pool_on_disconnect:
+            peers.terminate()
         return DatabaseUnavailableError("the connection is silent")
 
     event.listen(engine.sync_engine, "handle_error", on_error)

@@ -84,8 +84,10 @@ class Transaction:
 class Transactions:
     """Opens units of work and reads on one database."""
 
-    def __init__(self, engine: AsyncEngine, outbox: Outbox) -> None:
+    def __init__(self, engine: AsyncEngine, outbox: Outbox, *, sessions: AsyncEngine | None = None) -> None:
+        """`sessions`: the engine whose connections have a session of their own, when that of `engine` is a pooler's."""
         self.engine = engine
+        self.sessions = sessions or engine
         self.outbox = outbox
         self.chains = Chains()
         self._one_statement = autocommit(engine)
@@ -112,6 +114,10 @@ class Transactions:
     def statement(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Return a connection on which each statement is a transaction of its own: one round trip in place of three."""
         return self._one_statement.connect()
+
+    def session(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Return a connection like `statement`, with a session of its own: it may listen and keep a lock."""
+        return autocommit(self.sessions).connect()
 
     def snapshot(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Return a connection whose statements all read the same snapshot of the database."""

@@ -114,7 +114,7 @@ class OutboxWorker:
 
     async def run(self) -> None:
         """Claim and run jobs until cancelled; then let batches in flight finish and release the others."""
-        listener = asyncio.create_task(listen(self._transactions.engine, NOTIFY_CHANNEL, self.wake))
+        listener = asyncio.create_task(listen(self._transactions.sessions, NOTIFY_CHANNEL, self.wake))
         janitor = asyncio.create_task(
             run_periodically("outbox_removal", self._remove_done, every=_REMOVE_EVERY, pause=_REMOVE_PAUSE)
         )

@@ -37,6 +37,12 @@ class ServiceSettings(LimitSettings, ServerTlsSettings, LogSettings):
     # The same for the role that owns the tables: migrations run as it, and grant database_url's role what serving needs, DDL
     # not. When empty, database_url's role owns them.
     owner_database_url: SecretStr = SecretStr("")
+    # `transaction`: database_url leads to a pooler that lends a session for one transaction, such as PgBouncer with
+    # pool_mode = transaction.
+    database_pooling: str = Field(default="session", pattern="^(session|transaction)$")
+    # The URL of the same database without the pooler, for what needs a session of its own: being notified of new jobs and of
+    # changes for Watch, migrations and commands. Its role is database_url's, or owns the tables.
+    database_direct_url: SecretStr = Field(default=SecretStr(""), validate_default=True)
     # Connections to the database, the one that listens for new jobs included. More than PostgreSQL can run at a time
     # (about twice its cores) adds waiting, not throughput.
     database_pool_size: int = Field(default=10, ge=3, le=200)
@@ -50,12 +56,32 @@ class ServiceSettings(LimitSettings, ServerTlsSettings, LogSettings):
     # Serves this process's own RPC metrics (grpc_server_*) for Prometheus; off when empty.
     metrics_listen: Address | None = None
 
-    @field_validator("database_url", "owner_database_url")
+    @field_validator("database_url", "owner_database_url", "database_direct_url")
     @classmethod
     def _check_database_url(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
+        if (
+            info.field_name == "database_direct_url"
+            and info.data.get("database_pooling") == "transaction"
+            and not url.get_secret_value()
+        ):
+            pooling = variable(cls, "database_pooling")
+            raise ValueError(
+                f"must be set with {pooling}=transaction: the URL of the same database without the pooler"
+            )
         if url.get_secret_value() or info.field_name == "database_url":
             check_database_url(url.get_secret_value())
         return url
+
+    @property
+    def pools_transactions(self) -> bool:
+        """Whether database_url leads to a pooler that lends a session for one transaction."""
+        return self.database_pooling == "transaction"
+
+    @property
+    def session_url(self) -> str:
+        """The URL for what needs a session of its own."""
+        url = self.database_direct_url if self.pools_transactions else self.database_url
+        return url.get_secret_value()
 
     @property
     def concurrent_reads(self) -> int:

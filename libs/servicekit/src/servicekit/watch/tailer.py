@@ -79,7 +79,7 @@ class Tailer(Generic[ChangeT]):
             while self._feed.watchers:
                 try:
                     await self._check_epoch()
-                    async with self._transactions.statement() as connection:
+                    async with self._transactions.session() as connection:
                         failures.succeeded()
                         await self._feed_over(connection)
                 except Exception as exc:
