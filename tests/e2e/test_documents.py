@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
@@ -35,16 +35,16 @@ def call(words: list[str]) -> tuple[str, str, str] | None:
     return (options["-H"], options["-d"], method[0]) if method else None
 
 
-def first_response(command: list[str]) -> dict[str, str]:
-    """The first message that a command prints which goes on until it is ended."""
+def resume_token(command: list[str]) -> str:
+    """The first token of a watch, which comes behind the changes of its snapshot."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        lines: list[str] = []
-        while not lines or lines[-1] not in ("}\n", ""):
-            lines.append(running.stdout.readline())
+        lines = iter(running.stdout.readline, "")
+        response: dict[str, str] = {}
+        while "resumeToken" not in response:
+            response = json.loads("".join(takewhile("}\n".__ne__, lines)) + "}")
         running.kill()
-    response: dict[str, str] = json.loads("".join(lines))
-    return response
+    return response["resumeToken"]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_every_buf_and_curl_command_works(document: Path, stack: Stack) -> None:
             command[0] = str(BUF)
         ran += 1
         if words[-1].endswith("/Watch"):
-            token = first_response(command)["resumeToken"]
+            token = resume_token(command)
             continue
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"

@@ -168,7 +168,6 @@ async def test_the_services_remind_by_themselves_and_a_kill_loses_and_doubles_no
             await end_leases(url)
 
             async def waiting() -> Sequence[object]:
-                await end_leases(url)
                 return await rows(
                     url,
                     "SELECT FROM approvals WHERE reminder_time IS NULL"

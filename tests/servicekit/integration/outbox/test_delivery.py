@@ -175,9 +175,10 @@ async def test_topics_of_another_version_are_left_alone(engine: AsyncEngine, row
 async def test_a_topic_that_hangs_holds_up_no_other(engine: AsyncEngine, rows: "Rows") -> None:
     gate = Gate()
     hanging, flowing = Scripted(gate), Scripted()
-    async with running_worker(
-        engine, [Topic("slow", hanging, max_batch=1), Topic("t", flowing, max_batch=1)]
-    ):
+    # It hangs for longer than the others take on any machine.
+    slow = Topic("slow", hanging, max_batch=1, timeout=timedelta(minutes=5))
+    topics = [slow, Topic("t", flowing, max_batch=1)]
+    async with running_worker(engine, topics, lease=timedelta(minutes=10)):
         await enqueue(engine, range(20), "slow")
         await gate.reached()
         for key in range(20):
