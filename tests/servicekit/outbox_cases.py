@@ -199,3 +199,15 @@ async def until_state(rows: "Rows", state: str, *keys: object, topic: str = "t")
         return len(keys) - count
 
     await eventually(missing, lambda count: count == 0)
+
+
+async def listening(rows: "Rows") -> None:
+    """Return when a worker listens for notifications on a connection that does nothing else."""
+
+    async def count() -> int:
+        found: int = await rows.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+        )
+        return found
+
+    await eventually(count)

@@ -28,6 +28,9 @@ SETTINGS: Mapping[str, type[Settings]] = {
 }
 # The names of pods: what every policy, selector and budget goes by.
 NAME = "app.kubernetes.io/name"
+# By the label with their name.
+SERVING = ("incident", "approval", "gateway", "intake")
+JOBS = ("incident-migrate", "approval-migrate", "doctor")
 
 Object = Mapping[str, Any]
 
@@ -122,3 +125,8 @@ def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
         if labels.get(expression["key"]) not in expression["values"]:
             return False
     return True
+
+
+def relative(start: Path, target: Path) -> str:
+    """The path from a folder to another."""
+    return str(Path(*([".."] * (len(start.resolve().parts) - 1)), *target.parts[1:]))

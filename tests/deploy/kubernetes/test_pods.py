@@ -1,4 +1,4 @@
-"""What every pod must have, and that what it names exists: ports, variables, Services, Secrets, images."""
+"""What every pod must have: privileges, settings, ports, probes, time to stop, connections."""
 
 import re
 from collections.abc import Mapping
@@ -6,23 +6,24 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 
 from alert_intake.settings import IntakeSettings
 from metrics_gateway.settings import GatewaySettings
 from servicekit.rpc.server_limits import ServerLimits
 from tests.deploy.kubernetes.rendered import (
+    JOBS,
     MANIFESTS,
     NAME,
     OVERLAYS,
     ROOT,
+    SERVING,
     SETTINGS,
     Object,
     Workload,
     matches,
     named,
-    of_kind,
     overlay,
+    relative,
     render,
     workloads,
 )
@@ -33,10 +34,6 @@ _MARGIN_SECONDS = 5
 _MIGRATING = 1
 # What PostgreSQL keeps for itself, and what people, backups and monitoring use.
 _OTHER_CONNECTIONS = 3 + 20
-
-# By the label with their name.
-SERVING = ("incident", "approval", "gateway", "intake")
-JOBS = ("incident-migrate", "approval-migrate", "doctor")
 PODS = [(name, each) for name in OVERLAYS for each in (*SERVING, *JOBS)]
 PODS.append(("trial", "postgres"))
 
@@ -181,140 +178,6 @@ def test_pods_spread_and_are_replaced_one_by_one(served: tuple[str, Workload]) -
     assert scaling["minReplicas"] == (1 if served[0] == "trial" else 2)
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_every_selector_selects_one_kind_of_pod_by_its_name(name: str) -> None:
-    objects = overlay(name)
-    pods = workloads(objects)
-    for kind, path in (("Service", ()), ("PodDisruptionBudget", ("matchLabels",))):
-        for each in of_kind(objects, kind):
-            selector = each["spec"]["selector"]
-            labels = selector[path[0]] if path else selector
-            assert [pod.name for pod in pods if labels.items() <= pod.labels.items()] == [labels[NAME]]
-    for each in of_kind(objects, "Deployment", "StatefulSet"):
-        selected = [pod.name for pod in pods if matches(each["spec"]["selector"], pod.labels)]
-        assert selected == [each["metadata"]["name"]]
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_every_port_of_a_service_is_one_of_its_pods(name: str) -> None:
-    objects = overlay(name)
-    pods = {pod.name: pod for pod in workloads(objects)}
-    for each in of_kind(objects, "Service"):
-        ports = pods[each["spec"]["selector"][NAME]].ports
-        for port in each["spec"]["ports"]:
-            assert ports[port["targetPort"]] == port["port"]
-    headless = {
-        each["metadata"]["name"]
-        for each in of_kind(objects, "Service")
-        if each["spec"].get("clusterIP") == "None"
-    }
-    # Over those gRPC clients balance by themselves.
-    assert headless == {"incident", "approval"}
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_every_host_that_a_service_calls_is_a_name_of_its_certificate(name: str) -> None:
-    objects = overlay(name)
-    names = {
-        certificate["spec"]["secretName"]: set(certificate["spec"].get("dnsNames", ()))
-        for certificate in of_kind(objects, "Certificate")
-    }
-    for pod in workloads(objects):
-        for variable, value in pod.variables.items():
-            for host, port in (
-                re.findall(r"(?:^|=)([a-z-]+):(\d+)", value) if not variable.endswith("LISTEN") else ()
-            ):
-                service = named(objects, "Service", host)["spec"]
-                assert int(port) in {each["port"] for each in service["ports"]}, variable
-                assert host in names[f"{host}-tls"], variable
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_a_service_shows_a_certificate_that_says_which_one_it_is(name: str) -> None:
-    for service in SETTINGS:
-        certificate = named(overlay(name), "Certificate", service)["spec"]
-        assert certificate["uris"] == [f"spiffe://awoooi/{service}"]
-        # No name of another: its certificate could serve as that one's.
-        assert {each.partition(".")[0] for each in certificate["dnsNames"]} == {service}
-        assert certificate["privateKey"] == {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"}
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_every_secret_is_made_by_somebody_and_no_secret_for_nobody(name: str, secrets: Path) -> None:
-    objects = overlay(name)
-    made: dict[str, set[str]] = {each["metadata"]["name"]: set(each["data"]) for each in render(secrets)}
-    by_cert_manager = {
-        each["spec"]["secretName"]: {"tls.crt", "tls.key", "ca.crt"}
-        for each in of_kind(objects, "Certificate")
-    }
-    by_operator = {f"{each['metadata']['name']}-ca": {"ca.crt"} for each in of_kind(objects, "Cluster")}
-    keys = {**made, **by_cert_manager, **by_operator}
-    used: dict[str, set[str]] = {}
-    for pod in workloads(objects):
-        for _, secret in pod.secrets():
-            items = {item["key"] for item in secret.get("items", ())} or keys[secret["secretName"]]
-            used.setdefault(secret["secretName"], set()).update(items)
-    for monitor in of_kind(objects, "ServiceMonitor"):
-        for endpoint in monitor["spec"]["endpoints"]:
-            for key in (endpoint["authorization"]["credentials"], endpoint["tlsConfig"]["ca"]["secret"]):
-                used.setdefault(key["name"], set()).add(key["key"])
-    for cluster in of_kind(objects, "Cluster"):
-        roles = {
-            cluster["spec"]["bootstrap"]["initdb"]["secret"]["name"]: cluster["spec"]["bootstrap"]["initdb"][
-                "owner"
-            ]
-        }
-        roles |= {
-            role["passwordSecret"]["name"]: role["name"] for role in cluster["spec"]["managed"]["roles"]
-        }
-        for secret_name, role in roles.items():
-            used.setdefault(secret_name, set()).update({"username", "password"})
-            assert secrets.joinpath(f"{role}_database_url").read_text().startswith(f"postgresql://{role}:")
-    for secret_name, names in used.items():
-        assert names <= keys[secret_name], secret_name
-    optional = {"flywheel-receivers"} | ({"postgres-passwords"} if name == "production" else set())
-    assert made.keys() - used.keys() == optional
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_every_image_is_pinned_by_the_overlay(name: str) -> None:
-    text = (MANIFESTS / "overlays" / name / "kustomization.yaml").read_text(encoding="utf-8")
-    pinned = {each["name"]: each for each in yaml.safe_load(text)["images"]}
-    for pod in workloads(overlay(name)):
-        image, _, tag = pod.container["image"].rpartition(":")
-        found = pinned[image.rpartition("/")[2]]
-        assert (image, tag) == (found.get("newName", found["name"]), found["newTag"])
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_the_images_are_of_this_version_and_each_version_has_migrations_of_its_own(name: str) -> None:
-    version = re.search(
-        r'^version = "(.+)"', (ROOT / "cli/pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    assert version is not None
-    pods = workloads(overlay(name))
-    assert {pod.container["image"].rpartition(":")[2] for pod in pods if pod.service} == {version[1]}
-    assert {pod.name for pod in pods if pod.kind == "Job"} == {f"{job}-{version[1]}" for job in JOBS}
-
-
-def test_another_tag_in_one_place_is_another_version_with_another_migration(tmp_path: Path) -> None:
-    text = (MANIFESTS / "overlays" / "production" / "kustomization.yaml").read_text(encoding="utf-8")
-    folder = MANIFESTS / "overlays"
-    text = re.sub(r"newTag: .+", "newTag: 7.8.9-rc.1", text)
-    for reference in ("../../base", "../../monitoring"):
-        text = text.replace(reference, _relative(tmp_path, (folder / "production" / reference).resolve()))
-    for file in ("incident-db.yaml", "approval-db.yaml", "network.yaml"):
-        (tmp_path / file).write_text((folder / "production" / file).read_text(encoding="utf-8"))
-    (tmp_path / "kustomization.yaml").write_text(text)
-    pods = workloads(render(tmp_path))
-    assert {pod.container["image"].rpartition(":")[2] for pod in pods} == {"7.8.9-rc.1"}
-    assert {pod.name for pod in pods if pod.kind == "Job"} == {f"{job}-7.8.9-rc.1" for job in JOBS}
-
-
-def _relative(start: Path, target: Path) -> str:
-    return str(Path(*([".."] * (len(start.resolve().parts) - 1)), *target.parts[1:]))
-
-
 @pytest.mark.parametrize("service", ["incident", "approval"])
 def test_the_database_has_the_connections_that_all_replicas_of_two_versions_open(service: str) -> None:
     settings = SETTINGS[service].model_fields
@@ -337,8 +200,8 @@ def test_a_commit_is_on_two_servers(service: str) -> None:
 
 
 def test_the_receivers_have_their_secrets_and_a_way_out(tmp_path: Path, secrets: Path) -> None:
-    component = _relative(tmp_path, MANIFESTS / "receivers")
-    overlay_folder = _relative(tmp_path, MANIFESTS / "overlays" / "production")
+    component = relative(tmp_path, MANIFESTS / "receivers")
+    overlay_folder = relative(tmp_path, MANIFESTS / "overlays" / "production")
     (tmp_path / "kustomization.yaml").write_text(
         f"resources: [{overlay_folder}]\ncomponents: [{component}]\n", encoding="utf-8"
     )

@@ -1,9 +1,18 @@
 """Approvals as they are long after they ended, written past the service."""
 
 import secrets
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
+
+from approval.lifecycle.retention import Retention
+from servicekit.outbox.transaction import Transactions
+from servicekit.retention import Removal, remove_batch
+
+KEEP = timedelta(days=30)
+DAY = timedelta(days=1)
 
 _INSERT = """
     INSERT INTO approvals (approval_id, incident_id, action, operation_kind, resource_kind, name, namespace, hook,
@@ -63,3 +72,20 @@ async def insert_job(
         dedup_key,
         state,
     )
+
+
+def retention(**options: Any) -> Retention:
+    return Retention(**({"keep": KEEP, "keep_finished": DAY} | options))
+
+
+async def remove_all(transactions: Transactions, **options: Any) -> Sequence[Removal]:
+    """Remove as a process does, until there is no more; returns the batches."""
+    mine = retention(**options)
+    batches = [await remove_batch(transactions, mine.remove_next)]
+    while batches[-1].has_more:
+        batches.append(await remove_batch(transactions, mine.remove_next))
+    return batches
+
+
+async def left(rows: "asyncpg.Connection[Any]") -> set[str]:
+    return {row["approval_id"] for row in await rows.fetch("SELECT approval_id FROM approvals")}

@@ -1,78 +1,34 @@
 """Retention: approvals that ended long ago are removed with what belongs to them, and none that still counts."""
 
-import secrets
-from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import grpc
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from approval.importing.importer import ApprovalImporter
 from approval.lifecycle.retention import Retention
-from servicekit.database.engine import create_engine
-from servicekit.outbox.outbox import Outbox
 from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.retention import Removal, remove_batch
-from tests.approval import schemas
-from tests.approval.integration.lifecycle.old_approvals import insert_job, insert_old
+from tests.approval.integration.lifecycle.old_approvals import (
+    DAY,
+    KEEP,
+    insert_job,
+    insert_old,
+    left,
+    remove_all,
+    retention,
+)
 from tests.audit_trail import problems, record
-from tests.callers import Approvals, Incidents, State, approvals_at
-from tests.eventually import eventually
 from tests.explained import rows_read
-from tests.imports import approval, approval_id, at, imported, pending_approval, write_lines
-from tests.rpc_errors import refused
-from tests.services import RunningService, healthy_service
 
 if TYPE_CHECKING:
     Rows = asyncpg.Connection[asyncpg.Record]
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-KEEP = timedelta(days=30)
-DAY = timedelta(days=1)
 ENDED = ("REJECTED", "EXPIRED", "CANCELLED", "SUCCEEDED", "FAILED")
 UNENDED = ("PENDING", "APPROVED", "EXECUTING", "INDETERMINATE")
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def engine(database: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(database, application_name="tests", pool_size=4)
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-def transactions(engine: AsyncEngine) -> Transactions:
-    return Transactions(engine, Outbox())
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def rows(database: str) -> "AsyncIterator[Rows]":
-    connection = await asyncpg.connect(database)
-    yield connection
-    await connection.close()
-
-
-def retention(**options: Any) -> Retention:
-    return Retention(**({"keep": KEEP, "keep_finished": DAY} | options))
-
-
-async def remove_all(transactions: Transactions, **options: Any) -> Sequence[Removal]:
-    """Remove as a process does, until there is no more; returns the batches."""
-    mine = retention(**options)
-    batches = [await remove_batch(transactions, mine.remove_next)]
-    while batches[-1].has_more:
-        batches.append(await remove_batch(transactions, mine.remove_next))
-    return batches
-
-
-async def left(rows: "Rows") -> set[str]:
-    return {row["approval_id"] for row in await rows.fetch("SELECT approval_id FROM approvals")}
 
 
 async def test_approvals_that_ended_long_ago_are_removed_with_their_rows_and_leave_their_state_s_count(
@@ -281,67 +237,3 @@ async def test_an_approval_that_is_locked_or_changes_meanwhile_stays(
         await at_work.close()
     assert other not in await left(rows)
     assert await left(rows) == {locked, changed}
-
-
-async def test_a_service_with_a_retention_removes_and_its_counters_and_imports_know_it_still(
-    database: str, rows: "Rows", tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_lines(
-        tmp_path / "lines.jsonl",
-        approval(1, incident_resolve_time=at(90)),
-        pending_approval(
-            2, state="REJECTED", decide_time=at(70), decisions=[{"actor": "bob", "kind": "REJECT"}]
-        ),
-    )
-    assert (await imported(capsys, ApprovalImporter, "approval", database, path)).counts["new"] == 2
-    for _ in range(230):
-        await insert_old(rows, days_ago=40)
-    young = await insert_old(rows, days_ago=1)
-    # Nothing listens there: a retention needs no incident service.
-    variables = {"APPROVAL_INCIDENT_TARGET": "127.0.0.1:1", "APPROVAL_RECONCILE_EVERY": "24h"}
-    async with healthy_service("approval", database, variables=variables) as service:
-        # At its start a retention would have removed them.
-        assert len(await left(rows)) == 233
-        async with approvals_at(service.address) as approvals:
-            before = (await approvals.stats()).executions
-    async with healthy_service(
-        "approval", database, variables=variables | {"APPROVAL_RETENTION": "30d"}
-    ) as service:
-        await service.logged("approvals_removed", approvals=32)
-        assert await left(rows) == {young}
-        assert [event["approvals"] for event in service.events("approvals_removed")] == [100, 100, 32]
-        async with approvals_at(service.address) as approvals:
-            assert (await approvals.stats()).executions == before
-            refusal = await refused(approvals.get(approval_id(1)))
-            assert refusal.code is grpc.StatusCode.NOT_FOUND
-    # What an import brought once stays known.
-    counts = (await imported(capsys, ApprovalImporter, "approval", database, path)).counts
-    assert (counts["new"], counts["known"]) == (0, 2)
-    assert await left(rows) == {young}
-
-
-async def test_a_request_id_is_free_again_when_its_approval_was_removed(
-    approvals: Approvals, incidents: Incidents, approval_service: RunningService
-) -> None:
-    url = approval_service.database_url
-    incident_id = await incidents.opened_id()
-    request_id = secrets.token_hex(8)
-    first = await approvals.proposed(incident_id, request_id=request_id)
-    await approvals.cancel(first.approval_id, actor="proposer")
-    assert (await approvals.proposed(incident_id, request_id=request_id)).approval_id == first.approval_id
-    waits = "SELECT FROM outbox WHERE starts_with(dedup_key, $1) AND state = 'PENDING'"
-    await eventually(lambda: schemas.rows(url, waits, first.approval_id), lambda waiting: not waiting)
-    await schemas.rows(
-        url,
-        "UPDATE approvals SET update_time = update_time - interval '90 days' WHERE approval_id = $1",
-        first.approval_id,
-    )
-    engine = create_engine(url, application_name="tests", pool_size=1)
-    try:
-        (batch,) = await remove_all(Transactions(engine, Outbox()))
-    finally:
-        await engine.dispose()
-    assert batch.removed == 1
-    again = await approvals.proposed(incident_id, request_id=request_id)
-    assert again.approval_id != first.approval_id
-    assert again.state == State.STATE_PENDING

@@ -1,30 +1,25 @@
 """The worker: how a job gets to its handler, and how it is marked."""
 
-import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.outbox import queue
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.queue import Job
-from servicekit.outbox.transaction import Transaction
 from servicekit.outbox.worker import OutboxWorker
 from tests.eventually import eventually
 from tests.servicekit.outbox_cases import (
     LEASE,
     Gate,
     Scripted,
-    dispatch_only_worker,
     end_leases,
-    ended,
     enqueue,
     job,
     jobs_of,
+    listening,
     running_worker,
     settings,
     transactions,
@@ -35,18 +30,6 @@ if TYPE_CHECKING:
     import asyncpg
 
     Rows = asyncpg.Connection[asyncpg.Record]
-
-
-async def listening(rows: "Rows") -> None:
-    """Return when a worker listens for notifications on a connection that does nothing else."""
-
-    async def count() -> int:
-        found: int = await rows.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
-        )
-        return found
-
-    await eventually(count)
 
 
 async def test_what_is_enqueued_before_the_worker_starts_is_delivered(
@@ -189,69 +172,6 @@ async def test_a_topic_that_hangs_holds_up_no_other(engine: AsyncEngine, rows: "
         await until_state(rows, "DONE", *range(20), topic="slow")
 
 
-class Writes(Scripted):
-    """Completes by writing a row for each job."""
-
-    async def complete(self, transaction: Transaction, jobs: Sequence[Job]) -> None:
-        await super().complete(transaction, jobs)
-        for done in jobs:
-            await transaction.connection.execute(
-                text("INSERT INTO service_keys VALUES (:key, '')"), {"key": f"done-{done.dedup_key}"}
-            )
-
-
-WRITTEN = "SELECT count(*) FROM service_keys WHERE name = 'done-a'"
-
-
-async def test_what_a_completion_writes_commits_with_the_mark(engine: AsyncEngine, rows: "Rows") -> None:
-    async with running_worker(engine, Writes()):
-        await enqueue(engine, "a")
-        await until_state(rows, "DONE", "a")
-    written = "SELECT xmin FROM service_keys WHERE name = 'done-a'"
-    marked = "SELECT xmin FROM outbox WHERE dedup_key = 'a'"
-    assert await rows.fetchval(written) == await rows.fetchval(marked)
-
-
-async def test_a_holder_that_lost_its_lease_completes_nothing(engine: AsyncEngine, rows: "Rows") -> None:
-    """The mark races: the slow worker delivers long after another one did and completed."""
-    gate = Gate()
-    slow, quick = Writes(gate), Writes()
-    holder = dispatch_only_worker(engine, slow)
-    holder.dispatch(await enqueue(engine, "a", lease=LEASE))
-    await gate.reached()
-    await end_leases(rows)
-    async with running_worker(engine, quick):
-        await until_state(rows, "DONE", "a")
-    before = await job(rows, "a")
-    gate.open.set()
-    # The slow worker has finished with it when it delivers the next one.
-    holder.dispatch(await enqueue(engine, "b", lease=LEASE))
-    await until_state(rows, "DONE", "b")
-    assert (slow.completed, quick.completed) == (["b"], ["a"])
-    assert await job(rows, "a") == before
-    assert await rows.fetchval(WRITTEN) == 1
-
-
-async def test_of_two_who_mark_at_the_same_moment_one_completes(engine: AsyncEngine, rows: "Rows") -> None:
-    """The second mark waits for the first one's transaction, and then finds that the lease is gone."""
-    gates = Gate(), Gate()
-    first, second = Writes(gates[0]), Writes(gates[1])
-    holder = dispatch_only_worker(engine, first)
-    holder.dispatch(await enqueue(engine, "a", lease=LEASE))
-    await gates[0].reached()
-    await end_leases(rows)
-    async with running_worker(engine, second):
-        await gates[1].reached()
-        for gate in gates:
-            gate.open.set()
-        await until_state(rows, "DONE", "a")
-    # The first worker has finished with it when it delivers the next one.
-    holder.dispatch(await enqueue(engine, "b", lease=LEASE))
-    await until_state(rows, "DONE", "b")
-    assert (first.completed, second.completed) == (["b"], ["a"])
-    assert await rows.fetchval(WRITTEN) == 1
-
-
 class NotWanted(Scripted):
     def skip_reason(self, job: Job) -> str | None:
         return "not wanted" if job.dedup_key.startswith("x") else None
@@ -288,58 +208,3 @@ def test_a_topic_whose_timeout_does_not_fit_into_the_lease_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="timeout of topic slow"):
         OutboxWorker(transactions(engine), [Topic("slow", Scripted(), timeout=timeout)], settings())
-
-
-async def test_a_stopping_worker_lets_a_batch_finish_releases_the_others_and_begins_nothing(
-    engine: AsyncEngine, rows: "Rows"
-) -> None:
-    gate = Gate()
-    handler = Scripted(gate)
-    worker = OutboxWorker(transactions(engine), [Topic("t", handler, max_batch=1, concurrency=3)], settings())
-    await enqueue(engine, range(12))
-    task = asyncio.create_task(worker.run())
-    await eventually(lambda: asyncio.sleep(0, len(handler.delivered) == 3))
-    task.cancel()
-    await asyncio.sleep(0)
-    gate.open.set()
-    await ended(task)
-    assert len(handler.delivered) == 3, "a batch began after the stop"
-    await until_state(rows, "DONE", *handler.delivered)
-    left = await rows.fetch("SELECT attempts, crashes, lease_token FROM outbox WHERE state = 'PENDING'")
-    assert len(left) == 9
-    assert {tuple(row) for row in left} == {(0, 0, None)}
-    # Any process may claim them at once.
-    other = Scripted()
-    async with running_worker(engine, other):
-        await until_state(rows, "DONE", *range(12))
-    assert len(other.delivered) == 9
-
-
-async def test_a_batch_that_does_not_finish_is_cut_off_at_the_drain_time_and_released(
-    engine: AsyncEngine, rows: "Rows"
-) -> None:
-    gate = Gate()
-    worker = OutboxWorker(
-        transactions(engine), [Topic("t", Scripted(gate))], settings(drain=timedelta(milliseconds=100))
-    )
-    await enqueue(engine, "a")
-    task = asyncio.create_task(worker.run())
-    await gate.reached()
-    async with asyncio.timeout(20):
-        await ended(task)
-    row = await job(rows, "a")
-    assert (row["state"], row["lease_token"], row["crashes"]) == ("PENDING", None, 0)
-
-
-async def test_a_stopping_worker_leaves_dispatched_jobs_to_other_processes(
-    engine: AsyncEngine, rows: "Rows"
-) -> None:
-    handler = Scripted()
-    worker = OutboxWorker(transactions(engine), [Topic("t", handler)], settings())
-    task = asyncio.create_task(worker.run())
-    await listening(rows)
-    await ended(task)
-    worker.dispatch(await enqueue(engine, "a", lease=LEASE))
-    await asyncio.sleep(0)
-    assert handler.delivered == []
-    assert (await job(rows, "a"))["state"] == "PENDING"
