@@ -56,7 +56,7 @@ async def run(
     alerts: int,
     seed: int,
     pause: tuple[float, float] = (0.5, 3.0),
-    most_kills: float = math.inf,
+    max_kills: float = math.inf,
 ) -> Outcome:
     """Post so many alerts to a stack in `directory`; `pause` is the least and the most between two kills, in seconds."""
     stack = Stack(
@@ -69,19 +69,19 @@ async def run(
     await asyncio.to_thread(stack.start)
     try:
         chance = random.Random(seed)  # noqa: S311 - no secret
-        return await _Chaos(stack, chance, pause, most_kills).run(alerts)
+        return await _Chaos(stack, chance, pause, max_kills).run(alerts)
     finally:
         await asyncio.to_thread(stack.stop)
 
 
 class _Chaos:
     def __init__(
-        self, stack: Stack, chance: random.Random, pause: tuple[float, float], most_kills: float
+        self, stack: Stack, chance: random.Random, pause: tuple[float, float], max_kills: float
     ) -> None:
         self._stack = stack
         self._chance = chance
         self._pause = pause
-        self._most_kills = most_kills
+        self._max_kills = max_kills
         self._outcome = Outcome()
         self._each_was_killed = asyncio.Event()
 
@@ -146,7 +146,7 @@ class _Chaos:
     async def _kill(self) -> None:
         victims = list(_VICTIMS)
         self._chance.shuffle(victims)
-        while self._outcome.kills.total() < self._most_kills:
+        while self._outcome.kills.total() < self._max_kills:
             await asyncio.sleep(self._chance.uniform(*self._pause))
             victim = victims.pop() if victims else self._chance.choice(_VICTIMS)
             service = getattr(self._stack, victim)

@@ -102,7 +102,7 @@ class Gathering(incident_service_pb2_grpc.IncidentServiceServicer):
     def __init__(self, together: int) -> None:
         self._gathered = asyncio.Barrier(together)
         self.inside = 0
-        self.most_inside = 0
+        self.max_inside = 0
         self.notes: list[str] = []
 
     async def Resolve(  # noqa: N802 - the contract's name
@@ -112,7 +112,7 @@ class Gathering(incident_service_pb2_grpc.IncidentServiceServicer):
     ) -> pb.ResolveResponse:
         self.notes.append(request.note)
         self.inside += 1
-        self.most_inside = max(self.most_inside, self.inside)
+        self.max_inside = max(self.most_inside, self.inside)
         await self._gathered.wait()
         # Time for more to come in, if more were sent.
         await asyncio.sleep(0.02)
@@ -155,7 +155,7 @@ async def test_a_load_sends_each_message_once_and_as_many_at_a_time_as_allowed()
         await asyncio.to_thread(make_load, address, RESOLVE_PATH, messages, outstanding=8, connections=2)
 
     assert sorted(servicer.notes) == sorted(notes)
-    assert servicer.most_inside == 8
+    assert servicer.max_inside == 8
 
 
 async def test_a_load_with_failed_calls_is_no_measurement() -> None:
@@ -166,7 +166,7 @@ async def test_a_load_with_failed_calls_is_no_measurement() -> None:
             )
 
 
-def test_a_load_on_nobody_is_told(tmp_path: Path) -> None:
+def test_a_load_on_nothing_is_named(tmp_path: Path) -> None:
     with echo_server(b"", tmp_path / "log") as server:
         address = server.address
 

@@ -94,7 +94,7 @@ async def test_a_service_may_call_what_its_column_says(service: str, addresses: 
         ),
     ],
 )
-async def test_with_a_certificate_that_proves_nobody_nothing_may_be_called(
+async def test_with_a_certificate_that_proves_no_identity_nothing_may_be_called(
     pair: Pair, code: grpc.StatusCode, addresses: Mapping[str, str]
 ) -> None:
     servers = shown(addresses, pair)

@@ -154,7 +154,7 @@ async def test_each_was_found_by_one_process_and_raised_the_alarm_once(killed: K
 
 
 @pytest.mark.parametrize(("name", "requests"), [*AT_A_LINE.items(), ("refused", 1), ("by_the_worker", 1)])
-async def test_nobody_runs_it_again_by_itself(killed: Killed, name: str, requests: int) -> None:
+async def test_it_is_not_run_again_automatically(killed: Killed, name: str, requests: int) -> None:
     """Workers, the reconciler and the sweeper of two processes have been at it since the fixture."""
     world, approval = killed.world, killed.approvals[name]
     service = killed.survivors[0].approvals
@@ -166,7 +166,7 @@ async def test_nobody_runs_it_again_by_itself(killed: Killed, name: str, request
     await assert_left_open(world.incidents, service, approval)
 
 
-async def test_whoever_only_asks_for_its_execution_is_told_the_state(killed: Killed) -> None:
+async def test_execute_without_resume_indeterminate_is_refused_with_the_state(killed: Killed) -> None:
     service, approval = killed.survivors[0].approvals, killed.approvals["refused"]
     for call, allowed in (
         (service.execute(approval.approval_id), "APPROVED"),

@@ -171,7 +171,7 @@ def _loop_counters(scrape: Scrape) -> Mapping[tuple[str, Labels], float]:
     }
 
 
-async def test_from_the_alert_to_the_postmortem_nobody_has_to_do_more_than_approve() -> None:
+async def test_from_the_alert_to_the_postmortem_the_only_manual_step_is_to_approve() -> None:
     async with (
         incident_database() as incident_url,
         approval_database() as approval_url,

@@ -140,7 +140,7 @@ async def test_who_has_no_executor_leaves_the_execution_to_who_has_one(world: Wo
     assert world.requests(approval_id) == 1
 
 
-async def test_who_is_asked_to_stop_lets_a_running_operation_end(world: World) -> None:
+async def test_a_stopping_service_lets_a_running_operation_end(world: World) -> None:
     approval_id = (await _proposed(world)).approval_id
     held = Held(status(200))
     world.receiver.answers.append(held)

@@ -161,7 +161,7 @@ async def test_why_the_database_refuses_a_running_service_is_logged_once(cause: 
     assert "Traceback" not in said
 
 
-async def test_a_start_waits_for_a_database_in_fail_over_and_ends_when_it_is_asked_to() -> None:
+async def test_a_start_waits_for_a_database_in_fail_over_and_ends_at_sigterm() -> None:
     """With --migrate, which needs the database first: as a supervised service does after it was killed."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -192,9 +192,7 @@ async def test_a_start_that_is_refused_ends_at_once() -> None:
     assert said == [f"INCIDENT_DATABASE_URL: the database cannot be reached: {words}\n"]
 
 
-async def test_while_no_host_is_read_write_callers_are_told_that_it_is_unavailable_and_then_all_is_well() -> (
-    None
-):
+async def test_while_no_host_is_read_write_calls_are_unavailable_and_afterwards_succeed() -> None:
     async with incident_database() as url, empty_database() as administered:
         database = url.partition("?")[0].rpartition("/")[2]
 

@@ -96,7 +96,7 @@ async def test_all_attempts_share_the_deadline_of_the_call(kind: Kind, server: S
     assert remaining[-1] < remaining[0] / 2, "a later attempt has less time"
 
 
-async def test_a_server_that_does_not_answer_costs_the_timeout_and_is_not_asked_again(
+async def test_a_server_that_does_not_answer_costs_the_timeout_and_is_not_called_again(
     kind: Kind, server: ScriptedServer
 ) -> None:
     server.script(hang)

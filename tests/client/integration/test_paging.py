@@ -85,7 +85,7 @@ async def test_each_iteration_begins_anew(server: ScriptedServer) -> None:
         assert first == [incident.incident_id async for incident in listed] == ["1", "2", "3"]
 
 
-def test_nothing_is_asked_before_the_first_item() -> None:
+def test_nothing_is_called_before_the_first_item() -> None:
     with SyncIncidentClient("127.0.0.1:1", timeout=0.2) as incidents:
         listed = incidents.list()
         with pytest.raises(UnavailableError):

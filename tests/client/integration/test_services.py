@@ -214,7 +214,7 @@ async def test_a_request_id_with_other_content_exists_already(clients: Clients) 
     assert caught.value.reason == "REQUEST_ID_REUSED"
 
 
-async def test_nobody_approves_their_own_proposal(clients: Clients) -> None:
+async def test_self_approval_is_refused(clients: Clients) -> None:
     approval_id = (await clients.proposed()).approval_id
     with pytest.raises(PermissionDeniedError) as caught:
         await clients.approvals.call("approve", approval_id, actor="ai")

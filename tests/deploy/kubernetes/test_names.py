@@ -77,7 +77,9 @@ def test_a_service_shows_a_certificate_that_says_which_one_it_is(name: str) -> N
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_every_secret_is_made_by_somebody_and_no_secret_for_nobody(name: str, secrets: Path) -> None:
+def test_every_secret_that_is_used_is_made_and_every_one_that_is_made_is_used(
+    name: str, secrets: Path
+) -> None:
     objects = overlay(name)
     made: dict[str, set[str]] = {each["metadata"]["name"]: set(each["data"]) for each in render(secrets)}
     by_cert_manager = {

@@ -159,7 +159,7 @@ async def test_the_gateway_shows_prometheus_both_services(
     assert up == {("incident",): 1.0, ("approval",): 1.0}
 
 
-async def test_prometheus_reads_every_process_and_nobody_without_its_token(
+async def test_prometheus_reads_every_process_and_no_caller_without_its_token(
     world: World, secrets: Path, client: httpx2.AsyncClient
 ) -> None:
     for name, port in (("incident", 9465), ("approval", 9466), ("intake", 9465)):

@@ -26,7 +26,7 @@ def test_an_operation_that_is_approved_or_runs_once_it_is_needs_an_executor(
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_only_a_missing_executor_is_told(present: bool) -> None:
+def test_only_a_missing_executor_is_shown(present: bool) -> None:
     checks = [
         ExecutionPlan.Check(name="approved", passed=False),
         ExecutionPlan.Check(name="executor_present", passed=present),

@@ -65,7 +65,7 @@ def test_every_number_has_its_words() -> None:
     ]
 
 
-def test_what_somebody_has_to_do_comes_with_its_command() -> None:
+def test_a_step_for_an_operator_is_shown_with_its_command() -> None:
     assert [*problems(stats(INCIDENT)), *problems(stats(APPROVAL))] == [
         "2 incidents are stuck: flywheel incident stuck",
         "2 side effects are PARKED: flywheel effect list --state parked",

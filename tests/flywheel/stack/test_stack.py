@@ -92,7 +92,7 @@ def test_the_services_get_the_addresses_of_the_others(tmp_path: Path, environmen
         assert seen["alert_intake"].cmdline()[-1:] == ["serve"]
 
 
-def test_reserved_addresses_are_the_services_own_whatever_is_inherited(
+def test_reserved_addresses_are_the_services_own_over_inherited_ones(
     tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inherited = ("INCIDENT_LISTEN", "INCIDENT_STUCK_AFTER")

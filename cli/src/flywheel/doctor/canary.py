@@ -107,7 +107,7 @@ class Canary:
         deployment = self._deployment
         if deployment.token_file is not None and deployment.approver_token_file is None:
             raise CheckFailedError(
-                f"{self._approval_id} waits for somebody else: nobody approves their own proposal",
+                f"{self._approval_id} waits for another caller: a proposer never approves its own proposal",
                 "give the token of another caller with the role approver (--approver-token-file), or a policy rule for"
                 " NO_ACTION with risk LOW",
             )

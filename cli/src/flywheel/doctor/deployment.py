@@ -17,7 +17,7 @@ import grpc.aio
 from awoooi.client import NO_RETRIES, ApprovalClient, IncidentClient, StatsClient, open_channel
 from flywheel.doctor.checks import CheckFailedError
 
-# Of the callers, where the services have no authentication: nobody approves their own proposal.
+# Of the callers, where the services have no authentication: a proposer never approves its own proposal.
 OPERATOR = "flywheel-doctor"
 APPROVER = "flywheel-doctor-approver"
 

@@ -23,7 +23,7 @@ from flywheel.doctor.deployment import Deployment
 _EXPIRES_SOON = timedelta(days=7)
 # More than clocks that are synchronized differ, and much less than what leases and expiries bear.
 _MAX_SKEW = timedelta(seconds=2)
-# A read of the figures that is slow is answered by the one before.
+# A slow read of the stats is answered by the previous one.
 _MAX_DATABASE_SKEW = timedelta(seconds=10)
 _STATS = "awoooi.flywheel.v1.FlywheelStatsService"
 

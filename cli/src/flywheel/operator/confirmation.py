@@ -7,7 +7,7 @@ from flywheel.operator.exits import ExitStatus
 
 
 def refuse_without_terminal() -> None:
-    """Raise FlywheelError when nobody can be asked."""
+    """Raise FlywheelError when there is no terminal for the question."""
     if not sys.stdin.isatty():
         raise FlywheelError(
             "this asks before it changes anything, and standard input is no terminal",

@@ -1,4 +1,4 @@
-"""What a command of an operator works with: the services, the output, and the person who is asked."""
+"""What a command of an operator works with: the services, the output, and the confirmation by a person."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +45,7 @@ class Session:
         """Show a resource and return it when the person agrees; None with --yes, for which nothing is read.
 
         A change that is made with the etag of what was shown changes nothing else. Raises FlywheelError when the person
-        does not agree, or there is nobody.
+        does not agree, or there is no terminal.
         """
         if self.assumes_yes:
             return None

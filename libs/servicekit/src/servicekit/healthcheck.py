@@ -2,7 +2,7 @@
 
 For container health checks, which have no other client at hand. TARGET is `HOST:PORT` of a gRPC server, which is to be SERVING,
 or the `http://` URL of an HTTP server, which is to respond with 200. PREFIX begins the variables of the server's settings, such
-as `INCIDENT`: with `<PREFIX>_TLS_CERT_FILE` set, the server is asked over TLS and must show that certificate.
+as `INCIDENT`: with `<PREFIX>_TLS_CERT_FILE` set, the server is called over TLS and must show that certificate.
 """
 
 import os

@@ -75,7 +75,7 @@ class ConflictingDecisionError(TransitionNotAllowedError):
 
 
 class SelfApprovalError(ApprovalError):
-    """Nobody decides about their own proposal, nor about one that supersedes it."""
+    """A proposer never decides about its own proposal, nor about one that supersedes it."""
 
 
 class NotProposerError(ApprovalError):

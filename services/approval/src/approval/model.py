@@ -164,7 +164,7 @@ class Approval:
     incident_resolve_time: datetime | None
     # Since when the incident service does not know the incident; None as far as is known it does.
     incident_unknown_time: datetime | None
-    # Who accepted it as lost; empty when nobody has.
+    # Who accepted it as lost; empty: not accepted.
     incident_unknown_accepted_by: str
     # The approval that it replaces, and the one that replaces it; empty when there is none.
     supersedes: str

@@ -1,6 +1,6 @@
 """Who may call what. Each caller needs one of the roles; what is not listed here is refused to everybody.
 
-Whose proposal it is counts besides, in the transaction that decides: nobody decides about their own, and a proposer cancels
+Whose proposal it is counts besides, in the transaction that decides: a proposer never decides about its own, and cancels
 no other's.
 """
 

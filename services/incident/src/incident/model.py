@@ -150,7 +150,7 @@ class Incident:
     def is_canary(self) -> bool:
         """Tell whether it was opened by a check of the deployment.
 
-        Never with a fingerprint: reports of something real would be deduplicated into it, and nobody would hear of them.
+        Never with a fingerprint: reports of something real would be deduplicated into it, and lost.
         """
         return is_canary(self.labels, self.fingerprint)
 

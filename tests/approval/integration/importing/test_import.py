@@ -139,9 +139,7 @@ async def test_an_imported_approval_is_served_and_follows_the_same_rules(
         assert list(found) == [approval_id(1), approval_id(3)]
 
 
-async def test_an_import_is_idempotent_whatever_happened_to_the_rows(
-    database: str, importing: Import
-) -> None:
+async def test_an_import_is_idempotent_after_any_change_of_the_rows(database: str, importing: Import) -> None:
     lines = one_of_each()
     await importing(*lines)
     await rows(

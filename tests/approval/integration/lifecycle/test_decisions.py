@@ -70,7 +70,7 @@ async def test_approving_twice_is_idempotent_and_counts_once(
     assert twice.state == State.STATE_PENDING
 
 
-async def test_approving_again_is_idempotent_whatever_the_state_and_the_etag(
+async def test_approving_again_is_idempotent_in_every_state_and_with_every_etag(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     approval = await approvals.executed(await incidents.opened_id())
@@ -79,7 +79,7 @@ async def test_approving_again_is_idempotent_whatever_the_state_and_the_etag(
     assert len(again.decisions) == 1
 
 
-async def test_one_rejecting_decision_is_enough_whatever_the_quorum(
+async def test_one_rejecting_decision_is_enough_with_every_quorum(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     approval = await approvals.proposed(await incidents.opened_id(), required_approvals=3)

@@ -123,7 +123,7 @@ async def test_an_approval_of_an_unknown_incident_stays_until_it_is_accepted_as_
         pytest.param(timedelta(hours=48), 25, True, id="in the cool-down of its target"),
     ],
 )
-async def test_repairs_that_are_still_looked_at_stay_whatever_the_retention(
+async def test_repairs_that_are_still_looked_at_stay_with_every_retention(
     transactions: Transactions, rows: "Rows", keep_finished: timedelta, hours_ago: float, stays: bool
 ) -> None:
     repair = await insert_old(rows, days_ago=hours_ago / 24)

@@ -31,7 +31,7 @@ async def test_no_spelling_of_a_claimed_name_approves_its_own_proposal(
 
 
 @pytest.mark.parametrize("actor", ["policy:restarts", "Policy:Restarts", "system:clock"])
-async def test_nobody_claims_a_name_of_a_policy(
+async def test_a_caller_cannot_claim_the_name_of_a_policy(
     approvals: Approvals, incidents: Incidents, actor: str
 ) -> None:
     proposed = await approvals.proposed(await incidents.opened_id())

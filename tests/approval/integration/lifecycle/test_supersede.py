@@ -149,7 +149,7 @@ async def test_an_unparsable_proposal_can_supersede_and_be_superseded(
     assert third.supersedes == second.approval_id
 
 
-async def test_nobody_decides_about_a_proposal_that_supersedes_their_own(
+async def test_a_proposer_does_not_decide_about_a_proposal_that_supersedes_its_own(
     approvals: Approvals, incidents: Incidents
 ) -> None:
     first = await approvals.proposed(await incidents.opened_id(), THREE, actor="alice")

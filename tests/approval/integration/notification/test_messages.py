@@ -233,7 +233,7 @@ async def test_a_service_without_urls_enqueues_no_message(approvals: Approvals, 
     assert [each async for each in listed] == []
 
 
-async def test_nobody_is_notified_of_a_canary(notified: Notified, incidents: Incidents) -> None:
+async def test_no_channel_is_notified_of_a_canary(notified: Notified, incidents: Incidents) -> None:
     incident_id = await incidents.opened_id(labels={"flywheel-canary": "true"})
     canary = await notified.approvals.proposed(incident_id, risk="HIGH")
     assert canary.canary

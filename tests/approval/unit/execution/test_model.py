@@ -30,6 +30,6 @@ def test_an_operation_has_no_outcome_without_an_executor(kind: OperationKind) ->
     assert outcome_without_executor(dataclasses.replace(APPROVAL, operation=Operation(kind))) is None
 
 
-def test_an_indeterminate_approval_is_executed_again_only_when_that_is_asked_for() -> None:
+def test_an_indeterminate_approval_is_executed_again_only_with_resume_indeterminate() -> None:
     assert ExecuteCommand("").allowed == (State.APPROVED,)
     assert ExecuteCommand("", resume_indeterminate=True).allowed == (State.APPROVED, State.INDETERMINATE)

@@ -184,7 +184,7 @@ def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
             id="not expired yet",
         ),
         pytest.param(
-            approval(decisions=...), "decisions", "the state SUCCEEDED needs 1 that APPROVE", id="nobody"
+            approval(decisions=...), "decisions", "the state SUCCEEDED needs 1 that APPROVE", id="a proposer"
         ),
         pytest.param(
             approval(required_approvals=2), "decisions", "the state SUCCEEDED needs 2", id="one of two"
@@ -195,7 +195,7 @@ def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
         pytest.param(
             approval(decisions=[{"actor": "ai", "kind": "APPROVE"}]),
             "decisions[0].actor",
-            "nobody decides about",
+            "a proposer never decides about",
             id="own",
         ),
         pytest.param(approval(decisions=[YES, YES]), "decisions[1].actor", "has decided before", id="twice"),
@@ -291,9 +291,9 @@ def test_texts_are_normalized_as_by_the_rpcs() -> None:
     assert found["rationale"] == "a\nb "
 
 
-def test_nobody_decides_about_their_own_proposal_under_another_normalization_form() -> None:
+def test_self_approval_under_another_normalization_form_is_refused() -> None:
     line = approval(proposed_by="Jos\u00e9", decisions=[{"actor": "Jose\u0301", "kind": "APPROVE"}])
-    assert mistakes(line) == [("decisions[0].actor", "nobody decides about their own proposal")]
+    assert mistakes(line) == [("decisions[0].actor", "a proposer never decides about its own proposal")]
 
 
 def test_an_actor_counts_once_in_any_normalization_form() -> None:

@@ -75,7 +75,7 @@ def test_a_bad_name_of_a_route_is_reported() -> None:
     ]
 
 
-def test_channels_are_not_checked_where_nobody_is_notified() -> None:
+def test_channels_are_not_checked_where_none_is_configured() -> None:
     assert parsed('[notifications.a]\nchannels = ["pager"]').routes[0].channels == {"pager"}
 
 

@@ -136,7 +136,9 @@ async def test_labels_that_are_not_the_alert_s_exclude_nothing(labels: Mapping[s
         ),
     ],
 )
-async def test_what_cannot_be_told_is_not_gone(repaired: Repair, contents: list[Any], reason: str) -> None:
+async def test_an_undetermined_problem_is_not_gone(
+    repaired: Repair, contents: list[Any], reason: str
+) -> None:
     with pytest.raises(CannotTellError, match=reason):
         await look(repaired, *contents)
 

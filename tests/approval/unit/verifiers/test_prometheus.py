@@ -102,7 +102,7 @@ async def test_the_first_rule_that_fits_has_the_expression(
         pytest.param(OF_INCIDENT, [result(), answer([])], "since when it runs", id="no start"),
     ],
 )
-async def test_what_cannot_be_told_is_not_gone(
+async def test_an_undetermined_problem_is_not_gone(
     repaired: Repair, answers: Sequence[Answer], reason: str
 ) -> None:
     with pytest.raises(CannotTellError, match=reason):

@@ -124,9 +124,7 @@ async def test_every_resolution_has_its_own_postmortem_and_the_latest_is_the_def
     assert "observed" in second.markdown
 
 
-async def test_a_missing_postmortem_is_not_found_and_the_reason_tells_why(
-    incidents: Incidents, rows: "Rows"
-) -> None:
+async def test_a_missing_postmortem_is_not_found_with_the_reason(incidents: Incidents, rows: "Rows") -> None:
     refusal = await refused(postmortem(incidents, UNKNOWN_ID))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "INCIDENT_NOT_FOUND")
 

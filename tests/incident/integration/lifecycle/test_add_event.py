@@ -84,7 +84,7 @@ async def test_only_progress_events_set_the_time_of_last_progress(
     assert after == before
 
 
-async def test_the_start_of_an_operation_makes_every_earlier_resolve_fail_whatever_the_clocks_say(
+async def test_the_start_of_an_operation_makes_every_earlier_resolve_fail_with_every_clock(
     incidents: Incidents, rows: "Rows"
 ) -> None:
     incident_id = await incidents.opened_id()

@@ -82,7 +82,7 @@ def totals(found: stats_pb.GetFlywheelStatsResponse) -> Sequence[Any]:
     return [severities, types, found.resolutions.resolution_seconds]
 
 
-async def test_removed_incidents_are_told_from_unknown_ones(
+async def test_removed_incidents_are_distinguished_from_unknown_ones(
     transactions: Transactions, rows: "Rows", database: str
 ) -> None:
     removed = [await insert_resolved(rows, days_ago=31, resolutions=number) for number in (1, 3)]

@@ -15,7 +15,7 @@ SHORT = timedelta(milliseconds=100)
 HELD = GET.replace(b"/ ", b"/held ")
 
 
-async def test_silent_connections_beyond_the_limit_keep_nobody_out() -> None:
+async def test_silent_connections_beyond_the_limit_keep_no_other_out() -> None:
     async with bounded_server(HttpLimits(connections=5)) as server:
         silent = [await server.connect() for _ in range(5)]
         for _ in range(5):

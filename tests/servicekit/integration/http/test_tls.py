@@ -84,7 +84,7 @@ async def test_a_handshake_that_takes_too_long_ends(tmp_path: Path) -> None:
         assert server.refused() == {"tls_handshake": 1}
 
 
-async def test_silent_handshakes_keep_nobody_out(tmp_path: Path) -> None:
+async def test_silent_handshakes_keep_no_other_out(tmp_path: Path) -> None:
     limits = HttpLimits(connections=3, connections_per_peer=3)
     async with bounded_server(limits, tls=HttpTls(watch(tmp_path))) as server:
         silent = [await server.connect() for _ in range(5)]

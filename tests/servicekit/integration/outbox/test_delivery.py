@@ -53,7 +53,7 @@ async def test_a_commit_wakes_a_worker_that_never_polls(engine: AsyncEngine, row
             await until_state(rows, "DONE", key)
 
 
-async def test_a_rollback_wakes_nobody_and_delivers_nothing(engine: AsyncEngine, rows: "Rows") -> None:
+async def test_a_rollback_wakes_no_worker_and_delivers_nothing(engine: AsyncEngine, rows: "Rows") -> None:
     handler = Scripted()
     async with running_worker(engine, handler):
         await listening(rows)

@@ -121,7 +121,7 @@ async def test_a_job_is_not_claimed_before_it_is_due(engine: AsyncEngine, rows: 
     assert (await claim(engine))[0] == []
 
 
-async def test_a_leased_job_is_nobody_elses(engine: AsyncEngine) -> None:
+async def test_a_leased_job_is_not_claimed(engine: AsyncEngine) -> None:
     await enqueue(engine, "ab")
     assert keys((await claim(engine))[0]) == {"a", "b"}
     assert (await claim(engine))[0] == []
@@ -169,7 +169,7 @@ async def test_a_claim_counts_the_leases_in_a_row_that_ended_without_a_report(
     assert (keys(runnable), keys(poisoned)) == (set(), {"a"})
 
 
-async def test_a_job_born_under_a_lease_is_in_its_callers_hands(engine: AsyncEngine) -> None:
+async def test_a_job_inserted_leased_is_not_claimed(engine: AsyncEngine) -> None:
     ((mine),) = await enqueue(engine, "a", lease=LEASE)
     assert mine.attempts == 1
     assert (await claim(engine))[0] == []
@@ -177,7 +177,7 @@ async def test_a_job_born_under_a_lease_is_in_its_callers_hands(engine: AsyncEng
         assert await queue.mark_done(connection, [mine]) == {mine.job_id}
 
 
-async def test_a_job_born_under_a_lease_is_anybodys_when_the_lease_is_over(
+async def test_a_job_inserted_leased_is_claimed_when_its_lease_has_expired(
     engine: AsyncEngine, rows: "Rows"
 ) -> None:
     await enqueue(engine, "a", lease=LEASE)

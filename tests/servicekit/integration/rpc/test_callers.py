@@ -94,7 +94,7 @@ async def test_a_refused_caller_is_logged_once_and_not_again_at_every_call() -> 
         assert [line["reason"] for line in log if line["event"] == "rpc_unauthenticated"] == ["missing"]
 
 
-async def test_a_method_that_is_not_in_the_table_is_open_to_nobody() -> None:
+async def test_a_method_that_is_not_in_the_table_is_open_to_no_role() -> None:
     table = role_table(SERVICE, {"Get": ("viewer",), "List": ("operator",)})
     for authenticator in (None, Named()):
         async with scripted_server(authenticator=authenticator, roles=table) as running:

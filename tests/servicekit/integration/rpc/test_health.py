@@ -82,7 +82,7 @@ async def test_a_check_that_hangs_means_not_serving() -> None:
         watching.cancel()
 
 
-async def test_the_container_health_check_tells_the_same_past_a_proxy(
+async def test_the_container_health_check_returns_the_same_past_a_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")

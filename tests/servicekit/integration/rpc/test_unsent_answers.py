@@ -146,7 +146,7 @@ async def test_calls_whose_answer_is_not_read_hold_their_places_and_keep_no_othe
         await served(running)
 
 
-async def test_a_health_watch_that_is_not_read_keeps_the_status_from_nobody() -> None:
+async def test_a_health_watch_that_is_not_read_keeps_the_status_from_no_other() -> None:
     limits = ServerLimits(unsent=UnsentLimits(write_time=NEVER))
     async with scripted_server(limits=limits) as running, AsyncExitStack() as stack:
         connection = await connected(stack, running)

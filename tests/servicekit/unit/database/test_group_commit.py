@@ -140,7 +140,7 @@ async def test_who_is_left_of_a_crowd_is_written_though_the_others_do_not_come_b
     assert ledger.batches == [list(range(8)), [8], [9]]
 
 
-async def test_nobody_waits_for_a_crowd_of_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lone_write_does_not_linger_for_an_earlier_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger()
     joined = GroupCommit(ledger)
     await asyncio.gather(*(joined(number) for number in range(8)))
@@ -183,7 +183,7 @@ async def test_a_caller_gets_the_error_that_is_its_own_and_its_neighbours_their_
     assert isinstance(second, KeyError)
 
 
-async def test_an_error_that_is_nobodys_own_reaches_every_caller_and_the_next_write_goes_on() -> None:
+async def test_an_error_of_the_whole_batch_reaches_every_caller_and_the_next_write_goes_on() -> None:
     failing = True
 
     async def write(commands: Sequence[int]) -> Sequence[int | Exception]:
@@ -273,7 +273,7 @@ async def test_a_caller_that_was_cancelled_while_it_waited_is_not_written() -> N
     assert ledger.batches == [[1], [2]]
 
 
-async def test_a_write_that_answers_with_the_wrong_number_of_results_hangs_nobody() -> None:
+async def test_a_write_that_returns_the_wrong_number_of_results_hangs_no_caller() -> None:
     async def write(_commands: Sequence[int]) -> Sequence[int | Exception]:
         return []
 

@@ -94,7 +94,7 @@ def test_a_malformed_url_is_refused_in_one_line_that_quotes_nothing(url: str) ->
         lambda text: text.strip(":/?#@") == text
     )
 )
-async def test_whatever_the_password_is_no_error_of_connecting_quotes_it(password: str) -> None:
+async def test_no_error_of_connecting_quotes_the_password(password: str) -> None:
     """Either the form is refused, or the driver takes all of it for what it is: it fails for want of a server there."""
     url = f"postgresql://app:{password}@127.0.0.1:1/incident"
     if is_well_formed(url):

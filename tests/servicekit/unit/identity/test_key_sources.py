@@ -119,7 +119,7 @@ async def test_before_the_first_fetch_there_are_no_keys() -> None:
     assert case.keys.current is NO_KEYS
 
 
-async def test_they_are_fetched_before_anybody_asks() -> None:
+async def test_they_are_fetched_before_the_first_use() -> None:
     case = Case()
     keeping = asyncio.create_task(case.keys.keep_current())
     await case.provider.began.wait()
@@ -170,6 +170,6 @@ async def test_what_is_fetched_is_bounded_and_a_failure_quotes_nothing(
         await server.stop()
 
 
-async def test_a_url_that_nobody_serves_is_a_failure_like_others() -> None:
+async def test_a_url_without_a_server_is_a_failure_like_others() -> None:
     with pytest.raises(FetchFailedError, match="ConnectError"):
         await fetch_bounded("http://127.0.0.1:1/keys")

@@ -20,5 +20,5 @@ def test_which_codes_of_a_peer_park_a_delivery(code: grpc.StatusCode, numeric: b
     assert [line["log_level"] for line in log] == (["error"] if code.name in alarming else [])
 
 
-def test_a_code_that_nobody_knows_is_tried_again() -> None:
+def test_an_unknown_code_is_retried() -> None:
     assert not isinstance(delivery_error(99, "?"), PermanentError)

@@ -172,7 +172,7 @@ def test_what_cannot_be_printed_costs_its_value_or_its_line_and_never_raises() -
     assert dropped == {"service": "sample", "event": "log_lines_dropped", "level": "warning", "lines": 2}
 
 
-def test_passwords_in_urls_are_taken_out_of_whatever_is_written_to_standard_error() -> None:
+def test_passwords_in_urls_are_removed_from_everything_that_is_written_to_standard_error() -> None:
     """A traceback, a warning, a print: not everything goes through a logger."""
     done = subprocess.run([sys.executable, "-c", NEVER_RAISES], capture_output=True, check=False, text=True)
     assert done.returncode == 1

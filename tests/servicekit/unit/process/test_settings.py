@@ -137,7 +137,7 @@ def test_a_bad_value_names_the_variable_and_never_the_value(
     assert caught.value.__suppress_context__
 
 
-def test_all_bad_values_are_told_at_once_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_bad_values_are_named_at_once_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in BAD.items():
         monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError) as caught:

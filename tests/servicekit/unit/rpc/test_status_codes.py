@@ -76,7 +76,7 @@ CASES: dict[str, tuple[Exception, grpc.StatusCode, str]] = {
 
 
 @pytest.mark.parametrize(("error", "code", "reason"), CASES.values(), ids=CASES.keys())
-def test_what_a_class_of_error_tells(error: Exception, code: grpc.StatusCode, reason: str) -> None:
+def test_the_status_of_a_class_of_errors(error: Exception, code: grpc.StatusCode, reason: str) -> None:
     refusal = read_status(TABLE.status_of(error, method="/a.B/C").to_status())
     assert (refusal.code, refusal.reason) == (code, reason)
     assert "hunter2" not in refusal.wire
@@ -107,13 +107,13 @@ def test_what_a_class_of_error_tells(error: Exception, code: grpc.StatusCode, re
         (None, grpc.StatusCode.INTERNAL),
     ],
 )
-def test_what_a_driver_error_tells(code: str | None, expected: grpc.StatusCode) -> None:
+def test_the_status_of_a_driver_error(code: str | None, expected: grpc.StatusCode) -> None:
     refusal = read_status(TABLE.status_of(driver_error(code), method="/a.B/C").to_status())
     assert refusal.code is expected
     assert "hunter2" not in refusal.wire
 
 
-def test_a_connection_that_broke_is_unavailable_whatever_the_driver_said() -> None:
+def test_a_connection_that_broke_is_unavailable_with_every_message_of_the_driver() -> None:
     refused = TABLE.status_of(driver_error(None, invalidated=True), method="/a.B/C")
     assert refused.code is grpc.StatusCode.UNAVAILABLE
 

@@ -251,7 +251,7 @@ def _warn_without_executor(session: Session, approval: approval_pb2.Approval) ->
             approval.approval_id, validate_only=True, timeout=_HINT_TIMEOUT_SECONDS
         )
     except CallError:
-        # Only a hint: the command has done what it was asked for.
+        # Only a hint: the command has had its effect.
         return
     if hint := missing_executor(plan):
         session.printer.note(hint)

@@ -10,7 +10,7 @@ from typing import Final
 
 # Of a caller without credentials, on a server without authentication.
 ANONYMOUS: Final = "anonymous"
-# Names of the system itself: those of services are proven by a certificate, those of rules are given by nobody but us.
+# Names of the system itself: those of services are proven by a certificate, those of rules are given by this service alone.
 SERVICE_PREFIX: Final = "service:"
 _SYSTEM_PREFIXES = (SERVICE_PREFIX, "policy:", "system:")
 
@@ -51,5 +51,5 @@ def is_same(stored: str, name: str) -> bool:
 
 
 def is_system(name: str) -> bool:
-    """Tell whether a canonical name is the system's own, so that nobody else may have it."""
+    """Tell whether a canonical name is the system's own, reserved."""
     return name == ANONYMOUS or name.startswith(_SYSTEM_PREFIXES)

@@ -56,7 +56,7 @@ class CertificateWatch:
         return True
 
     def changed(self) -> None:
-        """Tell those who asked for it that the certificates are others now."""
+        """Notify subscribers of new certificates."""
         for callback in self._callbacks:
             callback()
 

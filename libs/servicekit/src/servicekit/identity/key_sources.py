@@ -72,7 +72,7 @@ class UrlKeys:
         min_interval_seconds: float = _MIN_INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`refresh` is how often it is fetched when no unknown key is asked for. `fetch` raises FetchFailedError."""
+        """`refresh` is how often it is fetched while no unknown key is requested. `fetch` raises FetchFailedError."""
         self._fetch = fetch
         self._refresh_seconds = refresh.total_seconds()
         self._metrics = metrics

@@ -1,6 +1,6 @@
 """Defuses what a chat would make of a text: a mention that notifies everybody, a link that shows another address.
 
-The texts of incidents and approvals are written by alerts and callers, and nobody who is mentioned in one asked to be called. A zero-width
+The texts of incidents and approvals are written by alerts and callers, and a mention in one is no reason to notify its person. A zero-width
 space behind the first character of the syntax takes its meaning and leaves what is read.
 """
 

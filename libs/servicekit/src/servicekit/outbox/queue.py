@@ -69,7 +69,7 @@ _ENQUEUE = (
 )
 
 # Every statement below finds its jobs by `job_id = ANY (…)`, so that it reads those alone: a plan that was made while the
-# table was small, and is kept while it grows, has no other way. A join to what is asked for would leave it the choice of
+# table was small, and is kept while it grows, has no other way. A join to the requested topics would leave it the choice of
 # reading all jobs, done ones included.
 
 # A job whose lease ended still has its token: its holder never reported back, which counts as a crash.

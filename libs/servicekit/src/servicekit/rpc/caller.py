@@ -47,7 +47,7 @@ class VerifiedCallers:
     def __init__(
         self, authenticator: Authenticator, log: AccessLog, *, service_of: ServiceOf | None = None
     ) -> None:
-        """`service_of` reads the client certificate, where one is asked for."""
+        """`service_of` reads the client certificate, where one is required."""
         self._authenticator = authenticator
         self._log = log
         self._service_of = service_of

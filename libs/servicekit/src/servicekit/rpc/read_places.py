@@ -1,7 +1,7 @@
 """Places for heavy reads: how many run at a time, and a bounded queue for the others, in which peers take turns.
 
 A heavy read is one whose cost grows with what is stored. Its statements have a pool of connections of their own; here is why
-no more of them begin than that pool serves, so that none waits where nobody counts.
+no more of them begin than that pool serves, so that none waits in a queue without a limit.
 """
 
 import asyncio

@@ -29,7 +29,7 @@ class ServerTls:
     requires_client_certificate: bool = False
     # A second address that does; None: there is none.
     mtls_address: str | None = None
-    # Of the services whose certificates are taken; None: no certificate is asked for.
+    # Of the services whose certificates are taken; None: no certificate is requested.
     trust_domain: str | None = None
 
     def service_of(self, properties: Mapping[str, Iterable[bytes]]) -> str | None:
@@ -75,7 +75,7 @@ def server_tls(settings: ServiceSettings, store: CertificateStore) -> ServerTls 
 def server_credentials(
     watch: "CertificateWatch", *, require_client_certificate: bool
 ) -> grpc.ServerCredentials:
-    """Return the credentials of one port. A client's certificate is either required or not asked for: gRPC has no third."""
+    """Return the credentials of one port. A client's certificate is either required or not requested: gRPC has no third."""
     given = watch.current
 
     def changed() -> grpc.ServerCertificateConfiguration | None:

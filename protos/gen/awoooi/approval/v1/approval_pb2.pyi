@@ -260,7 +260,7 @@ class Approval(_message.Message):
     superseded_by: _builtins.str
     """Output only. The approval that replaces this one, which is then CANCELLED. Empty when none does."""
     canary: _builtins.bool
-    """Output only. True for a NO_ACTION for a canary incident (`Incident.canary`): nobody is notified of it, its execution is
+    """Output only. True for a NO_ACTION for a canary incident (`Incident.canary`): no channel is notified of it, its execution is
     in no counter, and RemoveCanary removes it.
     """
     etag: _builtins.str

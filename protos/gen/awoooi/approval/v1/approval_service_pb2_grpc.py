@@ -294,7 +294,7 @@ class ApprovalServiceServicer:
         last is compared every time, the others in turn.
 
         Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
-        a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
+        a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be called, the rest
         is done and `comparison_complete` is false.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

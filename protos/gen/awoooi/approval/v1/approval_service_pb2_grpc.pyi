@@ -157,7 +157,7 @@ class ApprovalServiceStub:
     last is compared every time, the others in turn.
 
     Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
-    a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
+    a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be called, the rest
     is done and `comparison_complete` is false.
     """
     RemoveCanary: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.RemoveCanaryRequest, _approval_service_pb2.RemoveCanaryResponse]
@@ -326,7 +326,7 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     last is compared every time, the others in turn.
 
     Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
-    a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
+    a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be called, the rest
     is done and `comparison_complete` is false.
     """
     RemoveCanary: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.RemoveCanaryRequest, _approval_service_pb2.RemoveCanaryResponse]  # type: ignore[assignment]
@@ -542,7 +542,7 @@ class ApprovalServiceServicer:
         last is compared every time, the others in turn.
 
         Idempotent and safe to run at any time, also concurrently: an approval has at most one open delivery, and
-        a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be asked, the rest
+        a RESOLVED incident is unchanged by a repeated resolve. When the incident service cannot be called, the rest
         is done and `comparison_complete` is false.
         """
 

@@ -55,7 +55,7 @@ class FlywheelStatsServiceServicer:
         began after each of them. When the database needs longer than a second for it, the response is the one before
         (at most five minutes old: `read_time` tells); the calls after it get the new one. The cost is bounded,
         however much is stored: the counts that read rows have a maximum, which their comments give. Errors:
-        UNAVAILABLE when the database cannot be read, whatever was read before.
+        UNAVAILABLE when the database cannot be read, also when it was read before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

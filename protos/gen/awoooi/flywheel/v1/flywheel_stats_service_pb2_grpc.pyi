@@ -42,7 +42,7 @@ class FlywheelStatsServiceStub:
     began after each of them. When the database needs longer than a second for it, the response is the one before
     (at most five minutes old: `read_time` tells); the calls after it get the new one. The cost is bounded,
     however much is stored: the counts that read rows have a maximum, which their comments give. Errors:
-    UNAVAILABLE when the database cannot be read, whatever was read before.
+    UNAVAILABLE when the database cannot be read, also when it was read before.
     """
 
 @_typing.type_check_only
@@ -59,7 +59,7 @@ class FlywheelStatsServiceAsyncStub(FlywheelStatsServiceStub):
     began after each of them. When the database needs longer than a second for it, the response is the one before
     (at most five minutes old: `read_time` tells); the calls after it get the new one. The cost is bounded,
     however much is stored: the counts that read rows have a maximum, which their comments give. Errors:
-    UNAVAILABLE when the database cannot be read, whatever was read before.
+    UNAVAILABLE when the database cannot be read, also when it was read before.
     """
 
 class FlywheelStatsServiceServicer:
@@ -78,7 +78,7 @@ class FlywheelStatsServiceServicer:
         began after each of them. When the database needs longer than a second for it, the response is the one before
         (at most five minutes old: `read_time` tells); the calls after it get the new one. The cost is bounded,
         however much is stored: the counts that read rows have a maximum, which their comments give. Errors:
-        UNAVAILABLE when the database cannot be read, whatever was read before.
+        UNAVAILABLE when the database cannot be read, also when it was read before.
         """
 
 def add_FlywheelStatsServiceServicer_to_server(servicer: FlywheelStatsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

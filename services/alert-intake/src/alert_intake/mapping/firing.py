@@ -15,7 +15,7 @@ class Firing:
     """One time in which an alert or a group fires.
 
     `ended_before` tells it from an earlier one with the same beginning: Alertmanager considers an alert as ended when
-    Prometheus is silent about it for some minutes, and as firing since its old beginning when it hears of it again.
+    Prometheus is silent about it for some minutes, and as firing since its old beginning when it receives it again.
     """
 
     fingerprint: str

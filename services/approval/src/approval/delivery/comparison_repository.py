@@ -16,7 +16,7 @@ from servicekit.outbox.transaction import Transaction
 
 _BEGINNING: Position = (datetime.max.replace(tzinfo=UTC), "")
 # Rows that are not compared are read as well: a batch costs the same however many of those there are.
-# What an older system acknowledged is on its word: that an incident was reopened there since, nobody here knows.
+# What an older system acknowledged is on its word: that an incident was reopened there since is unknown here.
 _READ = text("""
     SELECT approval_id, incident_id, state, incident_opening, execute_time, incident_unknown_time, version, update_time,
         state = 'SUCCEEDED' AND incident_resolve_time IS NOT NULL AND NOT EXISTS (

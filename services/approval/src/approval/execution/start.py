@@ -1,6 +1,6 @@
 """The start of an operation: it is claimed, then announced to the incident service, and only then run.
 
-The claim keeps other processes off. The announcement changes the incident's etag, so that nobody resolves the incident by what
+The claim keeps other processes off. The announcement changes the incident's etag, so that no caller resolves the incident by what
 they saw before the claim, while the operation runs. What is not announced is not run: the claim is given back.
 """
 

@@ -134,7 +134,7 @@ class ApprovalLine(Line):
             # However a name is written, it is one person.
             actor = folded(decision.actor)
             if actor == folded(self.proposed_by):
-                yield f"{field}.actor", "nobody decides about their own proposal"
+                yield f"{field}.actor", "a proposer never decides about its own proposal"
             if actor in actors:
                 yield f"{field}.actor", "has decided before"
             actors.add(actor)

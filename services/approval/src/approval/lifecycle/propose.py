@@ -162,7 +162,7 @@ class ProposeUseCase:
         if rule is None:
             return self._notifications.jobs(approval, NotificationEvent.PENDING, approval.create_time)
         namespace = "" if approval.operation is None else approval.operation.namespace
-        # Most are for nobody.
+        # Most notify no channel.
         if not policy.routes.find(approval.risk, namespace, NotificationEvent.AUTO_APPROVED).channels:
             return []
         return self._notifications.jobs(

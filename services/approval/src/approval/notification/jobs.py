@@ -17,7 +17,7 @@ class Notifications:
     """Makes the jobs of messages, to be enqueued in the transaction of what they are about."""
 
     def __init__(self, *, enabled: bool) -> None:
-        """Disabled, where nobody is configured to be notified, there are no jobs."""
+        """Disabled, where no channel is configured, there are no jobs."""
         self.enabled = enabled
 
     def jobs(
@@ -31,7 +31,7 @@ class Notifications:
     ) -> Sequence[NewJob]:
         """Return the job of the message that `event` happened to an approval.
 
-        None when notifications are disabled, and about a canary, which is nobody's work.
+        None when notifications are disabled, and about a canary, which needs no decision of a person.
         """
         if event_time is None:
             raise ValueError(f"{event} has no time")

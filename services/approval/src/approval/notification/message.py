@@ -31,14 +31,14 @@ _LEVELS: Final[Mapping[NotificationEvent, Level]] = {
     NotificationEvent.EXPIRED: "failure",
     NotificationEvent.NOT_RECOVERED: "failure",
 }
-# People are asked for something.
+# A person is to act.
 _REQUESTS = frozenset({NotificationEvent.PENDING, NotificationEvent.REMINDER})
 
 
 def format_message(
     intent: NotificationIntent, subject: Subject, instructions: Instructions, approvers: Sequence[str]
 ) -> Message:
-    """Return the message; `approvers` are those who are asked to decide."""
+    """Return the message; `approvers` are the people who are to decide."""
     facts = [f"{intent.approval_id}, risk {subject.risk}, incident {intent.incident_id}"]
     details: list[str] = []
     if intent.event not in _REQUESTS:

@@ -17,7 +17,7 @@ class NotificationIntent:
     incident_id: str
     event: NotificationEvent
     event_time: datetime
-    # Who did it, and the reason given; empty when nobody did.
+    # Who did it, and the reason given; empty: not a person.
     actor: str
     reason: str
 

@@ -38,7 +38,7 @@ class RouteTable(BaseModel):
 
     model_config = TABLE
 
-    # Empty: what matches goes nowhere.
+    # Empty: what matches is not sent.
     channels: frozenset[Annotated[str, AfterValidator(_check_channel)]]
     risks: frozenset[Risk] | None = Field(None, min_length=1)
     namespaces: frozenset[Namespace] | None = Field(None, min_length=1)

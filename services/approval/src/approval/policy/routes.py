@@ -19,7 +19,7 @@ class Route:
     # Of an object in a cluster; an approval without a namespace never matches.
     namespaces: frozenset[str] | None = None
     events: frozenset[NotificationEvent] = DEFAULT_EVENTS
-    # Who is asked to decide, for people. It grants nothing.
+    # The people who are to decide, named in the message. It grants nothing.
     approvers: Sequence[str] = ()
 
     def matches(self, risk: Risk, namespace: str) -> bool:
@@ -31,7 +31,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """Where a message goes: its channels, None for every channel; and who is asked to decide."""
+    """Where a message goes: its channels, None for every channel; and the people who are to decide."""
 
     channels: frozenset[str] | None
     approvers: Sequence[str] = ()

@@ -32,7 +32,7 @@ class ClaimedLook:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one look found; `gone` is None when that could not be told.
+    """What one look found; `gone` is None when it is undetermined.
 
     `reports` is how often the incident was reported so far, None when that is not known.
     """
@@ -74,7 +74,7 @@ def judge(standing: Standing, found: Found, *, looks: int) -> Judgement:
     the first look that does not find the alert gone ends it; looks that do are completed, so that the outage of this service
     is not taken for a failure of the repair.
 
-    Another operation for the same incident takes over: which of two has helped could not be told.
+    Another operation for the same incident takes over: which of two has helped would be undetermined.
     """
     if standing.later_approval_id:
         return Judgement(

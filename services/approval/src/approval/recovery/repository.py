@@ -164,5 +164,5 @@ _RESTORE = text("""
 
 
 async def restore(connection: AsyncConnection, *, limit: int) -> Sequence[str]:
-    """Have at most `limit` PENDING recoveries looked at that nobody looks at; returns their approvals' ids."""
+    """Have at most `limit` PENDING recoveries looked at that no process looks at; returns their approvals' ids."""
     return (await connection.scalars(_RESTORE, {"limit": limit})).all()

@@ -89,7 +89,7 @@ class Verification:
         return len(due) == _BATCH
 
     async def restore(self) -> bool:
-        """Have PENDING recoveries looked at that nobody looks at; returns whether there may be more."""
+        """Have PENDING recoveries looked at that no process looks at; returns whether there may be more."""
         async with self._transactions.begin() as transaction:
             restored = await recovery_repository.restore(transaction.connection, limit=_RESTORED)
         if restored:
@@ -119,7 +119,7 @@ class Verification:
                 transaction.record(background("recovery", OWN_ACTOR), look.approval_id)
                 ended = await repository.get(transaction.connection, look.approval_id)
                 transaction.enqueue(*_jobs(ended))
-                # Where another operation for the incident has taken over, nobody is needed yet.
+                # Where another operation for the incident has taken over, no person is needed yet.
                 if ended.recovery is Recovery.NOT_RECOVERED and not standing.later_approval_id:
                     transaction.enqueue(*self._tell(ended))
             failpoint("look_before_commit")
@@ -142,7 +142,7 @@ class Verification:
         )
 
     async def _find(self, look: ClaimedLook, approval: Approval) -> Found:
-        """Look once. An error of any kind is that it cannot be told."""
+        """Look once. An error of any kind means undetermined."""
         if self._verifier is None:
             return Found(None, "no verifier is configured")
         incident = await self._incidents.find(look.incident_id)
@@ -152,7 +152,7 @@ class Verification:
             case IncidentCheck.UNKNOWN:
                 return Found(None, "the incident service does not know the incident")
             case IncidentCheck.UNRESOLVED | IncidentCheck.RESOLVED:
-                # Also of an incident that was resolved meanwhile: what is asked is whether the repair has helped.
+                # Also of an incident that was resolved meanwhile: the question is whether the repair has helped.
                 return await self._ask(self._verifier, approval, incident)
             case other:
                 assert_never(other)

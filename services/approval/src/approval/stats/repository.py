@@ -83,7 +83,7 @@ async def read_stats(
 ) -> ApprovalStats:
     """Return the stats; they are consistent when the connection reads one snapshot.
 
-    Within `bounds` they cost the same, whatever is stored.
+    Within `bounds` their cost does not depend on what is stored.
     """
     samples, successes = (
         await connection.execute(

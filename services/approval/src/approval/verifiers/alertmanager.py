@@ -27,7 +27,7 @@ class AlertmanagerVerifier:
     """Looks for alerts by Alertmanager's API v2."""
 
     def __init__(self, api: HttpApi, *, settle: timedelta) -> None:
-        """An Alertmanager that has run for less than `settle` may not have been told of every alert yet."""
+        """An Alertmanager that has run for less than `settle` may not have received every alert yet."""
         self._api = api
         self._settle = settle
 

@@ -14,7 +14,7 @@ EXPRESSION_LABEL = "recovery_expression"
 
 
 class CannotTellError(Exception):
-    """It cannot be told whether the problem is gone. The message is stored on the approval and shown: no secrets in it."""
+    """It is undetermined whether the problem is gone. The message is stored on the approval and shown: no secrets in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Verifier(Protocol):
     async def look(self, repair: Repair) -> Look:
         """Look once. Changes nothing.
 
-        Raises CannotTellError when it cannot be told, never "gone" for lack of an answer; another exception counts the same,
+        Raises CannotTellError when it is undetermined, never "gone" for lack of an answer; another exception counts the same,
         and is a bug. A look that takes longer than APPROVAL_VERIFIER_TIMEOUT is cancelled.
         """
 

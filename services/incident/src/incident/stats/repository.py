@@ -110,7 +110,7 @@ _POSTMORTEMS_24H = text("""
 async def read_stats(
     connection: AsyncConnection, *, stuck_after: timedelta, with_details: bool, bounds: StatsBounds = BOUNDS
 ) -> IncidentStats:
-    """Return the stats. The statements must see one snapshot; within `bounds` they cost the same, whatever is stored."""
+    """Return the stats. The statements must see one snapshot; within `bounds` their cost does not depend on what is stored."""
     read_time, revision = (await connection.execute(_NOW)).one()
     counters = await read_counters(connection)
     buckets = [

@@ -122,7 +122,7 @@ _RECOVERIES: Sequence[Family[RecoveryStats]] = (
         "gauge",
         "awoooi_flywheel_recovery_overdue_seconds",
         "For how long the window of the pending recovery that should have ended first is over; 0 when none is. More than"
-        " minutes: nobody looks.",
+        " minutes: no process looks.",
         lambda stats: stats.overdue_seconds,
     ),
 )

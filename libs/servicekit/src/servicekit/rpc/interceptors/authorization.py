@@ -58,7 +58,7 @@ def role_missing(needed: frozenset[str]) -> RpcStatus:
     """Return the status of a call for which the caller has none of the roles needed."""
     names = ", ".join(sorted(needed))
     if not needed:
-        return RpcStatus(grpc.StatusCode.PERMISSION_DENIED, "this call is open to nobody", "ROLE_MISSING")
+        return RpcStatus(grpc.StatusCode.PERMISSION_DENIED, "this call is open to no role", "ROLE_MISSING")
     return RpcStatus(
         grpc.StatusCode.PERMISSION_DENIED,
         f"this call needs one of the roles: {names}",
