@@ -134,7 +134,7 @@ def unsigned(name: str = "mallory", roles: Sequence[str] = ("operator",), *, alg
 
 
 def confused(name: str = "mallory", roles: Sequence[str] = ("operator",)) -> str:
-    """A token whose HMAC was made with the public key, as anybody can."""
+    """A token whose HMAC was made with the public key, as any caller can."""
     pem = rsa_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     signed_part = f"{_part({'alg': 'HS256', 'typ': 'JWT', 'kid': 'first'})}.{_part(claims(name, roles))}"
     mac = hmac.new(pem, signed_part.encode(), hashlib.sha256).digest()

@@ -32,7 +32,7 @@ class Preloading:
         assert len(list(Path("/proc/self/task").iterdir())) == 1
 
     def run(self) -> Callable[[], None]:
-        """Serve requests until nobody can make any; then no service is left. Returns what the process does then; in a fork: be the service."""
+        """Serve requests until no client is left; then no service is left. Returns what the process does then; in a fork: be the service."""
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is not self._control:

@@ -38,7 +38,7 @@ async def test_a_signal_ends_it(number: signal.Signals) -> None:
     async with incident_database() as url, healthy_service("incident", url) as service:
         service.send(number)
         assert service.wait() == (-number if number == signal.SIGKILL else 0)
-        # One more is to nobody.
+        # One more has no reader.
         service.send(number)
 
 

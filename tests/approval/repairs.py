@@ -62,7 +62,7 @@ async def timeline_events(
 ) -> Sequence[incident_pb2.IncidentEvent]:
     """The incident's event of each of these types, once all are there; fails when one is there twice.
 
-    In the order asked for: each is delivered on its own, in no order.
+    In the given order: each is delivered on its own, in no order.
     """
     events = await eventually(
         lambda: incidents.events(incident_id, *types),

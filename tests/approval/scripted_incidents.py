@@ -61,7 +61,7 @@ class ScriptedIncidents(IncidentServiceServicer):
         self.lookup_behaviour: Behaviour = pass_on
         # Of AddEvent, which most tests are not about: only an outage stops it. Operations are announced all the same.
         self.timeline_behaviour: Behaviour = pass_on
-        # Every Resolve and BatchResolve that was received, whatever its result.
+        # Every Resolve and BatchResolve that was received, with any result.
         self.resolves: list[Message] = []
         self.address = "127.0.0.1:0"
         self._real = IncidentServiceStub(real)

@@ -112,7 +112,7 @@ class Gathering(incident_service_pb2_grpc.IncidentServiceServicer):
     ) -> pb.ResolveResponse:
         self.notes.append(request.note)
         self.inside += 1
-        self.max_inside = max(self.most_inside, self.inside)
+        self.max_inside = max(self.max_inside, self.inside)
         await self._gathered.wait()
         # Time for more to come in, if more were sent.
         await asyncio.sleep(0.02)

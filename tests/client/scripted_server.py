@@ -131,7 +131,7 @@ class _Handler(grpc.GenericRpcHandler):
 
     def _remember(self, method: str, request: bytes, context: Context) -> None:
         metadata = dict(context.invocation_metadata() or ())
-        # None when the caller set no deadline, whatever the stubs say.
+        # None when the caller set no deadline, against the type stubs.
         remaining: float | None = context.time_remaining()
         self._server.calls.append(ReceivedCall(method, request, metadata, remaining))
 

@@ -1,4 +1,4 @@
-"""Who may call what by a certificate, over mutual TLS: the columns of the services, and certificates that prove nobody."""
+"""Who may call what by a certificate, over mutual TLS: the columns of the services, and certificates that prove no identity."""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta

@@ -50,7 +50,7 @@ async def operated_world(folder: Path) -> AsyncIterator[World]:
 
 
 async def let_leases_end_in(url: str, time: str) -> None:
-    """Let the lease of every operation end after this time: nobody has to wait for it."""
+    """Let the lease of every operation end after this time: no test has to wait for it."""
     await rows(
         url,
         "UPDATE approvals SET execution_lease_until = now() + $1::text::interval WHERE state = 'EXECUTING'",

@@ -19,7 +19,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/import.md"
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
-    """A local stack whose reconciler waits to be asked."""
+    """A local stack whose reconciler runs on request alone."""
     return Stack(
         tmp_path / "stack",
         incident_listen="127.0.0.1:0",

@@ -1,4 +1,4 @@
-"""`kill -9` in the middle of an operation: it may have happened, so nobody runs it again but an operator who says so."""
+"""`kill -9` in the middle of an operation: it may have happened, so that only an operator runs it again."""
 
 import asyncio
 import signal
@@ -53,7 +53,7 @@ class Killed:
     world: World
     approvals: Mapping[str, approval_pb2.Approval]
     survivors: Sequence[Hooked]
-    # The figures when all had been found, and before anybody went on with one.
+    # The figures when all had been found, and before an operator went on with one.
     found: Repairs
 
 

@@ -118,7 +118,7 @@ async def _credentials_are_refused(world: World) -> None:
     protected, planted = world.protected, world.planted
     wrong = [
         planted.known("expired token", protected.token_file.add("eve", "operator", expire_time=EXPIRED)),
-        planted.known("unknown token", "fw_" + planted.new("token that nobody made")),
+        planted.known("unknown token", "fw_" + planted.new("token that was never made")),
         planted.known("no token", planted.new("text in place of a token")),
         planted.known("unsigned JWT", unsigned()),
         planted.known("HMAC JWT", confused()),

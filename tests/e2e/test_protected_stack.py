@@ -211,7 +211,7 @@ async def test_the_doctor_says_who_has_to_approve_and_leaves_no_canary(
     failed = [each for each in await examine(deployment, with_canary=True) if each.status is Status.FAILED]
     assert [each.name for each in failed] == ["canary.approve"]
     assert "--approver-token-file" in failed[0].advice
-    # Nobody approves their own proposal.
+    # Self-approval is refused.
     deployment = _deployment(protected, tmp_path, token="olga", approver_token="vera")
     failed = [each for each in await examine(deployment, with_canary=True) if each.status is Status.FAILED]
     assert [each.name for each in failed] == ["canary.approve"]

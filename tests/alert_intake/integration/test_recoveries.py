@@ -149,7 +149,7 @@ async def test_an_operation_that_ends_during_the_intakes_look_is_seen_by_it(worl
     world.to_approvals.rules["List"] = deque([look])
     ending = asyncio.create_task(world.intake.post(firing.ends))
     await look.received()
-    # What else the intake has asked by now has its answer before the operation ends.
+    # Every other call of the intake has its response before the operation ends.
     assert [each async for each in world.approvals.list(incident_id=firing.incident_id)] != []
     works.release.set()
     assert (await executing).approval.recovery == Recovery.RECOVERY_PENDING

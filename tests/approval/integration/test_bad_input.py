@@ -282,9 +282,9 @@ async def test_a_request_above_the_size_limit_is_refused(approvals: Approvals) -
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-@pytest.mark.parametrize("asked", [0, 10**9])
-async def test_a_page_size_out_of_bounds_is_clamped(approvals: Approvals, asked: int) -> None:
-    assert len((await approvals.list(page_size=asked).page()).approvals) <= 1000
+@pytest.mark.parametrize("page_size", [0, 10**9])
+async def test_a_page_size_out_of_bounds_is_clamped(approvals: Approvals, page_size: int) -> None:
+    assert len((await approvals.list(page_size=page_size).page()).approvals) <= 1000
 
 
 async def test_an_internal_error_discloses_only_its_correlation_id(

@@ -98,20 +98,22 @@ async def _logged(
     return [approval.incident_id, *sorted((each for (each,) in found), key=int, reverse=True)]
 
 
-@pytest.mark.parametrize("asked", [0, 1000, 10**9])
+@pytest.mark.parametrize("page_size", [0, 1000, 10**9])
 async def test_a_page_size_of_executions_out_of_bounds_is_clamped(
-    approvals: Approvals, incidents: Incidents, approval_service: RunningService, asked: int
+    approvals: Approvals, incidents: Incidents, approval_service: RunningService, page_size: int
 ) -> None:
     incident_id, *ids = await _logged(approvals, incidents, approval_service, 1001)
-    page = await approvals.list_executions(incident_id=incident_id, page_size=asked).page()
-    assert [each.execution_id for each in page.executions] == ids[: min(asked, 1000) or 50]
+    page = await approvals.list_executions(incident_id=incident_id, page_size=page_size).page()
+    assert [each.execution_id for each in page.executions] == ids[: min(page_size, 1000) or 50]
     assert page.next_page_token
 
 
-@pytest.mark.parametrize("asked", [0, 10**9])
-async def test_a_page_size_of_deliveries_out_of_bounds_is_clamped(approvals: Approvals, asked: int) -> None:
-    assert len((await approvals.list_deliveries(page_size=asked).page()).deliveries) <= (
-        1000 if asked else 50
+@pytest.mark.parametrize("page_size", [0, 10**9])
+async def test_a_page_size_of_deliveries_out_of_bounds_is_clamped(
+    approvals: Approvals, page_size: int
+) -> None:
+    assert len((await approvals.list_deliveries(page_size=page_size).page()).deliveries) <= (
+        1000 if page_size else 50
     )
 
 
@@ -128,9 +130,9 @@ async def test_a_token_of_other_executions_is_refused(
     approvals: Approvals, incidents: Incidents, approval_service: RunningService, other: dict[str, Any]
 ) -> None:
     incident_id, *_ = await _logged(approvals, incidents, approval_service, 2)
-    asked: dict[str, Any] = {"incident_id": incident_id, "page_size": 1}
-    page = await approvals.list_executions(**asked).page()
-    others = approvals.list_executions(**{**asked, **other}, page_token=page.next_page_token)
+    query: dict[str, Any] = {"incident_id": incident_id, "page_size": 1}
+    page = await approvals.list_executions(**query).page()
+    others = approvals.list_executions(**{**query, **other}, page_token=page.next_page_token)
     refusal = await refused(others.page())
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ("page_token",))
 

@@ -37,7 +37,7 @@ Object = Mapping[str, Any]
 
 @cache
 def render(folder: Path) -> Sequence[Object]:
-    """What a kustomization renders to. Nobody changes it."""
+    """What a kustomization renders to. Not to be changed."""
     done = subprocess.run(
         [*kustomize(), str(folder)], capture_output=True, text=True, check=False, timeout=240
     )

@@ -97,7 +97,7 @@ def test_only_postgres_writes_files(pod: Workload) -> None:
     assert mounts.keys() == {each["name"] for each in pod.pod["volumes"]} | claimed
     writable = {name for name, each in mounts.items() if not each.get("readOnly")}
     assert writable == ({"data", "socket", "temporary", "shared-memory"} if claimed else set())
-    # Its group reads the Secrets, and nobody else.
+    # Its group reads the Secrets, and no other.
     assert all(each["defaultMode"] == 0o440 for _, each in pod.secrets())
     assert pod.pod["securityContext"]["fsGroup"] == pod.pod["securityContext"]["runAsGroup"]
 

@@ -141,7 +141,7 @@ def test_it_prints_the_settings_that_use_the_files(tmp_path: Path) -> None:
     assert variables["APPROVAL_TLS_TRUST_DOMAIN"] == "prod.example.com"
     uris = names(folder, "approval").get_values_for_type(x509.UniformResourceIdentifier)
     assert uris == ["spiffe://prod.example.com/approval"]
-    # At the addresses for people nobody is asked for a certificate.
+    # At the addresses for people no certificate is requested.
     assert {variables["INCIDENT_MTLS_LISTEN"], variables["APPROVAL_MTLS_LISTEN"]} == {
         "127.0.0.1:50061",
         "127.0.0.1:50062",

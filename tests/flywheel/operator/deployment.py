@@ -110,7 +110,7 @@ class Command:
         self.monkeypatch.setenv("FLYWHEEL_TIMEOUT", str(TIMEOUT_SECONDS))
 
     def __call__(self, *arguments: str, stdin: io.StringIO | None = None) -> Ended:
-        """Run it with these arguments; without `stdin` there is nobody to ask."""
+        """Run it with these arguments; without `stdin` there is no terminal."""
         self.capture.readouterr()
         # Some commands replace them for the rest of their process.
         handlers = {number: signal.getsignal(number) for number in _SIGNALS}

@@ -1,4 +1,4 @@
-"""flywheel token: what it writes is what the services read, and the token itself is nowhere but in its output."""
+"""flywheel token: what it writes is what the services read, and the token itself is in its output alone."""
 
 import contextlib
 import hashlib

@@ -21,13 +21,13 @@ class Lookups:
     """An incident service that knows all incidents by default."""
 
     def __init__(self) -> None:
-        self.asked: list[list[str]] = []
+        self.looked_up: list[list[str]] = []
         self.lost: set[str] = set()
         self.answers = True
 
     async def look_up(self, approvals: Sequence[ComparedApproval]) -> Sequence[LookedUp] | None:
         """What is known of each."""
-        self.asked.append([each.approval_id[-2:] for each in approvals])
+        self.looked_up.append([each.approval_id[-2:] for each in approvals])
         if not self.answers:
             return None
         return [LookedUp(each.approval_id[-2:] not in self.lost, False) for each in approvals]
@@ -79,13 +79,13 @@ async def test_a_period_takes_ten_batches_and_the_next_goes_on_there_after_the_l
     lookups = Lookups()
     comparison = Comparison(transactions, lookups, batch=BATCH)
     await period(comparison)
-    assert lookups.asked == descending(25, 6)
-    lookups.asked.clear()
+    assert lookups.looked_up == descending(25, 6)
+    lookups.looked_up.clear()
     await period(comparison)
-    assert lookups.asked == [["25", "24"], *descending(5, 1)]
-    lookups.asked.clear()
+    assert lookups.looked_up == [["25", "24"], *descending(5, 1)]
+    lookups.looked_up.clear()
     await period(comparison)
-    assert lookups.asked == descending(25, 6)
+    assert lookups.looked_up == descending(25, 6)
 
 
 async def test_a_difference_among_the_latest_is_followed_to_the_end(
@@ -95,20 +95,20 @@ async def test_a_difference_among_the_latest_is_followed_to_the_end(
     lookups = Lookups()
     comparison = Comparison(transactions, lookups, batch=BATCH)
     await period(comparison)
-    lookups.asked.clear()
+    lookups.looked_up.clear()
     lookups.lost = {"49", "30", "02"}
     await period(comparison)
-    assert sorted(chain(*lookups.asked)) == sorted(chain(*descending(49, 1)))
+    assert sorted(chain(*lookups.looked_up)) == sorted(chain(*descending(49, 1)))
     marked = await rows(
         database,
         "SELECT right(approval_id, 2) FROM approvals WHERE incident_unknown_time IS NOT NULL ORDER BY 1",
     )
     assert marked == [("02",), ("30",), ("49",)]
     # The next period is an ordinary one, from the beginning: what was marked changed last.
-    lookups.asked.clear()
+    lookups.looked_up.clear()
     await period(comparison)
-    assert lookups.asked[0] == ["02", "30"]
-    assert len(lookups.asked) == 10
+    assert lookups.looked_up[0] == ["02", "30"]
+    assert len(lookups.looked_up) == 10
 
 
 async def test_a_difference_in_a_later_batch_of_a_period_is_followed_to_the_end(
@@ -118,7 +118,7 @@ async def test_a_difference_in_a_later_batch_of_a_period_is_followed_to_the_end(
     lookups = Lookups()
     lookups.lost = {"32"}
     await period(Comparison(transactions, lookups, batch=BATCH))
-    assert lookups.asked == descending(49, 1)
+    assert lookups.looked_up == descending(49, 1)
 
 
 async def test_without_an_answer_a_period_ends_and_the_next_goes_on_at_the_same_place(
@@ -129,16 +129,16 @@ async def test_without_an_answer_a_period_ends_and_the_next_goes_on_at_the_same_
     comparison = Comparison(transactions, lookups, batch=BATCH)
     lookups.answers = False
     await period(comparison)
-    assert lookups.asked == [["25", "24"]]
+    assert lookups.looked_up == [["25", "24"]]
     lookups.answers = True
     await period(comparison)
-    lookups.asked.clear()
+    lookups.looked_up.clear()
     lookups.answers = False
     await period(comparison)
     lookups.answers = True
-    lookups.asked.clear()
+    lookups.looked_up.clear()
     await period(comparison)
-    assert lookups.asked == [["25", "24"], *descending(5, 1)]
+    assert lookups.looked_up == [["25", "24"], *descending(5, 1)]
 
 
 async def test_approvals_that_changed_after_they_were_read_are_left_to_the_next_comparison(
@@ -183,4 +183,4 @@ async def test_approvals_of_which_nothing_follows_any_more_are_not_compared(
         )
     lookups = Lookups()
     await Comparison(transactions, lookups).compare(None, call=TESTER)
-    assert lookups.asked == [["09", "07", "06", "02", "01"]]
+    assert lookups.looked_up == [["09", "07", "06", "02", "01"]]

@@ -148,7 +148,7 @@ async def test_a_parked_job_of_a_topic_that_this_version_does_not_know_is_in_sig
 async def test_an_entry_whose_id_is_taken_is_recorded_under_an_id_of_its_own(
     refusing: Fronted, incidents: Incidents, incident_service: RunningService
 ) -> None:
-    """Before such ids were reserved anybody could take them; a restored database may make one again."""
+    """Before such ids were reserved any caller could take them; a restored database may make one again."""
     approvals = refusing.approvals
     incident_id = await incidents.opened_id()
     refusing.front.timeline_behaviour = REFUSE

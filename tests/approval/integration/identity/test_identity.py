@@ -1,4 +1,4 @@
-"""Nobody acts under another's name: on a real service with tokens and an identity provider."""
+"""No caller acts under another's name: on a real service with tokens and an identity provider."""
 
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
@@ -39,9 +39,9 @@ class Secured:
     tokens: TokenFile
     keys: Path
     mapping: Path
-    # Every credential that a caller was given, and everything that a refused caller was told.
+    # Every credential that a caller was given, and every refusal as a caller received it.
     secrets: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
 
     async def token(self, name: str, *roles: str) -> str:
         """A token of the file, which the service knows."""
@@ -63,7 +63,7 @@ class Secured:
         try:
             await self.approvals.list(page_size=1, token=token).page()
         except CallError as exc:
-            self.told.append(read_refusal(exc).wire)
+            self.refusals.append(read_refusal(exc).wire)
             return exc.reason
         return "OK"
 
@@ -259,7 +259,7 @@ async def test_no_credential_is_in_the_log_in_a_response_or_in_the_process_list(
         assert (await secured.outcome(token)).startswith("CREDENTIALS_")
     assert secured.service.events("rpc_unauthenticated")
     command = secured.service.command_line
-    written = "".join([*secured.service.lines, *secured.told, command])
+    written = "".join([*secured.service.lines, *secured.refusals, command])
     # Of a JSON Web Token also its signature alone, and its claims.
     parts = {
         part for secret in secured.secrets for part in (secret, *secret.split(".")[1:]) if len(part) > 20

@@ -1,4 +1,4 @@
-"""The approval of a canary: nobody is notified of it, no counter has it, and it can be removed."""
+"""The approval of a canary: no channel is notified of it, no counter has it, and it can be removed."""
 
 import grpc
 import pytest

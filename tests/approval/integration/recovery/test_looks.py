@@ -121,7 +121,7 @@ async def test_a_look_that_was_lost_in_between_begins_the_looks_in_a_row_anew(
 async def test_looks_count_only_when_no_other_operation_for_the_incident_runs(looking: Looking) -> None:
     assert await looking.look() is Recovery.PENDING
     async with looking.another_operation():
-        # Which of the two has helped could not be told.
+        # Which of the two has helped would be undetermined.
         assert [await looking.look() for _ in range(3)] == [Recovery.PENDING] * 3
     assert [await looking.look() for _ in range(2)] == [Recovery.PENDING, Recovery.VERIFIED]
 

@@ -39,7 +39,7 @@ def unfinished(state: str, **fields: Any) -> dict[str, Any]:
     "line",
     [
         pytest.param(approval(), id="executed, not acknowledged"),
-        pytest.param(approval(incident_resolve_time=at(37)), id="observed and told"),
+        pytest.param(approval(incident_resolve_time=at(37)), id="observed and acknowledged"),
         pytest.param(pending_approval(), id="pending"),
         pytest.param(
             pending_approval(required_approvals=2, decisions=[YES], auto_execute=True), id="one of two"
@@ -108,7 +108,7 @@ def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
             approval(required_approvals=11), "required_approvals", "expected less than", id="big quorum"
         ),
         pytest.param(approval(auto_execute="yes"), "auto_execute", "expected a valid boolean", id="yes"),
-        pytest.param(approval(proposed_by=...), "proposed_by", "is required", id="proposed by nobody"),
+        pytest.param(approval(proposed_by=...), "proposed_by", "is required", id="without a proposer"),
         pytest.param(
             approval(incident=1), "incident", "is not a field of such a line", id="an unknown field"
         ),
@@ -137,7 +137,7 @@ def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
             unfinished("APPROVED", incident_resolve_time=at(39)),
             "incident_resolve_time",
             "does not go",
-            id="not told",
+            id="not acknowledged",
         ),
         pytest.param(
             pending_approval(outcome_message="x"), "outcome_message", "does not go with", id="no outcome yet"
@@ -163,7 +163,7 @@ def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
             approval(incident_resolve_time=at(35)),
             "incident_resolve_time",
             "is before finish_time",
-            id="told too early",
+            id="acknowledged too early",
         ),
         pytest.param(
             approval(expire_time=at(32)), "expire_time", "must be after create_time", id="expired at once"
@@ -184,7 +184,10 @@ def test_a_valid_line_has_no_problem(line: dict[str, Any]) -> None:
             id="not expired yet",
         ),
         pytest.param(
-            approval(decisions=...), "decisions", "the state SUCCEEDED needs 1 that APPROVE", id="a proposer"
+            approval(decisions=...),
+            "decisions",
+            "the state SUCCEEDED needs 1 that APPROVE",
+            id="without decisions",
         ),
         pytest.param(
             approval(required_approvals=2), "decisions", "the state SUCCEEDED needs 2", id="one of two"

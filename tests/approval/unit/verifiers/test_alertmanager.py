@@ -12,7 +12,7 @@ from approval.verifiers.protocol import CannotTellError, Look, Repair
 from tests.approval.unit.verifiers.repaired import FINGERPRINT, LABELS, answer, answering, repair
 
 RUNNING = {"uptime": "2026-05-07T11:00:00.123456789Z", "cluster": {"status": "ready"}}
-# To be taken for an answer, were it asked.
+# Would be taken for a response if it were called.
 GONE = [[], RUNNING]
 
 GROUP = {"alertname": "ApiDown", "namespace": "prod"}

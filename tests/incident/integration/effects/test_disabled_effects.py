@@ -1,4 +1,4 @@
-"""Effects that are disabled: on record as SKIPPED, and no work for anybody."""
+"""Effects that are disabled: on record as SKIPPED, and no work for a worker."""
 
 import asyncio
 from typing import TYPE_CHECKING

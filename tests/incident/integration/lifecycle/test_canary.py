@@ -89,7 +89,7 @@ async def test_an_incident_that_was_never_there_is_not_found(incidents: Incident
     [
         pytest.param({}, id="no label"),
         pytest.param({"labels": {CANARY_LABEL: "false"}}, id="another value"),
-        # Reports of something real would be deduplicated into it, and nobody would hear of them.
+        # Reports of something real would be deduplicated into it, and lost.
         pytest.param({"labels": CANARY, "fingerprint": "api"}, id="a fingerprint"),
     ],
 )

@@ -63,7 +63,7 @@ async def test_a_cancelled_statement_costs_no_connection(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    # The server was requested to cancel it: nobody has given the lock back.
+    # The server was requested to cancel it: the lock is not released yet.
     assert not await waits(other)
     assert await backend(engine) == pid
 

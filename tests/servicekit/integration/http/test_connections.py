@@ -1,4 +1,4 @@
-"""Connections of an HTTP server are bounded in number and time, and clients that send nothing keep nobody out."""
+"""Connections of an HTTP server are bounded in number and time, and clients that send nothing keep no other out."""
 
 from datetime import timedelta
 from typing import TypeVar

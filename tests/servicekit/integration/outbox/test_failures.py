@@ -270,7 +270,7 @@ async def test_a_bug_in_a_handler_is_logged_as_an_error_at_once(engine: AsyncEng
 async def test_a_delivery_cancelled_by_its_own_library_is_tried_again(
     engine: AsyncEngine, rows: "Rows"
 ) -> None:
-    """A gRPC call whose channel is closed ends in CancelledError, though nobody cancelled the worker."""
+    """A gRPC call whose channel is closed ends in CancelledError, though the worker was not cancelled."""
     attempts = 0
 
     async def deliver(jobs: Sequence[Job]) -> Sequence[Exception | None]:

@@ -130,7 +130,7 @@ async def test_a_dismissed_dead_letter_is_on_record_for_good_and_no_longer_open(
         assert await queue.remove_done(connection, ["t"], older_than=timedelta(days=1), limit=9) == 0
         assert len(await jobs.list_jobs(connection, ["t"], states=["DISMISSED"], limit=9)) == 1
         assert await jobs.list_jobs(connection, ["t"], states=["DONE"], limit=9) == []
-        # Also of a topic that is not asked for.
+        # Also of a topic that is not requested.
         assert len(await jobs.list_jobs(connection, [], dead_letters=True, limit=9)) == 1
         assert await jobs.list_jobs(connection, [], limit=9) == []
 

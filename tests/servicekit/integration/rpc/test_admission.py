@@ -1,4 +1,4 @@
-"""Open calls are bounded, and those that wait for their request keep nobody out: neither callers nor health checks."""
+"""Open calls are bounded, and those that wait for their request keep no other out: neither callers nor health checks."""
 
 import asyncio
 import resource

@@ -34,7 +34,7 @@ from tests.servicekit.scripted_server import SERVICE, VALID, Held, Running, at_o
 
 
 class Named(Authenticator):
-    """Takes a name as a token; `nobody` is nobody, as is who was revoked, and `norole` has no role."""
+    """Takes a name as a token; `nobody` is invalid, as is a revoked one, and `norole` has no role."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,13 +115,13 @@ async def test_health_is_open_to_everyone_and_reflection_to_those_with_a_role() 
         channel: Any = running.channel  # the type stubs want the threaded one
         reflection: Any = ServerReflectionStub(channel)
 
-        async def asked(metadata: Any = None) -> object:
+        async def call(metadata: Any = None) -> object:
             request = reflection_pb2.ServerReflectionRequest(list_services="")
             return await reflection.ServerReflectionInfo(iter([request]), metadata=metadata).read()
 
-        assert (await refused(asked())).code is grpc.StatusCode.UNAUTHENTICATED
-        assert (await refused(asked(bearer("norole")))).code is grpc.StatusCode.PERMISSION_DENIED
-        assert isinstance(await asked(bearer("alice")), reflection_pb2.ServerReflectionResponse)
+        assert (await refused(call())).code is grpc.StatusCode.UNAUTHENTICATED
+        assert (await refused(call(bearer("norole")))).code is grpc.StatusCode.PERMISSION_DENIED
+        assert isinstance(await call(bearer("alice")), reflection_pb2.ServerReflectionResponse)
 
 
 class HeldStream:
@@ -156,7 +156,7 @@ async def test_an_open_stream_ends_with_its_callers_credentials(
         held = running.service.stream = HeldStream()
         stream = aiter(running.stub.Watch(pb.WatchRequest(), metadata=bearer("alice")))
         assert (await anext(stream)).resume_token == "first"
-        # A provider that cannot be asked is no reason to end it.
+        # A provider that cannot be reached is no reason to end it.
         authenticator.revoked["alice"] = Refusal.KEYS_UNAVAILABLE
         await asyncio.wait([asyncio.ensure_future(held.ended.wait())], timeout=0.1)
         assert not held.ended.is_set()

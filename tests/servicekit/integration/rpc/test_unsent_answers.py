@@ -1,4 +1,4 @@
-"""Callers that read nothing: their answers are bounded in bytes and time, and keep nobody out."""
+"""Callers that read nothing: their answers are bounded in bytes and time, and keep no other out."""
 
 import asyncio
 from collections.abc import AsyncIterator

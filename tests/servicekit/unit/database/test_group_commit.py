@@ -1,4 +1,4 @@
-"""GroupCommit: who goes together, who gets what, and nobody is forgotten."""
+"""GroupCommit: which writes share a batch, which result each caller gets, and that every caller gets one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

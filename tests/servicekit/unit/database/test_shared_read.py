@@ -1,4 +1,4 @@
-"""A read that many share: one runs, one is queued, and a slow one makes nobody wait for long."""
+"""A read that many share: one runs, one is queued, and a slow one makes no caller wait for long."""
 
 import asyncio
 from datetime import timedelta

@@ -161,7 +161,7 @@ def test_what_cannot_be_printed_costs_its_value_or_its_line_and_never_raises() -
         "unprintable",
         "unprintable key",
         "unprintable error",
-        # Of the library's, the two that nobody can make a line of.
+        # Of the library's, the two that cannot be a line.
         "log_lines_dropped",
         "plain",
         "of the event loop",
@@ -231,7 +231,7 @@ def test_a_log_file_is_rotated_while_the_process_runs(tmp_path: Path) -> None:
     assert all(each.stat().st_size < 2 * 4096 for each in tmp_path.iterdir())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     *lines, end = ((tmp_path / "sample.log.1").read_text() + path.read_text()).splitlines()
-    # Whatever writes to standard error writes there.
+    # All that is written to standard error is there.
     assert end == "the end"
     numbers = [json.loads(line)["number"] for line in lines]
     assert numbers == list(range(numbers[0], 900))

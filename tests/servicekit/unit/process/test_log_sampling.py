@@ -1,4 +1,4 @@
-"""Repeated lines: the first of an interval are logged, the rest is counted and reported, whatever its level."""
+"""Repeated lines: the first of an interval are logged, the rest is counted and reported, at every level."""
 
 import asyncio
 from collections.abc import Mapping
