@@ -6,27 +6,40 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import p1_resolve, p2_replay, p3_latency, p4_protection, p5_alerts, report
+from benchmarks import (
+    p1_resolve,
+    p2_replay,
+    p3_latency,
+    p4_approve,
+    p5_pipeline,
+    p6_drain,
+    p13_protection,
+    p14_alerts,
+    report,
+)
 from benchmarks.errors import BenchmarkError
 from benchmarks.lab import Lab, open_lab
 from benchmarks.result import Result
 from benchmarks.turns import FULL, SHORT, Effort
 from flywheel.errors import FlywheelError
 
-_BENCHMARKS: Mapping[str, Callable[[Lab, Effort], Awaitable[Result]]] = {
+_BENCHMARKS: Mapping[str, Callable[[Lab, Effort], Awaitable[Sequence[Result]]]] = {
     "P1": p1_resolve.measure,
     "P2": p2_replay.measure,
     "P3": p3_latency.measure,
-    "P4": p4_protection.measure,
-    "P5": p5_alerts.measure,
+    "P4": p4_approve.measure,
+    "P5": p5_pipeline.measure,
+    "P6": p6_drain.measure,
+    "P13": p13_protection.measure,
+    "P14": p14_alerts.measure,
 }
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
-async def measure(names: Sequence[str], effort: Effort, directory: Path) -> str:
+async def measure(names: Sequence[str], effort: Effort, directory: Path, cache: Path) -> str:
     """Run the named benchmarks in `directory` and return their report."""
-    async with open_lab(directory, _step) as lab:
-        results = [await _BENCHMARKS[name](lab, effort) for name in names]
+    async with open_lab(directory, cache, _step) as lab:
+        results = [result for name in names for result in await _BENCHMARKS[name](lab, effort)]
         return report.markdown(results, postgres_version=await lab.postgres_version())
 
 
@@ -47,13 +60,26 @@ def main() -> int:
         default=Path(".flywheel/benchmarks"),
         help="made for the run and removed after it, on the disk that is to be measured (default: %(default)s)",
     )
+    parser.add_argument(
+        "--cache-dir",
+        type=Path,
+        default=Path(".flywheel/cache"),
+        help="kept: what is installed to be measured against (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(_BENCHMARKS))
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(_BENCHMARKS)}")
     names = arguments.names or list(_BENCHMARKS)
     try:
-        text = asyncio.run(measure(names, SHORT if arguments.short else FULL, arguments.data_dir.resolve()))
+        text = asyncio.run(
+            measure(
+                names,
+                SHORT if arguments.short else FULL,
+                arguments.data_dir.resolve(),
+                arguments.cache_dir.resolve(),
+            )
+        )
     except BenchmarkError as exc:
         print(f"benchmarks: {exc}", file=sys.stderr)
         return 1

@@ -1,7 +1,8 @@
 """The incidents that are resolved: made in bulk by SQL, and counted afterwards."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -70,6 +71,23 @@ SELECT
     (SELECT count(*) FROM incident_events WHERE type = 'RESOLVED') AS events,
     (SELECT count(*) FROM outbox) AS jobs
 """
+
+# One of the benchmark's own: what the service notifies of, and whom, is its own affair.
+_CHANNEL = "benchmark_resolved"
+_NOTIFY = (
+    f"""
+    CREATE OR REPLACE FUNCTION {_CHANNEL}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('{_CHANNEL}', NEW.incident_id);
+        RETURN NULL;
+    END $$
+    """,
+    f"""
+    CREATE TRIGGER {_CHANNEL} AFTER INSERT ON incident_events
+    FOR EACH ROW WHEN (NEW.type = 'RESOLVED') EXECUTE FUNCTION {_CHANNEL}()
+    """,
+)
+_NOTIFY_NO_MORE = f"DROP TRIGGER {_CHANNEL} ON incident_events"
 
 _AUDITED = "SELECT count(*) FROM audit_records WHERE operation LIKE '%/Resolve' AND outcome = 'CHANGED'"
 
@@ -146,6 +164,30 @@ class Incidents:
             raise BenchmarkError(
                 f"{resolved} incidents were resolved, and the database holds {found.resolved} that are, "
                 f"{found.events} events and {found.jobs} jobs of them"
+            )
+
+    @asynccontextmanager
+    async def notifying(self, see: Callable[[str], None]) -> AsyncIterator[None]:
+        """Call `see` with the id of each incident that is RESOLVED, when it is committed."""
+
+        def heard(_connection: object, _pid: int, _channel: str, incident_id: object) -> None:
+            see(str(incident_id))
+
+        for statement in _NOTIFY:
+            await self._connection.execute(statement)
+        await self._connection.add_listener(_CHANNEL, heard)
+        try:
+            yield
+        finally:
+            await self._connection.remove_listener(_CHANNEL, heard)
+            await self._connection.execute(_NOTIFY_NO_MORE)
+
+    async def expect_resolved_once(self, amount: int) -> None:
+        """Raises BenchmarkError unless so many incidents are RESOLVED, with one event each."""
+        found = await self.counts()
+        if (found.resolved, found.events) != (amount, amount):
+            raise BenchmarkError(
+                f"{amount} incidents should be RESOLVED once; {found.resolved} are, by {found.events} events"
             )
 
     async def expect_audited(self, calls: int) -> None:

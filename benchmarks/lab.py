@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -12,18 +11,21 @@ import asyncpg
 import psutil
 
 from awoooi.client import CallError, IncidentClient
+from benchmarks.approvals import Approvals
+from benchmarks.environment import Environment
 from benchmarks.errors import BenchmarkError
 from benchmarks.incidents import NOTE, Incidents
 from benchmarks.protection import protect
-from benchmarks.servers import RunningServer, echo_server, incident_service
+from benchmarks.servers import RunningServer, approval_service, echo_server, incident_service
+from benchmarks.waiting import until_not
 from flywheel.postgres.embedded import EmbeddedPostgres
 from flywheel.system.file_lock import FileLock
-from flywheel.system.log_files import tail
 from servicekit.database.engine import create_engine
 from servicekit.database.migrations import Migrations
 
 _DATABASE = "incident"
 _TWIN = "incident_twin"
+_APPROVAL = "approval"
 _PROTECTED = "incident_protected"
 _UNAUDITED = "incident_unaudited"
 _DRAIN_SECONDS = 300.0
@@ -40,33 +42,56 @@ class Lab:
     twins: Incidents
     step: Callable[[str], None]
     directory: Path
+    environment: Environment
+
+    @asynccontextmanager
+    async def approvals(self, incident: str = "") -> AsyncIterator[Approvals]:
+        """Run an approval service on a database of its own, for this incident service or the one at an address."""
+        url = await self.new_database(_APPROVAL, "approval")
+        with approval_service(
+            url, self.directory / "approval.log", incident=incident or self.service.address
+        ) as service:
+            async with open_connection(url) as connection:
+                yield Approvals(service, connection)
+        await self.drop_database(_APPROVAL)
 
     @asynccontextmanager
     async def protected(self) -> AsyncIterator[tuple[RunningServer, Incidents]]:
         """Run a second service, over mutual TLS and with tokens, on a database of its own."""
-        url = await self._new_database(_PROTECTED)
+        url = await self.new_database(_PROTECTED)
         protection = protect(self.directory / "protection")
         log_path = self.directory / "protected.log"
         with incident_service(
             url, log_path, settings=protection.settings, access=protection.access
         ) as service:
-            async with _connection(url) as connection:
+            async with open_connection(url) as connection:
                 yield service, Incidents(connection)
 
     @asynccontextmanager
     async def unaudited(self) -> AsyncIterator[tuple[RunningServer, Incidents]]:
         """Run a second service, in the clear and without its audit trail, on a database of its own."""
-        url = await self._new_database(_UNAUDITED)
+        url = await self.new_database(_UNAUDITED)
         log_path = self.directory / "unaudited.log"
         with incident_service(url, log_path, module="benchmarks.unaudited") as service:
-            async with _connection(url) as connection:
+            async with open_connection(url) as connection:
                 yield service, Incidents(connection)
 
-    async def _new_database(self, name: str) -> str:
-        self.postgres.create_database(name)
-        url = self.postgres.url(name)
-        await _migrate(url)
+    async def new_database(self, name: str, service: str = "incident") -> str:
+        """Make a database with the tables of a service, and return its URL; one of that name is removed."""
+        url = await self.empty_database(name)
+        await _migrate(url, service)
         return url
+
+    async def empty_database(self, name: str) -> str:
+        """Make a database without tables, and return its URL; one of that name is removed."""
+        await self.drop_database(name)
+        self.postgres.create_database(name)
+        return self.postgres.url(name)
+
+    async def drop_database(self, name: str) -> None:
+        """Remove a database, if it exists."""
+        async with open_connection(self.database_url) as connection:
+            await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     @property
     def database_url(self) -> str:
@@ -80,13 +105,13 @@ class Lab:
 
     async def postgres_version(self) -> str:
         """Return the server's version, such as 18.4."""
-        async with _connection(self.database_url) as connection:
+        async with open_connection(self.database_url) as connection:
             return str(await connection.fetchval("SHOW server_version"))
 
     @asynccontextmanager
     async def statements_logged(self) -> AsyncIterator[Callable[[], str]]:
         """Let PostgreSQL log every statement with its parameters; the value reads the log. A session applies it late."""
-        async with _connection(self.database_url) as connection:
+        async with open_connection(self.database_url) as connection:
             await connection.execute("ALTER SYSTEM SET log_min_duration_statement = 0")
             await connection.execute("SELECT pg_reload_conf()")
             try:
@@ -110,16 +135,12 @@ class Lab:
 
         Returns the seconds it took; raises BenchmarkError when it does not end.
         """
-        started = time.perf_counter()
-        incidents = incidents or self.incidents
-        while await incidents.effects_pending():
-            if time.perf_counter() - started > _DRAIN_SECONDS:
-                raise BenchmarkError(
-                    f"the effects are not done after {_DRAIN_SECONDS:.0f} s; the service's log ends with:\n"
-                    f"{tail(self.service.log_path)}"
-                )
-            await asyncio.sleep(0.02)
-        return time.perf_counter() - started
+        return await until_not(
+            (incidents or self.incidents).effects_pending,
+            "the effects are",
+            within=_DRAIN_SECONDS,
+            log=self.service.log_path,
+        )
 
 
 def _own_and_ended_children(process: psutil.Process) -> float:
@@ -128,8 +149,8 @@ def _own_and_ended_children(process: psutil.Process) -> float:
 
 
 @asynccontextmanager
-async def open_lab(directory: Path, step: Callable[[str], None]) -> AsyncIterator[Lab]:
-    """Start everything in `directory`, which is made, and stop and remove everything afterwards.
+async def open_lab(directory: Path, cache: Path, step: Callable[[str], None]) -> AsyncIterator[Lab]:
+    """Start everything in `directory`, which is made, and stop and remove everything afterwards; `cache` is kept.
 
     What a killed run left there is cleared away first. Raises BenchmarkError when another run is using it.
     """
@@ -153,12 +174,12 @@ async def open_lab(directory: Path, step: Callable[[str], None]) -> AsyncIterato
                 incident_service(postgres.url(_DATABASE), directory / "incident.log")
             )
             incidents, twins = [
-                Incidents(await stack.enter_async_context(_connection(postgres.url(database))))
+                Incidents(await stack.enter_async_context(open_connection(postgres.url(database))))
                 for database in (_DATABASE, _TWIN)
             ]
             response = await _a_response(service, incidents)
             echo = stack.enter_context(echo_server(response, directory / "echo.log"))
-            lab = Lab(postgres, service, echo, incidents, twins, step, directory)
+            lab = Lab(postgres, service, echo, incidents, twins, step, directory, Environment(cache, step))
             await lab.drained()
             yield lab
     finally:
@@ -167,14 +188,15 @@ async def open_lab(directory: Path, step: Callable[[str], None]) -> AsyncIterato
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _migrate(database_url: str) -> None:
+async def _migrate(database_url: str, service: str = "incident") -> None:
     engine = create_engine(database_url, application_name="benchmarks", pool_size=1)
-    await Migrations("incident:migrations").upgrade(engine)
+    await Migrations(f"{service}:migrations").upgrade(engine)
     await engine.dispose()
 
 
 @asynccontextmanager
-async def _connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+async def open_connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection of the benchmark's own."""
     connection = await asyncpg.connect(database_url)
     try:
         yield connection

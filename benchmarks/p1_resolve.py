@@ -1,5 +1,7 @@
 """P1: how many distinct incidents a second are resolved, against a server that only answers."""
 
+from collections.abc import Sequence
+
 from benchmarks.lab import Lab
 from benchmarks.result import Goal, Result, Side
 from benchmarks.turns import Effort, MeasuredServer
@@ -9,7 +11,7 @@ _OUTSTANDING = 64
 _CONNECTIONS = 4
 
 
-async def measure(lab: Lab, effort: Effort) -> Result:
+async def measure(lab: Lab, effort: Effort) -> Sequence[Result]:
     """Measure in turns; the effects are done before the next turn of the echo begins."""
     incidents, effects = lab.incidents, len(Effect)
     lab.step(f"P1: making {effort.turns * effort.calls} incidents")
@@ -30,26 +32,32 @@ async def measure(lab: Lab, effort: Effort) -> Result:
         load = service.turn(messages)
         with_effects.append(load.calls / (load.seconds + await lab.drained()))
     await incidents.expect(resolved=(effort.turns + 1) * effort.calls, jobs_each=effects)
-    done = Side("Resolve until every effect is done", "calls/s", with_effects)
-    sides = [
-        Side("Resolve", "calls/s", [load.rate for load in service.loads], service.processor),
-        Side("echo", "calls/s", [load.rate for load in echo.loads], echo.processor),
-    ]
-    until_done = (
-        f"P1: until the last effect of a turn is done, {done.median:.0f} Resolves/s, "
-        f"{done.median / sides[1].median:.2f} of the echo."
-    )
+    answered = Side("Resolve", "calls/s", [load.rate for load in service.loads], service.processor)
+    done = Side("Resolve, until every effect is done", "calls/s", with_effects)
+    bare = Side("echo", "calls/s", [load.rate for load in echo.loads], echo.processor)
     resolved_once = (
         f"P1: each of the {(effort.turns + 1) * effort.calls} incidents was resolved once, with one event and "
         f"{effects} effects; no call failed."
     )
-    return Result(
-        number="P1",
-        what=f"Resolve of distinct incidents, {_OUTSTANDING} outstanding, with their effects",
-        against="bare grpc.aio echo of the same messages",
-        goal=Goal.AT_LEAST,
-        limit=0.60,
-        sides=sides,
-        ratio_of=lambda sides: sides[0] / sides[1],
-        notes=(until_done, resolved_once),
-    )
+    against = "bare grpc.aio echo of the same messages"
+    return [
+        Result(
+            number="P1",
+            what=f"Resolve of distinct incidents, {_OUTSTANDING} outstanding, its effects done meanwhile or later",
+            against=against,
+            goal=Goal.AT_LEAST,
+            limit=0.60,
+            sides=[answered, bare],
+            ratio_of=lambda sides: sides[0] / sides[1],
+            notes=(resolved_once,),
+        ),
+        Result(
+            number="P1",
+            what="the same, until the last effect is done",
+            against=against,
+            goal=Goal.AT_LEAST,
+            limit=0.40,
+            sides=[done, bare],
+            ratio_of=lambda sides: sides[0] / sides[1],
+        ),
+    ]

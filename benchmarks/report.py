@@ -27,9 +27,11 @@ def markdown(results: Sequence[Result], *, postgres_version: str) -> str:
                 result.number,
                 result.what,
                 result.against,
-                f"**{result.ratio:.2f}** ({min(result.ratios):.2f} to {max(result.ratios):.2f})",
+                "not measured"
+                if result.unmeasured
+                else f"**{result.ratio:.2f}** ({min(result.ratios):.2f} to {max(result.ratios):.2f})",
                 f"{result.goal.value} {result.limit:.2f}",
-                "reached" if result.reached else "not reached",
+                result.unmeasured or ("reached" if result.reached else "not reached"),
             )
             for result in results
         ],

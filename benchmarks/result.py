@@ -43,6 +43,8 @@ class Result:
     ratio_of: Callable[[Sequence[float]], float]
     # Further measured facts, a sentence each.
     notes: Sequence[str] = ()
+    # Why the other side is missing, in the short form; then there is no ratio.
+    unmeasured: str = ""
 
     @property
     def ratio(self) -> float:
@@ -58,3 +60,8 @@ class Result:
     def reached(self) -> bool:
         """Whether the goal is reached."""
         return self.ratio >= self.limit if self.goal is Goal.AT_LEAST else self.ratio <= self.limit
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value below which this share of the values lies."""
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -34,6 +35,10 @@ class RunningServer:
     log_path: Path
     access: Access = IN_THE_CLEAR
 
+    def resident_bytes(self) -> int:
+        """Return the resident memory of the process."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
     def processor_seconds(self) -> float:
         """Return the processor time that the process has used."""
         times = psutil.Process(self.process.pid).cpu_times()
@@ -55,17 +60,28 @@ def incident_service(
     """
     environment = {"INCIDENT_LISTEN": "127.0.0.1:0", "INCIDENT_DATABASE_URL": database_url, **settings}
     command = [sys.executable, "-m", module, "serve"]
-    with _process(command, environment, log_path) as process:
+    with child(command, environment, log_path) as process:
+        yield RunningServer(
+            process, _wait(process, partial(_healthy_address, log_path), log_path), log_path, access
+        )
 
-        def address() -> str:
-            """Where it listens, once it is healthy."""
-            lines = log_path.read_text().splitlines()
-            events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-            if not any(event["event"] == "health_changed" and event["serving"] for event in events):
-                return ""
-            return next((str(event["address"]) for event in events if event["event"] == "serving"), "")
 
-        yield RunningServer(process, _wait(process, address, log_path), log_path, access)
+@contextmanager
+def approval_service(database_url: str, log_path: Path, *, incident: str) -> Iterator[RunningServer]:
+    """Run the approval service as users do, for the incident service at an address, which need not be there."""
+    environment = {
+        "APPROVAL_LISTEN": "127.0.0.1:0",
+        "APPROVAL_DATABASE_URL": database_url,
+        "APPROVAL_INCIDENT_TARGET": incident,
+    }
+    with child([sys.executable, "-m", "approval", "serve"], environment, log_path) as process:
+        yield RunningServer(
+            process,
+            _wait(process, partial(_healthy_address, log_path), log_path),
+            log_path,
+            # Nobody decides about a proposal of their own.
+            Access(metadata={"awoooi-actor": "human:alice"}),
+        )
 
 
 @contextmanager
@@ -77,20 +93,41 @@ def alert_intake(incident: str, log_path: Path) -> Iterator[RunningServer]:
         # For alerts that end; none does.
         "INTAKE_APPROVAL_TARGET": "127.0.0.1:1",
     }
-    with _process([sys.executable, "-m", "alert_intake", "serve"], environment, log_path) as process:
+    with child([sys.executable, "-m", "alert_intake", "serve"], environment, log_path) as process:
+        yield RunningServer(process, _wait(process, partial(_address, log_path), log_path), log_path)
 
-        def address() -> str:
-            lines = log_path.read_text().splitlines()
-            events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-            return next((str(event["address"]) for event in events if event["event"] == "serving"), "")
 
-        yield RunningServer(process, _wait(process, address, log_path), log_path)
+@contextmanager
+def metrics_gateway(sources: Mapping[str, str], log_path: Path) -> Iterator[RunningServer]:
+    """Run a gateway of services, by their names and addresses."""
+    environment = {
+        "GATEWAY_LISTEN": "127.0.0.1:0",
+        "GATEWAY_SOURCES": ",".join(f"{name}={address}" for name, address in sources.items()),
+    }
+    with child([sys.executable, "-m", "metrics_gateway", "serve"], environment, log_path) as process:
+        yield RunningServer(process, _wait(process, partial(_address, log_path), log_path), log_path)
+
+
+def _events(log_path: Path) -> Sequence[Mapping[str, Any]]:
+    lines = log_path.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+
+def _address(log_path: Path) -> str:
+    """Where a server listens, by its log; empty before it does."""
+    return next((str(event["address"]) for event in _events(log_path) if event["event"] == "serving"), "")
+
+
+def _healthy_address(log_path: Path) -> str:
+    """Where a service listens, once it is healthy."""
+    healthy = any(event["event"] == "health_changed" and event["serving"] for event in _events(log_path))
+    return _address(log_path) if healthy else ""
 
 
 @contextmanager
 def echo_server(response: bytes, log_path: Path) -> Iterator[RunningServer]:
     """Run the bare server that answers every Resolve with the serialized `response`."""
-    with _process([sys.executable, "-m", "benchmarks.echo_server"], {}, log_path) as process:
+    with child([sys.executable, "-m", "benchmarks.echo_server"], {}, log_path) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(response)
@@ -101,9 +138,10 @@ def echo_server(response: bytes, log_path: Path) -> Iterator[RunningServer]:
 
 
 @contextmanager
-def _process(
+def child(
     command: Sequence[str], environment: Mapping[str, str], log_path: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program with pipes to its standard input and from its standard output, and end it afterwards."""
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -115,7 +153,7 @@ def _process(
                 **{
                     name: value
                     for name, value in os.environ.items()
-                    if not name.startswith(("INCIDENT_", "INTAKE_"))
+                    if not name.startswith(("INCIDENT_", "APPROVAL_", "INTAKE_", "GATEWAY_"))
                 },
                 **environment,
             },

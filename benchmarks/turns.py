@@ -18,10 +18,16 @@ class Effort:
     calls: int
     # Calls of one turn where one caller waits for each.
     calls_one_caller: int
+    # Deliveries that wait for the end of an outage.
+    backlog: int
+    # Whether nothing may be fetched: what is measured against is left out where it is not there.
+    offline: bool = False
 
 
-FULL = Effort(turns=7, calls=5_000, calls_one_caller=500)
-SHORT = Effort(turns=2, calls=200, calls_one_caller=20)
+FULL = Effort(turns=7, calls=5_000, calls_one_caller=500, backlog=10_000)
+SHORT = Effort(turns=2, calls=200, calls_one_caller=20, backlog=200, offline=True)
+# The least number of turns, where one takes long.
+FEW_TURNS = 5
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The incident service without its audit trail, for one side of P4: `python -m benchmarks.unaudited serve`.
+"""The incident service without its audit trail, for one side of P13: `python -m benchmarks.unaudited serve`.
 
 A composition of the benchmarks alone: no setting of the service leaves the trail out. What audit costs is taken away where it
 is spent: the layers that note a call and its digest, the records of transactions, and the part of the Resolve statement.
