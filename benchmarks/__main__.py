@@ -13,6 +13,8 @@ from benchmarks import (
     p4_approve,
     p5_pipeline,
     p6_drain,
+    p10_memory,
+    p11_start,
     p13_protection,
     p14_alerts,
     report,
@@ -30,6 +32,8 @@ _BENCHMARKS: Mapping[str, Callable[[Lab, Effort], Awaitable[Sequence[Result]]]] 
     "P4": p4_approve.measure,
     "P5": p5_pipeline.measure,
     "P6": p6_drain.measure,
+    "P10": p10_memory.measure,
+    "P11": p11_start.measure,
     "P13": p13_protection.measure,
     "P14": p14_alerts.measure,
 }

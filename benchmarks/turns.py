@@ -20,12 +20,14 @@ class Effort:
     calls_one_caller: int
     # Deliveries that wait for the end of an outage.
     backlog: int
+    # Resolves after which a service's memory is read.
+    memory: tuple[int, int]
     # Whether nothing may be fetched: what is measured against is left out where it is not there.
     offline: bool = False
 
 
-FULL = Effort(turns=7, calls=5_000, calls_one_caller=500, backlog=10_000)
-SHORT = Effort(turns=2, calls=200, calls_one_caller=20, backlog=200, offline=True)
+FULL = Effort(turns=7, calls=5_000, calls_one_caller=500, backlog=10_000, memory=(1_000, 100_000))
+SHORT = Effort(turns=2, calls=200, calls_one_caller=20, backlog=200, memory=(100, 300), offline=True)
 # The least number of turns, where one takes long.
 FEW_TURNS = 5
 
