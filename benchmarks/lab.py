@@ -42,6 +42,7 @@ class Lab:
     twins: Incidents
     step: Callable[[str], None]
     directory: Path
+    cache: Path
     environment: Environment
 
     @asynccontextmanager
@@ -179,7 +180,9 @@ async def open_lab(directory: Path, cache: Path, step: Callable[[str], None]) ->
             ]
             response = await _a_response(service, incidents)
             echo = stack.enter_context(echo_server(response, directory / "echo.log"))
-            lab = Lab(postgres, service, echo, incidents, twins, step, directory, Environment(cache, step))
+            lab = Lab(
+                postgres, service, echo, incidents, twins, step, directory, cache, Environment(cache, step)
+            )
             await lab.drained()
             yield lab
     finally:

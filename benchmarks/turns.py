@@ -22,12 +22,32 @@ class Effort:
     backlog: int
     # Resolves after which a service's memory is read.
     memory: tuple[int, int]
+    # Incidents of a long history and of a short one, and the page of List that is far.
+    stored: tuple[int, int]
+    pages: int
     # Whether nothing may be fetched: what is measured against is left out where it is not there.
     offline: bool = False
 
 
-FULL = Effort(turns=7, calls=5_000, calls_one_caller=500, backlog=10_000, memory=(1_000, 100_000))
-SHORT = Effort(turns=2, calls=200, calls_one_caller=20, backlog=200, memory=(100, 300), offline=True)
+FULL = Effort(
+    turns=7,
+    calls=5_000,
+    calls_one_caller=500,
+    backlog=10_000,
+    memory=(1_000, 100_000),
+    stored=(1_000_000, 1_000),
+    pages=1_000,
+)
+SHORT = Effort(
+    turns=2,
+    calls=200,
+    calls_one_caller=20,
+    backlog=200,
+    memory=(100, 300),
+    stored=(2_000, 500),
+    pages=20,
+    offline=True,
+)
 # The least number of turns, where one takes long.
 FEW_TURNS = 5
 
