@@ -1,14 +1,12 @@
 """P6: how many deliveries a second reach an incident service that is back after an outage, against P1's rate."""
 
-import socket
 import time
 from collections.abc import Sequence
-from contextlib import closing
 
 from benchmarks.incidents import Incidents
 from benchmarks.lab import Lab, open_connection
 from benchmarks.result import Goal, Result, Side
-from benchmarks.servers import incident_service
+from benchmarks.servers import free_address, incident_service
 from benchmarks.turns import FEW_TURNS, Effort, MeasuredServer
 
 _OUTSTANDING = 64
@@ -53,7 +51,7 @@ async def measure(lab: Lab, effort: Effort) -> Sequence[Result]:
 async def _drain(lab: Lab, backlog: int) -> float:
     """Return how many resolves a second are acknowledged."""
     url = await lab.new_database(_DATABASE)
-    address = _free_address()
+    address = free_address()
     async with open_connection(url) as connection, lab.approvals(address) as approvals:
         incidents = Incidents(connection)
         await incidents.investigating(backlog)
@@ -72,9 +70,3 @@ async def _drain(lab: Lab, backlog: int) -> float:
         await incidents.expect_resolved_once(backlog)
     await lab.drop_database(_DATABASE)
     return rate
-
-
-def _free_address() -> str:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        host, port = free.getsockname()
-    return f"{host}:{port}"

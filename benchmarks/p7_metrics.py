@@ -12,14 +12,14 @@ from benchmarks.result import Goal, Result, Side
 from benchmarks.stored import much_and_little, serving
 from benchmarks.turns import Effort
 
-_TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 async def measure(lab: Lab, effort: Effort) -> Sequence[Result]:
     """Measure in turns: a tenth of `effort.calls_one_caller` scrapes each, one at a time."""
     scrapes = max(effort.calls_one_caller // 10, 2)
     async with much_and_little(lab, effort) as databases, serving(lab, *databases) as (much, little):
-        with httpx2.Client(trust_env=False, timeout=_TIMEOUT_SECONDS) as http:
+        with httpx2.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as http:
             for each in (much, little):
                 _expect_history(http, each.gateway.address, each.stored.amount)
             taken: dict[int, list[float]] = {0: [], 1: []}

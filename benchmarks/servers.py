@@ -2,11 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,7 @@ def incident_service(
     command = [sys.executable, "-m", module, "serve"]
     with child(command, environment, log_path) as process:
         yield RunningServer(
-            process, _wait(process, partial(_healthy_address, log_path), log_path), log_path, access
+            process, wait_for(process, partial(_healthy_address, log_path), log_path), log_path, access
         )
 
 
@@ -77,7 +78,7 @@ def approval_service(database_url: str, log_path: Path, *, incident: str) -> Ite
     with child([sys.executable, "-m", "approval", "serve"], environment, log_path) as process:
         yield RunningServer(
             process,
-            _wait(process, partial(_healthy_address, log_path), log_path),
+            wait_for(process, partial(_healthy_address, log_path), log_path),
             log_path,
             # Nobody decides about a proposal of their own.
             Access(metadata={"awoooi-actor": "human:alice"}),
@@ -94,7 +95,7 @@ def alert_intake(incident: str, log_path: Path) -> Iterator[RunningServer]:
         "INTAKE_APPROVAL_TARGET": "127.0.0.1:1",
     }
     with child([sys.executable, "-m", "alert_intake", "serve"], environment, log_path) as process:
-        yield RunningServer(process, _wait(process, partial(_address, log_path), log_path), log_path)
+        yield RunningServer(process, wait_for(process, partial(_address, log_path), log_path), log_path)
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def metrics_gateway(sources: Mapping[str, str], log_path: Path) -> Iterator[Runn
         "GATEWAY_SOURCES": ",".join(f"{name}={address}" for name, address in sources.items()),
     }
     with child([sys.executable, "-m", "metrics_gateway", "serve"], environment, log_path) as process:
-        yield RunningServer(process, _wait(process, partial(_address, log_path), log_path), log_path)
+        yield RunningServer(process, wait_for(process, partial(_address, log_path), log_path), log_path)
 
 
 def _events(log_path: Path) -> Sequence[Mapping[str, Any]]:
@@ -132,9 +133,16 @@ def echo_server(response: bytes, log_path: Path) -> Iterator[RunningServer]:
         assert process.stdout is not None
         process.stdin.write(response)
         process.stdin.close()
-        # It prints its address when it listens; an end without one is reported by `_wait`.
+        # It prints its address when it listens; an end without one is reported by `wait_for`.
         address = process.stdout.readline().decode().strip()
-        yield RunningServer(process, _wait(process, lambda: address, log_path), log_path)
+        yield RunningServer(process, wait_for(process, lambda: address, log_path), log_path)
+
+
+def free_address() -> str:
+    """Return a loopback address that nobody listens on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        host, port = free.getsockname()
+    return f"{host}:{port}"
 
 
 @contextmanager
@@ -171,7 +179,7 @@ def child(
             pipe.close()
 
 
-def _wait(process: "subprocess.Popen[bytes]", read: Callable[[], T], log_path: Path) -> T:
+def wait_for(process: "subprocess.Popen[bytes]", read: Callable[[], T], log_path: Path) -> T:
     """Return the first true value of `read`. Raises BenchmarkError when the process ends or takes too long."""
     deadline = time.monotonic() + _START_SECONDS
     while not (value := read()):
