@@ -38,6 +38,7 @@ def topics(
             max_batch=_TIMELINE_BATCH,
             concurrency=2,
             only_requests=True,
+            one_target=True,
         ),
         Topic(
             RESOLVE_TOPIC,
@@ -46,5 +47,6 @@ def topics(
             max_batch=_RESOLVE_BATCH,
             concurrency=_RESOLVE_CALLS,
             only_requests=True,
+            one_target=True,
         ),
     ]

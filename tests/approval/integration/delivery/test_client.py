@@ -20,7 +20,7 @@ from approval.delivery.model import (
 )
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from servicekit.outbox.delivery_outcome import RpcFailedError
-from servicekit.outbox.handler import PermanentError
+from servicekit.outbox.handler import PermanentError, UnreachableError
 from tests.client.scripted_server import ScriptedServer, refuse, reply, scripted_server
 
 ID = "INC-20260507-99ADF2"
@@ -97,7 +97,7 @@ async def test_a_call_is_made_once_by_the_approval_service(
     server: ScriptedServer, incidents: IncidentClient
 ) -> None:
     server.script(refuse(grpc.StatusCode.UNAVAILABLE))
-    assert isinstance(await incidents.add_event(ENTRY), RpcFailedError)
+    assert isinstance(await incidents.add_event(ENTRY), UnreachableError)
     assert [call.metadata["awoooi-actor"] for call in server.calls] == ["service:approval"]
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from servicekit.database.errors import is_unavailable, sqlstate
 from servicekit.outbox import queue
 from servicekit.outbox.handler import DeliveryError, PermanentError, Topic
+from servicekit.outbox.outage import Outage
 from servicekit.outbox.queue import Failure, Job
 from servicekit.outbox.transaction import Transaction, Transactions
 from servicekit.process.failpoints import failpoint
@@ -21,6 +22,8 @@ _log = structlog.get_logger()
 
 # A bug in a handler, not an outage: logged at once as an error, and still retried, since a deploy mends it.
 _BUGS = (ProgrammingError, TypeError, AttributeError, NameError, LookupError, AssertionError)
+# Jobs whose backoff one statement ends.
+_ENDED_BACKOFFS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,13 @@ class Backoff:
 class BatchDelivery:
     """Delivers batches of one topic, and of those joined to it, over one database."""
 
-    def __init__(self, topic: Topic, transactions: Transactions, backoff: Backoff) -> None:
+    def __init__(
+        self, topic: Topic, transactions: Transactions, backoff: Backoff, *, on_due: Callable[[], None]
+    ) -> None:
+        """`on_due` is called when jobs are due before their time."""
         self.topic = topic
+        self._on_due = on_due
+        self._outage = Outage()
         self._transactions = transactions
         self._lease = transactions.outbox.lease
         self._backoff = backoff
@@ -57,6 +65,27 @@ class BatchDelivery:
         pairs = list(zip(wanted, outcomes, strict=True))
         await self._complete([job for job, error in pairs if error is None])
         await self._fail([(job, error) for job, error in pairs if error is not None])
+        if self.topic.one_target and self._outage.ends_with(outcomes):
+            await self._end_backoffs()
+
+    async def _end_backoffs(self) -> None:
+        """Make what waits for its backoff due now: the system that could not be reached has answered.
+
+        What fails again waits as before. Where this fails, the backoffs end by themselves.
+        """
+        due = 0
+        ended = _ENDED_BACKOFFS
+        try:
+            while ended == _ENDED_BACKOFFS:
+                async with self._transactions.statement() as connection:
+                    ended = await queue.end_backoffs(connection, self.topic.names, limit=_ENDED_BACKOFFS)
+                due += ended
+                if ended:
+                    self._on_due()
+        except Exception as exc:
+            _log.warning("outbox_backoffs_kept", topic=self.topic.name, error=_describe(exc))
+        if due:
+            _log.info("outbox_outage_ended", topic=self.topic.name, due=due)
 
     async def _outcomes(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
         try:

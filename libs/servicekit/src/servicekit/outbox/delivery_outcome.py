@@ -3,7 +3,7 @@
 import grpc
 import structlog
 
-from servicekit.outbox.handler import PermanentError
+from servicekit.outbox.handler import PermanentError, UnreachableError
 
 _log = structlog.get_logger()
 
@@ -21,6 +21,7 @@ _CANNOT_HEAL = frozenset(
 _NEEDS_OPERATOR = frozenset(
     {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
 )
+_UNREACHABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -35,6 +36,8 @@ def delivery_error(code: grpc.StatusCode | int, message: str) -> Exception:
     text = f"{code.name}: {message}"
     if code in _CANNOT_HEAL:
         return PermanentError(text)
+    if code in _UNREACHABLE:
+        return UnreachableError(text)
     if code in _NEEDS_OPERATOR:
         _log.error("delivery_refused", code=code.name, error=message)
     return RpcFailedError(text)

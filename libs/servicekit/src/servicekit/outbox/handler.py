@@ -38,6 +38,10 @@ class DeliveryError(Exception):
         self.progress = progress or {}
 
 
+class UnreachableError(Exception):
+    """The other system could not be reached, or did not answer in time: it has not said anything about this job."""
+
+
 class Handler:
     """Runs a topic's jobs. A subclass overrides what it needs; the base does nothing and succeeds."""
 
@@ -83,6 +87,8 @@ class Topic:
     concurrency: int = 1
     # A delivery is one request to another system, which cannot kill this process: such a job is never a suspect.
     only_requests: bool = False
+    # All deliveries go to one other system: when it can be reached again, those that failed meanwhile are due at once.
+    one_target: bool = False
     # A batch waits until no more jobs have come for this long: fewer, larger transactions for jobs without a waiting caller.
     linger: timedelta = timedelta(0)
     # Nothing enqueues jobs of it, such as an effect that is disabled: what is there is claimed by the poll, not at each wake-up.

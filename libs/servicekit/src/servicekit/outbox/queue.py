@@ -143,6 +143,17 @@ _RELEASE = text(f"""
     bindparam("job_ids", type_=ARRAY(BigInteger)), bindparam("tokens", type_=ARRAY(Uuid))
 )
 
+# A lease has its end in the same column. So many at a time, that no statement holds many rows for long.
+_END_BACKOFFS = text("""
+    UPDATE outbox SET next_attempt_time = now()
+    WHERE job_id = ANY (ARRAY (
+        SELECT job_id FROM outbox
+        WHERE topic = ANY (:topics) AND state = 'PENDING' AND next_attempt_time > now() AND lease_token IS NULL
+        LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    ))
+""").bindparams(bindparam("topics", type_=ARRAY(Text)))
+
 _END_FUTURE_WAITS = text("""
     UPDATE outbox SET next_attempt_time = now()
     WHERE topic = ANY (:topics) AND state = 'PENDING' AND next_attempt_time > now() + make_interval(secs => :longest_seconds)
@@ -254,6 +265,12 @@ def _mine(jobs: Sequence[Job]) -> Mapping[str, object]:
     # A lease that was lost and claimed again has two tokens here: the later one holds.
     tokens = {job.job_id: job.lease_token for job in jobs}
     return {"job_ids": list(tokens), "tokens": list(tokens.values())}
+
+
+async def end_backoffs(connection: AsyncConnection, topics: Sequence[str], *, limit: int) -> int:
+    """Make at most `limit` jobs due now that wait for their backoff; returns how many."""
+    result = await connection.execute(_END_BACKOFFS, {"topics": list(topics), "limit": limit})
+    return result.rowcount
 
 
 async def end_future_waits(connection: AsyncConnection, topics: Sequence[str], *, longest: timedelta) -> int:

@@ -29,13 +29,14 @@ class TopicRunner:
         *,
         backoff: Backoff,
         on_free: Callable[[], None],
+        on_due: Callable[[], None],
         throttle: BackgroundThrottle,
         quarantine: Quarantine,
     ) -> None:
-        """`on_free` is called whenever a batch ends: there is room to claim more."""
+        """`on_free` is called whenever a batch ends: there is room to claim more. `on_due`: jobs are due before their time."""
         self.topic = topic
         self._lease = transactions.outbox.lease
-        self._delivery = BatchDelivery(topic, transactions, backoff)
+        self._delivery = BatchDelivery(topic, transactions, backoff, on_due=on_due)
         self._on_free = on_free
         self._throttle = throttle
         self._quarantine = quarantine

@@ -83,6 +83,7 @@ class OutboxWorker:
                 transactions,
                 backoff=settings.backoff,
                 on_free=self._freed,
+                on_due=self.wake,
                 throttle=throttle or BackgroundThrottle.off(),
                 quarantine=quarantine,
             )
