@@ -59,7 +59,7 @@ docs: .venv/.dev ## generate docs/cli.md from the command, and the tables of doc
 	$(bin)/python -m flywheel.reference docs/cli.md
 	$(bin)/python docs/generate.py
 
-bench: .venv/.dev ## measure the performance ratios, both sides in one run
+bench: .venv/.dev ## measure the performance ratios, both sides in one run; ARGS="P1 P4"
 	@$(bin)/python -m benchmarks $(ARGS)
 
 hostile: .venv/.dev ## attack the services, good clients beside; ARGS="--minutes 30" is the soak
@@ -75,6 +75,8 @@ lock: .venv/.dev ## pin the dependencies of the pyproject files; ARGS=--upgrade 
 	$(call compile,dev,cli/pyproject.toml --group build --group dev $(ARGS))
 	$(call compile,,cli/pyproject.toml --group build -c requirements-dev.lock --upgrade)
 	$(call compile,services,--extra kubernetes -c requirements-dev.lock --upgrade)
+	$(bin)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' -o benchmarks/requirements.lock benchmarks/requirements.in $(ARGS)
 
 clean: ## remove .venv and caches; data in .flywheel stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
