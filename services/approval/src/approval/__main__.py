@@ -20,6 +20,7 @@ from approval.execution.log_use_cases import ExecutionLogUseCase
 from approval.execution.plan import PlanUseCase
 from approval.execution.runner import OperationRunner
 from approval.execution.start import OperationStarts
+from approval.execution.targets import remove_idle
 from approval.execution.use_cases import ExecuteUseCase
 from approval.executors.registry import load_executors
 from approval.importing.importer import ApprovalImporter
@@ -80,6 +81,8 @@ from servicekit.watch.use_cases import WatchUseCase
 
 # How long running operations may go on after the server has stopped; then they are INDETERMINATE.
 _DRAIN_OPERATIONS = timedelta(seconds=10)
+# How often rows of targets that are not operated on any more are looked for.
+_TARGETS_EVERY = timedelta(hours=1)
 _ABANDONED_CHECK_EVERY = timedelta(seconds=1)
 _RECOVERY_CHECK_EVERY = timedelta(seconds=1)
 _HEALTH_CHECK_EVERY = timedelta(seconds=1)
@@ -259,6 +262,9 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
             "certificates": certificates.keep_current(),
             "operations": run_periodically(
                 "abandoned_check", partial(mark_abandoned, transactions), every=_ABANDONED_CHECK_EVERY
+            ),
+            "targets": run_periodically(
+                "target_removal", partial(remove_idle, transactions), every=_TARGETS_EVERY
             ),
             "expiry": run_periodically(
                 "expiry", partial(expire, transactions, notifications.jobs), every=settings.expire_every

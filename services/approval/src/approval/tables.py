@@ -238,6 +238,15 @@ recoveries = Table(
 )
 
 service_keys = define_service_keys_table(metadata)
+# The targets that operations were claimed on lately. A row is locked while the limits of its target are checked.
+targets = Table(
+    "targets",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("claim_time", DateTime(timezone=True), nullable=False, server_default=_NOW),
+    Index("targets_claim_time", "claim_time"),
+)
+
 outbox = define_outbox_table(metadata, keeps_done=False)
 counters = define_counters_table(metadata)
 define_audit_tables(metadata)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from servicekit.outbox import queue
 from servicekit.outbox.handler import Topic
 from servicekit.outbox.queue import Job
+from servicekit.outbox.tables import NOTIFY_CHANNEL
 from servicekit.outbox.worker import OutboxWorker
 from tests.eventually import eventually
 from tests.servicekit.outbox_cases import (
@@ -53,6 +54,28 @@ async def test_a_commit_wakes_a_worker_that_never_polls(engine: AsyncEngine, row
             await until_state(rows, "DONE", key)
 
 
+async def test_only_jobs_to_claim_notify_once_a_transaction(engine: AsyncEngine, rows: "Rows") -> None:
+    heard: list[str] = []
+    await rows.add_listener(NOTIFY_CHANNEL, lambda *_args: heard.append("outbox"))
+    await rows.add_listener("end", lambda *_args: heard.append("end"))
+    # Taken keys, leased jobs, and none at all.
+    await enqueue(engine, "ab")
+    await enqueue(engine, "ab")
+    await enqueue(engine, "cd", lease=LEASE)
+    async with engine.begin() as connection:
+        await queue.enqueue(connection, jobs_of("e"), lease=LEASE, leased=("t",))
+        await queue.enqueue(connection, jobs_of("f"))
+        await queue.enqueue(connection, jobs_of("g"))
+    await rows.execute('NOTIFY "end"')
+    await eventually(lambda: _answered(rows), lambda _: "end" in heard)
+    assert heard == ["outbox", "outbox", "end"]
+
+
+async def _answered(rows: "Rows") -> int:
+    found: int = await rows.fetchval("SELECT 1")
+    return found
+
+
 async def test_a_rollback_wakes_no_worker_and_delivers_nothing(engine: AsyncEngine, rows: "Rows") -> None:
     handler = Scripted()
     async with running_worker(engine, handler):
@@ -65,13 +88,18 @@ async def test_a_rollback_wakes_no_worker_and_delivers_nothing(engine: AsyncEngi
     assert handler.delivered == ["b"]
 
 
+async def enqueue_unheard(rows: "Rows", *keys: str) -> None:
+    """Enqueue as a process of the version before does where no trigger notifies for it."""
+    insert = "INSERT INTO outbox (topic, dedup_key, payload) VALUES ('t', $1, '{}')"
+    await rows.executemany(insert, [(key,) for key in keys])
+
+
 async def test_without_any_notification_the_poll_delivers(engine: AsyncEngine, rows: "Rows") -> None:
-    await rows.execute("DROP TRIGGER outbox_notify ON outbox")
     handler = Scripted()
     async with running_worker(engine, handler, settings(poll=timedelta(milliseconds=50))):
         # The first may still be found by looking around at the start; the others by the poll alone.
         for key in "abc":
-            await enqueue(engine, key)
+            await enqueue_unheard(rows, key)
             await until_state(rows, "DONE", key)
 
 
@@ -81,9 +109,7 @@ async def test_a_cut_listening_connection_is_opened_again_and_looks_at_once(
     handler = Scripted()
     async with running_worker(engine, handler):
         await listening(rows)
-        await rows.execute("ALTER TABLE outbox DISABLE TRIGGER outbox_notify")
-        await enqueue(engine, ["lost"])
-        await rows.execute("ALTER TABLE outbox ENABLE TRIGGER outbox_notify")
+        await enqueue_unheard(rows, "lost")
         assert await rows.fetchval("""
             SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname = current_database() AND query LIKE 'LISTEN%'

@@ -11,6 +11,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Boolean, Float, Integer, Text, Uuid
 
+from servicekit.outbox.sql import notify_workers
+
 MAX_ERROR_CHARACTERS = 500
 
 
@@ -49,14 +51,20 @@ class Failure:
 
 
 _ENQUEUE = (
-    text("""
-    INSERT INTO outbox (topic, dedup_key, payload, attempts, lease_token, next_attempt_time)
-    SELECT topic, dedup_key, payload, leased::integer, CASE WHEN leased THEN :token END,
-        now() + make_interval(secs => CASE WHEN leased THEN :lease_seconds ELSE 0 END)
-    FROM unnest(:topics, :dedup_keys, :payloads, :leased) AS new (topic, dedup_key, payload, leased)
-    ON CONFLICT (topic, dedup_key) DO NOTHING
-    RETURNING job_id, topic, dedup_key, payload, attempts, lease_token
-""")
+    text(f"""
+    WITH enqueued AS (
+        INSERT INTO outbox (topic, dedup_key, payload, attempts, lease_token, next_attempt_time)
+        SELECT topic, dedup_key, payload, leased::integer, CASE WHEN leased THEN :token END,
+            now() + make_interval(secs => CASE WHEN leased THEN :lease_seconds ELSE 0 END)
+        FROM unnest(:topics, :dedup_keys, :payloads, :leased) AS new (topic, dedup_key, payload, leased)
+        ON CONFLICT (topic, dedup_key) DO NOTHING
+        RETURNING job_id, topic, dedup_key, payload, attempts, lease_token, lease_token IS NULL AS is_due
+    ), notified AS (
+        {notify_workers("enqueued")}
+    )
+    SELECT job_id, topic, dedup_key, payload, attempts, lease_token
+    FROM enqueued CROSS JOIN (SELECT count(*) FROM notified) AS sent
+""")  # noqa: S608 - a fragment of our own
     .bindparams(
         bindparam("topics", type_=ARRAY(Text)),
         bindparam("dedup_keys", type_=ARRAY(Text)),

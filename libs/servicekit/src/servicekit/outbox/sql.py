@@ -1,12 +1,23 @@
 """The outbox as part of larger statements: SQL fragments, so that the table's columns are named in this package alone."""
 
+from servicekit.outbox.tables import NOTIFY_CHANNEL
+
+
+def notify_workers(jobs: str) -> str:
+    """Return the SELECT that wakes the workers at the commit if there is a job to claim, for a WITH clause.
+
+    `jobs` is a relation with the column `is_due`. Something has to read the result, or it is not evaluated. Commits that
+    notify follow one another, each with a flush of its own: jobs that are in a worker's hands notify none.
+    """
+    return f"SELECT pg_notify('{NOTIFY_CHANNEL}', '') FROM (SELECT FROM {jobs} WHERE is_due LIMIT 1) AS due"  # noqa: S608 - as below
+
 
 def insert_jobs(source: str) -> str:
     """Return the INSERT of one job for each row of `source`, for a WITH clause.
 
     `source` is a relation with the columns topic, dedup_key, payload and skip_reason: a row with a reason is inserted
     SKIPPED and never runs. Binds :token (uuid, NULL to insert the jobs unleased) and :lease_seconds (float8). Returns
-    topic, dedup_key, job_id and `is_leased`. A dedup key that is taken fails the statement.
+    topic, dedup_key, job_id, `is_leased` and `is_due`, for `notify_workers`. A dedup key that is taken fails the statement.
     """
     return f"""
         INSERT INTO outbox
@@ -19,7 +30,8 @@ def insert_jobs(source: str) -> str:
             CASE WHEN skip_reason IS NULL THEN :token END,
             now() + make_interval(secs => :lease_seconds)
         FROM {source}
-        RETURNING topic, dedup_key, job_id, lease_token IS NOT NULL AS is_leased
+        RETURNING topic, dedup_key, job_id, lease_token IS NOT NULL AS is_leased,
+            state = 'PENDING' AND lease_token IS NULL AS is_due
     """  # noqa: S608 - the relation is a constant of the caller's module
 
 

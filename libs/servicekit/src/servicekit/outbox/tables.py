@@ -17,8 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-# The trigger of this name, which each service's migration makes with the table, notifies here when jobs are committed.
-# Jobs that are inserted already leased are in a worker's hands, so they notify none.
+# The statement that inserts jobs notifies here, at its commit.
 NOTIFY_CHANNEL = "outbox"
 
 

@@ -51,8 +51,16 @@ async def record_outcomes(transaction: Transaction, outcomes: Sequence[tuple[App
 
 
 _HOUR = timedelta(hours=1)
-# Limits are checked by one transaction at a time for each target.
-_LOCK_TARGET = text("SELECT pg_advisory_xact_lock(hashtextextended(:target, 0))")
+# Limits are checked by one transaction at a time for each target, which holds the target's row. Processes of the version before
+# 0014 know the advisory lock alone: for this release both are held, the row first, so that the two versions exclude each other.
+_LOCK_TARGET = text("""
+    WITH locked AS (
+        INSERT INTO targets (target) VALUES (:target)
+        ON CONFLICT (target) DO UPDATE SET claim_time = now()
+        RETURNING target
+    )
+    SELECT pg_advisory_xact_lock(hashtextextended(target, 0)) FROM locked
+""")
 _RECENT = text("""
     WITH ended AS (
         SELECT finish_time FROM auto_repair_executions
@@ -88,6 +96,21 @@ async def lock_target(
     }
     row = (await connection.execute(_RECENT, parameters)).one()
     return RecentRuns(row.running, row.last_hour, row.seconds_since)
+
+
+_REMOVE_IDLE = text("""
+    DELETE FROM targets WHERE target = ANY (ARRAY (
+        SELECT target FROM targets WHERE claim_time < now() - make_interval(secs => :idle_seconds)
+        ORDER BY claim_time LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    ))
+""").bindparams(bindparam("idle_seconds", type_=Float))
+
+
+async def remove_idle_targets(connection: AsyncConnection, *, idle: timedelta, limit: int) -> int:
+    """Remove at most `limit` targets that nothing was claimed on for that long; return how many. A locked one stays."""
+    result = await connection.execute(_REMOVE_IDLE, {"idle_seconds": idle.total_seconds(), "limit": limit})
+    return result.rowcount
 
 
 _START = text("""

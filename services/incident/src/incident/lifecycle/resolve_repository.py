@@ -30,7 +30,7 @@ from incident.model import ALLOWED_FROM, MAX_RESOLUTION_NUMBER, Effect, Incident
 from servicekit.audit.model import Call
 from servicekit.audit.repository import append_changes
 from servicekit.outbox.queue import Job
-from servicekit.outbox.sql import insert_jobs
+from servicekit.outbox.sql import insert_jobs, notify_workers
 
 # Of a `command` and the row of its incident: the opening that the command is for has ended. Null is false.
 OPENING_IS_OVER = f"""
@@ -137,12 +137,14 @@ _RESOLVE = incident_statement(
         FROM resolved CROSS JOIN unnest(:topics, :skip_reasons) AS effect (topic, skip_reason)
     ), jobs AS (
         {insert_jobs("side_effects")}
+    ), notified AS (
+        {notify_workers("jobs")}
     ), leased AS (
         SELECT dedup_key, jsonb_object_agg(topic, job_id) AS jobs FROM jobs WHERE is_leased GROUP BY dedup_key
     ), records AS (
         -- The count makes them the last: the chain is locked until the commit.
         SELECT resolved_by AS actor, method, operation, incident_id AS target, digest
-        FROM resolved CROSS JOIN (SELECT count(*) FROM jobs) AS queued
+        FROM resolved CROSS JOIN (SELECT count(*) FROM jobs) AS queued CROSS JOIN (SELECT count(*) FROM notified) AS sent
     ), audited AS (
         {append_changes(":chain", "records")}
     )
