@@ -14,7 +14,7 @@ from servicekit.outbox.transaction import Transactions
 from tests.callers import incidents_at
 from tests.eventually import eventually
 from tests.incident.incidents import HUMAN, NO_ACTION, OPEN, RESOLVED, effects_settled, new_id, token
-from tests.incident.integration.lifecycle.old_incidents import (
+from tests.incident.integration.retention.old_incidents import (
     KEEP,
     counted,
     insert_resolved,

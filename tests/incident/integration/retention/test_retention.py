@@ -10,7 +10,7 @@ from incident.model import Effect
 from servicekit.outbox import dead_letters
 from servicekit.outbox.transaction import Transactions
 from tests.audit_trail import records
-from tests.incident.integration.lifecycle.old_incidents import (
+from tests.incident.integration.retention.old_incidents import (
     KEEP,
     counted,
     insert_resolved,
