@@ -4,13 +4,14 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Boolean, Float, Integer, Text, Uuid
 
+from servicekit.database.result_columns import result_columns
 from servicekit.outbox.sql import notify_workers
 
 MAX_ERROR_CHARACTERS = 500
@@ -50,6 +51,9 @@ class Failure:
     progress: Mapping[str, Any] = field(default_factory=dict)
 
 
+_COLUMNS = "job_id, topic, dedup_key, payload, attempts, lease_token"
+_COLUMN_TYPES: Final = {"payload": JSONB, "lease_token": Uuid}
+
 _ENQUEUE = (
     text(f"""
     WITH enqueued AS (
@@ -73,7 +77,7 @@ _ENQUEUE = (
         bindparam("token", type_=Uuid),
         bindparam("lease_seconds", type_=Float),
     )
-    .columns(payload=JSONB, lease_token=Uuid)
+    .columns(*result_columns(_COLUMNS, **_COLUMN_TYPES))
 )
 
 # Every statement below finds its jobs by `job_id = ANY (…)`, so that it reads those alone: a plan that was made while the
@@ -100,7 +104,7 @@ _CLAIM = (
         lease_token = :token,
         next_attempt_time = now() + make_interval(secs => :lease_seconds)
     WHERE outbox.job_id = ANY (ARRAY (SELECT job_id FROM due))
-    RETURNING outbox.job_id, topic, dedup_key, payload, attempts, lease_token, crashes
+    RETURNING job_id, topic, dedup_key, payload, attempts, lease_token, crashes
 """)
     .bindparams(
         bindparam("topics", type_=ARRAY(Text)),
@@ -108,7 +112,7 @@ _CLAIM = (
         bindparam("token", type_=Uuid),
         bindparam("lease_seconds", type_=Float),
     )
-    .columns(payload=JSONB, lease_token=Uuid)
+    .columns(*result_columns(f"{_COLUMNS}, crashes", **_COLUMN_TYPES))
 )
 
 # A job with a lease token is PENDING. (Compared with its state, the index of all PENDING jobs would be another way.)

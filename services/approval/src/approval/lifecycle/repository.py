@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import TextualSelect, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
@@ -19,15 +19,23 @@ from approval.model import (
     Severity,
     State,
 )
+from servicekit.database.result_columns import result_columns
 from servicekit.outbox.transaction import Transaction
 
-_GET = text(f"SELECT {COLUMNS} FROM approvals WHERE approval_id = ANY (:approval_ids)").bindparams(
-    bindparam("approval_ids", type_=ARRAY(Text))
+_GET = (
+    text(f"SELECT {COLUMNS} FROM approvals WHERE approval_id = ANY (:approval_ids)")
+    .bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
+    .columns(*result_columns(COLUMNS))
 )
 # In id order, so that two transactions with several approvals each cannot deadlock.
-_GET_FOR_UPDATE = text(
-    f"SELECT {COLUMNS} FROM approvals WHERE approval_id = ANY (:approval_ids) ORDER BY approval_id FOR NO KEY UPDATE"
-).bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
+_GET_FOR_UPDATE = (
+    text(
+        f"SELECT {COLUMNS} FROM approvals WHERE approval_id = ANY (:approval_ids)"
+        " ORDER BY approval_id FOR NO KEY UPDATE"
+    )
+    .bindparams(bindparam("approval_ids", type_=ARRAY(Text)))
+    .columns(*result_columns(COLUMNS))
+)
 
 
 async def get(connection: AsyncConnection, approval_id: str) -> Approval:
@@ -59,7 +67,7 @@ def _one(found: Mapping[str, Approval], approval_id: str) -> Approval:
 
 
 async def _by_id(
-    connection: AsyncConnection, statement: TextClause, approval_ids: Sequence[str]
+    connection: AsyncConnection, statement: TextualSelect, approval_ids: Sequence[str]
 ) -> Mapping[str, Approval]:
     rows = (await connection.execute(statement, {"approval_ids": list(approval_ids)})).all()
     return {approval.approval_id: approval for approval in await with_decisions(connection, rows)}

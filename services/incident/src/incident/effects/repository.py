@@ -20,6 +20,7 @@ from incident.model import (
     Severity,
     in_order_of_time,
 )
+from servicekit.database.result_columns import result_columns
 
 # The latest entries of each timeline up to the transition, `:limits` of them, as JSON: a column for each field would be read one
 # by one, and a timeline has hundreds. Every table is read by its keys (OFFSET 0 forbids other joins): a plan that was made while
@@ -51,7 +52,13 @@ _SNAPSHOTS = (
         bindparam("numbers", type_=ARRAY(Integer)),
         bindparam("limits", type_=ARRAY(Integer)),
     )
-    .columns(labels=JSONB, events=JSON)
+    .columns(
+        *result_columns(
+            "resolution_number, incident_id, title, description, severity, source, fingerprint, labels, occurrence_count, events",
+            labels=JSONB,
+            events=JSON,
+        )
+    )
 )
 # A flapping incident has thousands of events; its snapshot holds the latest.
 _MAX_EVENTS = 200

@@ -6,7 +6,7 @@ Rows are locked before the rules are checked; a unique constraint decides every 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, TextualSelect, bindparam, text
+from sqlalchemy import BindParameter, ColumnClause, TextualSelect, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +15,7 @@ from incident.errors import FingerprintTakenError
 from incident.lifecycle.model import NewIncident
 from incident.model import CANARY_LABEL, Incident, ResolutionType, Severity, State
 from servicekit.database.errors import constraint_name
+from servicekit.database.result_columns import result_columns
 
 COLUMNS = """
     incident_id, title, description, severity, state, fingerprint, labels, source, occurrence_count, last_seen_time,
@@ -61,9 +62,11 @@ def to_incident(row: Sequence[Any]) -> Incident:
     )
 
 
-def incident_statement(sql: str, *parameters: BindParameter[Any], **types: Any) -> TextualSelect:
-    """Return a statement whose rows hold COLUMNS, and others of these `types`."""
-    return text(sql).bindparams(*parameters).columns(labels=JSONB, **types)
+def incident_statement(
+    sql: str, *parameters: BindParameter[Any], others: Sequence[ColumnClause[Any]] = ()
+) -> TextualSelect:
+    """Return a statement whose rows hold COLUMNS, then `others`."""
+    return text(sql).bindparams(*parameters).columns(*result_columns(COLUMNS, labels=JSONB), *others)
 
 
 _GET = incident_statement(f"SELECT {COLUMNS} FROM incidents WHERE incident_id = :incident_id")

@@ -29,6 +29,7 @@ from incident.lifecycle.repository import (
 from incident.model import ALLOWED_FROM, MAX_RESOLUTION_NUMBER, Effect, Incident, Transition
 from servicekit.audit.model import Call
 from servicekit.audit.repository import append_changes
+from servicekit.database.result_columns import result_columns
 from servicekit.outbox.queue import Job
 from servicekit.outbox.sql import insert_jobs, notify_workers
 
@@ -179,7 +180,7 @@ _RESOLVE = incident_statement(
     bindparam("skip_reasons", type_=ARRAY(Text)),
     bindparam("token", type_=Uuid),
     bindparam("lease_seconds", type_=Float),
-    jobs=JSONB,
+    others=result_columns("resolved_here, is_over, resolution_seconds, jobs", jobs=JSONB),
 )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
 from incident.lifecycle.model import NewEvent
 from incident.model import PROGRESS_EVENTS, Event, EventType, Incident, State
+from servicekit.database.result_columns import result_columns
 
 _NO_ATTRIBUTES: Mapping[str, str] = {}
 
@@ -31,7 +32,7 @@ _LIST = (
     ORDER BY sequence LIMIT :limit
 """)
     .bindparams(bindparam("types", type_=ARRAY(Text)))
-    .columns(attributes=JSONB)
+    .columns(*result_columns(EVENT_COLUMNS, attributes=JSONB))
 )
 
 
@@ -54,7 +55,7 @@ async def list_events(
 
 
 _GET = text(f"SELECT {EVENT_COLUMNS} FROM incident_events WHERE event_id = :event_id").columns(
-    attributes=JSONB
+    *result_columns(EVENT_COLUMNS, attributes=JSONB)
 )
 
 
@@ -119,7 +120,7 @@ _ADD = (
         bindparam("resolution_number", type_=Integer),
         bindparam("is_of_service", type_=Boolean),
     )
-    .columns(attributes=JSONB)
+    .columns(*result_columns(EVENT_COLUMNS, attributes=JSONB))
 )
 # What happened before the last progress is late news: it renews nothing. A clock that is ahead renews up to now. But the start
 # of an operation always gives the incident another etag, also when clocks differ: a Resolve that was decided before must fail.
