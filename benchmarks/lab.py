@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from benchmarks.environment import Environment
 from benchmarks.errors import BenchmarkError
 from benchmarks.incidents import NOTE, Incidents
 from benchmarks.protection import protect
+from benchmarks.report.flames import Recorder
 from benchmarks.servers import RunningServer, approval_service, echo_server, incident_service
 from benchmarks.waiting import until_not
 from flywheel.postgres.embedded import EmbeddedPostgres
@@ -44,6 +45,7 @@ class Lab:
     directory: Path
     cache: Path
     environment: Environment
+    recorder: Recorder
 
     @asynccontextmanager
     async def approvals(self, incident: str = "") -> AsyncIterator[Approvals]:
@@ -144,6 +146,11 @@ class Lab:
         )
 
 
+def processes(lab: Lab, approvals: Approvals) -> Mapping[str, int]:
+    """Both services of a pipeline, for a flame graph."""
+    return {"approval": approvals.server.process.pid, "incident": lab.service.process.pid}
+
+
 def _own_and_ended_children(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system + times.children_user + times.children_system)
@@ -180,8 +187,10 @@ async def open_lab(directory: Path, cache: Path, step: Callable[[str], None]) ->
             ]
             response = await _a_response(service, incidents)
             echo = stack.enter_context(echo_server(response, directory / "echo.log"))
+            environment = Environment(cache, step)
+            recorder = Recorder(cache / "flames", environment)
             lab = Lab(
-                postgres, service, echo, incidents, twins, step, directory, cache, Environment(cache, step)
+                postgres, service, echo, incidents, twins, step, directory, cache, environment, recorder
             )
             await lab.drained()
             yield lab

@@ -47,11 +47,14 @@ async def measure(lab: Lab, effort: Effort) -> Sequence[Result]:
 
             for turn in range(effort.turns + 1):
                 lab.step(f"P14: turn {turn} of {effort.turns}")
-                found = [await _steadily(call, effort.calls_one_caller) for call in (post, create)]
+                recorded = {"intake": intake.process.pid, "incident": lab.service.process.pid}
+                with lab.recorder.recording(recorded):
+                    posted = await _steadily(post, effort.calls_one_caller)
+                created = await _steadily(create, effort.calls_one_caller)
                 # The first turn fills caches and pools.
                 if turn > 0:
-                    posts.append(found[0])
-                    creates.append(found[1])
+                    posts.append(posted)
+                    creates.append(created)
     sides = [
         Side(name, "ms", [quantile(turn, share) * 1e3 for turn in turns])
         for name, turns, share in (

@@ -10,7 +10,7 @@ from awoooi.approval.v1 import approval_service_pb2 as pb
 from benchmarks.approvals import APPROVE_PATH, Approvals
 from benchmarks.errors import BenchmarkError
 from benchmarks.http2 import Connection, length_prefixed
-from benchmarks.lab import Lab, open_connection
+from benchmarks.lab import Lab, open_connection, processes
 from benchmarks.pgbench import Script, run_pgbench
 from benchmarks.result import Goal, Result, Side, quantile
 from benchmarks.turns import Effort, MeasuredServer
@@ -43,7 +43,8 @@ async def measure(lab: Lab, effort: Effort) -> Sequence[Result]:
             lab.step(f"P4: turn {turn} of {effort.turns}")
             mine = slice(turn * calls, (turn + 1) * calls)
             commit = median(await run_pgbench(lab.twin_url, _COMMIT, first=0, transactions=calls))
-            taken = await _one_at_a_time(approvals, approval_ids[mine], incident_ids[mine], resolved)
+            with lab.recorder.recording(processes(lab, approvals)):
+                taken = await _one_at_a_time(approvals, approval_ids[mine], incident_ids[mine], resolved)
             # The first turn warms both up and is not kept.
             if turn > 0:
                 commits.append(commit)

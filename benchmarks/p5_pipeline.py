@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from benchmarks.approvals import Approvals
 from benchmarks.dbos_side.process import dbos_process
-from benchmarks.lab import Lab
+from benchmarks.lab import Lab, processes
 from benchmarks.result import Goal, Result, Side
 from benchmarks.turns import Effort
 
@@ -40,14 +40,13 @@ async def measure(lab: Lab, effort: Effort) -> Sequence[Result]:
             await approvals.vacuum()
             for turn in range(effort.turns + 1):
                 lab.step(f"P5: turn {turn} of {effort.turns}")
-                rates = [
-                    await _rate(approvals, approval_ids[turn * here : (turn + 1) * here]),
-                    0.0 if other is None else other.rate(there),
-                ]
+                with lab.recorder.recording(processes(lab, approvals)):
+                    rate = await _rate(approvals, approval_ids[turn * here : (turn + 1) * here])
+                other_rate = 0.0 if other is None else other.rate(there)
                 # The first turn warms both up and is not kept.
                 if turn > 0:
-                    ours.append(rates[0])
-                    theirs.append(rates[1])
+                    ours.append(rate)
+                    theirs.append(other_rate)
                 await approvals.settled()
                 await lab.drained()
             await approvals.expect_acknowledged(amount)

@@ -60,9 +60,12 @@ async def _drain(lab: Lab, backlog: int) -> float:
         await approvals.executed()
         await approvals.vacuum()
         await approvals.age_backoffs()
-        with incident_service(url, lab.directory / "outage.log", settings={"INCIDENT_LISTEN": address}):
+        settings = {"INCIDENT_LISTEN": address}
+        with incident_service(url, lab.directory / "outage.log", settings=settings) as service:
             started = time.perf_counter()
-            await approvals.resolved()
+            recorded = {"approval": approvals.server.process.pid, "incident": service.process.pid}
+            with lab.recorder.recording(recorded):
+                await approvals.resolved()
             rate = backlog / (time.perf_counter() - started)
             await approvals.settled()
             await lab.drained(incidents)

@@ -26,7 +26,8 @@ async def measure(lab: Lab, effort: Effort) -> Sequence[Result]:
             for turn in range(effort.turns + 1):
                 lab.step(f"P7: turn {turn} of {effort.turns}")
                 for side, each in enumerate((much, little)):
-                    seconds = median(scrape(http, each.gateway.address) for _ in range(scrapes))
+                    with lab.recorder.recording(each.processes if side == 0 else {}):
+                        seconds = median(scrape(http, each.gateway.address) for _ in range(scrapes))
                     # The first turn fills caches and pools.
                     if turn > 0:
                         taken[side].append(seconds * 1e3)

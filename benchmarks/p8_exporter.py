@@ -39,7 +39,8 @@ async def measure(lab: Lab, effort: Effort) -> Sequence[Result]:
             pool = stack.enter_context(ThreadPoolExecutor(2))
             for turn in range(turns + 1):
                 lab.step(f"P8: turn {turn} of {turns}")
-                gateway = median(scrape(http, services.gateway.address) for _ in range(scrapes))
+                with lab.recorder.recording(services.processes):
+                    gateway = median(scrape(http, services.gateway.address) for _ in range(scrapes))
                 both = [_both(pool, http, exporters) for _ in range(2)]
                 # The first turn fills caches and pools.
                 if turn > 0:

@@ -31,7 +31,8 @@ async def measure(lab: Lab, effort: Effort) -> Sequence[Result]:
             lab.step(f"P9: turn {turn} of {effort.turns}")
             for side, request in enumerate((far, first)):
                 messages = [request.SerializeToString()] * calls
-                load = make_load(address, _LIST_PATH, messages, outstanding=1, connections=1)
+                with lab.recorder.recording({"incident": services.incident.process.pid} if side == 0 else {}):
+                    load = make_load(address, _LIST_PATH, messages, outstanding=1, connections=1)
                 # The first turn fills caches and pools.
                 if turn > 0:
                     taken[side].append(load.median_latency * 1e3)

@@ -1,7 +1,7 @@
 """Turns of load on one server, with what they cost in processor time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.incidents import RESOLVE_PATH
 from benchmarks.lab import Lab
@@ -48,6 +48,8 @@ SHORT = Effort(
     pages=20,
     offline=True,
 )
+# For a flame graph: long enough to see where the time goes.
+RECORDED = replace(FULL, turns=1, calls=10_000, calls_one_caller=1_000)
 # The least number of turns, where one takes long.
 FEW_TURNS = 5
 
@@ -67,14 +69,17 @@ class MeasuredServer:
     def turn(self, messages: Sequence[bytes]) -> Load:
         """Make load with these requests and keep what was measured. Raises BenchmarkError when a call fails."""
         server, postgres = self.server.processor_seconds(), self.lab.postgres_seconds()
-        load = make_load(
-            self.server.address,
-            RESOLVE_PATH,
-            messages,
-            outstanding=self.outstanding,
-            connections=self.connections,
-            access=self.server.access,
-        )
+        # The echo is what it is.
+        recorded = {} if self.server is self.lab.echo else {"incident": self.server.process.pid}
+        with self.lab.recorder.recording(recorded):
+            load = make_load(
+                self.server.address,
+                RESOLVE_PATH,
+                messages,
+                outstanding=self.outstanding,
+                connections=self.connections,
+                access=self.server.access,
+            )
         self._server_seconds += self.server.processor_seconds() - server
         self._postgres_seconds += self.lab.postgres_seconds() - postgres
         self.loads.append(load)

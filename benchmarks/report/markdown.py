@@ -18,8 +18,10 @@ greatest of a single turn. Processor time is that of one call in microseconds: t
 generator, effects included."""
 
 
-def markdown(results: Sequence[Result], *, postgres_version: str) -> str:
-    """Return the report of `results` as Markdown."""
+def markdown(
+    results: Sequence[Result], *, postgres_version: str, limits: Sequence[str] = (), picture: str = ""
+) -> str:
+    """Return the report of `results` as Markdown; `limits` says what the missed goals are limited by, `picture` is a file."""
     ratios = _table(
         ("#", "what", "against", "ratio", "goal", ""),
         [
@@ -54,7 +56,18 @@ def markdown(results: Sequence[Result], *, postgres_version: str) -> str:
         ],
     )
     notes = "\n".join(f"- {note}" for result in results for note in result.notes)
-    parts = ["# Performance ratios", _measured_on(postgres_version), ratios, _HOW, sides, notes]
+    drawn = f"![Each ratio against its goal]({picture})" if picture else ""
+    limited = "\n".join(["## Where the time of the missed goals goes\n", *(f"- {limit}" for limit in limits)])
+    parts = [
+        "# Performance ratios",
+        _measured_on(postgres_version),
+        ratios,
+        drawn,
+        _HOW,
+        sides,
+        notes,
+        limited if limits else "",
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
