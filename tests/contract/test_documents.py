@@ -37,6 +37,27 @@ def test_every_link_to_a_file_or_heading_resolves(document: Path) -> None:
     assert not broken
 
 
+def test_every_file_that_contributors_are_sent_to_exists() -> None:
+    """Of the documents for contributors, a path may be given from the package on: `outbox/queue.py`."""
+    folders = [
+        ROOT / name for name in ("cli", "deploy", "docs", "libs", "protos", "release", "services", "tests")
+    ]
+    files = [f"/{path.relative_to(ROOT)}" for folder in folders for path in folder.rglob("*.*")]
+    named = set(
+        chain.from_iterable(
+            re.findall(r"`((?:\w+/)*\w+\.(?:py|ini|proto))`", (ROOT / document).read_text(encoding="utf-8"))
+            for document in ("docs/architecture.md", "CONTRIBUTING.md")
+        )
+    )
+    assert "outbox/dead_letters.py" in named
+    missing = [
+        name
+        for name in sorted(named)
+        if not (ROOT / name).exists() and not any(file.endswith(f"/{name}") for file in files)
+    ]
+    assert missing == []
+
+
 def test_every_make_target_that_a_document_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))

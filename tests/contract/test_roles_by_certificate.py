@@ -13,7 +13,8 @@ from servicekit.identity.certificate_watch import CertificateWatch
 from servicekit.identity.certificates import CertificatePaths, Certificates
 from servicekit.rpc.tls import ServerTls, channel_credentials
 from tests.authority import Pair, authority
-from tests.contract.test_roles import COLUMNS, Servers, running_servers, table_rows
+from tests.contract.role_servers import Servers, running_servers
+from tests.contract.test_roles import COLUMNS, table_rows
 
 in_module = pytest.mark.asyncio(loop_scope="module")
 

@@ -52,6 +52,7 @@ from awoooi.flywheel.v1 import flywheel_stats_service_pb2
 from awoooi.flywheel.v1.flywheel_stats_service_pb2_grpc import add_FlywheelStatsServiceServicer_to_server
 from servicekit.audit.log import AuditLog
 from servicekit.audit.unchanged import UnchangedCalls
+from servicekit.command_line import run_service
 from servicekit.database.engine import close_engine
 from servicekit.database.migrations import Migrations
 from servicekit.http.process_metrics import process_metrics
@@ -73,7 +74,7 @@ from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import watch_health
 from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.rpc.tls import server_tls
-from servicekit.service import Service, run_service
+from servicekit.service import Service
 from servicekit.watch.epoch import Epochs
 from servicekit.watch.feed import Feed
 from servicekit.watch.tailer import Tailer

@@ -31,6 +31,7 @@ from incident.watch.changes import Change
 from incident.watch.repository import IncidentChanges
 from servicekit.audit.log import AuditLog
 from servicekit.audit.unchanged import UnchangedCalls
+from servicekit.command_line import run_service
 from servicekit.database.engine import close_engine
 from servicekit.http.process_metrics import process_metrics
 from servicekit.http.tls import http_tls
@@ -52,7 +53,7 @@ from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import watch_health
 from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.rpc.tls import server_tls
-from servicekit.service import Service, run_service
+from servicekit.service import Service
 from servicekit.watch.epoch import Epochs
 from servicekit.watch.feed import Feed
 from servicekit.watch.tailer import Tailer
