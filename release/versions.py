@@ -16,6 +16,8 @@ DISTRIBUTIONS = (
     "services/metrics-gateway",
     "cli",
 )
+# Its commands have the tag of the images.
+_KUBERNETES = "docs/kubernetes.md"
 _VERSION = re.compile(r'^version = "([^"]+)"$', re.MULTILINE)
 _NUMBERS = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _UNRELEASED = re.compile(r"^## Unreleased\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -40,7 +42,7 @@ def require_newer(version: str, current: str, *, released: bool) -> None:
 
 
 def changed_files(root: Path, version: str, day: date) -> Mapping[Path, str]:
-    """Return the new text of each file that has the version: the distributions, the changelog, the pinned image tags."""
+    """Return the new text of each file that has the version: the distributions, the changelog, the image tags."""
     current = current_version(root)
     texts: dict[Path, str] = {}
     for name in DISTRIBUTIONS:
@@ -49,6 +51,13 @@ def changed_files(root: Path, version: str, day: date) -> Mapping[Path, str]:
     for file in sorted((root / "deploy").rglob("kustomization.yaml")):
         text = file.read_text(encoding="utf-8")
         texts[file] = re.sub(rf'(newTag: ["\']?){re.escape(current)}\b', rf"\g<1>{version}", text)
+    document = root / _KUBERNETES
+    texts[document] = re.sub(
+        rf"^TAG={re.escape(current)}$",
+        f"TAG={version}",
+        document.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
     changelog = root / "CHANGELOG.md"
     texts[changelog] = _released(changelog.read_text(encoding="utf-8"), version, day)
     return {file: text for file, text in texts.items() if text != file.read_text(encoding="utf-8")}

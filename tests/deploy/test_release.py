@@ -38,6 +38,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     for name in ("CHANGELOG.md", ".gitignore", "requirements.lock", "requirements-services.lock"):
         shutil.copy(ROOT / name, root / name)
+    (root / "docs").mkdir()
+    shutil.copy(ROOT / "docs/kubernetes.md", root / "docs/kubernetes.md")
     overlay = root / "deploy/kubernetes/kustomization.yaml"
     overlay.parent.mkdir(parents=True)
     overlay.write_text(f"images:\n  - name: flywheel-incident\n    newTag: {current_version(ROOT)}\n")
@@ -134,13 +136,18 @@ def test_a_version_is_newer_than_the_one_before(version: str, released: bool, pr
 def test_every_file_with_the_version_is_changed() -> None:
     changed: Mapping[Path, str] = changed_files(ROOT, "9.8.7", DAY)
     names = {str(path.relative_to(ROOT)) for path in changed}
-    assert names >= {"CHANGELOG.md", *(f"{name}/pyproject.toml" for name in DISTRIBUTIONS)}
+    assert names >= {
+        "CHANGELOG.md",
+        "docs/kubernetes.md",
+        *(f"{name}/pyproject.toml" for name in DISTRIBUTIONS),
+    }
     assert not [
         path
         for path in (ROOT / "deploy").rglob("kustomization.yaml")
         if "newTag" in path.read_text() and path not in changed
     ]
     assert f"## 9.8.7 - {DAY}\n" in changed[ROOT / "CHANGELOG.md"]
+    assert "\nTAG=9.8.7\n" in changed[ROOT / "docs/kubernetes.md"]
 
 
 def test_the_bill_of_the_same_content_is_the_same(tmp_path: Path) -> None:
