@@ -109,8 +109,8 @@ def test_calls_that_could_not_be_written_are_kept_in_a_bounded_number(
         for number in range(1_000):
             calls.add(entry(f"mallory-{number % 100}", hour * 1_000 + number))
             total += 1
-        calls.put_back(calls.take_whole())
-        calls.put_back(calls.take_counted())
+        calls.requeue(calls.take_whole())
+        calls.requeue(calls.take_counted())
     assert len(calls) <= 5_000 + 65
     kept = [*calls.take_whole(), *calls.take_counted()]
     assert sum(each.calls for each in kept) == total

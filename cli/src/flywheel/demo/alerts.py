@@ -62,7 +62,7 @@ class _Run:
         self._step_seconds = step_seconds
 
     def play(self, *, stays: bool) -> None:
-        """Start everything, play the story, stop everything."""
+        """Start everything, run the demo, stop everything."""
         monitoring = Monitoring(self._programs, self._folder)
         stack = Stack(
             self._folder,

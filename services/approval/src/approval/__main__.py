@@ -15,7 +15,6 @@ from approval.delivery.dead_letters import DeadLetterUseCases
 from approval.delivery.reconcile import Reconciler
 from approval.delivery.use_cases import DeliveryUseCases
 from approval.execution.abandoned import mark_abandoned
-from approval.execution.limits import OperationLimits
 from approval.execution.log_use_cases import ExecutionLogUseCase
 from approval.execution.plan import PlanUseCase
 from approval.execution.runner import OperationRunner
@@ -32,7 +31,6 @@ from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.notification.instructions import Instructions
 from approval.notification.opening import open_notifications
 from approval.policy.switch import AutoApproval
-from approval.recovery.model import RecoveryRules
 from approval.recovery.use_cases import Verification
 from approval.replay.command import commands as policy_commands
 from approval.roles import ROLES
@@ -157,17 +155,17 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
             transactions,
             executors,
             incidents,
-            limits=operation_limits(settings),
+            limits=settings.operation_limits,
             notifications=notifications.jobs,
         ),
-        limits=operation_limits(settings),
-        recovery=None if verifier is None else recovery_rules(settings),
+        limits=settings.operation_limits,
+        recovery=None if verifier is None else settings.recovery_rules,
     )
     verification = Verification(
         transactions,
         verifier,
         incidents,
-        recovery_rules(settings),
+        settings.recovery_rules,
         check_timeout=settings.incident_check_timeout,
         notifications=notifications.jobs,
     )
@@ -303,25 +301,6 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
     await channel.close()
     for each in (read_engine, sessions, engine):
         await close_engine(each)
-
-
-def operation_limits(settings: ApprovalSettings) -> OperationLimits:
-    """Return the limits of every operation."""
-    return OperationLimits(
-        timeout=settings.operation_timeout,
-        cooldown=settings.cooldown,
-        per_hour=settings.operations_per_hour,
-    )
-
-
-def recovery_rules(settings: ApprovalSettings) -> RecoveryRules:
-    """Return how it is verified whether a repair has helped."""
-    return RecoveryRules(
-        window=settings.verifier_window,
-        interval=settings.verifier_interval,
-        looks=settings.verifier_looks,
-        timeout=settings.verifier_timeout,
-    )
 
 
 def _database_url() -> str:

@@ -7,7 +7,9 @@ from typing import Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from approval.execution.limits import OperationLimits
 from approval.notification.settings import NotificationSettings
+from approval.recovery.model import RecoveryRules
 from servicekit.identity.settings import IdentitySettings
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.process.settings import Address, Duration
@@ -55,7 +57,7 @@ class ApprovalSettings(ServiceSettings, IdentitySettings, NotificationSettings):
     # The kill switch of a running process: a file that must contain "on". It is read at each proposal; one that cannot be
     # read counts as off, and so does any file while the other switch is off.
     auto_approve_file: Path | None = None
-    # What finds out whether an operation that worked has helped, by the name of its entry point: alertmanager, prometheus, or
+    # What verifies whether an operation that worked has helped, by the name of its entry point: alertmanager, prometheus, or
     # one of a package of your own. None: an operation that worked resolves its incident.
     verifier: str = ""
     # The time after an operation in which the incident's alert has to be gone; then the repair has not helped.
@@ -82,6 +84,25 @@ class ApprovalSettings(ServiceSettings, IdentitySettings, NotificationSettings):
     watch_max_streams: int = Field(default=200, ge=1, le=1500)
     # The success rate is withheld below this many executions in 24 h: too few to mean anything.
     min_samples: int = Field(default=10, ge=1)
+
+    @property
+    def operation_limits(self) -> OperationLimits:
+        """The limits of every operation."""
+        return OperationLimits(
+            timeout=self.operation_timeout,
+            cooldown=self.cooldown,
+            per_hour=self.operations_per_hour,
+        )
+
+    @property
+    def recovery_rules(self) -> RecoveryRules:
+        """How it is verified whether a repair has helped."""
+        return RecoveryRules(
+            window=self.verifier_window,
+            interval=self.verifier_interval,
+            looks=self.verifier_looks,
+            timeout=self.verifier_timeout,
+        )
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:

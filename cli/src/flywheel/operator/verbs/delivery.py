@@ -57,7 +57,7 @@ def retry(
     every: Annotated[bool, typer.Option("--all", help="All that are PARKED.")] = False,
     topics: _Topics = None,
 ) -> None:
-    """Re-queue PARKED (dead-lettered) deliveries, once what they failed at is mended."""
+    """Re-queue PARKED (dead-lettered) deliveries, once the cause is corrected."""
 
     def one(delivery_id: str) -> None:
         _print(session, session.approvals.retry_delivery(delivery_id))

@@ -57,7 +57,7 @@ def retry(
     every: Annotated[bool, typer.Option("--all", help="All that are PARKED.")] = False,
     effects: _Effects = None,
 ) -> None:
-    """Re-queue PARKED (dead-lettered) side effects, once what they failed at is mended."""
+    """Re-queue PARKED (dead-lettered) side effects, once the cause is corrected."""
 
     def one(delivery_id: str) -> None:
         _print(session, session.incidents.retry_side_effect(delivery_id=delivery_id))

@@ -27,7 +27,7 @@ class _Incidents:
         self._session = session
         self._resolved: dict[str, bool] = {}
         # Why approvals are left out, and how many.
-        self.left_out: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
 
     def write(self, incident: incident_pb2.Incident) -> None:
         """Write one, unless it only tests the deployment."""
@@ -44,11 +44,11 @@ class _Incidents:
             try:
                 self.write(self._session.incidents.get(approval.incident_id))
             except NotFoundError:
-                self.left_out["do not exist any more"] += 1
+                self.skipped["do not exist any more"] += 1
                 return False
         # An import would resolve the incident once more.
         if approval.HasField("incident_resolve_time") and not self._resolved.get(approval.incident_id):
-            self.left_out["were reopened since they were resolved"] += 1
+            self.skipped["were reopened since they were resolved"] += 1
             return False
         return True
 
@@ -78,5 +78,5 @@ def export(
         if incidents.admit(approval):
             executor = executors.get(approval.approval_id, "")
             session.printer.line(json_line(approval_line(approval, executor)))
-    for why, count in incidents.left_out.items():
+    for why, count in incidents.skipped.items():
         session.printer.note(f"{count} approvals were left out: their incidents {why}")

@@ -66,4 +66,4 @@ class AuditLog:
                 written += len(batch)
         finally:
             # One whose commit was not acknowledged may be written twice; none is lost.
-            self._unchanged.put_back(entries[written:])
+            self._unchanged.requeue(entries[written:])

@@ -88,7 +88,7 @@ class UnchangedCalls:
         self._identities.clear()
         return _with_calls(taken)
 
-    def put_back(self, entries: Sequence[Entry]) -> None:
+    def requeue(self, entries: Sequence[Entry]) -> None:
         """Add entries that could not be written, at no cost to a budget."""
         for entry in entries:
             once = entry._replace(calls=1)

@@ -69,7 +69,7 @@ class LogSampler:
         # Of this interval: lines by event and peer (None: of no call), those of all calls by event, and those left out.
         self._lines: Counter[tuple[str, str | None]] = Counter()
         self._of_calls: Counter[str] = Counter()
-        self._left_out: dict[str, Counter[str | None]] = {}
+        self._suppressed: dict[str, Counter[str | None]] = {}
 
     def admits(self, event: str) -> bool:
         """Count a line of this event, and return whether to log it."""
@@ -88,7 +88,7 @@ class LogSampler:
                     self._of_calls[event] += 1
                     is_logged = self._of_calls[event] <= self._limits.of_calls
             if not is_logged:
-                self._leave_out(event, peer)
+                self._suppress(event, peer)
         return is_logged
 
     def flush(self) -> None:
@@ -98,8 +98,8 @@ class LogSampler:
             seconds, self._since = now - self._since, now
             self._lines.clear()
             self._of_calls.clear()
-            left_out, self._left_out = self._left_out, {}
-        for event, by_peer in left_out.items():
+            suppressed, self._suppressed = self._suppressed, {}
+        for event, by_peer in suppressed.items():
             peers = [peer for peer in by_peer if peer is not None]
             self._report(
                 {
@@ -112,11 +112,11 @@ class LogSampler:
                 }
             )
 
-    def _leave_out(self, event: str, peer: str | None) -> None:
+    def _suppress(self, event: str, peer: str | None) -> None:
         self.suppressed[event] += 1
-        if not self._left_out:
+        if not self._suppressed:
             self._flush_later()
-        self._left_out.setdefault(event, Counter())[peer] += 1
+        self._suppressed.setdefault(event, Counter())[peer] += 1
 
     def _flush_later(self) -> None:
         # So that it is reported although no other line may follow. Without a loop the next line or the end does it.
