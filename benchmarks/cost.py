@@ -20,6 +20,7 @@ from benchmarks.incidents import RESOLVE_PATH
 from benchmarks.lab import Lab, open_lab
 from benchmarks.load import make_load
 from flywheel.errors import FlywheelError
+from flywheel.system.log_files import tail
 
 _SCRAPES = 100
 
@@ -173,7 +174,12 @@ def _step(text: str) -> None:
 
 async def _run(directory: Path, resolves: int) -> str:
     async with open_lab(directory, directory, _step) as lab:
-        return await measure(lab, resolves)
+        try:
+            return await measure(lab, resolves)
+        except BenchmarkError as exc:
+            raise BenchmarkError(
+                f"{exc}; the service's log ends with:\n{tail(lab.service.log_path)}"
+            ) from exc
 
 
 def main() -> int:

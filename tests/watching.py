@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from prometheus_client import CollectorRegistry
 
@@ -18,6 +18,7 @@ from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.role_table import RoleTable
 from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.rpc.status_codes import ErrorTable
+from servicekit.watch.change_table import ChangeTable
 from servicekit.watch.epoch import Epochs
 from servicekit.watch.feed import MAX_CHANGES, Feed
 from servicekit.watch.source import ChangeSource
@@ -77,7 +78,7 @@ async def watch_server(
         page_tokens.key = await get_key(connection, "page_tokens")
     transactions = Transactions(engine, Outbox())
     feed: Feed[Any] = Feed(max_watchers=max_watchers, max_changes=max_changes)
-    epochs = Epochs(transactions, source.table)
+    epochs = Epochs(transactions, cast("ChangeTable", source.table))
     use_case = WatchUseCase(transactions, source, feed, epochs, reads=transactions, heartbeat=heartbeat)
     server = (
         ServerBuilder(

@@ -11,7 +11,8 @@ from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.watch.epoch import FIRST_EPOCH
-from servicekit.watch.model import Position, ResumePoint, Snapshot
+from servicekit.watch.model import Position, ResumePoint
+from servicekit.watch.snapshot import Snapshot
 from servicekit.watch.tokens import make_token
 from tests.callers import Incidents
 from tests.incident.incidents import OPEN, token

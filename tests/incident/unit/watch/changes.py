@@ -5,7 +5,8 @@ from typing import Any
 
 from incident.model import Event, EventType, Incident, Severity, State
 from incident.watch.changes import Change
-from servicekit.watch.model import Position, Snapshot
+from servicekit.watch.model import Position
+from servicekit.watch.snapshot import Snapshot
 
 _TIME = datetime(2026, 5, 7, tzinfo=UTC)
 _SNAPSHOT = Snapshot(10, 10)

@@ -8,7 +8,8 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from servicekit.rpc.cursors import filter_bytes
 from servicekit.rpc.page_tokens import InvalidPageTokenError, PageTokens
 from servicekit.watch.epoch import FIRST_EPOCH
-from servicekit.watch.model import Position, ResumePoint, Snapshot, Witness
+from servicekit.watch.model import Position, ResumePoint, Witness
+from servicekit.watch.snapshot import Snapshot
 from servicekit.watch.tokens import make_token, resume_point
 
 LONGEST = 4096

@@ -10,7 +10,8 @@ import pytest
 
 from servicekit.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
 from servicekit.watch.feed import Feed, Watcher
-from servicekit.watch.model import Position, Snapshot, Witness
+from servicekit.watch.model import Position, Witness
+from servicekit.watch.snapshot import Snapshot
 
 NOW = timedelta(0)
 LONG = timedelta(seconds=60)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from servicekit.watch.model import Position, Snapshot
+from servicekit.watch.model import Position
+from servicekit.watch.snapshot import Snapshot
 
 
 @pytest.mark.parametrize(

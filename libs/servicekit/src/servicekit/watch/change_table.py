@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger
 
-from servicekit.watch.model import Position, Snapshot
+from servicekit.watch.model import Position, Watermark
+from servicekit.watch.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,31 @@ class ChangeTable:
                 AND xact_id <> ALL (:in_progress_until) AND sequence > :after
         """
 
+    async def now(self, connection: AsyncConnection) -> Watermark:
+        """Return the watermark of a statement that begins now."""
+        return Snapshot.parse((await connection.execute(_CURRENT_SNAPSHOT)).scalar_one())
+
+    async def poll(self, connection: AsyncConnection, since: Watermark) -> tuple[Watermark, bool]:
+        """Return the watermark of a statement that begins now, and whether it has changes that `since` has not."""
+        snapshot = _snapshot(since)
+        parameters = {"since": snapshot.xmax, "in_progress_since": list(snapshot.in_progress)}
+        row = (await connection.execute(_poll(self.name), parameters)).one()
+        return Snapshot.parse(row[0]), row[1]
+
+    async def request_notifications(self, connection: AsyncConnection, wanted: bool) -> None:
+        """Make transactions that write changes from now on notify at their commit, or stop that.
+
+        A request ends with its connection.
+        """
+        statement = _REQUEST_NOTIFICATIONS if wanted else _STOP_NOTIFICATIONS
+        await connection.execute(statement, {"table": self.name})
+
+
+def _snapshot(watermark: Watermark) -> Snapshot:
+    if not isinstance(watermark, Snapshot):
+        raise TypeError("a watermark of another store")
+    return watermark
+
 
 BATCH_ARRAYS = (
     bindparam("in_progress_since", type_=ARRAY(BigInteger)),
@@ -52,11 +78,12 @@ BATCH_ARRAYS = (
 
 def batch_parameters(position: Position, limit: int) -> dict[str, object]:
     """Return the parameters of `ChangeTable.in_batch`, and `limit`."""
+    since, until = _snapshot(position.since), _snapshot(position.until)
     return {
-        "since": position.since.xmax,
-        "until": position.until.xmax,
-        "in_progress_since": list(position.since.in_progress),
-        "in_progress_until": list(position.until.in_progress),
+        "since": since.xmax,
+        "until": until.xmax,
+        "in_progress_since": list(since.in_progress),
+        "in_progress_until": list(until.in_progress),
         "after": position.sequence,
         "limit": limit,
     }
@@ -65,34 +92,13 @@ def batch_parameters(position: Position, limit: int) -> dict[str, object]:
 _CURRENT_SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
 
 
-async def current_snapshot(connection: AsyncConnection) -> Snapshot:
-    """Return the snapshot of a statement that begins now."""
-    return Snapshot.parse((await connection.execute(_CURRENT_SNAPSHOT)).scalar_one())
-
-
 @cache
-def _poll(table: ChangeTable) -> TextClause:
+def _poll(table: str) -> TextClause:
     return text(f"""
         SELECT CAST(pg_current_snapshot() AS text), EXISTS (
-            SELECT FROM {table.name} WHERE xact_id >= :since OR xact_id = ANY (:in_progress_since))
+            SELECT FROM {table} WHERE xact_id >= :since OR xact_id = ANY (:in_progress_since))
     """).bindparams(bindparam("in_progress_since", type_=ARRAY(BigInteger)))  # noqa: S608 - a service's constant
-
-
-async def poll(connection: AsyncConnection, table: ChangeTable, since: Snapshot) -> tuple[Snapshot, bool]:
-    """Return the snapshot of a statement that begins now, and whether it has changes that `since` has not."""
-    parameters = {"since": since.xmax, "in_progress_since": list(since.in_progress)}
-    row = (await connection.execute(_poll(table), parameters)).one()
-    return Snapshot.parse(row[0]), row[1]
 
 
 _REQUEST_NOTIFICATIONS = text("SELECT pg_advisory_lock_shared(hashtext(:table))")
 _STOP_NOTIFICATIONS = text("SELECT pg_advisory_unlock_shared(hashtext(:table))")
-
-
-async def request_notifications(connection: AsyncConnection, table: ChangeTable, wanted: bool) -> None:
-    """Make transactions that write changes from now on notify at their commit, or stop that.
-
-    A request ends with its connection.
-    """
-    statement = _REQUEST_NOTIFICATIONS if wanted else _STOP_NOTIFICATIONS
-    await connection.execute(statement, {"table": table.name})

@@ -9,7 +9,8 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.watch.change_table import ChangeTable
-from servicekit.watch.model import Snapshot, Witness
+from servicekit.watch.model import Witness
+from servicekit.watch.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Generic
 
 from servicekit.watch.errors import FeedEndedError, FellBehindError, TooManyWatchersError
-from servicekit.watch.model import ChangeT, Snapshot
+from servicekit.watch.model import ChangeT, Watermark
 
 # The longest backlog of a watcher. It is shared, so these limits bound the memory of all watchers together.
 MAX_CHANGES = 4_000
@@ -29,7 +29,7 @@ class Watcher:
 class Feed(Generic[ChangeT]):
     """Changes, numbered in the order of the stream, as far back as the slowest watcher needs them and the limits allow.
 
-    They are published in batches. The watermark is the snapshot up to which the published batches are complete.
+    They are published in batches. The watermark is how far the published batches are complete.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Feed(Generic[ChangeT]):
         # The number of the oldest change in memory.
         self._first = 0
         # None while the database is not read. With it, the number of the first change after it.
-        self._watermark: Snapshot | None = None
+        self._watermark: Watermark | None = None
         self._watermark_end = 0
         self._watchers: set[Watcher] = set()
         self._draining = False
@@ -83,7 +83,7 @@ class Feed(Generic[ChangeT]):
             if not self._watchers:
                 self.poll_now.set()
 
-    async def join(self, watcher: Watcher, since: Snapshot, max_wait: timedelta) -> Snapshot | None:
+    async def join(self, watcher: Watcher, since: Watermark, max_wait: timedelta) -> Watermark | None:
         """Place a watcher at the watermark as soon as it is not older than `since`; returns the watermark.
 
         Returns None when there is no such watermark within `max_wait`: the database does not respond. Raises
@@ -133,7 +133,7 @@ class Feed(Generic[ChangeT]):
             if not await _set_within(self._changed, max_wait):
                 return None
 
-    def watermark_reached_by(self, watcher: Watcher) -> Snapshot | None:
+    def watermark_reached_by(self, watcher: Watcher) -> Watermark | None:
         """Return the watermark when the watcher has taken every change up to it and none after it, else None."""
         return self._watermark if watcher.place == self._watermark_end else None
 
@@ -144,7 +144,7 @@ class Feed(Generic[ChangeT]):
         self._trim()
         self._notify()
 
-    def advance_watermark(self, watermark: Snapshot) -> None:
+    def advance_watermark(self, watermark: Watermark) -> None:
         """Mark the batch as complete up to `watermark`."""
         self._watermark = watermark
         self._watermark_end = self._end

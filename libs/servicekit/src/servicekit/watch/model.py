@@ -1,8 +1,6 @@
-"""Positions in the order of commits. Knows no database and no wire.
+"""Positions in the order of commits. Knows no store of changes, no database and no wire.
 
-PostgreSQL keeps no order of commits, and neither a sequence number nor a transaction id is one: both are assigned before
-the commit, and a transaction may commit late. The position is the set of visible transactions (a snapshot).
-So changes are read in batches: a batch holds the changes that are visible in one snapshot and were not in the snapshot
+Changes are read in batches: a batch holds the changes that are complete at one watermark and were not at the watermark
 before; every change of a later batch was committed later. Within a batch changes are ordered by sequence number. That is
 the commit order of one record's changes, for each takes its number under the record's lock, and of transactions that did
 not overlap. Only two overlapping transactions on different records may be delivered in either order, and a live watcher and
@@ -12,43 +10,39 @@ a resumed one may get them in different orders.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A set of visible transactions: those below `xmax` without the ones `in_progress`."""
+class Watermark(Protocol):
+    """How far a store's changes are complete: two of them tell which changes are between them.
 
-    xmin: int
-    xmax: int
-    in_progress: tuple[int, ...] = ()
+    The store alone knows what is in it. PostgreSQL's is a set of transactions, in snapshot.py; that of another store may be a
+    number or a time. Equal ones are equal in Python, too.
+    """
 
-    @classmethod
-    def parse(cls, written: str) -> Self:
-        """Parse a pg_snapshot as PostgreSQL writes it: `xmin:xmax:in_progress,…`."""
-        xmin, xmax, in_progress = written.split(":")
-        return cls(int(xmin), int(xmax), tuple(int(xid) for xid in in_progress.split(",") if xid))
+    def is_older_than(self, other: Any) -> bool:
+        """Return whether `other`, of the same store, was taken later."""
 
-    def __str__(self) -> str:
-        return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.in_progress))}"
-
-    def is_older_than(self, other: Self) -> bool:
-        """Return whether `other` was taken later. Of one database, a later snapshot is a superset of an earlier one."""
-        return (self.xmax, -len(self.in_progress)) < (other.xmax, -len(other.in_progress))
+    def write(self) -> str:
+        """Return it as text for a resume token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A reader's position: every change in `since`, and of the batch from there to `until` those up to `sequence`."""
+    """A reader's position: every change up to `since`, and of the batch from there to `until` those up to `sequence`."""
 
-    since: Snapshot
-    until: Snapshot
+    since: Watermark
+    until: Watermark
     sequence: int
 
     @classmethod
-    def at(cls, snapshot: Snapshot) -> Self:
-        """Return the position after every change in `snapshot`."""
-        return cls(snapshot, snapshot, 0)
+    def at(cls, watermark: Watermark) -> Self:
+        """Return the position after every change up to `watermark`."""
+        return cls(watermark, watermark, 0)
+
+    def after(self, sequence: int) -> Self:
+        """Return the position of the same batch after the change with this number."""
+        return type(self)(self.since, self.until, sequence)
 
     @property
     def between_batches(self) -> bool:

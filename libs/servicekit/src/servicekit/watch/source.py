@@ -5,16 +5,34 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.watch.change_table import ChangeTable
-from servicekit.watch.model import ChangeT_co, Position, RecordT_co, Witness
+from servicekit.watch.model import ChangeT_co, Position, RecordT_co, Watermark, Witness
 
 CriteriaT_contra = TypeVar("CriteriaT_contra", contravariant=True)
+
+
+class ChangeLog(Protocol):
+    """Where the changes are written: what positions are made of is known to it alone."""
+
+    @property
+    def channel(self) -> str:
+        """Where it is notified that changes were committed, while notifications are requested."""
+
+    async def now(self, connection: AsyncConnection) -> Watermark:
+        """Return the watermark of a statement that begins now."""
+
+    async def poll(self, connection: AsyncConnection, since: Watermark) -> tuple[Watermark, bool]:
+        """Return the watermark of a statement that begins now, and whether it has changes that `since` has not."""
+
+    async def request_notifications(self, connection: AsyncConnection, wanted: bool) -> None:
+        """Request notifications at commits of changes, or stop that. A request ends with its connection."""
 
 
 class ChangeSource(Protocol[CriteriaT_contra, ChangeT_co, RecordT_co]):
     """The changes of a service, and its records."""
 
-    table: ChangeTable
+    @property
+    def table(self) -> ChangeLog:
+        """Where they are."""
 
     async def read_changes(
         self, connection: AsyncConnection, position: Position, *, limit: int

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database.failure_log import FailureLog
 from servicekit.outbox.transaction import Transactions
-from servicekit.watch.change_table import current_snapshot, poll, request_notifications
 from servicekit.watch.epoch import FIRST_EPOCH, Epochs
 from servicekit.watch.feed import Feed
 from servicekit.watch.model import ChangeT, Position
@@ -114,7 +113,7 @@ class Tailer(Generic[ChangeT]):
                     busy, idle = 0, idle + 1
                 if (notified and busy == _BUSY_POLLS) or (not notified and idle == _IDLE_POLLS):
                     notified = not notified
-                    await request_notifications(connection, self._source.table, notified)
+                    await self._source.table.request_notifications(connection, notified)
                 interval = _IDLE_INTERVAL if idle >= 2 * _IDLE_POLLS else _BUSY_INTERVAL
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(interval.total_seconds()):
@@ -126,12 +125,12 @@ class Tailer(Generic[ChangeT]):
     async def _poll(self, connection: AsyncConnection) -> bool:
         """Publish the changes committed since the last poll; return whether there were any."""
         if self._position is None:
-            now = await current_snapshot(connection)
+            now = await self._source.table.now(connection)
             self._position = Position.at(now)
             self._feed.advance_watermark(now)
             return False
         if self._position.between_batches:
-            now, has_changes = await poll(connection, self._source.table, self._position.since)
+            now, has_changes = await self._source.table.poll(connection, self._position.since)
             if now.is_older_than(self._position.since):
                 # A standby that lagged became the primary, or a backup was restored: published changes may be lost.
                 _log.error("watch_database_went_back", seen=str(self._position.since), now=str(now))

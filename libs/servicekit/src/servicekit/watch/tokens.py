@@ -12,10 +12,11 @@ from servicekit.rpc.interceptors.validation import invalid_argument
 from servicekit.rpc.page_tokens import InvalidPageTokenError, PageTokens
 from servicekit.rpc.status_details import FieldViolation
 from servicekit.watch.epoch import FIRST_EPOCH
-from servicekit.watch.model import MakeToken, Position, ResumePoint, Snapshot, Witness
+from servicekit.watch.model import MakeToken, Position, ResumePoint, Witness
+from servicekit.watch.snapshot import Snapshot
 
-# Two snapshots of this size and the rest fit into the 4096 characters of a token.
-_MAX_SNAPSHOT_CHARACTERS = 1_250
+# Of the one store that there is.
+_read_watermark = Snapshot.read
 # Tells tokens apart that hold other things.
 _FORM = b"epoch and witness"
 
@@ -38,7 +39,7 @@ def resume_point(request: Message, tokens: PageTokens) -> ResumePoint | None:
             FieldViolation("resume_token", "was not given by this service for this request")
         ) from None
     return ResumePoint(
-        Position(_read_snapshot(str(since)), _read_snapshot(str(until)), int(sequence)),
+        Position(_read_watermark(str(since)), _read_watermark(str(until)), int(sequence)),
         str(epoch),
         _read_witness(*map(str, witness)) if witness else None,
     )
@@ -55,8 +56,8 @@ def make_token(request: Message, tokens: PageTokens) -> MakeToken:
         return tokens.make(
             bound,
             [
-                _write_snapshot(position.since),
-                _write_snapshot(position.until),
+                position.since.write(),
+                position.until.write(),
                 position.sequence,
                 point.epoch,
                 *seen,
@@ -73,23 +74,3 @@ def _read_witness(key: str, record_id: str, time: str) -> Witness:
 def _bound(request: Message) -> bytes:
     """Return what a resume token is bound to: the filter."""
     return filter_bytes(request, "include_existing", "resume_token")
-
-
-def _write_snapshot(snapshot: Snapshot) -> str:
-    """Write a snapshot, shorter than PostgreSQL does: the ids after `xmin` as offsets from it."""
-    xmin = snapshot.xmin
-    offsets = ",".join(str(xid - xmin) for xid in snapshot.in_progress)
-    written = f"{xmin}:{snapshot.xmax - xmin}:{offsets}"
-    if len(written) > _MAX_SNAPSHOT_CHARACTERS:
-        # Hundreds of transactions in progress. An older snapshot is as good: some changes are delivered twice.
-        return f"{xmin}:0:"
-    return written
-
-
-def _read_snapshot(written: str) -> Snapshot:
-    xmin, width, offsets = written.split(":")
-    return Snapshot(
-        int(xmin),
-        int(xmin) + int(width),
-        tuple(int(xmin) + int(offset) for offset in offsets.split(",") if offset),
-    )

@@ -58,7 +58,7 @@ class ApprovalChanges:
                 None if row.state_before is None else State(row.state_before),
                 State(row.state_after),
                 row.change_time,
-                Position(position.since, position.until, row.sequence),
+                position.after(row.sequence),
             )
             for row, approval in zip(rows, approvals, strict=True)
         ]

@@ -57,7 +57,7 @@ def _to_change(row: Sequence[Any], position: Position) -> Change:
         incident=to_incident(row[_EVENT_WIDTH + 1 :]),
         state_before=before,
         state_after=after,
-        position=Position(position.since, position.until, event.sequence),
+        position=position.after(event.sequence),
     )
 
 
