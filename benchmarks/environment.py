@@ -69,7 +69,12 @@ def _uv(*arguments: str, needed_for: str) -> None:
         reason = f"it took longer than {_BUILD_SECONDS:.0f} s"
     if reason:
         raise BenchmarkError(
-            f"{needed_for} needs the packages of {_LOCK}, and they cannot be installed: {reason}\n"
+            f"{needed_for} needs {_wanted()}, and {_LOCK.name} cannot be installed: {reason}\n"
             "Remedy: run it once with PyPI within reach (a mirror is set by UV_INDEX_URL); after that no network is needed. "
             'Or leave it out: make bench ARGS="P1 P2" names those that are run.'
         )
+
+
+def _wanted() -> str:
+    lines = _LOCK.with_suffix(".in").read_text(encoding="utf-8").splitlines()
+    return " and ".join(line for line in lines if line and not line.startswith("#"))

@@ -39,7 +39,7 @@ FULL = Effort(
     pages=1_000,
 )
 SHORT = Effort(
-    turns=2,
+    turns=1,
     calls=200,
     calls_one_caller=20,
     backlog=200,

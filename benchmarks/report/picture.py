@@ -60,7 +60,7 @@ def _row(top: int, result: Result) -> Sequence[str]:
     label = f"{result.number}  {result.what.replace('`', '')}"
     if len(label) > _LONGEST_LABEL:
         label = f"{label[: _LONGEST_LABEL - 1].rstrip(' ,;')}…"
-    figure = f"{result.ratio:.2f} (goal {result.goal.value} {result.limit:g}), {word}"
+    figure = f"{result.ratio:,.2f} (goal {result.goal.value} {result.limit:g}), {word}"
     return [
         _text(0, top + 12, label, "small"),
         f'<rect class="{kind}" x="{ends[0]:.1f}" y="{top}" width="{max(ends[1] - ends[0], 2):.1f}" height="16" rx="2"/>',

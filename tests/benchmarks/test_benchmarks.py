@@ -12,6 +12,7 @@ import pytest
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
 from awoooi.incident.v1 import incident_service_pb2_grpc
+from benchmarks.environment import Environment
 from benchmarks.errors import BenchmarkError
 from benchmarks.incidents import RESOLVE_PATH
 from benchmarks.load import make_load
@@ -84,6 +85,21 @@ def test_two_runs_at_a_time_are_refused(tmp_path: Path) -> None:
 
     assert ran.returncode == 1
     assert "another benchmark runs" in ran.stderr
+
+
+def test_an_environment_that_cannot_be_installed_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"UV_OFFLINE": "1", "UV_NO_CONFIG": "1", "UV_CACHE_DIR": str(tmp_path / "uv")}.items():
+        monkeypatch.setenv(name, value)
+    steps: list[str] = []
+    environment = Environment(tmp_path / "cache", steps.append)
+
+    with pytest.raises(BenchmarkError, match=r"(?s)^P5 needs dbos==.*, and requirements\.lock .*\nRemedy: "):
+        environment.program("python", needed_for="P5")
+
+    assert not environment.is_there
+    assert len(steps) == 1
 
 
 @pytest.fixture
