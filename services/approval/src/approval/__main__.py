@@ -37,7 +37,7 @@ from approval.roles import ROLES
 from approval.servicer import HEAVY_READS, ApprovalServicer, StatsServicer
 from approval.settings import ApprovalSettings
 from approval.stats.model import WINDOW
-from approval.stats.use_cases import StatsUseCase
+from approval.stats.repository import read_stats
 from approval.status_codes import ERRORS
 from approval.tables import metadata
 from approval.topics import topics
@@ -73,6 +73,7 @@ from servicekit.rpc.server import watch_health
 from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.rpc.tls import server_tls
 from servicekit.service import Service
+from servicekit.stats import StatsUseCase
 from servicekit.watch.epoch import Epochs
 from servicekit.watch.feed import Feed
 from servicekit.watch.tailer import Tailer
@@ -230,7 +231,7 @@ async def serve(settings: ApprovalSettings, migrate_first: bool) -> None:
         .add(
             add_FlywheelStatsServiceServicer_to_server,
             StatsServicer(
-                StatsUseCase(reads),
+                StatsUseCase(reads, read_stats),
                 min_samples=settings.min_samples,
                 refused=server_builder.refused,
                 unusable=() if authentication is None else authentication.unusable_sources,

@@ -21,7 +21,7 @@ from approval.lifecycle.use_cases import ApprovalUseCases
 from approval.model import Approval
 from approval.roles import CANCELS_ANY
 from approval.stats import mapping as stats_mapping
-from approval.stats.use_cases import StatsUseCase
+from approval.stats.model import ApprovalStats
 from approval.watch import mapping as watch_mapping
 from approval.watch.changes import Change, WatchFilter
 from awoooi.approval.v1 import approval_service_pb2 as pb
@@ -33,6 +33,7 @@ from servicekit.rpc.audited import current_call
 from servicekit.rpc.cursors import page_size, read_id_cursor, read_time_cursor
 from servicekit.rpc.identity import current_identity
 from servicekit.rpc.page_tokens import PageTokens
+from servicekit.stats import StatsUseCase
 from servicekit.watch.tokens import make_token, resume_point
 from servicekit.watch.use_cases import WatchUseCase
 
@@ -200,7 +201,7 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
 
     def __init__(
         self,
-        stats: StatsUseCase,
+        stats: StatsUseCase[ApprovalStats],
         *,
         min_samples: int,
         refused: Mapping[str, int],

@@ -24,7 +24,7 @@ from incident.lifecycle.use_cases import IncidentUseCases
 from incident.roles import ROLES
 from incident.servicer import HEAVY_READS, IncidentServicer, StatsServicer
 from incident.settings import IncidentSettings
-from incident.stats.use_cases import StatsUseCase
+from incident.stats.repository import read_stats
 from incident.status_codes import ERRORS
 from incident.tables import metadata
 from incident.watch.changes import Change
@@ -54,6 +54,7 @@ from servicekit.rpc.server import watch_health
 from servicekit.rpc.server_builder import ServerBuilder
 from servicekit.rpc.tls import server_tls
 from servicekit.service import Service
+from servicekit.stats import StatsUseCase
 from servicekit.watch.epoch import Epochs
 from servicekit.watch.feed import Feed
 from servicekit.watch.tailer import Tailer
@@ -149,7 +150,7 @@ async def serve(settings: IncidentSettings, migrate_first: bool) -> None:
         .add(
             add_FlywheelStatsServiceServicer_to_server,
             StatsServicer(
-                StatsUseCase(reads, stuck_after=settings.stuck_after),
+                StatsUseCase(reads, partial(read_stats, stuck_after=settings.stuck_after)),
                 refused=server_builder.refused,
                 unusable=() if authentication is None else authentication.unusable_sources,
                 build=SERVICE.build,

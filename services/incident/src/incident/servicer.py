@@ -20,7 +20,7 @@ from incident.lifecycle.resolve import ResolveUseCase
 from incident.lifecycle.use_cases import IncidentUseCases
 from incident.model import Incident
 from incident.stats import mapping as stats_mapping
-from incident.stats.use_cases import StatsUseCase
+from incident.stats.model import IncidentStats
 from incident.watch import mapping as watch_mapping
 from incident.watch.changes import Change, WatchFilter
 from incident.wire_enums import EFFECTS, RESOLUTION_TYPES
@@ -36,6 +36,7 @@ from servicekit.rpc.cursors import (
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.serialized import with_items
 from servicekit.rpc.status_codes import ErrorTable
+from servicekit.stats import StatsUseCase
 from servicekit.watch.tokens import make_token, resume_point
 from servicekit.watch.use_cases import WatchUseCase
 
@@ -238,7 +239,12 @@ class StatsServicer(flywheel_stats_service_pb2_grpc.FlywheelStatsServiceServicer
     """awoooi.flywheel.v1.FlywheelStatsService: the server, and the incident sections."""
 
     def __init__(
-        self, stats: StatsUseCase, *, refused: Mapping[str, int], unusable: Collection[str], build: Build
+        self,
+        stats: StatsUseCase[IncidentStats],
+        *,
+        refused: Mapping[str, int],
+        unusable: Collection[str],
+        build: Build,
     ) -> None:
         self._stats = stats
         self._refused = refused
