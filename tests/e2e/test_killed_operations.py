@@ -53,7 +53,7 @@ class Killed:
     world: World
     approvals: Mapping[str, approval_pb2.Approval]
     survivors: Sequence[Hooked]
-    # The figures when all had been found, and before an operator went on with one.
+    # The stats when all had been found, and before an operator went on with one.
     found: Repairs
 
 

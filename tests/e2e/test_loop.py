@@ -61,7 +61,7 @@ def _flywheel(scrape: Scrape, name: str, **labels: str) -> float | None:
     return scrape.value(f"awoooi_flywheel_{name}", **labels)
 
 
-async def test_an_outage_leaves_no_incident_behind_and_the_figures_show_it() -> None:
+async def test_an_outage_leaves_no_incident_behind_and_the_stats_show_it() -> None:
     async with (
         incident_database() as incident_url,
         approval_database() as approval_url,

@@ -217,7 +217,7 @@ async def test_a_version_runs_beside_the_next_and_is_gone_back_to_under_traffic(
 
 
 async def _assert_counted(place: Place, healed: int) -> None:
-    """Every execution and resolution is in the figures once, whichever version it was done by."""
+    """Every execution and resolution is in the stats once, whichever version it was done by."""
     async with (
         StatsClient(place.addresses["new"]["incident"], actor="olga") as incidents,
         StatsClient(place.addresses["new"]["approval"], actor="olga") as approvals,

@@ -86,7 +86,7 @@ class AlertStory:
             self._verify()
             for case in self._cases:
                 self._show_timeline(case)
-            self._show_figures()
+            self._show_stats()
 
     def _show_links(self) -> None:
         for name, address in (
@@ -197,7 +197,7 @@ class AlertStory:
             seconds = (event.event_time.ToNanoseconds() - opened) / 1e9
             self._output.note(f"{seconds:6.1f} s  {_line(event)}".rstrip())
 
-    def _show_figures(self) -> None:
+    def _show_stats(self) -> None:
         self._output.act("Figures", "of the gateway, as this Prometheus has scraped them")
         helped = sum(case.is_repaired for case in self._cases)
         for name, label, value, expected in (

@@ -222,7 +222,7 @@ class ServiceChecks:
         if of_database > _MAX_DATABASE_SKEW:
             raise CheckFailedError(
                 f"the clock of the service and that of its database differ by {of_database.total_seconds():.1f} s",
-                "synchronize the clocks; when they are, the database is overloaded: the service answers with older figures",
+                "synchronize the clocks; when they are, the database is overloaded: the service answers with older stats",
             )
         return f"within {max(skew, timedelta(milliseconds=1)).total_seconds():.3f} s"
 

@@ -186,5 +186,5 @@ async def test_each_unknown_incident_of_a_batch_is_logged(
 
 
 async def _parked(approvals: Approvals) -> int:
-    figures = (await approvals.stats()).deliveries
-    return next(entry.count for entry in figures.deliveries if entry.state == DeliveryState.STATE_PARKED)
+    stats = (await approvals.stats()).deliveries
+    return next(entry.count for entry in stats.deliveries if entry.state == DeliveryState.STATE_PARKED)

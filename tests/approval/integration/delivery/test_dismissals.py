@@ -59,7 +59,7 @@ async def test_a_dead_letter_that_another_version_wrote_is_dismissed_on_record(
     assert (count_in(now), now.dismissed_total) == (0, before + 1)
 
 
-async def test_a_dismissed_delivery_is_on_record_and_out_of_the_figures(
+async def test_a_dismissed_delivery_is_on_record_and_out_of_the_stats(
     refusing: Fronted, incidents: Incidents
 ) -> None:
     approvals = refusing.approvals

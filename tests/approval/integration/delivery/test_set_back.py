@@ -25,7 +25,7 @@ RESOLVED = incident_pb2.Incident.STATE_RESOLVED
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def restored(incident_service: RunningService) -> AsyncIterator[Fronted]:
-    """An approval service with a database of its own, so that its figures are the test's."""
+    """An approval service with a database of its own, so that its stats are the test's."""
     async with scripted_incidents(incident_service.address) as front, approval_database() as url:
         variables = {"APPROVAL_INCIDENT_TARGET": front.address, **AT_REST}
         async with (
@@ -67,7 +67,7 @@ async def delivered(approvals: Approvals, incidents: Incidents) -> tuple[str, st
 
 
 async def noops(approvals: Approvals) -> tuple[int, int]:
-    """The NO_ACTIONs executed and resolved, by the figures."""
+    """The NO_ACTIONs executed and resolved, by the stats."""
     stats = (await approvals.stats()).executions
     return stats.noop_executions_total, stats.noop_resolutions_total
 
@@ -159,7 +159,7 @@ async def test_approvals_of_unknown_incidents_are_listed_and_counted_and_accepte
         assert (found.queued_count, found.unknown_incident_count) == (0, 2)
         assert list(found.unknown_incident_approval_ids) == [pending.approval_id, executed]
     assert (await approvals.stats()).approvals.incident_unknown == 2
-    # The figures do not match 1:1 while a resolution is lost.
+    # The stats do not match 1:1 while a resolution is lost.
     assert await noops(approvals) == (2, 1)
     listed = [each.approval_id async for each in approvals.list(incident_unknown=True)]
     assert listed == [executed, pending.approval_id]

@@ -242,8 +242,8 @@ class _Pending(NamedTuple):
 
 
 async def _pending(approvals: Approvals, service: RunningService) -> _Pending:
-    figures = await approvals.stats()
-    counted = next(entry.count for entry in figures.approvals.approvals if entry.state == State.STATE_PENDING)
+    stats = await approvals.stats()
+    counted = next(entry.count for entry in stats.approvals.approvals if entry.state == State.STATE_PENDING)
     ((stored,),) = await rows(service.database_url, "SELECT count(*) FROM approvals WHERE state = 'PENDING'")
     return _Pending(counted, stored)
 

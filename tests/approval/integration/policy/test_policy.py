@@ -201,5 +201,5 @@ async def test_concurrent_decisions_of_rules_and_people_do_not_deadlock(
 
 
 async def _counts(approvals: Approvals) -> dict[int, int]:
-    figures = await approvals.stats()
-    return {entry.state: entry.count for entry in figures.approvals.approvals}
+    stats = await approvals.stats()
+    return {entry.state: entry.count for entry in stats.approvals.approvals}

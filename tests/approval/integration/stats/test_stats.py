@@ -53,8 +53,8 @@ def _states(entries: Any) -> Mapping[int, int]:
     return found
 
 
-def _outcomes(figures: pb.GetFlywheelStatsResponse) -> Mapping[int, int]:
-    entries = figures.executions.executions_total
+def _outcomes(stats: pb.GetFlywheelStatsResponse) -> Mapping[int, int]:
+    entries = stats.executions.executions_total
     assert len({entry.outcome for entry in entries}) == len(entries)
     return {entry.outcome: entry.count for entry in entries}
 
@@ -63,22 +63,22 @@ async def test_the_stats_follow_every_transition(
     alone: RunningService, front: ScriptedIncidents, incidents: Incidents
 ) -> None:
     async with approvals_at(alone.address) as approvals:
-        figures = await approvals.stats()
+        stats = await approvals.stats()
         # From the start every value is there, at zero; what only the incident service knows is not.
-        assert _states(figures.approvals.approvals) == dict.fromkeys(State.values()[1:], 0)
-        assert _states(figures.deliveries.deliveries) == {
+        assert _states(stats.approvals.approvals) == dict.fromkeys(State.values()[1:], 0)
+        assert _states(stats.deliveries.deliveries) == {
             DeliveryState.STATE_PENDING: 0,
             DeliveryState.STATE_PARKED: 0,
         }
-        assert _outcomes(figures) == dict.fromkeys(Outcome.values()[1:], 0)
-        assert figures.executions.noop_executions_total == 0
-        assert figures.executions.noop_resolutions_total == 0
-        assert figures.executions.window.ToTimedelta() == timedelta(hours=24)
-        assert figures.approvals.oldest_pending_seconds == 0
-        assert figures.deliveries.oldest_pending_seconds == 0
-        assert figures.HasField("read_time")
+        assert _outcomes(stats) == dict.fromkeys(Outcome.values()[1:], 0)
+        assert stats.executions.noop_executions_total == 0
+        assert stats.executions.noop_resolutions_total == 0
+        assert stats.executions.window.ToTimedelta() == timedelta(hours=24)
+        assert stats.approvals.oldest_pending_seconds == 0
+        assert stats.deliveries.oldest_pending_seconds == 0
+        assert stats.HasField("read_time")
         for section in ("incidents", "resolutions", "side_effects"):
-            assert not figures.HasField(section)
+            assert not stats.HasField(section)
 
         incident_ids = [await incidents.opened_id() for _ in range(6)]
         await approvals.proposed(incident_ids[0])
@@ -92,44 +92,44 @@ async def test_the_stats_follow_every_transition(
         waiting = await approvals.executed(incident_ids[5])
         unknown = await approvals.executed("INC-20200101-00000000DEAD")
 
-        figures = await approvals.stats()
-        assert _states(figures.approvals.approvals) == dict.fromkeys(State.values()[1:], 0) | {
+        stats = await approvals.stats()
+        assert _states(stats.approvals.approvals) == dict.fromkeys(State.values()[1:], 0) | {
             State.STATE_PENDING: 1,
             State.STATE_APPROVED: 1,
             State.STATE_REJECTED: 1,
             State.STATE_FAILED: 1,
             State.STATE_SUCCEEDED: 3,
         }
-        assert _outcomes(figures) == dict.fromkeys(Outcome.values()[1:], 0) | {
+        assert _outcomes(stats) == dict.fromkeys(Outcome.values()[1:], 0) | {
             Outcome.EXECUTION_OUTCOME_FAILED: 1,
             Outcome.EXECUTION_OUTCOME_NOOP: 3,
         }
         # Neither an observation nor what could not be parsed is a repair.
-        assert (figures.executions.samples, figures.executions.successes) == (0, 0)
-        assert not figures.executions.HasField("success_rate")
-        assert figures.executions.min_samples == MIN_SAMPLES
-        assert figures.executions.noop_executions_total == 3
-        assert figures.executions.noop_resolutions_total == 1
-        assert _states(figures.deliveries.deliveries)[DeliveryState.STATE_PENDING] == 2
-        assert figures.approvals.oldest_pending_seconds > 0
-        assert figures.deliveries.oldest_pending_seconds > 0
+        assert (stats.executions.samples, stats.executions.successes) == (0, 0)
+        assert not stats.executions.HasField("success_rate")
+        assert stats.executions.min_samples == MIN_SAMPLES
+        assert stats.executions.noop_executions_total == 3
+        assert stats.executions.noop_resolutions_total == 1
+        assert _states(stats.deliveries.deliveries)[DeliveryState.STATE_PENDING] == 2
+        assert stats.approvals.oldest_pending_seconds > 0
+        assert stats.deliveries.oldest_pending_seconds > 0
 
         await front.start()
         await approvals.until_delivered(waiting.approval_id)
         await approvals.until_delivery(unknown.approval_id, DeliveryState.STATE_PARKED)
         for approval in (delivered, waiting, unknown):
             assert (await approvals.execute(approval.approval_id)).already_executed
-        figures = await approvals.stats()
-        assert _states(figures.deliveries.deliveries) == {
+        stats = await approvals.stats()
+        assert _states(stats.deliveries.deliveries) == {
             DeliveryState.STATE_PENDING: 0,
             DeliveryState.STATE_PARKED: 1,
         }
-        assert figures.deliveries.oldest_pending_seconds == 0
-        assert figures.executions.noop_executions_total == 3
-        assert figures.executions.noop_resolutions_total == 2
+        assert stats.deliveries.oldest_pending_seconds == 0
+        assert stats.executions.noop_executions_total == 3
+        assert stats.executions.noop_resolutions_total == 2
 
         await _repairs_are_rated(alone, approvals, delivered.approval_id)
-        await _counters_survive(alone, front, figures)
+        await _counters_survive(alone, front, stats)
 
 
 async def _repairs_are_rated(alone: RunningService, approvals: Approvals, approval_id: str) -> None:

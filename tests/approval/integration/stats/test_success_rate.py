@@ -27,10 +27,10 @@ async def test_the_success_rate_is_withheld_below_the_minimum_of_samples_of_a_se
                 done = await rated.approvals.executed(await incidents.opened_id(), rated.new_action())
                 assert (done.state == State.STATE_SUCCEEDED) is succeeded
             await rated.approvals.executed(await incidents.opened_id())
-            figures = (await rated.approvals.stats()).executions
-            assert (figures.samples, figures.successes, figures.noop_executions_total) == (3, 2, 1)
-            assert not figures.HasField("success_rate")
+            stats = (await rated.approvals.stats()).executions
+            assert (stats.samples, stats.successes, stats.noop_executions_total) == (3, 2, 1)
+            assert not stats.HasField("success_rate")
             await rated.approvals.executed(await incidents.opened_id(), rated.new_action())
-            figures = (await rated.approvals.stats()).executions
-            assert (figures.samples, figures.successes) == (4, 3)
-            assert figures.success_rate == pytest.approx(0.75)
+            stats = (await rated.approvals.stats()).executions
+            assert (stats.samples, stats.successes) == (4, 3)
+            assert stats.success_rate == pytest.approx(0.75)

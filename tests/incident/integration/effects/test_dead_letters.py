@@ -65,7 +65,7 @@ async def test_a_retry_records_its_caller(connected: ConnectedService) -> None:
     assert (await side_effect(connected.incidents, incident_id, WEBHOOK, "DONE")).requeued_by == "bob"
 
 
-async def test_a_dismissed_effect_is_on_record_and_out_of_the_figures(connected: ConnectedService) -> None:
+async def test_a_dismissed_effect_is_on_record_and_out_of_the_stats(connected: ConnectedService) -> None:
     incidents = connected.incidents
     incident_id = (await parked(connected)).incident_id
     before = await _dismissed(connected)

@@ -1,4 +1,4 @@
-"""Removes the approval of a canary incident once it has ended: it leaves the figures as if it had never been."""
+"""Removes the approval of a canary incident once it has ended: it leaves the stats as if it had never been."""
 
 from sqlalchemy import text
 

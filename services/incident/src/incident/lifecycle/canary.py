@@ -1,4 +1,4 @@
-"""Removes a canary incident once it is RESOLVED: it leaves the figures as if it had never been."""
+"""Removes a canary incident once it is RESOLVED: it leaves the stats as if it had never been."""
 
 from incident.errors import IncidentNotFoundError, NotCanaryError, TransitionNotAllowedError
 from incident.lifecycle import repository
