@@ -48,7 +48,7 @@ from servicekit.process.signals import stop_event
 from servicekit.retention import keep_removing
 from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.in_flight import InFlightCalls
-from servicekit.rpc.limits import server_limits
+from servicekit.rpc.limits_from_settings import server_limits
 from servicekit.rpc.page_tokens import PageTokens
 from servicekit.rpc.server import watch_health
 from servicekit.rpc.server_builder import ServerBuilder

@@ -17,7 +17,7 @@ from hostile.http2 import (
     frame,
     raw_connection,
 )
-from servicekit.rpc.received import ReceivedLimits
+from servicekit.rpc.received_bytes import ReceivedLimits
 from servicekit.rpc.server_limits import ServerLimits
 from tests.eventually import eventually
 from tests.servicekit.scripted_server import SERVICE, VALID, scripted_server

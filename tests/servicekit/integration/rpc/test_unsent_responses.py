@@ -16,7 +16,7 @@ from awoooi.incident.v1 import incident_service_pb2 as pb
 from hostile.http2 import RawConnection, raw_connection
 from servicekit.rpc.admission import PlaceLimits
 from servicekit.rpc.server_limits import ServerLimits
-from servicekit.rpc.unsent import UnsentLimits
+from servicekit.rpc.unsent_responses import UnsentLimits
 from tests.eventually import eventually
 from tests.rpc_errors import refused
 from tests.servicekit.scripted_server import SERVICE, VALID, Running, scripted_server

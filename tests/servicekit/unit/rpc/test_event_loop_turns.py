@@ -5,10 +5,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from servicekit.rpc.event_loop_turns import Turns, current_turns
 from servicekit.rpc.interceptors.reads import ReadLayer
 from servicekit.rpc.read_places import ReadLimits, ReadPlaces
 from servicekit.rpc.refusals import RefusalMetrics
-from servicekit.rpc.turns import Turns, current_turns
 
 # Never met when all is well: what waits so long waits for ever.
 FOR_EVER = 60.0

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from incident.settings import IncidentSettings
-from servicekit.rpc.limits import server_limits
+from servicekit.rpc.limits_from_settings import server_limits
 from servicekit.rpc.read_places import ReadLimits
 from servicekit.rpc.server_limits import ServerLimits
 

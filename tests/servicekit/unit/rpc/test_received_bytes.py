@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from prometheus_client import CollectorRegistry
 
 from servicekit.rpc.connections import Endpoint, endpoint_of
-from servicekit.rpc.received import ReceivedBytes, ReceivedLimits
+from servicekit.rpc.received_bytes import ReceivedBytes, ReceivedLimits
 from servicekit.rpc.refusals import RefusalMetrics
 
 A, B, C = "ipv4:10.0.0.1:1", "ipv4:10.0.0.1:2", "ipv6:%5Bfd00::1%5D:3"

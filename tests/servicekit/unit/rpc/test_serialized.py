@@ -7,8 +7,8 @@ import pytest
 
 from awoooi.incident.v1 import incident_pb2
 from awoooi.incident.v1 import incident_service_pb2 as pb
+from servicekit.rpc.event_loop_turns import SLICE_SECONDS
 from servicekit.rpc.serialized import SerializedResponse, with_items
-from servicekit.rpc.turns import SLICE_SECONDS
 
 
 def incident(number: int) -> incident_pb2.Incident:

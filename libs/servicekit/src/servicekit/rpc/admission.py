@@ -19,11 +19,11 @@ import grpc.aio
 from servicekit.identity.identity import PERSONAL
 from servicekit.rpc.context import Context
 from servicekit.rpc.identity import current_identity
-from servicekit.rpc.received import ReceivedBytes
+from servicekit.rpc.received_bytes import ReceivedBytes
 from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.shared_timeout import SharedTimeout
 from servicekit.rpc.status_details import RpcError, RpcStatus
-from servicekit.rpc.unsent import Unsent, UnsentAnswers
+from servicekit.rpc.unsent_responses import Unsent, UnsentResponses
 
 REQUEST_TIME = "request_time"
 _RETRY_AFTER = timedelta(seconds=1)
@@ -84,7 +84,7 @@ class Places:
         kind: str,
         limits: PlaceLimits,
         metrics: RefusalMetrics,
-        unsent: UnsentAnswers,
+        unsent: UnsentResponses,
         received: ReceivedBytes,
         *,
         request_time: timedelta,

@@ -3,9 +3,9 @@
 from servicekit.process.service_settings import ServiceSettings
 from servicekit.rpc.admission import PlaceLimits
 from servicekit.rpc.read_places import ReadLimits
-from servicekit.rpc.received import ReceivedLimits
+from servicekit.rpc.received_bytes import ReceivedLimits
 from servicekit.rpc.server_limits import ServerLimits
-from servicekit.rpc.unsent import UnsentLimits
+from servicekit.rpc.unsent_responses import UnsentLimits
 
 _FIXED = ServerLimits()
 

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 from google.protobuf.message import Message
 
-from servicekit.rpc.turns import current_turns
+from servicekit.rpc.event_loop_turns import current_turns
 
 Item = TypeVar("Item")
 Response = TypeVar("Response", bound=Message)

@@ -14,7 +14,7 @@ from servicekit.database.failure_log import FailureLog
 from servicekit.rpc.health import LIVENESS, HealthServicer
 from servicekit.rpc.interceptors.drain import DrainLayer
 from servicekit.rpc.open_streams import OpenStreams
-from servicekit.rpc.received import ReceivedBytes
+from servicekit.rpc.received_bytes import ReceivedBytes
 from servicekit.rpc.tls import ServerTls, server_credentials
 
 _log = structlog.get_logger()

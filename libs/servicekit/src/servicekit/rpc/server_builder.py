@@ -17,8 +17,10 @@ from servicekit.rpc.access_log import AccessLog
 from servicekit.rpc.admission import Places
 from servicekit.rpc.audited import AuditedMethods
 from servicekit.rpc.caller import Callers, ClaimedCallers, VerifiedCallers
+from servicekit.rpc.event_loop_turns import Turns
 from servicekit.rpc.grpc_log import ignore_lost_connections
 from servicekit.rpc.health import HealthServicer
+from servicekit.rpc.health_and_reflection import OwnServices
 from servicekit.rpc.in_flight import InFlightCalls
 from servicekit.rpc.interceptors.abort import ErrorLayer
 from servicekit.rpc.interceptors.audit import AuditedRequestLayer, AuditLayer
@@ -33,10 +35,9 @@ from servicekit.rpc.interceptors.revocation import RevocationLayer
 from servicekit.rpc.interceptors.telemetry import TelemetryLayer
 from servicekit.rpc.interceptors.validation import ValidationLayer
 from servicekit.rpc.open_streams import OpenStreams
-from servicekit.rpc.own_services import OwnServices
 from servicekit.rpc.probes import probe_server
 from servicekit.rpc.read_places import ReadPlaces
-from servicekit.rpc.received import ReceivedBytes
+from servicekit.rpc.received_bytes import ReceivedBytes
 from servicekit.rpc.reflection import add_reflection
 from servicekit.rpc.refusals import RefusalMetrics
 from servicekit.rpc.registration import Registration
@@ -45,8 +46,7 @@ from servicekit.rpc.server import Server
 from servicekit.rpc.server_limits import ServerLimits
 from servicekit.rpc.status_codes import ErrorTable
 from servicekit.rpc.tls import ServerTls
-from servicekit.rpc.turns import Turns
-from servicekit.rpc.unsent import UnsentAnswers
+from servicekit.rpc.unsent_responses import UnsentResponses
 
 
 class ServerBuilder:
@@ -89,7 +89,7 @@ class ServerBuilder:
         self._names: list[str] = []
         self._drain = DrainLayer(calls or InFlightCalls())
         metrics = self._metrics = RefusalMetrics(registry)
-        unsent = UnsentAnswers(self._limits.unsent, metrics)
+        unsent = UnsentResponses(self._limits.unsent, metrics)
         self._received = ReceivedBytes(
             self._limits.received, metrics, message_bytes=self._limits.message_bytes
         )

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from servicekit.rpc.admission import PlaceLimits
 from servicekit.rpc.read_places import ReadLimits
-from servicekit.rpc.received import ReceivedLimits
-from servicekit.rpc.unsent import UnsentLimits
+from servicekit.rpc.received_bytes import ReceivedLimits
+from servicekit.rpc.unsent_responses import UnsentLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Unsent:
         self.on_close = on_close
 
 
-class UnsentAnswers:
+class UnsentResponses:
     """The unsent answers of one server."""
 
     def __init__(

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from servicekit.outbox.transaction import Transactions
-from servicekit.rpc.current_place import current_read_place
+from servicekit.rpc.current_read_place import current_read_place
 from servicekit.watch.epoch import Epochs
 from servicekit.watch.errors import (
     FeedEndedError,

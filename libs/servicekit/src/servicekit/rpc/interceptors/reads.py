@@ -7,10 +7,10 @@ from typing import Any
 from servicekit.database.errors import is_too_long
 from servicekit.rpc.admission import address_of
 from servicekit.rpc.context import Context
-from servicekit.rpc.current_place import set_read_place
+from servicekit.rpc.current_read_place import set_read_place
+from servicekit.rpc.event_loop_turns import Turns, set_turns
 from servicekit.rpc.interceptors.chain import StreamBehavior, UnaryBehavior
 from servicekit.rpc.read_places import ReadPlaces
-from servicekit.rpc.turns import Turns, set_turns
 
 
 class ReadLayer:
