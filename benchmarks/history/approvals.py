@@ -69,8 +69,9 @@ WHERE change_time IS NOT NULL ORDER BY change_time
 
 # Done deliveries are removed after a while: those of the last day are there. One timeline entry in so many is parked.
 _OUTBOX = """
-INSERT INTO outbox (topic, dedup_key, payload, state, attempts, next_attempt_time, last_error, create_time, done_time)
-SELECT topic, key, payload, state, CASE state WHEN 'PARKED' THEN 12 ELSE 1 END, due_time,
+INSERT INTO outbox
+    (topic, dedup_key, incident_id, payload, state, attempts, next_attempt_time, last_error, create_time, done_time)
+SELECT topic, key, incident_id, payload, state, CASE state WHEN 'PARKED' THEN 12 ELSE 1 END, due_time,
     CASE state WHEN 'PARKED' THEN 'NOT_FOUND' END, due_time,
     CASE state WHEN 'DONE' THEN due_time + interval '1 second' END
 FROM proposals CROSS JOIN LATERAL (VALUES

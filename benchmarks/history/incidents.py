@@ -125,8 +125,9 @@ SELECT incident_id, 1, knowledge_id, TRUE FROM facts JOIN lessons USING (problem
 
 # Without a receiver, notifications are skipped. One webhook in so many is parked.
 _OUTBOX = """
-INSERT INTO outbox (topic, dedup_key, payload, state, attempts, next_attempt_time, last_error, create_time, done_time)
-SELECT topic, incident_id || '/1',
+INSERT INTO outbox
+    (topic, dedup_key, incident_id, payload, state, attempts, next_attempt_time, last_error, create_time, done_time)
+SELECT topic, incident_id || '/1', incident_id,
     jsonb_build_object('incident_id', incident_id, 'resolution_number', 1, 'resolution_type', resolution_type,
         'resolution_seconds', extract(epoch FROM duration)),
     job.state, CASE job.state WHEN 'DONE' THEN 1 WHEN 'PARKED' THEN 12 ELSE 0 END,

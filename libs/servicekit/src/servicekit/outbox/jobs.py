@@ -38,6 +38,8 @@ class JobRecord:
     job_id: int
     topic: str
     dedup_key: str
+    # The incident that it is about; empty in rows of older versions.
+    incident_id: str
     payload: Mapping[str, Any]
     state: JobState
     attempts: int
@@ -74,7 +76,7 @@ class OpenJobs:
 
 
 JOB_COLUMNS = (
-    "job_id, topic, dedup_key, payload, state, attempts, last_error, create_time, next_attempt_time, done_time,"
+    "job_id, topic, dedup_key, incident_id, payload, state, attempts, last_error, create_time, next_attempt_time, done_time,"
     " requeued_by, dismissed_by, dismiss_reason"
 )
 _NEWEST = 2**63 - 1
@@ -97,6 +99,7 @@ def to_record(row: Row[Any]) -> JobRecord:
         job_id=row.job_id,
         topic=row.topic,
         dedup_key=row.dedup_key,
+        incident_id=row.incident_id or "",
         # Of another version it may be anything.
         payload=row.payload if isinstance(row.payload, dict) else {},
         state=JobState(row.state) if dismissal is None else JobState.DISMISSED,

@@ -24,6 +24,8 @@ class NewJob:
     topic: str
     dedup_key: str
     payload: Mapping[str, Any]
+    # The incident that it is about.
+    incident_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,11 @@ _COLUMN_TYPES: Final = {"payload": JSONB, "lease_token": Uuid}
 _ENQUEUE = (
     text(f"""
     WITH enqueued AS (
-        INSERT INTO outbox (topic, dedup_key, payload, attempts, lease_token, next_attempt_time)
-        SELECT topic, dedup_key, payload, leased::integer, CASE WHEN leased THEN :token END,
+        INSERT INTO outbox (topic, dedup_key, incident_id, payload, attempts, lease_token, next_attempt_time)
+        SELECT topic, dedup_key, incident_id, payload, leased::integer, CASE WHEN leased THEN :token END,
             now() + make_interval(secs => CASE WHEN leased THEN :lease_seconds ELSE 0 END)
-        FROM unnest(:topics, :dedup_keys, :payloads, :leased) AS new (topic, dedup_key, payload, leased)
+        FROM unnest(:topics, :dedup_keys, :incident_ids, :payloads, :leased)
+            AS new (topic, dedup_key, incident_id, payload, leased)
         ON CONFLICT (topic, dedup_key) DO NOTHING
         RETURNING job_id, topic, dedup_key, payload, attempts, lease_token, lease_token IS NULL AS is_due
     ), notified AS (
@@ -72,6 +75,7 @@ _ENQUEUE = (
     .bindparams(
         bindparam("topics", type_=ARRAY(Text)),
         bindparam("dedup_keys", type_=ARRAY(Text)),
+        bindparam("incident_ids", type_=ARRAY(Text)),
         bindparam("payloads", type_=ARRAY(JSONB)),
         bindparam("leased", type_=ARRAY(Boolean)),
         bindparam("token", type_=Uuid),
@@ -200,6 +204,7 @@ async def enqueue(
         {
             "topics": [job.topic for job in jobs],
             "dedup_keys": [job.dedup_key for job in jobs],
+            "incident_ids": [job.incident_id for job in jobs],
             "payloads": [dict(job.payload) for job in jobs],
             "leased": [job.topic in leased for job in jobs],
             "token": uuid.uuid4(),

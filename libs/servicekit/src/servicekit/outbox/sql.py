@@ -15,14 +15,14 @@ def notify_workers(jobs: str) -> str:
 def insert_jobs(source: str) -> str:
     """Return the INSERT of one job for each row of `source`, for a WITH clause.
 
-    `source` is a relation with the columns topic, dedup_key, payload and skip_reason: a row with a reason is inserted
+    `source` is a relation with the columns topic, dedup_key, incident_id, payload and skip_reason: a row with a reason is inserted
     SKIPPED and never runs. Binds :token (uuid, NULL to insert the jobs unleased) and :lease_seconds (float8). Returns
     topic, dedup_key, job_id, `is_leased` and `is_due`, for `notify_workers`. A dedup key that is taken fails the statement.
     """
     return f"""
         INSERT INTO outbox
-            (topic, dedup_key, payload, state, last_error, done_time, attempts, lease_token, next_attempt_time)
-        SELECT topic, dedup_key, payload,
+            (topic, dedup_key, incident_id, payload, state, last_error, done_time, attempts, lease_token, next_attempt_time)
+        SELECT topic, dedup_key, incident_id, payload,
             CASE WHEN skip_reason IS NULL THEN 'PENDING' ELSE 'SKIPPED' END,
             skip_reason,
             CASE WHEN skip_reason IS NULL THEN NULL ELSE now() END,
@@ -38,12 +38,12 @@ def insert_jobs(source: str) -> str:
 def insert_ended_jobs(source: str) -> str:
     """Return the INSERT of one job that has ended for each row of `source`: a record of an intent that must not run.
 
-    `source` is a relation with the columns topic, dedup_key, payload, skip_reason and create_time: a row with a reason
+    `source` is a relation with the columns topic, dedup_key, incident_id, payload, skip_reason and create_time: a row with a reason
     is inserted SKIPPED, any other DONE. A dedup key that is taken fails the statement.
     """
     return f"""
-        INSERT INTO outbox (topic, dedup_key, payload, state, last_error, create_time, done_time)
-        SELECT topic, dedup_key, payload, CASE WHEN skip_reason IS NULL THEN 'DONE' ELSE 'SKIPPED' END, skip_reason,
+        INSERT INTO outbox (topic, dedup_key, incident_id, payload, state, last_error, create_time, done_time)
+        SELECT topic, dedup_key, incident_id, payload, CASE WHEN skip_reason IS NULL THEN 'DONE' ELSE 'SKIPPED' END, skip_reason,
             create_time, now()
         FROM {source}
     """  # noqa: S608 - the relation is a constant of the caller's module

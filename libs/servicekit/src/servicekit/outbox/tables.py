@@ -38,6 +38,8 @@ def define_outbox_table(metadata: MetaData, *, keeps_done: bool) -> Table:
         Column("topic", Text, nullable=False),
         # Unique within its topic as long as the row is there: enqueuing the same intent twice is one intent.
         Column("dedup_key", Text, nullable=False),
+        # The incident that it is about, by which a store would be divided; null in rows of versions before 0015.
+        Column("incident_id", Text),
         Column("payload", JSONB, nullable=False),
         Column("state", Text, nullable=False, server_default="PENDING"),
         # Raised at claim, not at failure: a job that kills its worker is counted too.

@@ -27,7 +27,7 @@ def to_delivery(job: JobRecord) -> Delivery:
         topic,
         job.dedup_key,
         job.text("attributes", "approval_id") if topic is DeliveryTopic.TIMELINE else job.text("approval_id"),
-        job.text("incident_id"),
+        job.incident_id or job.text("incident_id"),
         DeliveryState(job.state),
         job.attempts,
         job.last_error,

@@ -22,6 +22,7 @@ def resolve_job(intent: ResolveIntent) -> NewJob:
             "opening": intent.opening,
             "execute_time": None if intent.execute_time is None else intent.execute_time.isoformat(),
         },
+        intent.incident_id,
     )
 
 

@@ -19,6 +19,7 @@ def timeline_job(entry: TimelineEntry) -> NewJob:
             "summary": entry.summary,
             "attributes": entry.attributes,
         },
+        entry.incident_id,
     )
 
 

@@ -19,7 +19,8 @@ def execution_jobs(approval: Approval, executable: Collection[OperationKind]) ->
     """Return the job of a newly APPROVED approval; none when it waits for a call or for an executor."""
     if not approval.auto_execute or not can_be_executed(approval.operation, executable):
         return []
-    return [NewJob(EXECUTE_TOPIC, approval.approval_id, {"approval_id": approval.approval_id})]
+    payload = {"approval_id": approval.approval_id}
+    return [NewJob(EXECUTE_TOPIC, approval.approval_id, payload, approval.incident_id)]
 
 
 def execution_intent(job: Job) -> ExecutionIntent:

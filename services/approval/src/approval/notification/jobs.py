@@ -54,7 +54,7 @@ class Notifications:
             "actor": intent.actor,
             "reason": shorten(intent.reason, _MAX_REASON_CHARACTERS),
         }
-        return [NewJob(NOTIFY_TOPIC, intent.message_id, payload)]
+        return [NewJob(NOTIFY_TOPIC, intent.message_id, payload, intent.incident_id)]
 
 
 def notification_intent(job: Job) -> NotificationIntent:

@@ -32,7 +32,7 @@ def to_side_effect(job: JobRecord) -> SideEffect:
     effect = _EFFECT_OF.get(job.topic)
     key = None if effect is None else resolution_of(job.dedup_key)
     return SideEffect(
-        incident_id="" if key is None else key.incident_id,
+        incident_id=job.incident_id or ("" if key is None else key.incident_id),
         effect=effect,
         resolution_number=0 if key is None else key.resolution_number,
         delivery_id=f"{job.topic}/{job.dedup_key}"

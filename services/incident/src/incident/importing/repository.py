@@ -219,7 +219,7 @@ _INSERT_DISPOSITIONS = text("""
 # As they are after a resolution, so that they are listed; none of them is ever due.
 _INSERT_EFFECTS = text(
     insert_ended_jobs(f"""(
-        SELECT topic, {dedup_key_sql()} AS dedup_key, {PAYLOAD_SQL} AS payload,
+        SELECT topic, {dedup_key_sql()} AS dedup_key, incident_id, {PAYLOAD_SQL} AS payload,
             CASE WHEN topic <> :written THEN :reason END AS skip_reason, resolve_time AS create_time
         FROM staged_rows JOIN dispositions ON incident_id = row_id CROSS JOIN unnest(:topics) AS effect (topic)
         WHERE position >= :start AND position < :stop

@@ -132,7 +132,7 @@ _RESOLVE = incident_statement(
             resolution_note, attributes, resolution_number
         FROM resolved CROSS JOIN (SELECT count(*) FROM approval_events) AS written
     ), side_effects AS (
-        SELECT topic, {dedup_key_sql()} AS dedup_key, {PAYLOAD_SQL} AS payload,
+        SELECT topic, {dedup_key_sql()} AS dedup_key, incident_id, {PAYLOAD_SQL} AS payload,
             CASE WHEN topic <> '{Effect.POSTMORTEM.topic}' AND {IS_CANARY_SQL} THEN 'the incident is a canary'
                 ELSE skip_reason END AS skip_reason
         FROM resolved CROSS JOIN unnest(:topics, :skip_reasons) AS effect (topic, skip_reason)
