@@ -55,20 +55,21 @@ async def _drain(lab: Lab, backlog: int) -> float:
     async with open_connection(url) as connection, lab.approvals(address) as approvals:
         incidents = Incidents(connection)
         await incidents.investigating(backlog)
-        approval_ids = await approvals.propose([incidents.id(number) for number in range(backlog)])
+        settings = {"INCIDENT_LISTEN": address}
+        with incident_service(url, lab.directory / "outage.log", settings=settings):
+            approval_ids = await approvals.propose([incidents.id(number) for number in range(backlog)])
+            await approvals.settled()
+        # Now it is down.
         approvals.approve(approval_ids, outstanding=_OUTSTANDING)
         await approvals.executed()
         await approvals.vacuum()
         await approvals.age_backoffs()
-        settings = {"INCIDENT_LISTEN": address}
         with incident_service(url, lab.directory / "outage.log", settings=settings) as service:
             started = time.perf_counter()
             recorded = {"approval": approvals.server.process.pid, "incident": service.process.pid}
             with lab.recorder.recording(recorded):
                 await approvals.resolved()
             rate = backlog / (time.perf_counter() - started)
-            await approvals.settled()
-            await lab.drained(incidents)
         await approvals.expect_acknowledged(backlog)
         await incidents.expect_resolved_once(backlog)
     await lab.drop_database(_DATABASE)
