@@ -15,7 +15,9 @@ _PACKAGES = ("grpcio", "protobuf", "SQLAlchemy", "asyncpg", "uvloop")
 _HOW = """\
 Both sides of a ratio are measured in one run, in turns. A ratio is that of the medians; in brackets the least and the
 greatest of a single turn. Processor time is that of one call in microseconds: the server + PostgreSQL + the load
-generator, effects included."""
+generator, effects included. A turn is bounded by calls and not by time: 5,000 where 64 are outstanding (half of it for P5),
+500 where one waits for each, 10,000 deliveries (P6), 50 scrapes (P7, P8) or 100 pages (P9). P8 and P11 have five turns, P6
+too, for each takes up to a minute; P10 has one, which takes minutes."""
 
 
 def markdown(
