@@ -7,7 +7,7 @@ class ExitStatus(IntEnum):
     """How a command ended."""
 
     FAILED = 1
-    # A flag or an argument is wrong, or a destructive command can ask nobody. Also typer's own.
+    # A flag or an argument is wrong, or a destructive command has no terminal for its question. Also typer's own.
     USAGE = 2
     # The service cannot be reached, is overloaded, or did not answer in time.
     UNAVAILABLE = 3
