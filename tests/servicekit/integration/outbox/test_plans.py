@@ -26,8 +26,9 @@ async def fail(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
         fail,
         queue.release,
         lambda connection, _jobs: queue.remove_done(connection, ["t"], older_than=timedelta(0), limit=10),
+        lambda connection, _jobs: queue.end_backoffs(connection, ["t"], limit=10),
     ],
-    ids=["claim", "mark done", "mark failed", "release", "remove done"],
+    ids=["claim", "mark done", "mark failed", "release", "remove done", "end backoffs"],
 )
 async def test_no_statement_reads_jobs_without_an_index_condition(engine: AsyncEngine, run: Run) -> None:
     await enqueue(engine, "ab")
