@@ -27,8 +27,8 @@ class Protection:
 
 
 def protect(directory: Path) -> Protection:
-    """Write certificates and keys into `directory`, which is made."""
-    directory.mkdir()
+    """Write certificates and keys into `directory`, which is made if need be."""
+    directory.mkdir(exist_ok=True)
     authority = Authority.make(lifetime=_LIFETIME)
     (directory / "ca.crt").write_bytes(authority.pair.certificate)
     for name in ("incident", "approval"):
