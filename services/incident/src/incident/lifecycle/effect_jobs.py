@@ -65,9 +65,9 @@ def resolution_of(key: str) -> ResolutionKey | None:
     return ResolutionKey(parts[1], int(parts[2]))
 
 
-def dedup_key_sql(*, resolution_number: str = "resolution_number") -> str:
-    """Return the deduplication key as an SQL expression over a column `incident_id` and this number."""
-    return f"incident_id || '/' || {resolution_number}"
+def dedup_key_sql(*, incident_id: str = "incident_id", resolution_number: str = "resolution_number") -> str:
+    """Return the deduplication key as an SQL expression over these."""
+    return f"{incident_id} || '/' || {resolution_number}"
 
 
 # What goes through an incident's resolutions goes through the latest ones: so many were never seen, and a number that is

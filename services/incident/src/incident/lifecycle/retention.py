@@ -22,10 +22,12 @@ _MAX_ROWS = 5000
 
 # An incident stays as long as a side effect of it is PENDING or PARKED. A row that another transaction has locked is
 # left for a later batch.
+# The outbox has an incident id, too.
+_DEDUP_KEY = dedup_key_sql(incident_id="incidents.incident_id", resolution_number="number")
 _HAS_OPEN = f"""
     EXISTS (
         SELECT FROM unnest(:topics) AS effect (topic), {latest_numbers_sql("resolution_number")} AS number
-        WHERE {open_job_exists(topic="effect.topic", dedup_key=dedup_key_sql(resolution_number="number"))})
+        WHERE {open_job_exists(topic="effect.topic", dedup_key=_DEDUP_KEY)})
 """
 _LOCK_OLD = text(f"""
     SELECT incident_id, resolution_number FROM incidents
