@@ -30,6 +30,7 @@ from servicekit.watch.tables import define_epoch_table
 metadata = MetaData()
 
 _NOW = text("now()")
+_OPEN = text("state IN ('PENDING', 'APPROVED', 'EXECUTING', 'INDETERMINATE')")
 
 approvals = Table(
     "approvals",
@@ -118,6 +119,9 @@ approvals = Table(
         "create_time",
         postgresql_where=text("state = 'PENDING' AND reminder_time IS NULL"),
     ),
+    # Lists of what is open, however long the history.
+    Index("approvals_open_create_time", "create_time", "approval_id", postgresql_where=_OPEN),
+    Index("approvals_open_update_time", "update_time", "approval_id", postgresql_where=_OPEN),
     Index("approvals_expiry", "expire_time", postgresql_where=text("state IN ('PENDING', 'APPROVED')")),
     Index("approvals_executing", "execution_lease_until", postgresql_where=text("state = 'EXECUTING'")),
     # The last day's executions by hour.
@@ -128,6 +132,15 @@ approvals = Table(
         "finish_time",
         "approval_id",
         postgresql_where=text("state = 'SUCCEEDED' AND incident_resolve_time IS NULL"),
+    ),
+    # Of those, what is to be reconciled: a repair that did not help is never acknowledged.
+    Index(
+        "approvals_to_acknowledge",
+        "finish_time",
+        "approval_id",
+        postgresql_where=text(
+            "state = 'SUCCEEDED' AND incident_resolve_time IS NULL AND recovery NOT IN ('PENDING', 'NOT_RECOVERED')"
+        ),
     ),
     Index("approvals_recovery_pending", "approval_id", postgresql_where=text("recovery = 'PENDING'")),
     # The last day's recoveries: their rate is read from the index alone.
@@ -180,6 +193,7 @@ auto_repair_executions = Table(
     # The last day's success rate is read from the index alone.
     Index("auto_repair_executions_finish_time", "finish_time", postgresql_include=["succeeded"]),
     Index("auto_repair_executions_approval", "approval_id"),
+    Index("auto_repair_executions_incident", "incident_id", "execution_id"),
     # What was done to a target lately.
     Index("auto_repair_executions_target", "target", "finish_time"),
     info=INSERT_ONLY,
@@ -247,7 +261,7 @@ targets = Table(
     Index("targets_claim_time", "claim_time"),
 )
 
-outbox = define_outbox_table(metadata, keeps_done=False)
+outbox = define_outbox_table(metadata, keeps_done=False, listed_by_prefix=True)
 counters = define_counters_table(metadata)
 define_audit_tables(metadata)
 imported_rows = define_imported_rows_table(metadata)

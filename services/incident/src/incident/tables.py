@@ -78,6 +78,19 @@ incidents = Table(
     Index("incidents_update_time", "update_time", "incident_id"),
     # For retention, and for List by the time of resolution.
     Index("incidents_resolve_time", "resolve_time", postgresql_where=text("state = 'RESOLVED'")),
+    # What happened to an alert before. By a hash: what looks for the unresolved incident of a fingerprint cannot be planned
+    # to read its history.
+    Index(
+        "incidents_fingerprint",
+        text("hashtextextended(fingerprint, 0)"),
+        "create_time",
+        "incident_id",
+        postgresql_where=text("fingerprint <> ''"),
+    ),
+    # For List in the order of progress, also of resolved ones.
+    Index("incidents_progress", "last_progress_time", "incident_id"),
+    Index("incidents_unresolved_create_time", "create_time", "incident_id", postgresql_where=_UNRESOLVED),
+    Index("incidents_unresolved_update_time", "update_time", "incident_id", postgresql_where=_UNRESOLVED),
     # Unresolved incidents are few: stuck ones are found at a cost that does not grow with history.
     Index(
         "incidents_unresolved_progress",

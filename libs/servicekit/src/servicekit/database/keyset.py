@@ -1,9 +1,9 @@
 """Keyset pagination: a page continues behind the last row's order values, at the cost of an index range, not of an offset."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Column, ColumnElement, UnaryExpression, and_, or_
 
@@ -15,6 +15,10 @@ class TimeOrder:
     time: Column[datetime]
     row_id: Column[str]
     descending: bool
+
+    def on(self, columns: Any) -> Self:
+        """Return this order of the rows of another table that has these columns: a subquery."""
+        return replace(self, time=columns[self.time.name], row_id=columns[self.row_id.name])
 
     def by(self) -> Sequence[UnaryExpression[Any]]:
         """Return the terms of ORDER BY."""

@@ -45,11 +45,13 @@ async def get_by_key_for_update(connection: AsyncConnection, topic: str, dedup_k
     return None if row is None else to_record(row)
 
 
+# (Compared with the state as it is, an index of all PARKED jobs would be another way to find the job.)
+_IS_PARKED = "job_id = :job_id AND state || '' = 'PARKED'"
 _SET_PENDING = (
     "state = 'PENDING', crashes = 0, lease_token = NULL, next_attempt_time = now(), requeued_by = :actor"
 )
 _REQUEUE = job_statement(
-    f"UPDATE outbox SET {_SET_PENDING} WHERE job_id = :job_id AND state = 'PARKED' RETURNING {JOB_COLUMNS}"  # noqa: S608 - as above
+    f"UPDATE outbox SET {_SET_PENDING} WHERE {_IS_PARKED} RETURNING {JOB_COLUMNS}"  # noqa: S608 - as above
 )
 
 
@@ -73,7 +75,8 @@ _REQUEUE_PARKED = job_statement(
         ORDER BY next_attempt_time, job_id LIMIT :limit
         FOR NO KEY UPDATE SKIP LOCKED
     ), requeued AS (
-        UPDATE outbox SET {_SET_PENDING} FROM parked WHERE outbox.job_id = parked.job_id
+        UPDATE outbox SET {_SET_PENDING} FROM parked
+        WHERE outbox.job_id = ANY (ARRAY (SELECT job_id FROM parked)) AND outbox.job_id = parked.job_id
         RETURNING {_QUALIFIED}, park_time
     )
     SELECT {JOB_COLUMNS} FROM requeued ORDER BY park_time, job_id
@@ -95,7 +98,7 @@ async def requeue_parked(
 
 _DISMISS = job_statement(f"""
     UPDATE outbox SET state = 'DONE', dismissed_by = :actor, dismiss_reason = :reason, done_time = now()
-    WHERE job_id = :job_id AND state = 'PARKED'
+    WHERE {_IS_PARKED}
     RETURNING {JOB_COLUMNS}
 """)  # noqa: S608 - as above
 

@@ -11,6 +11,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
+from servicekit.database.examined import MAX_EXAMINED
+
 
 class JobState(StrEnum):
     """Where a job stands. PARKED is the dead letter: it cannot succeed as it is and waits for an operator."""
@@ -113,11 +115,11 @@ def to_record(row: Row[Any]) -> JobRecord:
     )
 
 
-def _list_statement(condition: str, *arrays: str) -> TextualSelect:
+def _list_statement(source: str, *arrays: str) -> TextualSelect:
     return job_statement(
         f"""
-        SELECT {JOB_COLUMNS} FROM outbox
-        WHERE {condition} AND (topic = ANY (:topics) OR :dead_letters AND (state = 'PARKED' OR dismissed_by IS NOT NULL))
+        SELECT {JOB_COLUMNS} FROM {source} AS outbox
+        WHERE (topic = ANY (:topics) OR :dead_letters AND (state = 'PARKED' OR dismissed_by IS NOT NULL))
             AND (cardinality(:states) = 0
                 OR CASE WHEN dismissed_by IS NULL THEN state ELSE 'DISMISSED' END = ANY (:states))
             AND job_id <= :last
@@ -129,18 +131,46 @@ def _list_statement(condition: str, *arrays: str) -> TextualSelect:
     )
 
 
-_LIST = _list_statement("TRUE")
+def _part(condition: str, order: str) -> str:
+    # OFFSET 0: these are read by the index whose order that is, and no others, whatever else is asked for.
+    return f"(SELECT * FROM outbox WHERE {condition} ORDER BY {order} OFFSET 0)"  # noqa: S608 - as above
+
+
+# The newest, however few of them match: so many are examined.
+_LIST = _list_statement(
+    f"(SELECT * FROM outbox WHERE job_id <= :last ORDER BY job_id DESC LIMIT {MAX_EXAMINED})"  # noqa: S608 - as above
+)
+_LAST_EXAMINED = text(f"""
+    SELECT job_id FROM outbox WHERE job_id <= :last ORDER BY job_id DESC OFFSET {MAX_EXAMINED - 1} LIMIT 1
+""")  # noqa: S608 - as above
+_LAST_EXAMINED_PARKED = text(f"""
+    SELECT job_id FROM outbox WHERE state = 'PARKED' AND job_id <= :last
+    ORDER BY job_id DESC OFFSET {MAX_EXAMINED - 1} LIMIT 1
+""")  # noqa: S608 - as above
 # By the unique index on (topic, dedup_key), so that a long history costs nothing.
 _LIST_BY_KEY = _list_statement(
-    "(topic, dedup_key) IN (SELECT * FROM unnest(:key_topics, :dedup_keys))", "key_topics", "dedup_keys"
+    """(
+        SELECT job.* FROM unnest(:key_topics, :dedup_keys) AS key (topic, dedup_key) CROSS JOIN LATERAL (
+            SELECT * FROM outbox WHERE outbox.topic = key.topic AND outbox.dedup_key = key.dedup_key OFFSET 0) AS job
+    )""",
+    "key_topics",
+    "dedup_keys",
 )
-# By the topic's part of that index: done jobs of a topic that are kept for long would cost.
-_LIST_BY_PREFIX = _list_statement("topic = :prefix_topic AND starts_with(dedup_key, :prefix)")
+# By a range of an index on the keys byte by byte: other collations do not keep what begins in the same way together.
+_LIST_BY_PREFIX = _list_statement(
+    _part(
+        'topic = :prefix_topic AND dedup_key COLLATE "C" >= :prefix AND dedup_key COLLATE "C" < :prefix_end',
+        'dedup_key COLLATE "C"',
+    )
+)
 # By their partial indexes.
-_LIST_OF_STATE: Mapping[tuple[JobState, ...], TextualSelect] = {
-    (JobState.PENDING,): _list_statement("state = 'PENDING'"),
-    (JobState.PARKED,): _list_statement("state = 'PARKED'"),
-    (JobState.DISMISSED,): _list_statement("dismissed_by IS NOT NULL"),
+_LIST_OF_STATE: Mapping[JobState, TextualSelect] = {
+    JobState.PENDING: _list_statement(_part("state = 'PENDING'", "topic, next_attempt_time")),
+    # As the newest of all: dead letters of one topic may be few among many.
+    JobState.PARKED: _list_statement(
+        f"(SELECT * FROM outbox WHERE state = 'PARKED' AND job_id <= :last ORDER BY job_id DESC LIMIT {MAX_EXAMINED})"  # noqa: S608 - as above
+    ),
+    JobState.DISMISSED: _list_statement(_part("dismissed_by IS NOT NULL", "topic")),
 }
 
 
@@ -157,7 +187,7 @@ async def list_jobs(
 ) -> Sequence[JobRecord]:
     """Return at most `limit` jobs of these topics, with `dead_letters` also what is PARKED or DISMISSED of every other.
 
-    Newest first.
+    Newest first. Fewer do not mean that there are no more: see `examined_to`.
 
     `states`, `keys` (each a topic and a dedup key) and `prefix` (a topic and how a dedup key begins; without `keys`) filter
     when they are given; `before` is the job id that a further page continues at.
@@ -166,17 +196,54 @@ async def list_jobs(
         "topics": list(topics),
         "dead_letters": dead_letters,
         "states": list(states),
-        "last": _NEWEST if before is None else before - 1,
+        "last": _last(before),
         "limit": limit,
     }
-    statement = _LIST_OF_STATE.get(tuple(JobState(state) for state in states), _LIST)
     if keys is not None:
-        statement = _LIST_BY_KEY
         parameters |= {"key_topics": [topic for topic, _ in keys], "dedup_keys": [key for _, key in keys]}
+        statements = [_LIST_BY_KEY]
     elif prefix is not None:
-        statement = _LIST_BY_PREFIX
-        parameters |= {"prefix_topic": prefix[0], "prefix": prefix[1]}
-    return [to_record(row) for row in await connection.execute(statement, parameters)]
+        topic, begin = prefix
+        end = begin[:-1] + chr(ord(begin[-1]) + 1)
+        parameters |= {"prefix_topic": topic, "prefix": begin, "prefix_end": end}
+        statements = [_LIST_BY_PREFIX]
+    elif _have_indexes(states):
+        statements = [_LIST_OF_STATE[state] for state in dict.fromkeys(map(JobState, states))]
+    else:
+        statements = [_LIST]
+    found = [
+        to_record(row) for statement in statements for row in await connection.execute(statement, parameters)
+    ]
+    newest = sorted(found, key=lambda job: -job.job_id)[:limit]
+    if len(newest) == limit or len(statements) == 1:
+        return newest
+    # Beyond where the list has looked there may be others in between.
+    last = await examined_to(connection, states=states, before=before)
+    return newest if last is None else [job for job in newest if job.job_id >= last]
+
+
+async def examined_to(
+    connection: AsyncConnection, *, states: Sequence[str] = (), before: int | None
+) -> int | None:
+    """Return the job id down to which a list without `keys` and `prefix` has looked that found fewer than its limit.
+
+    None when it has looked at all.
+    """
+    statement = _LAST_EXAMINED
+    if _have_indexes(states):
+        if JobState.PARKED not in states:
+            return None
+        statement = _LAST_EXAMINED_PARKED
+    found: int | None = await connection.scalar(statement, {"last": _last(before)})
+    return found
+
+
+def _have_indexes(states: Sequence[str]) -> bool:
+    return bool(states) and _LIST_OF_STATE.keys() >= set(map(JobState, states))
+
+
+def _last(before: int | None) -> int:
+    return _NEWEST if before is None else before - 1
 
 
 # So many open jobs of each state are read, so that a backlog of any length costs the same. The oldest of those.
@@ -184,8 +251,7 @@ _LIST_OPEN = job_statement(
     f"""
     WITH open AS (
         (SELECT job_id, state, create_time FROM outbox
-         WHERE state = 'PARKED' AND (:every_topic OR topic = ANY (:topics))
-         ORDER BY topic LIMIT :max_read)
+         WHERE state = 'PARKED' AND (:every_topic OR topic = ANY (:topics)) LIMIT :max_read)
         UNION ALL
         (SELECT job_id, state, create_time FROM outbox
          WHERE state = 'PENDING' AND (:every_topic OR topic = ANY (:topics))
@@ -260,12 +326,12 @@ def _present(condition: str) -> str:
     )"""  # noqa: S608 - constants of this module
 
 
-def _count_statement(state: str, order: str) -> str:
+def _count_statement(state: str, condition: str, order: str) -> str:
     return f"""
         SELECT topic, '{state}', jobs, greatest(extract(epoch FROM now() - oldest), 0)::float8
         FROM {_present(f"state = '{state}'")} AS topics CROSS JOIN LATERAL (
             SELECT count(*) AS jobs, min(create_time) AS oldest FROM (
-                SELECT create_time FROM outbox WHERE state = '{state}' AND outbox.topic = topics.topic
+                SELECT create_time FROM outbox WHERE state = '{state}' AND {condition}
                 ORDER BY {order} LIMIT :max_counted
             ) AS found
         ) AS counted
@@ -283,7 +349,13 @@ async def list_topics(connection: AsyncConnection) -> Sequence[str]:
 
 # In the order of an index, so that no more than those are read.
 _COUNT_OPEN = text(
-    f"{_count_statement('PENDING', 'next_attempt_time')} UNION ALL {_count_statement('PARKED', 'topic')}"
+    " UNION ALL ".join(
+        (
+            _count_statement("PENDING", "outbox.topic = topics.topic", "next_attempt_time"),
+            # A range, not one topic: otherwise there is nothing to order, and any index of PARKED jobs is as good.
+            _count_statement("PARKED", "outbox.topic BETWEEN topics.topic AND topics.topic", "outbox.topic"),
+        )
+    )
 )
 
 

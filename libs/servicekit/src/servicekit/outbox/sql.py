@@ -49,11 +49,15 @@ def insert_ended_jobs(source: str) -> str:
     """  # noqa: S608 - the relation is a constant of the caller's module
 
 
+# OFFSET 0 keeps the next two from being made joins, for which all jobs might be read: each job is looked up by its key.
+
+
 def open_job_exists(*, topic: str, dedup_key: str) -> str:
     """Return the condition that a job with this topic and key waits: PENDING or PARKED. Both are SQL expressions."""
     return f"""EXISTS (
         SELECT FROM outbox
-        WHERE outbox.topic = {topic} AND outbox.dedup_key = {dedup_key} AND outbox.state IN ('PENDING', 'PARKED'))
+        WHERE outbox.topic = {topic} AND outbox.dedup_key = {dedup_key} AND outbox.state IN ('PENDING', 'PARKED')
+        OFFSET 0)
     """
 
 
@@ -62,5 +66,6 @@ def open_or_dismissed_job_exists(*, topic: str, dedup_key: str) -> str:
     return f"""EXISTS (
         SELECT FROM outbox
         WHERE outbox.topic = {topic} AND outbox.dedup_key = {dedup_key}
-            AND (outbox.state IN ('PENDING', 'PARKED') OR outbox.dismissed_by IS NOT NULL))
+            AND (outbox.state IN ('PENDING', 'PARKED') OR outbox.dismissed_by IS NOT NULL)
+        OFFSET 0)
     """

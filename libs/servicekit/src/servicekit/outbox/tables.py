@@ -21,8 +21,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 NOTIFY_CHANNEL = "outbox"
 
 
-def define_outbox_table(metadata: MetaData, *, keeps_done: bool) -> Table:
+def define_outbox_table(metadata: MetaData, *, keeps_done: bool, listed_by_prefix: bool = False) -> Table:
     """Define the table `outbox` in `metadata`; where its worker removes done jobs, `keeps_done` is false.
+
+    `listed_by_prefix` where jobs are listed by how their dedup keys begin.
 
     States: PENDING (to be delivered; in a worker's hands while it has a lease token), DONE, SKIPPED (not wanted,
     `last_error` has the reason), PARKED (dead-lettered until an operator re-queues or dismisses it). A job that an operator
@@ -31,6 +33,8 @@ def define_outbox_table(metadata: MetaData, *, keeps_done: bool) -> Table:
     now = text("now()")
     # An index entry for every job that is done is paid only where something looks for them.
     by_done_time = Index("outbox_done", "done_time", postgresql_where=text("state IN ('DONE', 'SKIPPED')"))
+    # COLLATE "C" in the migration, which is not compared.
+    by_key_bytes = Index("outbox_dedup_key_bytes", "dedup_key")
     return Table(
         "outbox",
         metadata,
@@ -62,6 +66,10 @@ def define_outbox_table(metadata: MetaData, *, keeps_done: bool) -> Table:
         # The claim reads a topic's due jobs in order; the done rows, which are the many, are not in it.
         Index("outbox_due", "topic", "next_attempt_time", postgresql_where=text("state = 'PENDING'")),
         Index("outbox_parked", "topic", postgresql_where=text("state = 'PARKED'")),
+        # Dead letters, newest first, and those that were parked first.
+        Index("outbox_parked_job_id", "job_id", postgresql_where=text("state = 'PARKED'")),
+        Index("outbox_parked_time", "next_attempt_time", postgresql_where=text("state = 'PARKED'")),
         Index("outbox_dismissed", "topic", postgresql_where=text("dismissed_by IS NOT NULL")),
         *([] if keeps_done else [by_done_time]),
+        *([by_key_bytes] if listed_by_prefix else []),
     )

@@ -49,10 +49,14 @@ async def read_page(
     position: Callable[[Item], Position],
     page_size: int,
     size: Callable[[Item], int],
-) -> tuple[Sequence[Item], bool]:
-    """Return a page as `cut_page` does, read in chunks: rows that do not fit into it are not read, but for a chunk's rest.
+    examined_to: Callable[[Position | None], Awaitable[Position | None]] | None = None,
+) -> tuple[Sequence[Item], Position | None]:
+    """Return a page as `cut_page` does, and the position that the next one begins behind; None: it is the last page.
 
-    `fetch(after, limit)` returns at most `limit` items behind a position; `position` is that of an item.
+    It is read in chunks: rows that do not fit into it are not read, but for a chunk's rest.
+
+    `fetch(after, limit)` returns at most `limit` items behind a position; `position` is that of an item. Where fewer do not
+    mean that there are no more, `examined_to(after)` returns the position up to which `fetch` has looked, None for the end.
     """
     page: list[Item] = []
     total = 0
@@ -63,9 +67,9 @@ async def read_page(
         for item in chunk:
             total += size(item)
             if len(page) == page_size or (page and total > _MAX_BYTES):
-                return page, True
+                return page, position(page[-1])
             page.append(item)
         if len(chunk) < limit:
-            return page, False
+            return page, None if examined_to is None else await examined_to(after)
         after = position(chunk[-1])
         rows = min(_LARGEST_CHUNK, max(1, _CHUNK_BYTES * len(page) // max(total, 1)))

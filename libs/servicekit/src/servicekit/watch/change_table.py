@@ -32,17 +32,24 @@ class ChangeTable:
         """Where a trigger notifies when a transaction with changes commits, while notifications are requested."""
         return self.name
 
-    def in_batch(self) -> str:
-        """Return the condition that a change is of a batch and after a position; binds `batch_parameters`.
+    def batch(self, columns: str) -> str:
+        """Return the SELECT of the changes of a batch after a position, in order, as many as one reads at a time.
+
+        `columns` has `sequence`. Binds `batch_parameters`.
 
         The changes of a batch are found by their transactions: those that began between the two snapshots, and those that
         were in progress at the first and have ended. So a poll costs what it finds, independent of the history, and a
         transaction that stays open for hours delays its own changes alone.
         """
-        return """
-            (xact_id >= :since AND xact_id < :until OR xact_id = ANY (:in_progress_since))
-                AND xact_id <> ALL (:in_progress_until) AND sequence > :after
-        """
+        # Two ranges of the index: with OR between them it would be read from end to end.
+        rest = "xact_id <> ALL (:in_progress_until) AND sequence > :after"
+        return f"""
+            SELECT {columns} FROM (
+                SELECT {columns} FROM {self.name} WHERE xact_id >= :since AND xact_id < :until AND {rest}
+                UNION ALL
+                SELECT {columns} FROM {self.name} WHERE xact_id = ANY (:in_progress_since) AND {rest}
+            ) AS change ORDER BY sequence LIMIT :limit
+        """  # noqa: S608 - a service's constants
 
     async def now(self, connection: AsyncConnection) -> Watermark:
         """Return the watermark of a statement that begins now."""
@@ -77,7 +84,7 @@ BATCH_ARRAYS = (
 
 
 def batch_parameters(position: Position, limit: int) -> dict[str, object]:
-    """Return the parameters of `ChangeTable.in_batch`, and `limit`."""
+    """Return the parameters of `ChangeTable.batch`."""
     since, until = _snapshot(position.since), _snapshot(position.until)
     return {
         "since": since.xmax,
@@ -95,8 +102,8 @@ _CURRENT_SNAPSHOT = text("SELECT CAST(pg_current_snapshot() AS text)")
 @cache
 def _poll(table: str) -> TextClause:
     return text(f"""
-        SELECT CAST(pg_current_snapshot() AS text), EXISTS (
-            SELECT FROM {table} WHERE xact_id >= :since OR xact_id = ANY (:in_progress_since))
+        SELECT CAST(pg_current_snapshot() AS text), EXISTS (SELECT FROM {table} WHERE xact_id >= :since)
+            OR EXISTS (SELECT FROM {table} WHERE xact_id = ANY (:in_progress_since))
     """).bindparams(bindparam("in_progress_since", type_=ARRAY(BigInteger)))  # noqa: S608 - a service's constant
 
 

@@ -74,6 +74,13 @@ async def list_deliveries(
     return [to_delivery(job) for job in newest[:limit]]
 
 
+async def examined_to(
+    connection: AsyncConnection, *, states: Sequence[DeliveryState], before: int | None
+) -> int | None:
+    """Return the id down to which a list of all approvals has looked that found fewer than its limit; None: at all."""
+    return await jobs.examined_to(connection, states=states, before=before)
+
+
 async def list_open(connection: AsyncConnection, *, limit: int, max_read: int) -> Sequence[Delivery]:
     """Return at most `limit` deliveries of every topic that are PARKED, then PENDING ones, oldest first.
 

@@ -44,5 +44,9 @@ class DeliveryUseCases:
                 before=before,
                 limit=page_size + 1,
             )
-        page = found[:page_size]
-        return DeliveryPage(page, page[-1].delivery_id if len(found) > page_size else None)
+            page = found[:page_size]
+            if len(found) > page_size:
+                return DeliveryPage(page, page[-1].delivery_id)
+            if approval_id:
+                return DeliveryPage(page, None)
+            return DeliveryPage(page, await repository.examined_to(connection, states=states, before=before))

@@ -26,13 +26,14 @@ class ExecutionLogUseCase:
     async def list(self, criteria: ExecutionFilter, *, before: int | None, page_size: int) -> ExecutionPage:
         """Return the page of executions older than the id `before` (None: the newest)."""
         async with self._transactions.statement() as connection:
-            page, more = await read_page(
+            page, next_before = await read_page(
                 lambda behind, limit: log_repository.list_executions(
                     connection, criteria, before=behind, limit=limit
                 ),
+                examined_to=lambda behind: log_repository.examined_to(connection, criteria, before=behind),
                 after=before,
                 position=lambda each: each.execution_id,
                 page_size=page_size,
                 size=lambda each: text_bytes(each.output, each.error),
             )
-        return ExecutionPage(page, page[-1].execution_id if more else None)
+        return ExecutionPage(page, next_before)

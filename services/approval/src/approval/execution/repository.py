@@ -137,12 +137,14 @@ async def start(
     return token, execute_time
 
 
-_GIVE_BACK = text("""
+# A run by its key. (Compared with the state as it is, an index of all open approvals would be another way to find it.)
+_IS_MINE = "approval_id = :approval_id AND execution_token = :token AND state || '' = 'EXECUTING'"
+_GIVE_BACK = text(f"""
     UPDATE approvals SET
         state = :state, execute_time = :execute_time, finish_time = :finish_time, outcome_message = :message,
         execution_token = NULL, execution_lease_until = NULL, update_time = now(),
         version = least(version, 9223372036854775806) + 1
-    WHERE approval_id = :approval_id AND execution_token = :token AND state = 'EXECUTING'
+    WHERE {_IS_MINE}
     RETURNING approval_id
 """).bindparams(
     bindparam("token", type_=Uuid),
@@ -171,9 +173,9 @@ async def give_back(transaction: Transaction, before: Approval, token: uuid.UUID
     return True
 
 
-_HEARTBEAT = text("""
+_HEARTBEAT = text(f"""
     UPDATE approvals SET execution_lease_until = now() + make_interval(secs => :lease_seconds)
-    WHERE approval_id = :approval_id AND execution_token = :token AND state = 'EXECUTING'
+    WHERE {_IS_MINE}
     RETURNING approval_id
 """).bindparams(bindparam("token", type_=Uuid), bindparam("lease_seconds", type_=Float))
 
@@ -188,13 +190,13 @@ async def heartbeat(
     return extended is not None
 
 
-_FINISH_RUN = text("""
+_FINISH_RUN = text(f"""
     UPDATE approvals SET
         state = :state, outcome_message = :message, finish_time = now(), execution_token = NULL,
         execution_lease_until = NULL, update_time = now(), version = least(version, 9223372036854775806) + 1,
         recovery = :recovery, recovery_time = CASE WHEN :recovery <> '' THEN now() END,
         recovery_deadline = now() + make_interval(secs => :window_seconds)
-    WHERE approval_id = :approval_id AND execution_token = :token AND state = 'EXECUTING'
+    WHERE {_IS_MINE}
     RETURNING incident_id, execute_time
 """).bindparams(
     bindparam("token", type_=Uuid),

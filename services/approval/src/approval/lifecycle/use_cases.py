@@ -68,8 +68,9 @@ class ApprovalUseCases:
     ) -> ApprovalPage:
         """Return the page of approvals after the position `after` (None: the first)."""
         async with self._reads.statement() as connection:
-            page, more = await read_page(
+            page, next_position = await read_page(
                 lambda behind, limit: listing.list_approvals(connection, criteria, after=behind, limit=limit),
+                examined_to=lambda behind: listing.examined_to(connection, criteria, after=behind),
                 after=after,
                 position=lambda each: listing.position(criteria, each),
                 page_size=page_size,
@@ -80,7 +81,7 @@ class ApprovalUseCases:
                     *(decision.reason for decision in each.decisions),
                 ),
             )
-        return ApprovalPage(page, listing.position(criteria, page[-1]) if more else None)
+        return ApprovalPage(page, next_position)
 
     async def approve(self, approval_id: str, *, call: Call, reason: str, etag: str) -> Approval:
         """Add an approving decision; at the quorum the approval is APPROVED, and with `auto_execute` its execution queued.

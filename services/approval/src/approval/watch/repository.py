@@ -20,9 +20,7 @@ _CHANGES_TABLE = ChangeTable("approval_changes", key="sequence", record_id="appr
 _CHANGES = text(f"""
     SELECT {COLUMNS}, change.sequence, change.state_before, change.state_after, change.change_time
     FROM (
-        SELECT approval_id, sequence, state_before, state_after, change_time FROM approval_changes
-        WHERE {_CHANGES_TABLE.in_batch()}
-        ORDER BY sequence LIMIT :limit
+        {_CHANGES_TABLE.batch("approval_id, sequence, state_before, state_after, change_time")}
     ) AS change
     JOIN approvals USING (approval_id)
     ORDER BY change.sequence
@@ -88,4 +86,6 @@ class ApprovalChanges:
             states=criteria.states, incident_id=criteria.incident_id, order=Order.CREATE_TIME_ASC
         )
         page = await listing.list_approvals(connection, wanted, after=after, limit=limit)
-        return page, None if len(page) < limit else listing.position(wanted, page[-1])
+        if len(page) == limit:
+            return page, listing.position(wanted, page[-1])
+        return page, await listing.examined_to(connection, wanted, after=after)

@@ -82,6 +82,13 @@ async def list_side_effects(
     return [to_side_effect(job) for job in found]
 
 
+async def examined_to(
+    connection: AsyncConnection, *, states: Sequence[SideEffectState], before: int | None
+) -> int | None:
+    """Return down to where a list without resolutions has looked that found fewer than its limit; None: at all."""
+    return await jobs.examined_to(connection, states=states, before=before)
+
+
 async def list_open(connection: AsyncConnection, *, limit: int, max_read: int) -> Sequence[SideEffect]:
     """Return at most `limit` side effects that are PARKED, then PENDING ones, oldest first; other versions' as well.
 

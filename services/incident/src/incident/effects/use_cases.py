@@ -48,8 +48,12 @@ class SideEffectUseCases:
                 before=before,
                 limit=page_size + 1,
             )
-        page = found[:page_size]
-        return SideEffectPage(page, page[-1].sequence if len(found) > page_size else None)
+            page = found[:page_size]
+            if len(found) > page_size:
+                return SideEffectPage(page, page[-1].sequence)
+            if resolutions is not None:
+                return SideEffectPage(page, None)
+            return SideEffectPage(page, await jobs.examined_to(connection, states=states, before=before))
 
     async def get_postmortem(self, incident_id: str, resolution_number: int) -> Postmortem:
         """Return the postmortem of a RESOLVED transition; `resolution_number` 0 means the latest.

@@ -10,6 +10,7 @@ from sqlalchemy.types import Boolean, DateTime, Integer, Text
 
 from incident.lifecycle.model import NewEvent
 from incident.model import PROGRESS_EVENTS, Event, EventType, Incident, State
+from servicekit.database.examined import MAX_EXAMINED
 from servicekit.database.result_columns import result_columns
 
 _NO_ATTRIBUTES: Mapping[str, str] = {}
@@ -25,15 +26,23 @@ def to_event(row: Sequence[Any]) -> Event:
     return Event(event_id, incident_id, EventType(event_type), *rest)
 
 
+# Of a long timeline so many entries are examined for those of some types.
 _LIST = (
     text(f"""
-    SELECT {EVENT_COLUMNS} FROM incident_events
-    WHERE incident_id = :incident_id AND sequence > :after AND (cardinality(:types) = 0 OR type = ANY (:types))
+    SELECT {EVENT_COLUMNS} FROM (
+        SELECT {EVENT_COLUMNS} FROM incident_events WHERE incident_id = :incident_id AND sequence > :after
+        ORDER BY sequence LIMIT {MAX_EXAMINED}
+    ) AS examined
+    WHERE cardinality(:types) = 0 OR type = ANY (:types)
     ORDER BY sequence LIMIT :limit
 """)
     .bindparams(bindparam("types", type_=ARRAY(Text)))
     .columns(*result_columns(EVENT_COLUMNS, attributes=JSONB))
 )
+_LAST_EXAMINED = text(f"""
+    SELECT sequence FROM incident_events WHERE incident_id = :incident_id AND sequence > :after
+    ORDER BY sequence OFFSET {MAX_EXAMINED - 1} LIMIT 1
+""")
 
 
 async def list_events(
@@ -46,12 +55,23 @@ async def list_events(
 ) -> Sequence[Event]:
     """Return an incident's events, oldest first, those after the sequence number `after` when given.
 
-    No type is no criterion.
+    No type is no criterion. With types, fewer than `limit` do not mean that there are no more: see `examined_to`.
     """
     rows = await connection.execute(
         _LIST, {"incident_id": incident_id, "after": after or 0, "types": list(types), "limit": limit}
     )
     return [to_event(row) for row in rows]
+
+
+async def examined_to(
+    connection: AsyncConnection, incident_id: str, *, types: Sequence[EventType], after: int | None
+) -> int | None:
+    """Return the sequence number up to which a list after `after` has looked that found fewer than its limit; None: to the end."""
+    if not types:
+        return None
+    parameters = {"incident_id": incident_id, "after": after or 0}
+    found: int | None = await connection.scalar(_LAST_EXAMINED, parameters)
+    return found
 
 
 _GET = text(f"SELECT {EVENT_COLUMNS} FROM incident_events WHERE event_id = :event_id").columns(

@@ -141,9 +141,12 @@ class IncidentUseCases:
     ) -> IncidentPage:
         """Return the page of incidents after the position `after` (None: the first)."""
         async with self._reads.statement() as connection:
-            page, more = await read_page(
+            page, next_position = await read_page(
                 lambda behind, limit: listing.list_incidents(
                     connection, criteria, stuck_after=self._stuck_after, after=behind, limit=limit
+                ),
+                examined_to=lambda behind: listing.examined_to(
+                    connection, criteria, stuck_after=self._stuck_after, after=behind
                 ),
                 after=after,
                 position=lambda each: listing.position(criteria, each),
@@ -152,7 +155,7 @@ class IncidentUseCases:
                     each.title, each.description, each.resolution_note, *each.labels, *each.labels.values()
                 ),
             )
-        return IncidentPage(page, listing.position(criteria, page[-1]) if more else None)
+        return IncidentPage(page, next_position)
 
     async def look_up(self, items: Sequence[Lookup]) -> Sequence[LookupResult]:
         """Return of each item whether its incident exists, and whether that resolve would resolve it; in order."""
@@ -227,9 +230,12 @@ class IncidentUseCases:
         Raises IncidentNotFoundError.
         """
         async with self._reads.statement() as connection:
-            page, more = await read_page(
+            page, next_position = await read_page(
                 lambda behind, limit: timeline.list_events(
                     connection, incident_id, types=types, after=behind, limit=limit
+                ),
+                examined_to=lambda behind: timeline.examined_to(
+                    connection, incident_id, types=types, after=behind
                 ),
                 after=after,
                 position=lambda each: each.sequence,
@@ -238,7 +244,7 @@ class IncidentUseCases:
             )
             if not page and await repository.get(connection, incident_id) is None:
                 raise IncidentNotFoundError(incident_id)
-        return EventPage(page, page[-1].sequence if more else None)
+        return EventPage(page, next_position)
 
     async def add_event(self, new: NewEvent, *, call: Call) -> Event:
         """Append an event. Idempotent by event id: the same one again is the stored event.

@@ -28,9 +28,7 @@ _CHANGES = (
     text(f"""
     SELECT {qualified(EVENT_COLUMNS, "event")}, latest.types, {qualified(COLUMNS, "incidents")}
     FROM (
-        SELECT {EVENT_COLUMNS} FROM incident_events
-        WHERE {_EVENTS.in_batch()}
-        ORDER BY sequence LIMIT :limit
+        {_EVENTS.batch(EVENT_COLUMNS)}
     ) AS event
     JOIN incidents ON incidents.incident_id = event.incident_id
     CROSS JOIN LATERAL (
@@ -99,7 +97,7 @@ class IncidentChanges:
         after: tuple[datetime, str] | None,
         limit: int,
     ) -> tuple[Sequence[Incident], tuple[datetime, str] | None]:
-        """Return the next incidents that match, oldest first, and the position after them."""
+        """Return the next incidents that match, oldest first, maybe none, and the position after them; None at the end."""
         if criteria.incident_id:
             incident = await get(connection, criteria.incident_id)
             return [incident] if incident is not None and criteria.matches_incident(incident) else [], None
@@ -113,4 +111,6 @@ class IncidentChanges:
         page = await listing.list_incidents(
             connection, wanted, stuck_after=timedelta(0), after=after, limit=limit
         )
-        return page, None if len(page) < limit else listing.position(wanted, page[-1])
+        if len(page) == limit:
+            return page, listing.position(wanted, page[-1])
+        return page, await listing.examined_to(connection, wanted, stuck_after=timedelta(0), after=after)
