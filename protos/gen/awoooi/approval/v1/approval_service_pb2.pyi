@@ -296,8 +296,8 @@ class ListResponse(_message.Message):
     """Opaque. Empty on the last page."""
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Approval]:
-        """A page of approvals in the requested order. It may be shorter than `page_size` even when more follow,
-        when approvals are large.
+        """A page of approvals in the requested order. It may be shorter than `page_size`, or empty, even when more
+        follow: when approvals are large, or few among many match. Go on while there is a `next_page_token`.
         """
 
     def __init__(
@@ -704,7 +704,7 @@ class ListExecutionsResponse(_message.Message):
     """Opaque. Empty on the last page."""
     @_builtins.property
     def executions(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Execution]:
-        """A page of executions, newest first. It may be shorter than `page_size` even when more follow."""
+        """A page of executions, newest first. It may be shorter than `page_size`, or empty, even when more follow."""
 
     def __init__(
         self,
@@ -900,7 +900,7 @@ class ListDeliveriesResponse(_message.Message):
     """Opaque. Empty on the last page."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[_approval_pb2.Delivery]:
-        """A page of deliveries, newest first."""
+        """A page of deliveries, newest first. It may be shorter than `page_size`, or empty, even when more follow."""
 
     def __init__(
         self,

@@ -335,8 +335,8 @@ class ListResponse(_message.Message):
     """Opaque. Empty on the last page."""
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.Incident]:
-        """A page of incidents in the requested order. It may be shorter than `page_size` even when more follow,
-        when incidents are large.
+        """A page of incidents in the requested order. It may be shorter than `page_size`, or empty, even when more
+        follow: when incidents are large, or few among many match. Go on while there is a `next_page_token`.
         """
 
     def __init__(
@@ -1025,7 +1025,9 @@ class ListEventsResponse(_message.Message):
     """Opaque. Empty on the last page."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.IncidentEvent]:
-        """A page of events, in the order of `sequence`. It may be shorter than `page_size` even when more follow."""
+        """A page of events, in the order of `sequence`. It may be shorter than `page_size`, or empty, even when
+        more follow.
+        """
 
     def __init__(
         self,
@@ -1308,7 +1310,9 @@ class ListSideEffectsResponse(_message.Message):
     """Opaque. Empty on the last page."""
     @_builtins.property
     def side_effects(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.SideEffect]:
-        """A page of side effects, newest first."""
+        """A page of side effects, newest first. It may be shorter than `page_size`, or empty, even when more
+        follow.
+        """
 
     def __init__(
         self,
