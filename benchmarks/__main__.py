@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -57,6 +58,10 @@ async def measure(
     names: Sequence[str], effort: Effort, directory: Path, cache: Path, *, flames: bool
 ) -> tuple[Sequence[Result], str]:
     """Run the named benchmarks in `directory` and return their results and the report of them."""
+    # As Ctrl-C does: what was started is ended.
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with open_lab(directory, cache, _step) as lab:
         results = [result for name in names for result in await _BENCHMARKS[name](lab, effort)]
         missed = dict.fromkeys(
@@ -130,7 +135,9 @@ def main() -> int:
         )
         return 1
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
     print(text, end="")
     if _is_whole(names, effort):
         _RESULTS.write_text(text, encoding="utf-8")

@@ -1,6 +1,7 @@
 """The benchmarks work. Nothing here looks at a time: that is what they are for themselves."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -8,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc.aio
+import psutil
 import pytest
 
 from awoooi.incident.v1 import incident_service_pb2 as pb
@@ -85,6 +87,24 @@ def test_two_runs_at_a_time_are_refused(tmp_path: Path) -> None:
 
     assert ran.returncode == 1
     assert "another benchmark runs" in ran.stderr
+
+
+def test_a_run_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    command = [sys.executable, "-m", "benchmarks", "--short", "P2", f"--data-dir={data}"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as ran:
+        assert ran.stderr is not None
+        # By then PostgreSQL, the service and the echo run.
+        assert any(line.startswith("P2: making") for line in ran.stderr)
+        children = psutil.Process(ran.pid).children(recursive=True)
+        ran.send_signal(signal.SIGTERM)
+        ran.communicate()
+        _, alive = psutil.wait_procs(children, timeout=30)
+
+    assert ran.returncode == 128 + signal.SIGTERM
+    assert children
+    assert not alive
+    assert not data.exists()
 
 
 def test_an_environment_that_cannot_be_installed_is_told_with_the_remedy(
