@@ -86,9 +86,11 @@ class ResolveIncident:
     async def _is_being_repaired(self, incident: incident_pb2.Incident) -> bool:
         """Tell whether an approval of it executes, or will resolve it, as repaired, unless its alert is not gone."""
         of_incident = partial(self._approvals.list, incident_id=incident.incident_id)
-        executing = await of_incident(states=_EXECUTING, page_size=1).page()
-        if executing.approvals:
+        # Page by page: one may be empty while others follow.
+        async for _approval in of_incident(states=_EXECUTING):
             return True
         # In this order, or one that ends in between would be in neither. One that begins since changes the incident's etag.
-        worked = await of_incident(recoveries=_RESOLVING).page()
-        return any(not approval.HasField("incident_resolve_time") for approval in worked.approvals)
+        async for approval in of_incident(recoveries=_RESOLVING):
+            if not approval.HasField("incident_resolve_time"):
+                return True
+        return False

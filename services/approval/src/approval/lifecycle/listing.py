@@ -72,7 +72,7 @@ def _within(criteria: ApprovalFilter, after: ListPosition | None) -> Sequence[Co
         found.append(_ORDERS[criteria.order].behind(after))
     if criteria.incident_id:
         found.append(table.incident_id == criteria.incident_id)
-    if criteria.states and set(criteria.states) <= set(_OPEN):
+    elif criteria.states and set(criteria.states) <= set(_OPEN):
         found.append(table.state.in_(_literals(_OPEN)))
     if criteria.order in _BY_CREATE_TIME:
         if criteria.create_time_start is not None:
@@ -91,7 +91,7 @@ def _within(criteria: ApprovalFilter, after: ListPosition | None) -> Sequence[Co
 def _matching(criteria: ApprovalFilter, table: Any) -> Sequence[ColumnElement[bool]]:
     """What no index has in this order."""
     found: list[ColumnElement[bool]] = []
-    if criteria.states and set(criteria.states) != set(_OPEN):
+    if criteria.states and (criteria.incident_id or set(criteria.states) != set(_OPEN)):
         found.append(table.state.in_(criteria.states))
     if criteria.risks:
         found.append(table.risk.in_(criteria.risks))
