@@ -105,7 +105,8 @@ class WatchUseCase(Generic[CriteriaT, ChangeT, RecordT]):
         # change; one after which the record no longer matches follows as a change alone.
         after: Any = None
         while True:
-            async with current_read_place(), self._reads.statement() as connection:
+            # Of one snapshot: what changes meanwhile does not move where the page ends.
+            async with current_read_place(), self._reads.snapshot() as connection:
                 page, after = await self._source.list_existing(connection, criteria, after=after, limit=_PAGE)
             for record in page:
                 yield record

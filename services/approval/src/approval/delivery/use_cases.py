@@ -35,7 +35,8 @@ class DeliveryUseCases:
 
         Without `topics` these are the resolves, and what is PARKED or DISMISSED of every topic.
         """
-        async with self._reads.statement() as connection:
+        # Of one snapshot: what changes meanwhile does not move where the page ends.
+        async with self._reads.snapshot() as connection:
             found = await repository.list_deliveries(
                 connection,
                 topics=topics,

@@ -25,7 +25,8 @@ class ExecutionLogUseCase:
 
     async def list(self, criteria: ExecutionFilter, *, before: int | None, page_size: int) -> ExecutionPage:
         """Return the page of executions older than the id `before` (None: the newest)."""
-        async with self._transactions.statement() as connection:
+        # Of one snapshot: what changes meanwhile does not move where the page ends.
+        async with self._transactions.snapshot() as connection:
             page, next_before = await read_page(
                 lambda behind, limit: log_repository.list_executions(
                     connection, criteria, before=behind, limit=limit

@@ -67,7 +67,8 @@ class ApprovalUseCases:
         self, criteria: ApprovalFilter, *, after: tuple[datetime, str] | None, page_size: int
     ) -> ApprovalPage:
         """Return the page of approvals after the position `after` (None: the first)."""
-        async with self._reads.statement() as connection:
+        # Of one snapshot: what changes meanwhile does not move where the page ends.
+        async with self._reads.snapshot() as connection:
             page, next_position = await read_page(
                 lambda behind, limit: listing.list_approvals(connection, criteria, after=behind, limit=limit),
                 examined_to=lambda behind: listing.examined_to(connection, criteria, after=behind),

@@ -33,7 +33,8 @@ class SideEffectUseCases:
 
         An empty criterion matches all. Raises IncidentNotFoundError when `incident_id` is given and unknown.
         """
-        async with self._reads.statement() as connection:
+        # Of one snapshot: what changes meanwhile does not move where the page ends.
+        async with self._reads.snapshot() as connection:
             resolutions = None
             if incident_id:
                 incident = await incidents.get(connection, incident_id)

@@ -23,10 +23,6 @@ _ORDERS: Mapping[Order, TimeOrder] = {
     Order.UPDATE_TIME_DESC: TimeOrder(incidents.c.update_time, _ID, descending=True),
     Order.LAST_PROGRESS_TIME_ASC: TimeOrder(incidents.c.last_progress_time, _ID, descending=False),
 }
-_UNRESOLVED = frozenset(State) - {State.RESOLVED}
-_BY_CREATE_TIME = (Order.CREATE_TIME_DESC, Order.CREATE_TIME_ASC)
-
-
 _SELECTED = [incidents.c[name.strip()] for name in COLUMNS.split(",")]
 _BY_CREATE_TIME = (Order.CREATE_TIME_DESC, Order.CREATE_TIME_ASC)
 _UNRESOLVED = frozenset(State) - {State.RESOLVED}

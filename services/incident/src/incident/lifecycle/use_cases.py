@@ -140,7 +140,8 @@ class IncidentUseCases:
         self, criteria: IncidentFilter, *, after: tuple[datetime, str] | None, page_size: int
     ) -> IncidentPage:
         """Return the page of incidents after the position `after` (None: the first)."""
-        async with self._reads.statement() as connection:
+        # Of one snapshot: what changes meanwhile does not move where the page ends.
+        async with self._reads.snapshot() as connection:
             page, next_position = await read_page(
                 lambda behind, limit: listing.list_incidents(
                     connection, criteria, stuck_after=self._stuck_after, after=behind, limit=limit
@@ -229,7 +230,8 @@ class IncidentUseCases:
 
         Raises IncidentNotFoundError.
         """
-        async with self._reads.statement() as connection:
+        # Of one snapshot: what changes meanwhile does not move where the page ends.
+        async with self._reads.snapshot() as connection:
             page, next_position = await read_page(
                 lambda behind, limit: timeline.list_events(
                     connection, incident_id, types=types, after=behind, limit=limit
