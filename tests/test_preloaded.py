@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -60,8 +61,12 @@ async def test_each_has_its_own_environment_and_no_descriptor_of_another() -> No
 
 def pipes(service: ServiceProcess) -> set[str]:
     """What the process has open to write to its test with."""
-    opened = (str(each.readlink()) for each in Path(f"/proc/{service.pid}/fd").iterdir())
-    return {target for target in opened if target.startswith("pipe:")}
+    found: set[str] = set()
+    for each in Path(f"/proc/{service.pid}/fd").iterdir():
+        # One of its connections may be closed meanwhile.
+        with suppress(FileNotFoundError):
+            found.add(str(each.readlink()))
+    return {target for target in found if target.startswith("pipe:")}
 
 
 async def test_none_is_left_when_its_tests_were_killed() -> None:
