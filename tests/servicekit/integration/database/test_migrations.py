@@ -142,6 +142,27 @@ async def test_a_migration_that_waits_for_a_lock_lets_others_pass_and_tries_agai
     await engine.dispose()
 
 
+async def test_a_migration_in_a_deadlock_with_a_running_service_tries_again(
+    database: str, rows: "Rows", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations_module, "_RETRY_SECONDS", 0.05)
+    name = await rows.fetchval("SELECT current_database()")
+    # Of the two it is the migration that finds it.
+    await rows.execute("SET deadlock_timeout = '1h'")
+    await rows.execute(f"ALTER DATABASE \"{name}\" SET deadlock_timeout = '3s'")
+    engine = create_engine(database, application_name="tests-migrating")
+    async with rows.transaction():
+        # It changes the table of jobs first, and that of counters last.
+        await rows.execute("SELECT FROM counters")
+        down = asyncio.create_task(Migrations(INCIDENT).downgrade(engine, revision="base"))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'counters'::regclass"
+        await eventually(lambda: rows.fetchval(waiting))
+        await rows.execute("SELECT FROM outbox")
+    await down
+    assert await rows.fetchval("SELECT to_regclass('counters')") is None
+    await engine.dispose()
+
+
 async def test_a_migration_that_fails_leaves_nothing_behind(rows: "Rows", database: str) -> None:
     engine = create_engine(database, application_name="tests")
     await rows.execute("CREATE VIEW in_the_way AS SELECT * FROM incidents")

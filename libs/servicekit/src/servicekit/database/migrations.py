@@ -18,7 +18,9 @@ from servicekit.database.errors import ForeignDatabaseError, sqlstate
 from servicekit.database.revisions import HEAD, read_revisions
 
 _log = structlog.get_logger()
-_LOCK_NOT_AVAILABLE = "55P03"
+# A lock that was waited for too long, and a deadlock: a migration locks several tables, in an order that is not that of every
+# statement of the version that runs meanwhile.
+_BLOCKED = {"lock_not_available": "55P03", "deadlock_detected": "40P01"}
 # A DDL statement that waits for a lock makes every later statement on the table wait behind it: wait briefly, then retry.
 _LOCK_TIMEOUT = timedelta(seconds=4)
 _ATTEMPTS = 15
@@ -129,7 +131,7 @@ class Migrations:
                 async with engine.connect() as connection:
                     await connection.run_sync(self._run_locked, revision, upgrade)
             except DBAPIError as exc:
-                if sqlstate(exc) != _LOCK_NOT_AVAILABLE or attempt == _ATTEMPTS:
+                if sqlstate(exc) not in _BLOCKED.values() or attempt == _ATTEMPTS:
                     raise
                 _log.warning("migration_waits_for_lock", attempt=attempt)
                 await asyncio.sleep(_RETRY_SECONDS)
