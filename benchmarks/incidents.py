@@ -72,7 +72,7 @@ SELECT
     (SELECT count(*) FROM outbox) AS jobs
 """
 
-# One of the benchmark's own: what the service notifies of, and whom, is its own affair.
+# A channel of the benchmark's own: it depends on no notification channel of the service.
 _CHANNEL = "benchmark_resolved"
 _NOTIFY = (
     f"""

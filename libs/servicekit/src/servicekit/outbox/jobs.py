@@ -132,7 +132,7 @@ def _list_statement(source: str, *arrays: str) -> TextualSelect:
 
 
 def _part(condition: str, order: str) -> str:
-    # OFFSET 0: these are read by the index whose order that is, and no others, whatever else is asked for.
+    # OFFSET 0 is an optimization barrier: the planner reads the index of this order, whichever other criteria a list has.
     return f"(SELECT * FROM outbox WHERE {condition} ORDER BY {order} OFFSET 0)"  # noqa: S608 - as above
 
 
