@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from servicekit.outbox import dead_letters, jobs, queue
+from servicekit.outbox import dead_letters, jobs, open_jobs, queue
 from servicekit.outbox.dead_letters import JobEndedError, JobNotParkedError
 from servicekit.outbox.jobs import JobState
 from servicekit.outbox.queue import Failure
@@ -115,7 +115,7 @@ async def test_a_dismissed_dead_letter_is_on_record_for_good_and_no_longer_open(
         parked = await dead_letters.get_by_key_for_update(connection, "t", "a")
         assert parked is not None
         dismissed = await dead_letters.dismiss(connection, parked, actor="alice", reason="it is gone")
-        assert await jobs.count_open(connection) == []
+        assert await open_jobs.count_open(connection) == []
         with pytest.raises(JobNotParkedError):
             await dead_letters.dismiss(connection, dismissed, actor="bob", reason="again")
     assert (dismissed.state, dismissed.last_error, dismissed.done_time) == (
@@ -142,7 +142,7 @@ async def test_topics_are_those_that_have_more_than_done_jobs(engine: AsyncEngin
     await rows.execute("UPDATE outbox SET state = 'DONE' WHERE topic IN ('done', 'dismissed')")
     await rows.execute("UPDATE outbox SET dismissed_by = 'alice' WHERE topic = 'dismissed'")
     async with engine.connect() as connection:
-        assert sorted(await jobs.list_topics(connection)) == ["dismissed", "parked", "pending"]
+        assert sorted(await open_jobs.list_topics(connection)) == ["dismissed", "parked", "pending"]
 
 
 async def test_a_payload_of_another_version_is_read_as_far_as_it_is_text(
@@ -223,13 +223,13 @@ async def test_open_jobs_are_listed_dead_letters_first_then_the_oldest(
     await rows.execute("UPDATE outbox SET state = 'DONE' WHERE dedup_key = 'c'")
     await rows.execute("UPDATE outbox SET create_time = now() - interval '1 h' WHERE dedup_key = 'd'")
     async with engine.connect() as connection:
-        assert [each.dedup_key for each in await jobs.list_open(connection, ["t"], limit=9)] == [
+        assert [each.dedup_key for each in await open_jobs.list_open(connection, ["t"], limit=9)] == [
             "d",
             "b",
             "a",
         ]
-        assert [each.dedup_key for each in await jobs.list_open(connection, limit=1)] == ["d"]
-        assert await jobs.list_open(connection, ["other"], limit=9) == []
+        assert [each.dedup_key for each in await open_jobs.list_open(connection, limit=1)] == ["d"]
+        assert await open_jobs.list_open(connection, ["other"], limit=9) == []
 
 
 async def test_only_ended_jobs_are_removed_by_key(engine: AsyncEngine, rows: "Rows") -> None:
@@ -252,7 +252,7 @@ async def test_open_jobs_are_counted_by_topic_and_state_with_the_age_of_the_olde
     await rows.execute("UPDATE outbox SET state = 'DONE' WHERE topic = 'one' AND dedup_key = 'b'")
     await rows.execute("UPDATE outbox SET create_time = now() - interval '100 s' WHERE dedup_key = 'c'")
     async with engine.connect() as connection:
-        found = {(row.topic, row.state): row for row in await jobs.count_open(connection)}
+        found = {(row.topic, row.state): row for row in await open_jobs.count_open(connection)}
     assert {key: row.count for key, row in found.items()} == {
         ("one", "PARKED"): 1,
         ("one", "PENDING"): 2,
@@ -264,14 +264,14 @@ async def test_open_jobs_are_counted_by_topic_and_state_with_the_age_of_the_olde
 
 async def test_without_jobs_nothing_is_open(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
-        assert await jobs.count_open(connection) == []
+        assert await open_jobs.count_open(connection) == []
 
 
 async def test_the_age_of_a_job_from_the_future_is_not_negative(engine: AsyncEngine, rows: "Rows") -> None:
     await enqueue(engine, "a")
     await rows.execute("UPDATE outbox SET create_time = now() + interval '1 hour'")
     async with engine.connect() as connection:
-        ((found),) = await jobs.count_open(connection)
+        ((found),) = await open_jobs.count_open(connection)
     assert found.oldest_seconds == 0
 
 

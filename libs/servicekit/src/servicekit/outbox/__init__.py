@@ -5,7 +5,7 @@
 - `handler`: the interface of a topic;
 - `worker`, `topic_runner`, `batch_delivery`, `throttle`: claim under a lease, deliver, mark, retry with backoff, park (dead-letter);
 - `wakeup`: the LISTEN/NOTIFY subscriber for jobs of other processes;
-- `jobs`, `dead_letters`: jobs as an operator sees them: list, count; re-queue, dismiss;
+- `jobs`, `open_jobs`, `dead_letters`: jobs as an operator sees them: list; count; re-queue, dismiss;
 - `queue`, `sql`, `tables`: the statements, fragments for larger ones, and the table.
 
 Delivery is at least once; a handler's `complete` runs in the transaction that marks the job done, so what it writes

@@ -14,7 +14,7 @@ from approval.delivery.topics import (
     TOPIC_NAMES,
     delivery_topic,
 )
-from servicekit.outbox import dead_letters, jobs
+from servicekit.outbox import dead_letters, jobs, open_jobs
 from servicekit.outbox.jobs import JobRecord
 
 
@@ -86,7 +86,7 @@ async def list_open(connection: AsyncConnection, *, limit: int, max_read: int) -
 
     Of a state with more than `max_read`, these are the oldest of so many.
     """
-    return [to_delivery(job) for job in await jobs.list_open(connection, limit=limit, max_read=max_read)]
+    return [to_delivery(job) for job in await open_jobs.list_open(connection, limit=limit, max_read=max_read)]
 
 
 async def requeue_parked(
@@ -102,6 +102,6 @@ async def _names(connection: AsyncConnection, topics: Sequence[DeliveryTopic]) -
     names = [TOPIC_NAMES[topic] for topic in topics if topic in TOPIC_NAMES]
     if DeliveryTopic.OTHER in topics:
         # Those of another version: this version does not run them, so that none is DONE but what was dismissed.
-        present = await jobs.list_topics(connection)
+        present = await open_jobs.list_topics(connection)
         names += [name for name in present if delivery_topic(name) is DeliveryTopic.OTHER]
     return names

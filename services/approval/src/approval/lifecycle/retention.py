@@ -17,7 +17,7 @@ from sqlalchemy.types import BigInteger, DateTime, Float, Text
 from approval.counters import APPROVALS
 from approval.model import OWN_ACTOR
 from servicekit.audit.model import background
-from servicekit.outbox.jobs import MAX_COUNTED_JOBS, list_open_keys
+from servicekit.outbox.open_jobs import MAX_COUNTED_JOBS, list_open_keys
 from servicekit.outbox.transaction import Transaction
 from servicekit.retention import BATCH, Removal
 

@@ -31,7 +31,8 @@ from approval.stats.model import (
     TopicStats,
 )
 from servicekit.database.counters import read_counters
-from servicekit.outbox.jobs import JobState, OpenJobs, count_open
+from servicekit.outbox.jobs import JobState
+from servicekit.outbox.open_jobs import OpenJobs, count_open
 
 _NOW = text("SELECT now(), (SELECT max(version_num) FROM alembic_version)")
 # The latest ones, when there are too many.

@@ -15,7 +15,7 @@ from incident.effects.model import (
 )
 from incident.lifecycle.effect_jobs import dedup_key, resolution_of
 from incident.model import Effect, ResolutionKey
-from servicekit.outbox import dead_letters, jobs
+from servicekit.outbox import dead_letters, jobs, open_jobs
 from servicekit.outbox.jobs import JobRecord
 
 _EFFECT_OF = {effect.topic: effect for effect in Effect}
@@ -94,7 +94,7 @@ async def list_open(connection: AsyncConnection, *, limit: int, max_read: int) -
 
     Of a state with more than `max_read`, these are the oldest of so many.
     """
-    found = await jobs.list_open(connection, limit=limit, max_read=max_read)
+    found = await open_jobs.list_open(connection, limit=limit, max_read=max_read)
     return [to_side_effect(job) for job in found]
 
 
@@ -125,7 +125,7 @@ async def requeue_parked(
 
 async def count_open(connection: AsyncConnection, *, max_counted: int) -> OpenSideEffects:
     """Count the side effects that are PENDING or PARKED, of one kind in one state `max_counted` at most."""
-    counted = await jobs.count_open(connection, max_counted=max_counted)
+    counted = await open_jobs.count_open(connection, max_counted=max_counted)
     counts: Counter[tuple[Effect | None, SideEffectState]] = Counter()
     for each in counted:
         # Of another version's topics there may be several.
